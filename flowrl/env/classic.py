@@ -1,0 +1,214 @@
+"""Craftax-Classic as a `Domain`: upstream's own step functions, composed in upstream's order.
+
+Source of the order: `craftax_step` in craftax/craftax_classic/game_logic.py, craftax 1.6.1.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from craftax.craftax_classic import game_logic
+from craftax.craftax_classic.constants import OBS_DIM, Achievement, Action, BlockType
+from craftax.craftax_classic.envs.craftax_state import EnvParams, EnvState, Inventory, Mobs, StaticEnvParams
+from craftax.craftax_classic.world_gen import generate_world
+from jaxtyping import Array, Bool, Int
+
+from flowrl.env.domain import Domain, Observation, Plane, Sight, Transition, Vitals
+from flowrl.env.observation import mark_in_view, pack_bits, view_of
+from flowrl.env.spawn import ChooseCell, choose_by_rank, cut_window, window_origin
+
+PARAMS = EnvParams()
+STATIC = StaticEnvParams()
+ITEMS = tuple(Inventory.__dataclass_fields__)
+CAUSES = ("zombie", "arrow", "lava", "hunger", "thirst", "fatigue")
+
+
+def spawn_mobs(key: jax.Array, world: EnvState, choose_cell_fn: ChooseCell) -> EnvState:
+    """Returns the world after cows, zombies and skeletons had their chance to appear, in upstream's order."""
+    origin = window_origin(world.player_position, STATIC.map_size)
+    rows = origin[0] + jnp.arange(27) - world.player_position[0]
+    columns = origin[1] + jnp.arange(27) - world.player_position[1]
+    distance = jnp.abs(rows)[:, None] + jnp.abs(columns)[None]
+    near = distance < PARAMS.mob_despawn_distance
+    blocks = cut_window(world.map, origin)
+    grass, path = blocks == BlockType.GRASS.value, blocks == BlockType.PATH.value
+    night = PARAMS.spawn_zombie_night_chance * jnp.square(1 - world.light_level)
+    kinds = (
+        ("cows", grass & (distance > 3), PARAMS.spawn_cow_chance, PARAMS.cow_health),
+        ("zombies", (grass | path) & (distance > 9), PARAMS.spawn_zombie_base_chance + night, PARAMS.zombie_health),
+        ("skeletons", path & (distance > 9), PARAMS.spawn_skeleton_chance, PARAMS.skeleton_health),
+    )
+    for name, ground, chance, health in kinds:
+        key, chance_key = jax.random.split(key)
+        key, cell_key = jax.random.split(key)
+        candidates = ground & near & ~cut_window(world.mob_map, origin)
+        mobs = getattr(world, name)
+        appears = ~mobs.mask.all() & (jax.random.uniform(chance_key) < chance) & candidates.any()
+        cell = choose_cell_fn(cell_key, candidates, origin, STATIC.map_size)
+        mobs, mob_map = _place(mobs, world.mob_map, appears, cell, health)
+        world = world.replace(**{name: mobs, "mob_map": mob_map})
+    return world
+
+
+def _place(
+    mobs: Mobs, mob_map: Array, appears: Array, cell: Int[Array, "2"], health: int
+) -> tuple[Mobs, Bool[Array, "R C"]]:
+    slot = jnp.argmax(~mobs.mask)
+    chosen = (jnp.arange(mobs.mask.shape[0]) == slot) & appears
+    mobs = mobs.replace(
+        position=jnp.where(chosen[:, None], cell, mobs.position),
+        health=jnp.where(chosen, health, mobs.health),
+        mask=mobs.mask | chosen,
+    )
+    spot = mobs.position[slot]
+    return mobs, mob_map.at[spot[0], spot[1]].set(mob_map[spot[0], spot[1]] | mobs.mask[slot])
+
+
+def step(
+    key: jax.Array, world: EnvState, action: Int[Array, ""], choose_cell_fn: ChooseCell = choose_by_rank
+) -> Transition:
+    """Returns upstream's transition of one world.
+
+    Flags are sticky upstream, so the step runs on a cleared mask: what is set afterwards happened in this step.
+    """
+    before = world
+    world = world.replace(achievements=jnp.zeros_like(world.achievements))
+    action = jax.lax.select(world.is_sleeping, Action.NOOP.value, action)
+    world = game_logic.do_crafting(world, action)
+    key, do_key = jax.random.split(key)
+    world = game_logic.do_action(do_key, world, action, STATIC)
+    world = game_logic.place_block(world, action, STATIC)
+    world = game_logic.move_player(world, action)
+    key, mobs_key = jax.random.split(key)
+    world = game_logic.update_mobs(mobs_key, world, PARAMS, STATIC)
+    key, spawn_key = jax.random.split(key)
+    world = spawn_mobs(spawn_key, world, choose_cell_fn)
+    world = game_logic.update_plants(world, STATIC)
+    world = game_logic.update_player_intrinsics(world, action)
+    world = game_logic.cap_inventory(world)
+    world = game_logic.update_health(world)
+    events = world.achievements
+    achieved = before.achievements | events
+    gained = achieved.astype(jnp.float32).sum() - before.achievements.astype(jnp.float32).sum()
+    reward = gained + (world.player_health - before.player_health) * 0.1
+    key, state_key = jax.random.split(key)
+    world = world.replace(
+        achievements=achieved,
+        timestep=world.timestep + 1,
+        light_level=game_logic.calculate_light_level(world.timestep + 1, PARAMS),
+        state_rng=state_key,
+    )
+    return Transition(world, reward, game_logic.is_game_over(world, PARAMS), events)
+
+
+def reset(key: jax.Array) -> EnvState:
+    """Returns a new world; every leaf is an array, so that worlds can be stacked and stored."""
+    world = generate_world(key, PARAMS, STATIC)
+    return jax.tree.map(jnp.asarray, world)
+
+
+def observe(world: EnvState) -> Observation:
+    """Returns upstream's symbolic observation, compact: block and creatures a cell, then the scalars."""
+    blocks = view_of(world.map, world.player_position, OBS_DIM, BlockType.OUT_OF_BOUNDS.value)
+    marks = [
+        mark_in_view(mobs.position, mobs.mask, world.player_position, OBS_DIM)
+        for mobs in (world.zombies, world.cows, world.skeletons, world.arrows)
+    ]
+    cells = jnp.stack([blocks.astype(jnp.uint8), pack_bits(jnp.stack(marks))], axis=-1)
+    direction = jax.nn.one_hot(world.player_direction - 1, num_classes=4)
+    scalars = jnp.concatenate(
+        [
+            amounts(world.inventory).astype(jnp.float16) / 10.0,
+            _intrinsics(world).astype(jnp.float16) / 10.0,
+            direction,
+            jnp.stack([world.light_level, world.is_sleeping.astype(jnp.float32)]),
+        ]
+    )
+    return Observation(cells, scalars.astype(jnp.float32))
+
+
+def amounts(inventory: Inventory) -> Int[Array, "items"]:
+    """Returns what is in hand, in the order of `ITEMS`."""
+    return jnp.stack([getattr(inventory, item) for item in ITEMS]).astype(jnp.int32)
+
+
+def _intrinsics(world: EnvState) -> Int[Array, "4"]:
+    levels = [world.player_health, world.player_food, world.player_drink, world.player_energy]
+    return jnp.stack(levels).astype(jnp.int32)
+
+
+def _in_lava(world: EnvState) -> Bool[Array, ""]:
+    return world.map[world.player_position[0], world.player_position[1]] == BlockType.LAVA.value
+
+
+def vitals(world: EnvState) -> Vitals:
+    """Returns inventory and intrinsics (health, food, drink, energy); Classic has one floor."""
+    return Vitals(world.inventory, _intrinsics(world), _in_lava(world), None, None)
+
+
+def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
+    """Returns which of `CAUSES` explains best that the player died in this step.
+
+    A zombie sets its cooldown to 5 as it strikes; an arrow takes 2 points at once; want takes 1 point.
+    """
+    zombie = (after.zombies.mask & (after.zombies.attack_cooldown == 5)).any()
+    struck = before.player_health - after.player_health >= 2
+    flags = jnp.stack(
+        [
+            zombie,
+            struck,
+            _in_lava(after),
+            after.player_food <= 0,
+            after.player_drink <= 0,
+            after.player_energy <= 0,
+        ]
+    )
+    order = jnp.array([CAUSES.index(c) for c in ("lava", "zombie", "hunger", "thirst", "fatigue", "arrow")])
+    order_if_struck = jnp.array([CAUSES.index(c) for c in ("lava", "zombie", "arrow", "hunger", "thirst", "fatigue")])
+    order = jnp.where(struck, order_if_struck, order)
+    return order[jnp.argmax(flags[order])]
+
+
+def _rows(cells: Array) -> Int[Array, "1 cells"]:
+    return cells[:, 0].astype(jnp.int32)[None]
+
+
+def _place_of(world: EnvState) -> tuple[Array, Array]:
+    return world.player_position, jnp.int32(0)
+
+
+def _creatures(cells: Array) -> Bool[Array, "4 cells"]:
+    return ((cells[:, 1][None] >> jnp.arange(4, dtype=jnp.uint8)[:, None]) & 1).astype(bool)
+
+
+def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
+    """Returns Craftax-Classic; ``choose_cell_fn`` is how a creature's first cell is drawn."""
+    step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
+    return Domain(
+        name="Craftax-Classic-Symbolic-v1",
+        layout="classic-1",
+        actions=tuple(action.name for action in Action),
+        items=ITEMS,
+        achievements=tuple(a.name for a in Achievement),
+        view=OBS_DIM,
+        planes=(Plane(len(BlockType), "onehot"), Plane(4, "bits")),
+        scalars=22,
+        creatures=("zombie", "cow", "skeleton", "arrow"),
+        creatures_fn=_creatures,
+        causes=CAUSES,
+        sight=Sight(
+            names=tuple(block.name for block in BlockType),
+            floors=1,
+            dark=False,
+            rows_fn=_rows,
+            lit_fn=lambda cells: jnp.ones(cells.shape[0], dtype=bool),
+            place_fn=_place_of,
+        ),
+        reset_fn=reset,
+        step_fn=step_fn,
+        observe_fn=observe,
+        vitals_fn=vitals,
+        amounts_fn=amounts,
+        cause_fn=cause_of_death,
+    )

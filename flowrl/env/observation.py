@@ -1,0 +1,65 @@
+"""Compact observations, and the flat one that they stand for."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+
+from flowrl.env.domain import Domain, Observation, Plane
+
+
+def view_of(
+    grid: Int[Array, "R C"], position: Int[Array, "2"], view: tuple[int, int], outside: int
+) -> Int[Array, "cells"]:
+    """Returns the cells of ``view`` centred on ``position``, row by row; ``outside`` beyond the grid's edge."""
+    rows = position[0] + jnp.arange(view[0]) - view[0] // 2
+    columns = position[1] + jnp.arange(view[1]) - view[1] // 2
+    inside = ((rows >= 0) & (rows < grid.shape[0]))[:, None] & ((columns >= 0) & (columns < grid.shape[1]))[None]
+    seen = grid[jnp.clip(rows, 0, grid.shape[0] - 1)[:, None], jnp.clip(columns, 0, grid.shape[1] - 1)[None]]
+    return jnp.where(inside, seen, outside).reshape(-1)
+
+
+def mark_in_view(
+    position: Int[Array, "M 2"], mask: Array, centre: Int[Array, "2"], view: tuple[int, int]
+) -> Array:
+    """Returns a bool array [cells], true where a masked creature stands.
+
+    Creatures are written in order and a later one overwrites an earlier one, an absent one with "nothing", and
+    an index up to one view's size below zero wraps round: this is how `render_craftax_symbolic` of upstream's
+    renderer.py behaves, and the observation has to be upstream's as it is.
+    """
+    local = position - centre + jnp.array(view) // 2
+    shown = ((local >= 0) & (local < jnp.array(view))).all(axis=-1) & mask
+    wrapped = jnp.where(local < 0, local + jnp.array(view), local)
+    written = ((wrapped >= 0) & (wrapped < jnp.array(view))).all(axis=-1)
+    cell = jnp.where(written, wrapped[:, 0] * view[1] + wrapped[:, 1], -1)
+    grid = jnp.zeros(view[0] * view[1], dtype=bool)
+    for i in range(position.shape[0]):
+        grid = jnp.where(jnp.arange(grid.size) == cell[i], shown[i], grid)
+    return grid
+
+
+def pack_bits(flags: Array) -> UInt8[Array, "cells"]:
+    """Returns one byte a cell from bool flags [up to 8, cells]; flag i is bit i."""
+    weights = (1 << jnp.arange(flags.shape[0])).astype(jnp.uint8)
+    return (flags.astype(jnp.uint8) * weights[:, None]).sum(axis=0, dtype=jnp.uint8)
+
+
+def unpack_bits(byte: UInt8[Array, "*B"], size: int) -> Array:
+    """Returns float32 [*B, size] holding the lowest ``size`` bits of each byte."""
+    return ((byte[..., None] >> jnp.arange(size, dtype=jnp.uint8)) & 1).astype(jnp.float32)
+
+
+def _expand_plane(values: UInt8[Array, "*B"], plane: Plane) -> Array:
+    if plane.kind == "bits":
+        return unpack_bits(values, plane.size)
+    return jax.nn.one_hot(values, plane.size, dtype=jnp.float32)
+
+
+def expand(domain: Domain, observation: Observation) -> Float[Array, "*B D"]:
+    """Returns the flat observation: upstream's own, then what flowrl adds.
+
+    Shapes: cells [*B, cells, planes], scalars [*B, scalars + extras] -> [*B, observation_size].
+    """
+    parts = [_expand_plane(observation.cells[..., i], plane) for i, plane in enumerate(domain.planes)]
+    grid = jnp.concatenate(parts, axis=-1)
+    return jnp.concatenate([grid.reshape(*grid.shape[:-2], -1), observation.scalars], axis=-1)

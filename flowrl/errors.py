@@ -1,0 +1,53 @@
+"""Every error that flowrl raises on purpose.
+
+    FlowRLError
+    ├── UsageError          what was asked for does not exist or makes no sense (exit code 2)
+    ├── ModuleError         a task module or skill file that cannot be used
+    ├── PlanError           a goal that no plan of the known skills reaches, or a plan that breaks
+    ├── LibraryError        a home that is not ours, of another shape, locked or damaged
+    ├── PlatformError       a jax that computes wrong, a disk that is full
+    └── TrainingError       a run that failed: NaN, a worker that died
+
+A message names the thing, its value, the place, and the next move.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class FlowRLError(Exception):
+    """The root of the tree; the CLI prints its message without a traceback."""
+
+
+class UsageError(FlowRLError):
+    """What was asked for does not exist or makes no sense."""
+
+
+class ModuleError(FlowRLError):
+    """A task module or skill file cannot be used; the message names file and function."""
+
+
+class PlanError(FlowRLError):
+    """No plan of the known skills reaches the goal, or a plan breaks its own preconditions."""
+
+
+class LibraryError(FlowRLError):
+    """A home is not ours, is of another shape, is locked, or holds a damaged file."""
+
+
+class PlatformError(FlowRLError):
+    """The machine or its software cannot do the work."""
+
+
+class TrainingError(FlowRLError):
+    """A run failed."""
+
+
+def nearest_names(wrong: str, valid: Iterable[str], most: int = 3) -> str:
+    """Returns a sentence with the valid names nearest to ``wrong``, or all of them where none is near."""
+    names = list(valid)
+    folded = {name.casefold(): name for name in names}
+    near = [folded[n] for n in difflib.get_close_matches(wrong.casefold(), folded, n=most, cutoff=0.5)]
+    if near:
+        return f"Did you mean {' or '.join(repr(n) for n in near)}?"
+    return f"Known: {', '.join(names)}." if names else "There are none."
