@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from flowrl.env.domain import Domain, Observation, Plane
 
@@ -18,23 +18,49 @@ def view_of(
     return jnp.where(inside, seen, outside).reshape(-1)
 
 
-def mark_in_view(
-    position: Int[Array, "M 2"], mask: Array, centre: Int[Array, "2"], view: tuple[int, int]
-) -> Array:
-    """Returns a bool array [cells], true where a masked creature stands.
+def _written_in_view(
+    position: Int[Array, "M 2"], mask: Bool[Array, "M"], centre: Int[Array, "2"], view: tuple[int, int]
+) -> tuple[Int[Array, "M"], Bool[Array, "M"]]:
+    """Returns the cell that each creature is written to (-1: none) and whether it shows there.
 
-    Creatures are written in order and a later one overwrites an earlier one, an absent one with "nothing", and
-    an index up to one view's size below zero wraps round: this is how `render_craftax_symbolic` of upstream's
-    renderer.py behaves, and the observation has to be upstream's as it is.
+    An absent creature is written as "nothing", and an index up to one view's size below zero wraps round: this is how
+    `render_craftax_symbolic` of upstream's renderer.py behaves, and the observation has to be upstream's as it is.
     """
     local = position - centre + jnp.array(view) // 2
     shown = ((local >= 0) & (local < jnp.array(view))).all(axis=-1) & mask
     wrapped = jnp.where(local < 0, local + jnp.array(view), local)
     written = ((wrapped >= 0) & (wrapped < jnp.array(view))).all(axis=-1)
-    cell = jnp.where(written, wrapped[:, 0] * view[1] + wrapped[:, 1], -1)
+    return jnp.where(written, wrapped[:, 0] * view[1] + wrapped[:, 1], -1), shown
+
+
+def mark_in_view(
+    position: Int[Array, "M 2"], mask: Bool[Array, "M"], centre: Int[Array, "2"], view: tuple[int, int]
+) -> Bool[Array, "cells"]:
+    """Returns a bool array [cells], true where a masked creature stands; a later one overwrites an earlier one."""
+    cell, shown = _written_in_view(position, mask, centre, view)
     grid = jnp.zeros(view[0] * view[1], dtype=bool)
     for i in range(position.shape[0]):
         grid = jnp.where(jnp.arange(grid.size) == cell[i], shown[i], grid)
+    return grid
+
+
+def mark_types_in_view(
+    position: Int[Array, "M 2"],
+    mask: Bool[Array, "M"],
+    type_id: Int[Array, "M"],
+    centre: Int[Array, "2"],
+    view: tuple[int, int],
+) -> UInt8[Array, "cells"]:
+    """Returns one byte a cell: bit t is set where a masked creature of type t stands.
+
+    As `mark_in_view`, but a later creature overwrites the bit of its own type only.
+    """
+    cell, shown = _written_in_view(position, mask, centre, view)
+    bit = (1 << type_id).astype(jnp.uint8)
+    grid = jnp.zeros(view[0] * view[1], dtype=jnp.uint8)
+    for i in range(position.shape[0]):
+        marked = jnp.where(shown[i], grid | bit[i], grid & ~bit[i])
+        grid = jnp.where(jnp.arange(grid.size) == cell[i], marked, grid)
     return grid
 
 

@@ -1,0 +1,156 @@
+"""Task modules as functions: loaded, bound by name, ready for `FlowEnv`.
+
+Code that ships with the package or that the user passes by hand runs here, in a worker process; the control process
+reads such files only as text (`module_source.py`).
+"""
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from flowrl.env.module_source import count_tasks, outline
+from flowrl.env.skill_names import SKILL_INPUTS
+from flowrl.errors import ModuleError, nearest_names
+
+SkillFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class SkillFunctions:
+    """The two functions of one skill and the names that each takes."""
+
+    is_done: SkillFunction
+    reward: SkillFunction
+    is_done_arguments: tuple[str, ...]
+    reward_arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaskModule:
+    """The tasks of a run; a skill that appears in several tasks is held once.
+
+    Attributes:
+        skills: the distinct skills.
+        skill_of_task: for each task, its index in ``skills``.
+        expert_of_task: for each task, the local index of its expert.
+        default_amounts: for each task, the default of `n` in its signature, or None.
+    """
+
+    skills: tuple[SkillFunctions, ...]
+    skill_of_task: tuple[int, ...]
+    expert_of_task: tuple[int, ...]
+    default_amounts: tuple[int | None, ...]
+
+
+class TaskFunctions(NamedTuple):
+    """What `task_and_reward_funcs` returns, in the order that it returns it."""
+
+    is_done_functions: tuple[SkillFunction, ...]
+    reward_functions: tuple[SkillFunction, ...]
+    common_heads: Int[Array, "H"]
+    num_common_heads: int
+    task_to_skill_index: list[int]
+
+
+def task_to_skill(module_dict: Mapping[str, Any]) -> list[int]:
+    """Returns the network number of each task, in order, e.g. [0, 2, 3, 0]; the numbers may be sparse."""
+    count = count_tasks(module_dict, _file_of(module_dict))
+    return [int(module_dict[f"task_{i}_network_number"]()) for i in range(count)]
+
+
+def task_and_reward_funcs(module_dict: Mapping[str, Any]) -> TaskFunctions:
+    """Returns each task's functions, and the heads that a network addressed by these numbers needs.
+
+    As in the seed, the number of heads is the largest network number plus one: for a module that went through
+    `inject_remapping_header` that is exactly the number of experts it uses.
+    """
+    numbers = task_to_skill(module_dict)
+    heads = max(numbers) + 1
+    count = range(len(numbers))
+    return TaskFunctions(
+        tuple(module_dict[f"task_{i}_is_done"] for i in count),
+        tuple(module_dict[f"task_{i}_reward"] for i in count),
+        jnp.arange(heads),
+        heads,
+        numbers,
+    )
+
+
+def bind_tasks(module_dict: Mapping[str, Any]) -> TaskModule:
+    """Returns the module's tasks with each function's arguments bound by name.
+
+    Raises:
+        ModuleError: an argument that flowrl does not know, or one that cannot be bound by name.
+    """
+    functions = task_and_reward_funcs(module_dict)
+    file = _file_of(module_dict)
+    pairs = list(zip(functions.is_done_functions, functions.reward_functions, strict=True))
+    distinct = list(dict.fromkeys(pairs))
+    skills = tuple(
+        SkillFunctions(done, reward, _argument_names(done, file), _argument_names(reward, file))
+        for done, reward in distinct
+    )
+    return TaskModule(
+        skills=skills,
+        skill_of_task=tuple(distinct.index(pair) for pair in pairs),
+        expert_of_task=tuple(functions.task_to_skill_index),
+        default_amounts=tuple(_default_amount(done, reward, file) for done, reward in pairs),
+    )
+
+
+def load_module(path: Path) -> dict[str, Any]:
+    """Returns the names that a task module's file defines, after checking its text; this runs the file.
+
+    Raises:
+        ModuleError: the file is missing, is no task module, or fails when run; names the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModuleError(f"Cannot read the task module {path}: {error}") from error
+    if "GLOBAL_TO_LOCAL" not in text:
+        outline(text, str(path))
+    spec = importlib.util.spec_from_file_location(f"flowrl_tasks_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ModuleError(f"{path} is not a Python file: its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ModuleError(f"{path} fails when it is loaded: {type(error).__name__}: {error}") from error
+    return vars(module)
+
+
+def _file_of(module_dict: Mapping[str, Any]) -> str:
+    return str(module_dict.get("__file__", "the task module"))
+
+
+def _parameters(function: SkillFunction, file: str) -> Mapping[str, inspect.Parameter]:
+    if not callable(function):
+        raise ModuleError(f"{file}: {function!r} is bound to a task but is no function.")
+    return inspect.signature(function).parameters
+
+
+def _argument_names(function: SkillFunction, file: str) -> tuple[str, ...]:
+    for name, parameter in _parameters(function, file).items():
+        where = f"{file}: {getattr(function, '__name__', function)}"
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ModuleError(f"{where} may take named arguments only, not {parameter}.")
+        if name not in SKILL_INPUTS:
+            near = nearest_names(name, SKILL_INPUTS)
+            raise ModuleError(f"{where} asks for {name!r}, which skill code cannot see. {near}")
+    return tuple(_parameters(function, file))
+
+
+def _default_amount(is_done: SkillFunction, reward: SkillFunction, file: str) -> int | None:
+    for function in (is_done, reward):
+        parameter = _parameters(function, file).get("n")
+        if parameter is not None and parameter.default is not parameter.empty:
+            return int(parameter.default)
+    return None

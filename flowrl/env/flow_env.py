@@ -1,0 +1,290 @@
+"""`FlowEnv`: a batch of worlds working through the tasks of a run, one after another."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Int8
+
+from flowrl.env.code_parser import SkillFunctions, TaskModule
+from flowrl.env.domain import Domain, Observation, World
+from flowrl.env.memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
+from flowrl.env.skill_inputs import SkillInputs, skill_inputs
+
+_OFFSET_SCALE = 10.0
+_AMOUNT_SCALE = 5.0
+
+
+class Player(NamedTuple):
+    """A world and what its player has seen of it: all that a new episode replaces at once."""
+
+    world: World
+    seen: Observation
+    memory: Int8[Array, "*B floors types 2 slots"]
+
+
+class FlowState(NamedTuple):
+    """A batch of B episodes under way.
+
+    Attributes:
+        player: worlds, upstream's observation of each, memory.
+        task: [B] the current task.
+        amounts: [B, N] the amount wanted of each task in this episode.
+        achieved: [B, achievements] what has happened since the current task began.
+        steps: [B] steps made in this episode.
+        started: [B] the update in which the episode began.
+    """
+
+    player: Player
+    task: Int[Array, "B"]
+    amounts: Int[Array, "B N"]
+    achieved: Bool[Array, "B achievements"]
+    steps: Int[Array, "B"]
+    started: Int[Array, "B"]
+
+
+class StepResult(NamedTuple):
+    """What one step of the batch did; ``task`` is the task that the step was made in.
+
+    Attributes:
+        reward: [B] the current task's reward.
+        task: [B].
+        task_done: [B] the current task is finished by this step.
+        success: [B] the last task is finished, and the episode with it.
+        died: [B] the game ended it.
+        timeout: [B] the time limit ended it, neither success nor death.
+        cause: [B] index into the domain's causes; meaningful where ``died``.
+        length: [B] steps of the episode so far.
+        started: [B] the update in which the episode began.
+        amount: [B] the amount wanted of the last task in this episode.
+    """
+
+    reward: Float[Array, "B"]
+    task: Int[Array, "B"]
+    task_done: Bool[Array, "B"]
+    success: Bool[Array, "B"]
+    died: Bool[Array, "B"]
+    timeout: Bool[Array, "B"]
+    cause: Int[Array, "B"]
+    length: Int[Array, "B"]
+    started: Int[Array, "B"]
+    amount: Int[Array, "B"]
+
+    @property
+    def ended(self) -> Bool[Array, "B"]:
+        """Whether the episode ends with this step."""
+        return self.success | self.died | self.timeout
+
+
+@dataclass(frozen=True)
+class TaskAmounts:
+    """How much of what each task of a run wants.
+
+    Attributes:
+        low: the least amount of each task; equal to ``high`` for all but the run's own skill.
+        high: the largest amount of each task.
+        item: index into the domain's items whose amount the policy sees as "in hand"; -1 for none.
+    """
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    item: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FlowEnv:
+    """The task layer over a domain. Every method is pure and works on a batch of B worlds.
+
+    Attributes:
+        domain: the game.
+        tasks: the functions of the run's tasks.
+        amounts: what each task wants.
+        episode_steps: the time limit of an episode.
+    """
+
+    domain: Domain
+    tasks: TaskModule
+    amounts: TaskAmounts
+    episode_steps: int
+
+    @property
+    def expert_of_task(self) -> np.ndarray:
+        """The local expert of each task, [N]."""
+        return np.asarray(self.tasks.expert_of_task)
+
+    def new_players(self, key: jax.Array, count: int) -> Player:
+        """Returns ``count`` new worlds with what their players see first."""
+        table = nearest_cells(self.domain.view)
+
+        def one(key: jax.Array) -> Player:
+            world = self.domain.reset_fn(key)
+            seen = self.domain.observe_fn(world)
+            memory = remember(self.domain, table, empty_memory(self.domain), world, seen.cells)
+            return Player(world, seen, memory)
+
+        return jax.vmap(one)(jax.random.split(key, count))
+
+    def draw_amounts(self, key: jax.Array, count: int) -> Int[Array, "B N"]:
+        """Returns the amounts wanted in ``count`` episodes, each drawn uniformly from its task's range."""
+        low, high = jnp.array(self.amounts.low), jnp.array(self.amounts.high)
+        return jax.random.randint(key, (count, len(self.amounts.low)), low, high + 1)
+
+    def start(self, player: Player, amounts: Int[Array, "B N"], update: Array | int = 0) -> FlowState:
+        """Returns episodes at their first step in the given worlds."""
+        count = amounts.shape[0]
+        zeros = jnp.zeros(count, dtype=jnp.int32)
+        achieved = jnp.zeros((count, len(self.domain.achievements)), dtype=bool)
+        return FlowState(player, zeros, amounts, achieved, zeros, zeros + update)
+
+    def expert(self, state: FlowState) -> Int[Array, "B"]:
+        """Returns the local expert that acts next in each world."""
+        return jnp.asarray(self.expert_of_task)[state.task]
+
+    def observe(self, state: FlowState) -> Observation:
+        """Returns what the policy sees: upstream's observation and flowrl's additions, compact."""
+        table = nearest_cells(self.domain.view)
+
+        def extras(player: Player, task: Array, amounts: Array) -> Array:
+            blocks = closest_blocks(self.domain, player.memory, player.world)[:, :, 0]
+            offsets = jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.cells)])
+            in_hand = self.domain.amounts_fn(self.domain.vitals_fn(player.world).inventory)
+            item = jnp.asarray(self.amounts.item)[task]
+            held = jnp.where(item >= 0, in_hand[item], 0)
+            wanted = jnp.stack([amounts[task], held]) / _AMOUNT_SCALE
+            return jnp.concatenate([_offset_features(offsets), wanted])
+
+        added = jax.vmap(extras)(state.player, state.task, state.amounts)
+        seen = state.player.seen
+        return Observation(seen.cells, jnp.concatenate([seen.scalars, added], axis=-1))
+
+    def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
+        """Returns the episodes after one step, ended ones left as they ended, and what the step did."""
+        batch = state.task.shape[0]
+        keys = jax.random.split(key, batch)
+        n = jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
+        player, inputs, over, cause, achieved = jax.vmap(self._step_world)(keys, state, action, n)
+        done, reward = self._evaluate_tasks(state.task, inputs)
+        steps = state.steps + 1
+        last = state.task == len(self.tasks.skill_of_task) - 1
+        success = done & last & ~over
+        timeout = (steps >= self.episode_steps) & ~success & ~over
+        result = StepResult(
+            reward=reward,
+            task=state.task,
+            task_done=done & ~over,
+            success=success,
+            died=over,
+            timeout=timeout,
+            cause=cause,
+            length=steps,
+            started=state.started,
+            amount=state.amounts[:, -1],
+        )
+        advanced = result.task_done & ~last
+        state = FlowState(
+            player=player,
+            task=state.task + advanced,
+            amounts=state.amounts,
+            achieved=achieved & ~advanced[:, None],
+            steps=steps,
+            started=state.started,
+        )
+        return state, result
+
+    def _step_world(
+        self, key: jax.Array, state: FlowState, action: Array, n: Array
+    ) -> tuple[Player, SkillInputs, Array, Array, Array]:
+        domain, before = self.domain, state.player
+        closest_before = closest_blocks(domain, before.memory, before.world)
+        transition = domain.step_fn(key, before.world, action)
+        seen = domain.observe_fn(transition.world)
+        memory = remember(domain, nearest_cells(domain.view), before.memory, transition.world, seen.cells)
+        achieved = state.achieved | transition.events
+        inputs = skill_inputs(
+            domain.vitals_fn(before.world),
+            domain.vitals_fn(transition.world),
+            closest_before,
+            closest_blocks(domain, memory, transition.world),
+            achieved,
+            transition.events,
+            transition.reward,
+            n,
+        )
+        cause = domain.cause_fn(before.world, transition.world)
+        return Player(transition.world, seen, memory), inputs, transition.over, cause, achieved
+
+    def _evaluate_tasks(self, task: Int[Array, "B"], inputs: SkillInputs) -> tuple[Array, Array]:
+        skill = jnp.asarray(self.tasks.skill_of_task)[task]
+        outcomes = [evaluate_skill(functions, inputs) for functions in self.tasks.skills]
+        done = jnp.stack([done for done, _ in outcomes])
+        reward = jnp.stack([reward for _, reward in outcomes])
+        pick = (jnp.arange(len(outcomes))[:, None] == skill[None]).astype(jnp.float32)
+        # A NaN of a skill that is not the current one must not spread, so choose, do not multiply.
+        chosen = jnp.where(pick > 0, reward, 0.0).sum(axis=0)
+        return (done & (pick > 0)).any(axis=0), chosen
+
+    def restart(
+        self,
+        state: FlowState,
+        ended: Bool[Array, "B"],
+        fresh: Player,
+        first: Int[Array, ""],
+        amounts: Int[Array, "B N"],
+        update: Array | int,
+    ) -> FlowState:
+        """Returns the batch with every ended episode replaced by a new one.
+
+        The i-th ended episode gets world (first + i) modulo the number of ``fresh`` worlds.
+        """
+        available = fresh.memory.shape[0]
+        source = (first + jnp.cumsum(ended) - 1) % available
+        player = jax.lax.platform_dependent(
+            state.player, ended, fresh, source, cpu=_replace_in_place, default=_replace_by_select
+        )
+        clear = ~ended
+        return FlowState(
+            player=player,
+            task=state.task * clear,
+            amounts=jnp.where(ended[:, None], amounts, state.amounts),
+            achieved=state.achieved & clear[:, None],
+            steps=state.steps * clear,
+            started=jnp.where(ended, update, state.started),
+        )
+
+
+def evaluate_skill(functions: SkillFunctions, inputs: SkillInputs) -> tuple[Bool[Array, "B"], Float[Array, "B"]]:
+    """Returns (done, reward) of one skill for a batch, by one call of each of its functions."""
+    values = inputs._asdict()
+
+    def one(values: dict[str, Any]) -> tuple[Array, Array]:
+        done = functions.is_done(**{name: values[name] for name in functions.is_done_arguments})
+        reward = functions.reward(**{name: values[name] for name in functions.reward_arguments})
+        return jnp.asarray(done).astype(bool), jnp.asarray(reward).astype(jnp.float32)
+
+    return jax.vmap(one)(values)
+
+
+def _offset_features(offsets: Int[Array, "K 2"]) -> Float[Array, "3K"]:
+    known = (offsets != UNKNOWN).any(axis=1)
+    scaled = jnp.where(known[:, None], offsets / _OFFSET_SCALE, 0.0)
+    return jnp.concatenate([scaled, known[:, None].astype(jnp.float32)], axis=1).reshape(-1)
+
+
+def _replace_by_select(player: Player, ended: Array, fresh: Player, source: Array) -> Player:
+    def pick(old: Array, new: Array) -> Array:
+        return jnp.where(ended.reshape((-1,) + (1,) * (old.ndim - 1)), new[source], old)
+
+    return jax.tree.map(pick, player, fresh)
+
+
+def _replace_in_place(player: Player, ended: Array, fresh: Player, source: Array) -> Player:
+    """Copies only the worlds that ended: a world is 21 kB, and a select over all of them costs a third of a step."""
+    indices = jnp.nonzero(ended, size=ended.shape[0])[0]
+
+    def body(i: Array, player: Player) -> Player:
+        to, come_from = indices[i], source[indices[i]]
+        return jax.tree.map(lambda old, new: old.at[to].set(new[come_from]), player, fresh)
+
+    return jax.lax.fori_loop(0, ended.sum(), body, player)

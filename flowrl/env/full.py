@@ -1,0 +1,293 @@
+"""The full Craftax as a `Domain`: upstream's own step functions, composed in upstream's order.
+
+Source of the order: `craftax_step` in craftax/craftax/game_logic.py, craftax 1.6.1.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from craftax.craftax import game_logic
+from craftax.craftax.constants import (
+    ACHIEVEMENT_REWARD_MAP,
+    LEVEL_ACHIEVEMENT_MAP,
+    MONSTERS_KILLED_TO_CLEAR_LEVEL,
+    OBS_DIM,
+    Achievement,
+    Action,
+    BlockType,
+    ItemType,
+)
+from craftax.craftax.craftax_state import EnvState, Inventory
+from craftax.craftax.util.game_logic_utils import (
+    calculate_light_level,
+    clip_inventory_and_intrinsics,
+    is_boss_vulnerable,
+)
+from craftax.craftax.world_gen.world_gen import generate_world
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from flowrl.env.domain import Domain, Observation, Plane, Sight, Transition, Vitals
+from flowrl.env.full_spawn import PARAMS, STATIC, spawn_mobs
+from flowrl.env.observation import mark_types_in_view, view_of
+from flowrl.env.spawn import ChooseCell, choose_by_rank
+
+COUNTED = (
+    ("wood", "stone", "coal", "iron", "diamond", "sapling", "pickaxe", "sword", "bow", "arrows", "torches")
+    + ("ruby", "sapphire", "books")
+)  # fmt: skip
+SUMMED = ("armour", "potions")
+ITEMS = COUNTED + SUMMED
+
+# What upstream reads off the inventory at each step (`calculate_inventory_achievements`).
+COLLECTED = (
+    ("COLLECT_WOOD", "wood"),
+    ("COLLECT_STONE", "stone"),
+    ("COLLECT_COAL", "coal"),
+    ("COLLECT_IRON", "iron"),
+    ("COLLECT_DIAMOND", "diamond"),
+    ("COLLECT_RUBY", "ruby"),
+    ("COLLECT_SAPPHIRE", "sapphire"),
+    ("COLLECT_SAPLING", "sapling"),
+    ("FIND_BOW", "bow"),
+    ("MAKE_ARROW", "arrows"),
+    ("MAKE_TORCH", "torches"),
+)
+TOOLS = ("pickaxe", "sword")
+TIERS = ("WOOD", "STONE", "IRON", "DIAMOND")
+
+# The player of this version can't walk into lava, and the boss hurts through its waves of monsters only.
+CAUSES = ("melee", "projectile", "potion", "hunger", "thirst", "fatigue")
+MELEE_COOLDOWN = 5
+RANGED_COOLDOWN = 4
+POISON = 1
+
+CREATURES = ("melee", "passive", "ranged", "mob_projectile", "player_projectile")
+HERDS = ("melee_mobs", "passive_mobs", "ranged_mobs", "mob_projectiles", "player_projectiles")
+TYPES = 8
+LADDERS = (ItemType.LADDER_DOWN, ItemType.LADDER_UP, ItemType.LADDER_DOWN_BLOCKED)
+UNSEEN = 255
+DARK_UP_TO = 0.05
+
+
+def step(
+    key: jax.Array, world: EnvState, action: Int[Array, ""], choose_cell_fn: ChooseCell = choose_by_rank
+) -> Transition:
+    """Returns upstream's transition of one world.
+
+    Flags are sticky upstream, so the step runs on a cleared mask: what is set afterwards happened in this step. Only
+    `change_floor` reads flags (a first visit gives experience), so it runs before the mask is cleared.
+    """
+    before = world
+    action = jax.lax.select(world.is_sleeping | world.is_resting, Action.NOOP.value, action)
+    world = game_logic.change_floor(world, action, PARAMS, STATIC)
+    achieved = world.achievements
+    world = world.replace(achievements=jnp.zeros_like(achieved))
+    key, world = _act(key, world, action)
+    key, mobs_key = jax.random.split(key)
+    world = game_logic.update_mobs(mobs_key, world, PARAMS, STATIC)
+    key, spawn_key = jax.random.split(key)
+    world = spawn_mobs(spawn_key, world, choose_cell_fn)
+    world = game_logic.update_plants(world, STATIC)
+    world = game_logic.update_player_intrinsics(world, action, STATIC)
+    events = world.achievements | _entered(before, world) | _gained(before.inventory, world.inventory)
+    world = clip_inventory_and_intrinsics(world, PARAMS)
+    world = game_logic.calculate_inventory_achievements(world.replace(achievements=achieved | world.achievements))
+    key, state_key = jax.random.split(key)
+    world = world.replace(
+        timestep=world.timestep + 1,
+        light_level=calculate_light_level(world.timestep + 1, PARAMS),
+        state_rng=state_key,
+    )
+    return Transition(world, _reward(before, world), game_logic.is_game_over(world, PARAMS, STATIC), events)
+
+
+def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.Array, EnvState]:
+    """Returns the key that is left and the world after all that the player's action does on one floor."""
+    world = game_logic.do_crafting(world, action)
+    key, do_key = jax.random.split(key)
+    world = game_logic.do_action(do_key, world, action, STATIC)
+    world = game_logic.place_block(world, action, STATIC)
+    world = game_logic.shoot_projectile(world, action, STATIC)
+    world = game_logic.cast_spell(world, action, STATIC)
+    world = game_logic.drink_potion(world, action)
+    key, book_key = jax.random.split(key)
+    world = game_logic.read_book(book_key, world, action)
+    key, enchant_key = jax.random.split(key)
+    world = game_logic.enchant(enchant_key, world, action)
+    world = game_logic.boss_logic(world, STATIC)
+    world = game_logic.level_up_attributes(world, action, PARAMS)
+    return key, game_logic.move_player(world, action, PARAMS)
+
+
+def _entered(before: EnvState, after: EnvState) -> Bool[Array, "achievements"]:
+    """Returns the flag of the floor that the player came to in this step; upstream sets it for as long as it stays."""
+    came = (after.player_level != before.player_level) & (after.player_level != 0)
+    return (jnp.arange(len(Achievement)) == LEVEL_ACHIEVEMENT_MAP[after.player_level]) & came
+
+
+def _gained(before: Inventory, after: Inventory) -> Bool[Array, "achievements"]:
+    """Returns the flags of what the inventory gained, ``after`` not yet capped: 99 pieces of wood and one more count.
+
+    A tool's flag is set when its tier goes from below to at least that tier, as a chest may skip some.
+    """
+    names = [name for name, _ in COLLECTED]
+    flags = [getattr(after, item) > getattr(before, item) for _, item in COLLECTED]
+    for tool in TOOLS:
+        for tier, material in enumerate(TIERS, start=1):
+            names.append(f"MAKE_{material}_{tool.upper()}")
+            flags.append((getattr(before, tool) < tier) & (getattr(after, tool) >= tier))
+    indices = jnp.array([Achievement[name].value for name in names])
+    return jnp.zeros(len(Achievement), dtype=bool).at[indices].set(jnp.stack(flags))
+
+
+def _reward(before: EnvState, after: EnvState) -> Float[Array, ""]:
+    new = after.achievements.astype(int) - before.achievements.astype(int)
+    return (new * ACHIEVEMENT_REWARD_MAP).sum() + (after.player_health - before.player_health) * 0.1
+
+
+def reset(key: jax.Array) -> EnvState:
+    """Returns a new world as upstream's `reset_env` makes it; every leaf is an array, so that worlds can be stacked."""
+    _, world_key = jax.random.split(key)
+    return jax.tree.map(jnp.asarray, generate_world(world_key, PARAMS, STATIC))
+
+
+def observe(world: EnvState) -> Observation:
+    """Returns upstream's symbolic observation, compact: block, item, creatures and light a cell, then the scalars."""
+    level, position = world.player_level, world.player_position
+    blocks = view_of(world.map[level], position, OBS_DIM, BlockType.OUT_OF_BOUNDS.value)
+    items = view_of(world.item_map[level], position, OBS_DIM, ItemType.NONE.value)
+    lit = view_of(world.light_map[level], position, OBS_DIM, 0) > DARK_UP_TO
+    seen = [jnp.where(lit, plane, UNSEEN).astype(jnp.uint8) for plane in (blocks, items)]
+    marks = [jnp.where(lit, mark, 0) for mark in _marks(world)]
+    return Observation(jnp.stack([*seen, *marks, lit.astype(jnp.uint8)], axis=-1), _scalars(world))
+
+
+def _marks(world: EnvState) -> list[UInt8[Array, "cells"]]:
+    level = world.player_level
+    herds = [getattr(world, herd) for herd in HERDS]
+    return [
+        mark_types_in_view(h.position[level], h.mask[level], h.type_id[level], world.player_position, OBS_DIM)
+        for h in herds
+    ]
+
+
+def _scalars(world: EnvState) -> Float[Array, "51"]:
+    held = world.inventory
+    rooted = ("wood", "stone", "coal", "iron", "diamond", "sapphire", "ruby", "sapling", "torches", "arrows")
+    tools = [held.books / 2.0, held.pickaxe / 4.0, held.sword / 4.0]
+    levels = [world.player_health, world.player_food, world.player_drink, world.player_energy, world.player_mana]
+    skills = [world.player_xp, world.player_dexterity, world.player_strength, world.player_intelligence]
+    cleared = world.monsters_killed[world.player_level] >= MONSTERS_KILLED_TO_CLEAR_LEVEL
+    parts = (
+        jnp.sqrt(jnp.stack([getattr(held, item) for item in rooted])) / 10.0,
+        jnp.stack([*tools, world.sword_enchantment, world.bow_enchantment, held.bow]),
+        jnp.sqrt(held.potions) / 10.0,
+        jnp.stack([*levels, *skills]) / 10.0,
+        jax.nn.one_hot(world.player_direction - 1, num_classes=4),
+        held.armour / 2.0,
+        world.armour_enchantments,
+        jnp.stack([world.light_level, world.is_sleeping, world.is_resting]),
+        world.learned_spells,
+        jnp.stack([world.player_level / 10.0, cleared, is_boss_vulnerable(world)]),
+    )
+    return jnp.concatenate([part.astype(jnp.float32) for part in parts])
+
+
+def amounts(inventory: Inventory) -> Int[Array, "items"]:
+    """Returns what is in hand, in the order of `ITEMS`: a tool by its tier, armour and potions summed up."""
+    counted = [getattr(inventory, item) for item in COUNTED]
+    summed = [getattr(inventory, item).sum() for item in SUMMED]
+    return jnp.stack(counted + summed).astype(jnp.int32)
+
+
+def vitals(world: EnvState) -> Vitals:
+    """Returns inventory, floor, kills and intrinsics (health rounded down, food, drink, energy, mana)."""
+    row, column = world.player_position
+    in_lava = world.map[world.player_level, row, column] == BlockType.LAVA.value
+    levels = [world.player_health, world.player_food, world.player_drink, world.player_energy, world.player_mana]
+    intrinsics = jnp.stack([jnp.floor(level).astype(jnp.int32) for level in levels])
+    return Vitals(world.inventory, intrinsics, in_lava, world.player_level, world.monsters_killed)
+
+
+def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
+    """Returns which of `CAUSES` took health in this step, the hardest blow first; the first one if none did."""
+    mapping = before.potion_mapping
+    poisoned = ((after.inventory.potions < before.inventory.potions) & (mapping == POISON)).any()
+    # Want takes a point when recovery falls below -15, from where it starts anew at 0.
+    wasted = (before.player_recover <= -14) & (after.player_recover == 0)
+    needs = jnp.stack([after.player_food, after.player_drink, after.player_energy]) <= 0
+    struck = (after.melee_mobs.attack_cooldown[after.player_level] == MELEE_COOLDOWN).any()
+    return jnp.argmax(jnp.stack([struck, _shot(before, after), poisoned, *(needs & wasted)]))
+
+
+def _shot(before: EnvState, after: EnvState) -> Bool[Array, ""]:
+    """Returns whether a monster's projectile hit: one that flew or was fired in this step ended on the player."""
+    level, shots = after.player_level, after.mob_projectiles
+    end = shots.position[level]
+    start = end - after.mob_projectile_directions[level]
+    met = (end == after.player_position).all(axis=-1) | (start == after.player_position).all(axis=-1)
+    fired = (after.ranged_mobs.attack_cooldown[level] == RANGED_COOLDOWN).any()
+    return (met & ~shots.mask[level] & (before.mob_projectiles.mask[level] | fired)).any()
+
+
+def _rows(cells: UInt8[Array, "cells planes"]) -> Int[Array, "2 cells"]:
+    blocks, items = cells[:, 0].astype(jnp.int32), cells[:, 1].astype(jnp.int32)
+    first, last = LADDERS[0].value, LADDERS[-1].value
+    ladders = jnp.where((items >= first) & (items <= last), items - first + len(BlockType), -1)
+    return jnp.stack([jnp.where(blocks == UNSEEN, -1, blocks), ladders])
+
+
+def _lit(cells: UInt8[Array, "cells planes"]) -> Bool[Array, "cells"]:
+    return cells[:, -1] > 0
+
+
+def _place_of(world: EnvState) -> tuple[Array, Array]:
+    return world.player_position, world.player_level
+
+
+def _creatures(cells: UInt8[Array, "cells planes"]) -> Bool[Array, "5 cells"]:
+    return cells[:, 2 : 2 + len(CREATURES)].T > 0
+
+
+def _achievement_names() -> tuple[str, ...]:
+    """Returns the names by value: upstream doesn't list them in that order."""
+    return tuple(a.name for a in sorted(Achievement, key=lambda a: a.value))
+
+
+def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
+    """Returns the full Craftax; ``choose_cell_fn`` is how a creature's first cell is drawn."""
+    step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
+    return Domain(
+        name="Craftax-Symbolic-v1",
+        layout="craftax-1",
+        actions=tuple(action.name for action in Action),
+        items=ITEMS,
+        achievements=_achievement_names(),
+        view=OBS_DIM,
+        planes=(
+            Plane(len(BlockType), "onehot"),
+            Plane(len(ItemType), "onehot"),
+            *(Plane(TYPES, "bits") for _ in CREATURES),
+            Plane(1, "bits"),
+        ),
+        scalars=51,
+        creatures=CREATURES,
+        creatures_fn=_creatures,
+        causes=CAUSES,
+        sight=Sight(
+            names=tuple(block.name for block in BlockType) + tuple(ladder.name for ladder in LADDERS),
+            floors=STATIC.num_levels,
+            dark=True,
+            rows_fn=_rows,
+            lit_fn=_lit,
+            place_fn=_place_of,
+        ),
+        reset_fn=reset,
+        step_fn=step_fn,
+        observe_fn=observe,
+        vitals_fn=vitals,
+        amounts_fn=amounts,
+        cause_fn=cause_of_death,
+    )

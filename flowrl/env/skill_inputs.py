@@ -1,0 +1,73 @@
+"""The values that skill code sees, computed for one world from the transition just made."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from flowrl.env.domain import Vitals
+
+
+class SkillInputs(NamedTuple):
+    """One field for each name of `SKILL_INPUTS`; see there for what each is."""
+
+    inventory: Any
+    inventory_diff: Any
+    closest_blocks: Int[Array, "*B types 2 slots"]
+    closest_blocks_prev: Int[Array, "*B types 2 slots"]
+    player_intrinsics: Int[Array, "*B intrinsics"]
+    player_intrinsics_diff: Int[Array, "*B intrinsics"]
+    intrinsics_diff: Int[Array, "*B intrinsics"]
+    achievements: Int[Array, "*B achievements"]
+    achievements_diff: Int[Array, "*B achievements"]
+    player_level: Int[Array, "*B"] | None
+    player_level_diff: Int[Array, "*B"] | None
+    monsters_killed: Int[Array, "*B floors"] | None
+    monsters_killed_diff: Int[Array, "*B floors"] | None
+    health_penalty: Float[Array, "*B"]
+    env_reward: Float[Array, "*B"]
+    n: Int[Array, "*B"]
+
+
+def health_penalty(before: Vitals, after: Vitals) -> Float[Array, ""]:
+    """Returns 0.1 x the change of health and of the sum of food, drink and energy; lava costs the health before."""
+    change = (after.intrinsics - before.intrinsics).astype(jnp.float32)
+    lava = jnp.where(after.in_lava, before.intrinsics[0], 0)
+    return 0.1 * change[0] - lava + 0.1 * change[1:4].sum()
+
+
+def _difference(after: Any, before: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.asarray(a, jnp.result_type(a, jnp.int32)) - b, after, before)
+
+
+def skill_inputs(
+    before: Vitals,
+    after: Vitals,
+    closest_before: Array,
+    closest_after: Array,
+    achieved: Bool[Array, "achievements"],
+    events: Bool[Array, "achievements"],
+    env_reward: Array,
+    n: Array,
+) -> SkillInputs:
+    """Returns what skill code sees of one transition; ``achieved`` counts from the start of the task."""
+    intrinsics_diff = after.intrinsics - before.intrinsics
+    return SkillInputs(
+        inventory=after.inventory,
+        inventory_diff=_difference(after.inventory, before.inventory),
+        closest_blocks=closest_after,
+        closest_blocks_prev=closest_before,
+        player_intrinsics=after.intrinsics,
+        player_intrinsics_diff=intrinsics_diff,
+        intrinsics_diff=intrinsics_diff,
+        achievements=achieved.astype(jnp.int32),
+        achievements_diff=events.astype(jnp.int32),
+        player_level=after.player_level,
+        player_level_diff=_difference(after.player_level, before.player_level),
+        monsters_killed=after.monsters_killed,
+        monsters_killed_diff=_difference(after.monsters_killed, before.monsters_killed),
+        health_penalty=health_penalty(before, after),
+        env_reward=env_reward,
+        n=n,
+    )

@@ -1,0 +1,24 @@
+"""The names that skill code may take as arguments; plain words, so that any process can check code against them."""
+
+SKILL_INPUTS: dict[str, str] = {
+    "inventory": "upstream's Inventory after the step",
+    "inventory_diff": "its change over this step",
+    "closest_blocks": "[types, 2, 5] dx and dy to the five nearest known of each type, (30, 30) where unknown",
+    "closest_blocks_prev": "the same before the step",
+    "player_intrinsics": "health, food, drink, energy (full Craftax: mana as the fifth)",
+    "player_intrinsics_diff": "their change over this step",
+    "intrinsics_diff": "the same as player_intrinsics_diff",
+    "achievements": "what has happened since this task began in this episode",
+    "achievements_diff": "what happened in this step",
+    "player_level": "the floor (full Craftax only)",
+    "player_level_diff": "its change over this step (full Craftax only)",
+    "monsters_killed": "kills per floor (full Craftax only)",
+    "monsters_killed_diff": "their change over this step (full Craftax only)",
+    "health_penalty": "0.1 x change of health, minus the health before if standing in lava, "
+    "plus 0.1 x the sum of the changes of food, drink and energy",
+    "env_reward": "upstream's own reward for this step",
+    "n": "the amount wanted in hand at the end",
+}
+"""Name -> what it is. All values are of one world, after the step unless said."""
+
+FULL_GAME_ONLY = frozenset({"player_level", "player_level_diff", "monsters_killed", "monsters_killed_diff"})

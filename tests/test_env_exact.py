@@ -1,0 +1,385 @@
+"""Both games against upstream's own environments, bit for bit, and the spawn sampler that replaces upstream's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from craftax.craftax.constants import Achievement, Action, BlockType, ItemType
+from craftax.craftax.envs.craftax_symbolic_env import CraftaxSymbolicEnvNoAutoReset
+from craftax.craftax_classic.constants import Achievement as ClassicAchievement
+from craftax.craftax_classic.constants import BlockType as ClassicBlock
+from craftax.craftax_classic.envs.craftax_symbolic_env import CraftaxClassicSymbolicEnvNoAutoReset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from flowrl.env import classic, full
+from flowrl.env.domain import Domain
+from flowrl.env.observation import expand
+from flowrl.env.spawn import REACH, WINDOW, choose_as_upstream, choose_by_rank, window_origin
+
+WORLDS = 64
+NOOP, UP, DO = 0, 3, 5
+GAMES = ["classic", pytest.param("full", marks=pytest.mark.slow)]
+
+
+@dataclass(frozen=True)
+class Game:
+    """One game compiled: upstream's step and ours with either sampler, over a batch of `WORLDS` worlds."""
+
+    domain: Domain
+    worlds: Any
+    herds: tuple[str, ...]
+    upstream_reset: Callable[..., Any]
+    upstream_step: Callable[..., Any]
+    reset: Callable[..., Any]
+    step_exact: Callable[..., Any]
+    step: Callable[..., Any]
+    observe: Callable[..., Any]
+
+    def act(self, worlds: Any, action: int, seed: int = 0) -> Any:
+        """Returns the transition of all worlds under one action."""
+        return self.step(jax.random.split(jax.random.key(seed), WORLDS), worlds, jnp.full(WORLDS, action))
+
+
+def compile_game(env: Any, make_domain: Callable[..., Domain], herds: tuple[str, ...]) -> Game:
+    params = env.default_params
+    domain = make_domain()
+    upstream_reset = jax.jit(jax.vmap(lambda key: env.reset_env(key, params)))
+    worlds = jax.tree.map(jnp.asarray, upstream_reset(jax.random.split(jax.random.key(1), WORLDS))[1])
+    return Game(
+        domain=domain,
+        worlds=worlds,
+        herds=herds,
+        upstream_reset=upstream_reset,
+        upstream_step=jax.jit(jax.vmap(lambda key, world, action: env.step_env(key, world, action, params))),
+        reset=jax.jit(jax.vmap(domain.reset_fn)),
+        step_exact=jax.jit(jax.vmap(make_domain(choose_as_upstream).step_fn)),
+        step=jax.jit(jax.vmap(domain.step_fn)),
+        observe=jax.jit(jax.vmap(lambda world: expand(domain, domain.observe_fn(world)))),
+    )
+
+
+@pytest.fixture(scope="module")
+def classic_game() -> Game:
+    return compile_game(CraftaxClassicSymbolicEnvNoAutoReset(), classic.domain, ("cows", "zombies", "skeletons"))
+
+
+@pytest.fixture(scope="module")
+def full_game() -> Game:
+    herds = ("passive_mobs", "melee_mobs", "ranged_mobs")
+    return compile_game(CraftaxSymbolicEnvNoAutoReset(), full.domain, herds)
+
+
+@pytest.fixture
+def game(request: pytest.FixtureRequest) -> Game:
+    return request.getfixturevalue(f"{request.param}_game")
+
+
+def differing(left: Any, right: Any) -> list[str]:
+    """Returns the names of the leaves that differ in type or in any bit."""
+    pairs = zip(jax.tree_util.tree_leaves_with_path(left), jax.tree_util.tree_leaves_with_path(right), strict=True)
+    return [jax.tree_util.keystr(path) for (path, a), (other, b) in pairs if path != other or bits(a) != bits(b)]
+
+
+def bits(leaf: Any) -> tuple[Any, ...]:
+    array = np.asarray(leaf)
+    return array.dtype, array.shape, array.tobytes()
+
+
+def start_worlds(game: Game) -> Any:
+    """Returns the worlds to play from: Classic's as they begin; of the full game, half are staged."""
+    if game.domain.name == "Craftax-Classic-Symbolic-v1":
+        return game.worlds
+    rng = np.random.default_rng(0)
+    worlds = jax.tree.map(np.array, game.worlds)
+    levels = np.where(np.arange(WORLDS) % 4 > 0, np.arange(WORLDS) % 9, 0)
+    positions = np.where(levels[:, None] > 0, worlds.up_ladders[np.arange(WORLDS), levels], worlds.player_position)
+    scatter_blocks(rng, worlds.map, levels, positions)
+    return jax.tree.map(
+        lambda new, old: jnp.asarray(new, dtype=old.dtype),
+        worlds.replace(
+            player_level=levels,
+            player_position=positions,
+            inventory=random_inventory(rng, worlds.inventory),
+            monsters_killed=rng.integers(0, 12, worlds.monsters_killed.shape),
+            player_xp=rng.integers(0, 4, WORLDS),
+            player_health=rng.integers(3, 10, WORLDS) + 0.5,
+            player_energy=rng.integers(2, 10, WORLDS),
+            player_recover=rng.integers(-15, 25, WORLDS),
+            learned_spells=rng.random((WORLDS, 2)) < 0.7,
+            boss_progress=rng.integers(0, 8, WORLDS),
+            boss_timesteps_to_spawn_this_round=rng.integers(-1, 8, WORLDS),
+            bow_enchantment=rng.integers(0, 3, WORLDS),
+            timestep=rng.integers(0, 300, WORLDS),
+            light_level=rng.random(WORLDS),
+        ),
+        game.worlds,
+    )
+
+
+def random_inventory(rng: np.random.Generator, inventory: Any) -> Any:
+    """Returns amounts from none to the cap of 99, tools of any tier, for three worlds in four."""
+    tops = {"pickaxe": 4, "sword": 4, "bow": 1, "armour": 2, "books": 2, "potions": 3}
+    rich = np.arange(WORLDS) % 4 > 0
+    drawn = {}
+    for name in inventory.__dataclass_fields__:
+        shape = getattr(inventory, name).shape
+        amount = np.clip(rng.integers(-20, 130, shape), 0, 99)
+        amount = rng.integers(0, tops[name] + 1, shape) if name in tops else amount
+        drawn[name] = amount * rich.reshape(-1, *[1] * (len(shape) - 1))
+    return inventory.replace(**drawn)
+
+
+def scatter_blocks(rng: np.random.Generator, grid: np.ndarray, levels: np.ndarray, positions: np.ndarray) -> None:
+    """Puts blocks of every kind near the player of three worlds in four, so that few actions do much."""
+    for i in range(WORLDS):
+        for row, column in rng.integers(-3, 4, (24 * (i % 4 > 0), 2)):
+            spot = positions[i] + [row, column]
+            if (row or column) and (spot >= 0).all() and (spot < 48).all():
+                grid[i, levels[i], spot[0], spot[1]] = rng.integers(2, 36)
+
+
+@pytest.mark.parametrize("game", GAMES, indirect=True)
+def test_reset_is_upstreams(game: Game) -> None:
+    keys = jax.random.split(jax.random.key(7), WORLDS)
+    observation, worlds = game.upstream_reset(keys)
+    ours = game.reset(keys)
+    assert differing(worlds, ours) == []
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(ours))
+    assert bits(observation) == bits(game.observe(ours))
+    assert game.domain.upstream_size == observation.shape[1]
+    alone = game.domain.reset_fn(keys[0])
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(alone))
+    assert differing(alone, jax.tree.map(lambda leaf: leaf[0], ours)) == []
+
+
+@pytest.mark.parametrize("game", GAMES, indirect=True)
+def test_play_is_upstreams_with_upstreams_sampler(game: Game) -> None:
+    worlds = start_worlds(game)
+    assert bits(game.observe(worlds)) == bits(game.observe(jax.tree.map(jnp.asarray, worlds)))
+    steps = 80 if game.domain.name.startswith("Craftax-Classic") else 40
+    for t in range(steps):
+        keys, actions = random_actions(game, t)
+        observation, after, reward, done, _ = game.upstream_step(keys, worlds, actions)
+        ours = game.step_exact(keys, worlds, actions)
+        assert differing(after, ours.world) == [], t
+        assert (bits(reward), bits(done)) == (bits(ours.reward), bits(ours.over)), t
+        assert bits(observation) == bits(game.observe(ours.world)), t
+        worlds = ours.world
+    assert np.asarray(worlds.achievements).any(axis=0).sum() > 5
+
+
+def random_actions(game: Game, seed: int) -> tuple[jax.Array, jax.Array]:
+    key, action_key = jax.random.split(jax.random.key(1000 + seed))
+    actions = jax.random.randint(action_key, (WORLDS,), 0, len(game.domain.actions))
+    return jax.random.split(key, WORLDS), actions
+
+
+@pytest.mark.parametrize("game", GAMES, indirect=True)
+def test_our_sampler_changes_where_creatures_appear_and_nothing_else(game: Game) -> None:
+    worlds, moved = start_worlds(game), 0
+    for t in range(16):
+        keys, actions = random_actions(game, t)
+        _, theirs, reward, done, _ = game.upstream_step(keys, worlds, actions)
+        ours = game.step(keys, worlds, actions)
+        assert differing(without_places(game, theirs), without_places(game, ours.world)) == []
+        assert (bits(reward), bits(done)) == (bits(ours.reward), bits(ours.over))
+        moved += count_moved(game, theirs, ours.world)
+        worlds = theirs
+    assert moved >= 20
+
+
+def without_places(game: Game, worlds: Any) -> Any:
+    herds = {name: getattr(worlds, name).replace(position=None) for name in game.herds}
+    return worlds.replace(mob_map=None, **herds)
+
+
+def count_moved(game: Game, theirs: Any, ours: Any) -> int:
+    """Returns how many creatures stand elsewhere; checks that they live and account for the map's differences."""
+    changed = np.asarray(theirs.mob_map) != np.asarray(ours.mob_map)
+    explained, moved = np.zeros_like(changed), 0
+    for name in game.herds:
+        before, after = np.asarray(getattr(theirs, name).position), np.asarray(getattr(ours, name).position)
+        slots = np.argwhere((before != after).any(axis=-1))
+        assert len({slot[0] for slot in slots}) == len(slots), "one creature of a kind appears at a time"
+        for slot in map(tuple, slots):
+            assert getattr(ours, name).mask[slot]
+            for place in (before[slot], after[slot]):
+                explained[(*slot[:-1], *place)] ^= True
+        moved += len(slots)
+    assert (changed == explained).all()
+    return moved
+
+
+def irregular_candidates(position: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, jax.Array]:
+    """Returns candidates as a lake and a shore leave them, and the window's first cell."""
+    origin = window_origin(jnp.array(position), size)
+    rows = np.arange(WINDOW)[:, None] + int(origin[0]) - position[0]
+    columns = np.arange(WINDOW)[None] + int(origin[1]) - position[1]
+    near = (rows**2 + columns**2 <= REACH**2) & (abs(rows) + abs(columns) > 3)
+    return near & (np.random.default_rng(3).random(near.shape) < 0.2) & ((rows + columns) % 5 != 0), origin
+
+
+@pytest.mark.parametrize(("position", "size"), [((2, 45), (48, 48)), ((60, 30), (64, 64)), ((24, 24), (48, 48))])
+def test_both_samplers_draw_uniformly(position: tuple[int, int], size: tuple[int, int]) -> None:
+    candidates, origin = irregular_candidates(position, size)
+    counts = [
+        count_draws(choose_fn, seed, candidates, origin, size)
+        for seed, choose_fn in enumerate((choose_by_rank, choose_as_upstream))
+    ]
+    for drawn in counts:
+        assert drawn[~candidates].sum() == 0
+        assert drawn.sum() == 20_000
+        assert stats.chisquare(drawn[candidates]).pvalue > 1e-3
+    assert stats.chi2_contingency(np.stack([drawn[candidates] for drawn in counts])).pvalue > 1e-3
+
+
+def count_draws(
+    choose_fn: Callable[..., Any], seed: int, candidates: np.ndarray, origin: jax.Array, size: tuple[int, int]
+) -> np.ndarray:
+    """Returns how often each cell of the window was drawn in 20,000 draws."""
+    keys = jax.random.split(jax.random.key(seed), 20_000)
+    draw = jax.jit(lambda k: jax.lax.map(lambda key: choose_fn(key, candidates, origin, size), k, batch_size=500))
+    drawn = np.asarray(draw(keys)) - np.asarray(origin)
+    counts = np.zeros(candidates.shape, dtype=int)
+    np.add.at(counts, (drawn[:, 0], drawn[:, 1]), 1)
+    return counts
+
+
+choose_by_rank_64 = jax.jit(
+    lambda keys, candidates, origin: jax.vmap(lambda key: choose_by_rank(key, candidates, origin, (64, 64)))(keys)
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), share=st.sampled_from([0.0, 0.003, 0.1, 0.9, 1.0]))
+def test_rank_never_leaves_the_candidates(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    candidates = rng.random((WINDOW, WINDOW)) < share
+    candidates[tuple(rng.integers(0, WINDOW, 2))] = True
+    origin = jnp.array(rng.integers(0, 64 - WINDOW, 2))
+    cells = np.asarray(choose_by_rank_64(jax.random.split(jax.random.key(seed), 64), candidates, origin) - origin)
+    assert candidates[cells[:, 0], cells[:, 1]].all()
+
+
+def events_of(domain: Domain, transition: Any) -> set[str]:
+    """Returns what happened in the first world, having checked that it is on record in all of them."""
+    assert (~transition.events | transition.world.achievements).all()
+    return {domain.achievements[i] for i in np.flatnonzero(np.asarray(transition.events[0]))}
+
+
+def facing(worlds: Any, block: int) -> Any:
+    """Returns the worlds with ``block`` just above the player."""
+    row, column = np.asarray(worlds.player_position).T - np.array([[1], [0]])
+    levels = () if worlds.map.ndim == 3 else (worlds.player_level,)
+    return worlds.replace(map=worlds.map.at[(jnp.arange(WORLDS), *levels, row, column)].set(block))
+
+
+def test_classic_events_repeat_while_achievements_stick(classic_game: Game) -> None:
+    game, wood = classic_game, ClassicAchievement.COLLECT_WOOD.value
+    first = game.act(facing(game.worlds, ClassicBlock.TREE.value), DO, seed=1)
+    second = game.act(first.world, DO, seed=2)
+    idle = game.act(second.world, NOOP, seed=3)
+    assert [events_of(game.domain, t) for t in (first, second, idle)] == [{"COLLECT_WOOD"}, {"COLLECT_WOOD"}, set()]
+    assert [float(t.reward[0]) for t in (first, second, idle)] == [1, 0, 0]
+    assert idle.world.achievements[:, wood].all()
+
+
+@pytest.mark.slow
+def test_full_inventory_events_are_gains_not_possession(full_game: Game) -> None:
+    game, tree = full_game, BlockType.TREE.value
+    first = game.act(facing(game.worlds, tree), DO, seed=1)
+    idle = game.act(first.world, NOOP, seed=2)
+    second = game.act(facing(idle.world, tree), DO, seed=3)
+    assert [events_of(game.domain, t) for t in (first, idle, second)] == [{"COLLECT_WOOD"}, set(), {"COLLECT_WOOD"}]
+    assert second.world.achievements[:, Achievement.COLLECT_WOOD.value].all()
+    capped = second.world.replace(inventory=second.world.inventory.replace(wood=jnp.full(WORLDS, 99)))
+    third = game.act(facing(capped, tree), DO, seed=4)
+    assert events_of(game.domain, third) == {"COLLECT_WOOD"}
+    assert (third.world.inventory.wood == 99).all()
+
+
+@pytest.mark.slow
+def test_full_other_events_repeat_and_tools_count_the_tier_reached(full_game: Game) -> None:
+    game = full_game
+    held = game.worlds.inventory.replace(
+        wood=jnp.full(WORLDS, 5), stone=jnp.full(WORLDS, 5), pickaxe=jnp.full(WORLDS, 1)
+    )
+    owned = [Achievement[name].value for name in ("COLLECT_WOOD", "COLLECT_STONE", "MAKE_WOOD_PICKAXE")]
+    worlds = game.worlds.replace(
+        inventory=held, achievements=game.worlds.achievements.at[:, jnp.array(owned)].set(True)
+    )
+    events = []
+    for seed in range(2):
+        placed = game.act(facing(worlds, BlockType.GRASS.value), Action.PLACE_STONE.value, seed)
+        worlds = placed.world
+        events.append(events_of(game.domain, placed))
+    crafted = game.act(facing(worlds, BlockType.CRAFTING_TABLE.value), Action.MAKE_STONE_PICKAXE.value, 2)
+    after = game.act(crafted.world, Action.MAKE_STONE_PICKAXE.value, 3)
+    events += [events_of(game.domain, crafted), events_of(game.domain, after)]
+    assert events == [{"PLACE_STONE"}, {"PLACE_STONE"}, {"MAKE_STONE_PICKAXE"}, set()]
+
+
+@pytest.mark.slow
+def test_full_floor_events_are_arrivals_and_experience_comes_once(full_game: Game) -> None:
+    game, down, up = full_game, Action.DESCEND.value, Action.ASCEND.value
+    worlds = game.worlds.replace(player_position=game.worlds.down_ladders[:, 0])
+    events, experience = [], []
+    for seed, action in enumerate((down, NOOP, up, down)):
+        transition = game.act(worlds, action, seed)
+        worlds = transition.world
+        events.append(events_of(game.domain, transition))
+        experience.append(int(worlds.player_xp[0]))
+    assert events == [{"ENTER_DUNGEON"}, set(), set(), {"ENTER_DUNGEON"}]
+    assert experience == [1, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_full_cause_of_death_and_the_lava_that_stops_the_player(full_game: Game) -> None:
+    game = full_game
+    worlds = dying_worlds(facing(game.worlds, BlockType.LAVA.value))
+    transition = game.step(jax.random.split(jax.random.key(0), WORLDS), worlds, jnp.full(WORLDS, UP).at[2].set(29))
+    named = [full.CAUSES[i] for i in jax.vmap(game.domain.cause_fn)(worlds, transition.world)[:6]]
+    assert named == list(full.CAUSES)
+    assert transition.over[:6].all() and not transition.over[6:].any()
+    assert differing(transition.world.player_position, worlds.player_position) == []
+    assert not jax.vmap(game.domain.vitals_fn)(transition.world).in_lava.any()
+
+
+def dying_worlds(worlds: Any) -> Any:
+    """Returns the worlds with a different end waiting in each of the first six, in the order of `full.CAUSES`."""
+    melee, shots = worlds.melee_mobs, worlds.mob_projectiles
+    return worlds.replace(
+        player_health=worlds.player_health.at[:6].set(1.0),
+        melee_mobs=melee.replace(
+            position=melee.position.at[0, 0, 0].set(worlds.player_position[0] + jnp.array([0, 1])),
+            mask=melee.mask.at[0, 0, 0].set(True),
+        ),
+        mob_projectiles=shots.replace(
+            position=shots.position.at[1, 0, 0].set(worlds.player_position[1] - 1),
+            mask=shots.mask.at[1, 0, 0].set(True),
+        ),
+        potion_mapping=worlds.potion_mapping.at[2, 0].set(full.POISON),
+        inventory=worlds.inventory.replace(potions=worlds.inventory.potions.at[2, 0].set(1)),
+        player_recover=worlds.player_recover.at[3:6].set(-15.0),
+        player_food=worlds.player_food.at[3].set(0),
+        player_drink=worlds.player_drink.at[4].set(0),
+        player_energy=worlds.player_energy.at[5].set(0),
+    )
+
+
+def test_full_sight_names_blocks_and_ladders_but_nothing_in_the_dark() -> None:
+    sight, dark = full.domain().sight, [255, 255, 0, 0, 0, 0, 0, 0]
+    items = [ItemType.NONE, ItemType.TORCH, ItemType.LADDER_DOWN, ItemType.LADDER_UP, ItemType.LADDER_DOWN_BLOCKED]
+    cells = jnp.array([[BlockType.PATH.value, i.value, 0, 4, 0, 0, 0, 1] for i in items] + [dark], dtype=jnp.uint8)
+    blocks, ladders = sight.rows_fn(cells)
+    assert [sight.names[i] if i >= 0 else "" for i in blocks] == ["PATH"] * 5 + [""]
+    names = [sight.names[i] if i >= 0 else "" for i in ladders]
+    assert names == ["", "", "LADDER_DOWN", "LADDER_UP", "LADDER_DOWN_BLOCKED", ""]
+    assert sight.lit_fn(cells).tolist() == [True] * 5 + [False]
+    assert full.domain().creatures_fn(cells)[:, 0].tolist() == [False, True, False, False, False]
