@@ -43,14 +43,14 @@ class Game:
 
     def act(self, worlds: Any, action: int, seed: int = 0) -> Any:
         """Returns the transition of all worlds under one action."""
-        return self.step(jax.random.split(jax.random.key(seed), WORLDS), worlds, jnp.full(WORLDS, action))
+        return self.step(jax.random.split(jax.random.PRNGKey(seed), WORLDS), worlds, jnp.full(WORLDS, action))
 
 
 def compile_game(env: Any, make_domain: Callable[..., Domain], herds: tuple[str, ...]) -> Game:
     params = env.default_params
     domain = make_domain()
     upstream_reset = jax.jit(jax.vmap(lambda key: env.reset_env(key, params)))
-    worlds = jax.tree.map(jnp.asarray, upstream_reset(jax.random.split(jax.random.key(1), WORLDS))[1])
+    worlds = jax.tree.map(jnp.asarray, upstream_reset(jax.random.split(jax.random.PRNGKey(1), WORLDS))[1])
     return Game(
         domain=domain,
         worlds=worlds,
@@ -91,77 +91,96 @@ def bits(leaf: Any) -> tuple[Any, ...]:
     return array.dtype, array.shape, array.tobytes()
 
 
-def start_worlds(game: Game) -> Any:
-    """Returns the worlds to play from: Classic's as they begin; of the full game, half are staged."""
-    if game.domain.name == "Craftax-Classic-Symbolic-v1":
-        return game.worlds
+def staged_worlds(game: Game) -> Any:
+    """Returns worlds with much in reach: of the full game, two in three start on a deeper floor."""
     rng = np.random.default_rng(0)
     worlds = jax.tree.map(np.array, game.worlds)
-    levels = np.where(np.arange(WORLDS) % 4 > 0, np.arange(WORLDS) % 9, 0)
-    positions = np.where(levels[:, None] > 0, worlds.up_ladders[np.arange(WORLDS), levels], worlds.player_position)
-    scatter_blocks(rng, worlds.map, levels, positions)
-    return jax.tree.map(
-        lambda new, old: jnp.asarray(new, dtype=old.dtype),
-        worlds.replace(
-            player_level=levels,
-            player_position=positions,
-            inventory=random_inventory(rng, worlds.inventory),
-            monsters_killed=rng.integers(0, 12, worlds.monsters_killed.shape),
-            player_xp=rng.integers(0, 4, WORLDS),
-            player_health=rng.integers(3, 10, WORLDS) + 0.5,
-            player_energy=rng.integers(2, 10, WORLDS),
-            player_recover=rng.integers(-15, 25, WORLDS),
-            learned_spells=rng.random((WORLDS, 2)) < 0.7,
-            boss_progress=rng.integers(0, 8, WORLDS),
-            boss_timesteps_to_spawn_this_round=rng.integers(-1, 8, WORLDS),
-            bow_enchantment=rng.integers(0, 3, WORLDS),
-            timestep=rng.integers(0, 300, WORLDS),
-            light_level=rng.random(WORLDS),
-        ),
-        game.worlds,
+    stage_fn = stage_full if worlds.map.ndim == 4 else stage_classic
+    return jax.tree.map(lambda new, old: jnp.asarray(new, dtype=old.dtype), stage_fn(rng, worlds), game.worlds)
+
+
+def stage_classic(rng: np.random.Generator, worlds: Any) -> Any:
+    scatter_blocks(rng, worlds.map, worlds.player_position, last_block=16)
+    tops = {item: 1 for item in classic.ITEMS if "_" in item}
+    return worlds.replace(
+        inventory=random_inventory(rng, worlds.inventory, 9, tops),
+        player_health=rng.integers(1, 10, WORLDS),
+        player_energy=rng.integers(2, 10, WORLDS),
+        player_recover=rng.integers(-15, 25, WORLDS),
+        growing_plants_age=rng.integers(0, 700, worlds.growing_plants_age.shape),
+        timestep=rng.integers(0, 300, WORLDS),
+        light_level=rng.random(WORLDS),
     )
 
 
-def random_inventory(rng: np.random.Generator, inventory: Any) -> Any:
-    """Returns amounts from none to the cap of 99, tools of any tier, for three worlds in four."""
+def stage_full(rng: np.random.Generator, worlds: Any) -> Any:
+    each, levels = np.arange(WORLDS), np.where(np.arange(WORLDS) % 4 > 0, np.arange(WORLDS) % 9, 0)
+    positions = np.where(levels[:, None] > 0, worlds.up_ladders[each, levels], worlds.player_position)
+    floors = worlds.map[each, levels]
+    scatter_blocks(rng, floors, positions, last_block=35)
+    worlds.map[each, levels] = floors
     tops = {"pickaxe": 4, "sword": 4, "bow": 1, "armour": 2, "books": 2, "potions": 3}
+    return worlds.replace(
+        player_level=levels,
+        player_position=positions,
+        inventory=random_inventory(rng, worlds.inventory, 99, tops),
+        monsters_killed=rng.integers(0, 12, worlds.monsters_killed.shape),
+        player_xp=rng.integers(0, 4, WORLDS),
+        player_health=rng.integers(3, 10, WORLDS) + 0.5,
+        player_energy=rng.integers(2, 10, WORLDS),
+        player_recover=rng.integers(-15, 25, WORLDS),
+        learned_spells=rng.random((WORLDS, 2)) < 0.7,
+        boss_progress=rng.integers(0, 8, WORLDS),
+        boss_timesteps_to_spawn_this_round=rng.integers(-1, 8, WORLDS),
+        bow_enchantment=rng.integers(0, 3, WORLDS),
+        timestep=rng.integers(0, 300, WORLDS),
+        light_level=rng.random(WORLDS),
+    )
+
+
+def random_inventory(rng: np.random.Generator, inventory: Any, cap: int, tops: dict[str, int]) -> Any:
+    """Returns amounts from none to the cap, often at either, for three worlds in four; ``tops`` caps some lower."""
     rich = np.arange(WORLDS) % 4 > 0
     drawn = {}
     for name in inventory.__dataclass_fields__:
         shape = getattr(inventory, name).shape
-        amount = np.clip(rng.integers(-20, 130, shape), 0, 99)
-        amount = rng.integers(0, tops[name] + 1, shape) if name in tops else amount
+        top = tops.get(name, cap)
+        amount = np.clip(rng.integers(-1 - top // 5, top + 2 + top // 5, shape), 0, top)
         drawn[name] = amount * rich.reshape(-1, *[1] * (len(shape) - 1))
     return inventory.replace(**drawn)
 
 
-def scatter_blocks(rng: np.random.Generator, grid: np.ndarray, levels: np.ndarray, positions: np.ndarray) -> None:
+def scatter_blocks(rng: np.random.Generator, grids: np.ndarray, positions: np.ndarray, last_block: int) -> None:
     """Puts blocks of every kind near the player of three worlds in four, so that few actions do much."""
-    for i in range(WORLDS):
-        for row, column in rng.integers(-3, 4, (24 * (i % 4 > 0), 2)):
-            spot = positions[i] + [row, column]
-            if (row or column) and (spot >= 0).all() and (spot < 48).all():
-                grid[i, levels[i], spot[0], spot[1]] = rng.integers(2, 36)
+    for i, (grid, position) in enumerate(zip(grids, positions, strict=True)):
+        for offset in rng.integers(-3, 4, (24 * (i % 4 > 0), 2)):
+            spot = position + offset
+            if offset.any() and (spot >= 0).all() and (spot < grid.shape).all():
+                grid[tuple(spot)] = rng.integers(2, last_block + 1)
 
 
 @pytest.mark.parametrize("game", GAMES, indirect=True)
 def test_reset_is_upstreams(game: Game) -> None:
-    keys = jax.random.split(jax.random.key(7), WORLDS)
+    keys = jax.random.split(jax.random.PRNGKey(7), WORLDS)
     observation, worlds = game.upstream_reset(keys)
     ours = game.reset(keys)
     assert differing(worlds, ours) == []
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(ours))
     assert bits(observation) == bits(game.observe(ours))
     assert game.domain.upstream_size == observation.shape[1]
-    alone = game.domain.reset_fn(keys[0])
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(alone))
-    assert differing(alone, jax.tree.map(lambda leaf: leaf[0], ours)) == []
+
+
+@pytest.mark.parametrize("make_domain", [classic.domain, full.domain])
+def test_every_leaf_of_a_new_world_is_an_array(make_domain: Callable[..., Domain]) -> None:
+    def check(key: jax.Array) -> None:
+        world = make_domain().reset_fn(key)
+        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(world))
+
+    jax.eval_shape(check, jax.random.PRNGKey(0))
 
 
 @pytest.mark.parametrize("game", GAMES, indirect=True)
 def test_play_is_upstreams_with_upstreams_sampler(game: Game) -> None:
-    worlds = start_worlds(game)
-    assert bits(game.observe(worlds)) == bits(game.observe(jax.tree.map(jnp.asarray, worlds)))
+    worlds = staged_worlds(game)
     steps = 80 if game.domain.name.startswith("Craftax-Classic") else 40
     for t in range(steps):
         keys, actions = random_actions(game, t)
@@ -171,18 +190,18 @@ def test_play_is_upstreams_with_upstreams_sampler(game: Game) -> None:
         assert (bits(reward), bits(done)) == (bits(ours.reward), bits(ours.over)), t
         assert bits(observation) == bits(game.observe(ours.world)), t
         worlds = ours.world
-    assert np.asarray(worlds.achievements).any(axis=0).sum() > 5
+    assert np.asarray(worlds.achievements).any(axis=0).mean() > 0.5
 
 
 def random_actions(game: Game, seed: int) -> tuple[jax.Array, jax.Array]:
-    key, action_key = jax.random.split(jax.random.key(1000 + seed))
+    key, action_key = jax.random.split(jax.random.PRNGKey(1000 + seed))
     actions = jax.random.randint(action_key, (WORLDS,), 0, len(game.domain.actions))
     return jax.random.split(key, WORLDS), actions
 
 
 @pytest.mark.parametrize("game", GAMES, indirect=True)
 def test_our_sampler_changes_where_creatures_appear_and_nothing_else(game: Game) -> None:
-    worlds, moved = start_worlds(game), 0
+    worlds, moved = staged_worlds(game), 0
     for t in range(16):
         keys, actions = random_actions(game, t)
         _, theirs, reward, done, _ = game.upstream_step(keys, worlds, actions)
@@ -243,8 +262,8 @@ def count_draws(
     choose_fn: Callable[..., Any], seed: int, candidates: np.ndarray, origin: jax.Array, size: tuple[int, int]
 ) -> np.ndarray:
     """Returns how often each cell of the window was drawn in 20,000 draws."""
-    keys = jax.random.split(jax.random.key(seed), 20_000)
-    draw = jax.jit(lambda k: jax.lax.map(lambda key: choose_fn(key, candidates, origin, size), k, batch_size=500))
+    keys = jax.random.split(jax.random.PRNGKey(seed), 20_000)
+    draw = jax.jit(lambda k: jax.lax.map(lambda key: choose_fn(key, jnp.array(candidates), origin, size), k, batch_size=500))
     drawn = np.asarray(draw(keys)) - np.asarray(origin)
     counts = np.zeros(candidates.shape, dtype=int)
     np.add.at(counts, (drawn[:, 0], drawn[:, 1]), 1)
@@ -263,7 +282,7 @@ def test_rank_never_leaves_the_candidates(seed: int, share: float) -> None:
     candidates = rng.random((WINDOW, WINDOW)) < share
     candidates[tuple(rng.integers(0, WINDOW, 2))] = True
     origin = jnp.array(rng.integers(0, 64 - WINDOW, 2))
-    cells = np.asarray(choose_by_rank_64(jax.random.split(jax.random.key(seed), 64), candidates, origin) - origin)
+    cells = np.asarray(choose_by_rank_64(jax.random.split(jax.random.PRNGKey(seed), 64), candidates, origin) - origin)
     assert candidates[cells[:, 0], cells[:, 1]].all()
 
 
@@ -283,7 +302,7 @@ def facing(worlds: Any, block: int) -> Any:
 def test_classic_events_repeat_while_achievements_stick(classic_game: Game) -> None:
     game, wood = classic_game, ClassicAchievement.COLLECT_WOOD.value
     first = game.act(facing(game.worlds, ClassicBlock.TREE.value), DO, seed=1)
-    second = game.act(first.world, DO, seed=2)
+    second = game.act(facing(first.world, ClassicBlock.TREE.value), DO, seed=2)
     idle = game.act(second.world, NOOP, seed=3)
     assert [events_of(game.domain, t) for t in (first, second, idle)] == [{"COLLECT_WOOD"}, {"COLLECT_WOOD"}, set()]
     assert [float(t.reward[0]) for t in (first, second, idle)] == [1, 0, 0]
@@ -343,7 +362,7 @@ def test_full_floor_events_are_arrivals_and_experience_comes_once(full_game: Gam
 def test_full_cause_of_death_and_the_lava_that_stops_the_player(full_game: Game) -> None:
     game = full_game
     worlds = dying_worlds(facing(game.worlds, BlockType.LAVA.value))
-    transition = game.step(jax.random.split(jax.random.key(0), WORLDS), worlds, jnp.full(WORLDS, UP).at[2].set(29))
+    transition = game.step(jax.random.split(jax.random.PRNGKey(0), WORLDS), worlds, jnp.full(WORLDS, UP).at[2].set(29))
     named = [full.CAUSES[i] for i in jax.vmap(game.domain.cause_fn)(worlds, transition.world)[:6]]
     assert named == list(full.CAUSES)
     assert transition.over[:6].all() and not transition.over[6:].any()

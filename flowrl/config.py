@@ -1,0 +1,157 @@
+"""The whole configuration of a run: typed, frozen, saved beside the run, and the only thing the worker reads."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flowrl.errors import UsageError, nearest_names
+
+ENVIRONMENTS: tuple[str, ...] = ("Craftax-Classic-Symbolic-v1", "Craftax-Symbolic-v1", "Tiny-Grid-v1")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EnvConfig(_Frozen):
+    """The game and its batch."""
+
+    name: str = "Craftax-Classic-Symbolic-v1"
+    worlds: int = Field(256, ge=1, description="worlds stepped side by side")
+    fresh_worlds: int = Field(96, ge=1, description="new worlds generated each rollout, for the episodes that end")
+    episode_steps: int = Field(1000, ge=1, description="time limit of an episode, in steps")
+
+
+class ModelConfig(_Frozen):
+    """The shape of every expert; a home keeps the one it began with."""
+
+    width: int = Field(128, ge=1)
+    layers: int = Field(3, ge=2, description="dense layers of a tower, the output layer included")
+
+
+class PPOConfig(_Frozen):
+    """Proximal policy optimisation (Schulman et al. 2017), with routing by expert."""
+
+    frames: int = Field(4_000_000, ge=0, description="frames after which a run gives up")
+    steps: int = Field(64, ge=1, description="steps of each world per rollout")
+    epochs: int = Field(2, ge=1)
+    minibatch: int = Field(2048, ge=1, description="samples of the trained experts per gradient step")
+    lr: float = Field(5e-4, gt=0)
+    anneal: bool = Field(True, description="learning rate falls linearly to zero over `frames`")
+    gamma: float = Field(0.98, ge=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    clip: float = Field(0.2, gt=0)
+    value_clip: float = Field(0.2, gt=0)
+    value_weight: float = Field(0.5, ge=0)
+    entropy: float = Field(0.01, ge=0)
+    grad_norm: float = Field(0.5, gt=0, description="largest gradient norm of one expert")
+    advantage_floor: float = Field(0.05, gt=0, description="least standard deviation that advantages are divided by")
+    death_price: float = Field(0.0, ge=0, description="taken from the reward of the step in which the player dies")
+
+
+class GateConfig(_Frozen):
+    """When training stops and what counts as learned."""
+
+    stop_at: float = Field(0.9, ge=0, le=1, description="lower bound of the training success that asks for a gate")
+    episodes: int = Field(400, ge=1, description="newest complete episodes that the training success is taken from")
+    worlds: int = Field(500, ge=1, description="reserved worlds played at a gate")
+    per_amount_worlds: int = Field(100, ge=0, description="reserved worlds for each smaller amount of the range")
+    learned_at: float = Field(0.8, ge=0, le=1, description="a skill is learned at this lower bound of step success")
+    least_episodes: int = Field(200, ge=1, description="episodes that must reach the skill's task for it to be learned")
+    most_gates: int = Field(4, ge=1, description="gates asked for before the budget ends")
+
+
+class CheckpointConfig(_Frozen):
+    """How often a run saves what it needs to go on."""
+
+    every: int = Field(10, ge=1, description="updates between two checkpoints")
+
+
+class RunConfig(_Frozen):
+    """Every option of a run; nothing else reaches the worker."""
+
+    env: EnvConfig = EnvConfig()
+    model: ModelConfig = ModelConfig()
+    ppo: PPOConfig = PPOConfig()
+    gate: GateConfig = GateConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    seed: int = Field(0, ge=0)
+    gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a card's memory that one worker may take")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cpu": {},
+    "gpu": {
+        "env.worlds": 1024,
+        "env.fresh_worlds": 512,
+        "model.width": 512,
+        "ppo.minibatch": 8192,
+        "ppo.frames": 50_000_000,
+    },
+}
+"""Starting points; `--set` is applied on top."""
+
+
+def option_names(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[str]:
+    """Yields every option as `group.name`, e.g. `ppo.lr`."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from option_names(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _nested(options: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in options.items():
+        *groups, name = key.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[name] = value
+    return tree
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, str]:
+    """Returns `--set` arguments as options by name.
+
+    Raises:
+        UsageError: one is not KEY=VALUE, or its key does not exist; the nearest keys are named.
+    """
+    options: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes KEY=VALUE, not {setting!r}; for example --set ppo.lr=3e-4")
+        if key not in set(option_names()):
+            raise UsageError(f"No option {key!r}. {nearest_names(key, option_names())}")
+        options[key] = value
+    return options
+
+
+def build_config(preset: str = "cpu", settings: Sequence[str] = (), **options: Any) -> RunConfig:
+    """Returns a preset's configuration with ``options`` and then ``--set`` settings on top.
+
+    Args:
+        preset: a name of `PRESETS`.
+        settings: `group.name=value` texts.
+        options: values by name with two underscores for the dot, e.g. ``env__name``.
+
+    Raises:
+        UsageError: an unknown preset, environment or key (the nearest are named), or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"No preset {preset!r}. {nearest_names(preset, PRESETS)}")
+    given = {key.replace("__", "."): value for key, value in options.items() if value is not None}
+    merged = PRESETS[preset] | given | parse_settings(settings)
+    try:
+        config = RunConfig.model_validate(_nested(merged))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{where} cannot be {first['input']!r}: {first['msg']}.") from error
+    if config.env.name not in ENVIRONMENTS:
+        raise UsageError(f"No environment {config.env.name!r}. {nearest_names(config.env.name, ENVIRONMENTS)}")
+    return config

@@ -1,0 +1,117 @@
+"""Files that appear whole: written beside, fsynced, renamed. JSON and safetensors, nothing else."""
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from flowrl.errors import LibraryError, PlatformError
+
+Model = TypeVar("Model", bound=BaseModel)
+Arrays = Mapping[str, np.ndarray]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Puts ``data`` at ``path``; a reader sees the old file or the new one, never a part.
+
+    Raises:
+        PlatformError: the disk is full or cannot be written; the old file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(beside, 0o644)
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        raise PlatformError(f"Could not write {path}: {reason}. What stood there is unchanged.") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Puts ``text`` at ``path``, whole, as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
+    """Puts a value at ``path`` as indented JSON, whole."""
+    if isinstance(value, BaseModel):
+        write_text(path, value.model_dump_json(indent=1) + "\n")
+    else:
+        write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, model: type[Model]) -> Model:
+    """Returns the value stored at ``path``.
+
+    Raises:
+        LibraryError: the file is missing, truncated, or does not hold such a value; nothing is touched.
+    """
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise LibraryError(f"{path} is missing.") from error
+    except (OSError, ValidationError) as error:
+        detail = str(error).splitlines()
+        reason = "; ".join(line.strip() for line in detail[:3])
+        raise LibraryError(f"{path} is damaged or not a {model.__name__}: {reason}") from error
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Puts named arrays at ``path`` as safetensors, whole."""
+    write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Returns the named arrays stored at ``path``.
+
+    Raises:
+        LibraryError: the file is missing, truncated or no safetensors file.
+    """
+    try:
+        return dict(load_file(path))
+    except FileNotFoundError as error:
+        raise LibraryError(f"{path} is missing.") from error
+    except (OSError, SafetensorError) as error:
+        raise LibraryError(f"{path} is damaged: {error}. Restore it from a copy, or train the skill again.") from error
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Adds one JSON line to ``path``."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the JSON lines of ``path``, none if it does not exist; a half-written last line is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows

@@ -1,0 +1,111 @@
+"""The skills that ship with the package: one folder a game, facts in `base.toml`, code in one file a skill.
+
+The code is handled as text here; only a worker process runs it.
+"""
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from flowrl.config import ENVIRONMENTS
+from flowrl.env.module_source import check_skill_file
+from flowrl.errors import UsageError, nearest_names
+from flowrl.planning.planner import plan
+from flowrl.skill import Quantity, Skill, SkillSpec
+
+_FOLDERS = {"Craftax-Classic-Symbolic-v1": "classic", "Tiny-Grid-v1": "tiny"}
+
+
+@dataclass(frozen=True)
+class KnowledgeBase:
+    """The skills known for a game before any is learned.
+
+    Attributes:
+        env: the game.
+        capacity: how many of one item fit in hand.
+        skills: in curriculum order.
+    """
+
+    env: str
+    capacity: int
+    skills: tuple[Skill, ...]
+
+    def skill(self, name: str) -> Skill:
+        """Returns the skill called ``name``.
+
+        Raises:
+            UsageError: there is none; the nearest names are given.
+        """
+        try:
+            return self.named()[name]
+        except KeyError:
+            near = nearest_names(name, self.named())
+            raise UsageError(
+                f"No skill {name!r} among the {len(self.skills)} of the knowledge base of {self.env}. {near}"
+            ) from None
+
+    def named(self) -> dict[str, Skill]:
+        """Returns the skills by name, in curriculum order."""
+        return {skill.name: skill for skill in self.skills}
+
+
+@functools.cache
+def load_base(env: str) -> KnowledgeBase:
+    """Returns the knowledge base of a game, every range of n filled in.
+
+    Raises:
+        UsageError: there is no such game, or no base for it yet.
+        ModuleError: a skill's code is no skill file.
+    """
+    if env not in _FOLDERS:
+        if env not in ENVIRONMENTS:
+            raise UsageError(f"No environment {env!r}. {nearest_names(env, ENVIRONMENTS)}")
+        raise UsageError(
+            f"{env} has no knowledge base yet; {' and '.join(_FOLDERS)} have one. "
+            "Train a task module of your own with `flowrl train --module FILE`."
+        )
+    folder = resources.files(__name__) / _FOLDERS[env]
+    data = tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
+    skills = [_read_skill(folder, entry) for entry in data["skills"]]
+    return KnowledgeBase(env, data["capacity"], fill_ranges(skills, data["capacity"]))
+
+
+def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
+    entry = dict(entry)
+    file = folder / entry.pop("code")
+    text = file.read_text(encoding="utf-8")
+    check_skill_file(text, str(file))
+    head = {name: entry.pop(name) for name in ("name", "description")}
+    amounts = {name: _quantities(entry.pop(name, {})) for name in ("requires", "consumes", "yields")}
+    return Skill(**head, code=text, spec=SkillSpec(**amounts, **entry))
+
+
+def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
+    """Returns amounts as they stand in `base.toml`: a bare number, or a table with `per_n` and `base`."""
+    return {f: Quantity(base=a) if isinstance(a, int) else Quantity(**a) for f, a in amounts.items()}
+
+
+def fill_ranges(skills: list[Skill], capacity: int) -> tuple[Skill, ...]:
+    """Returns the skills with an `n_range` each: what is not given runs from 1 to the most that any plan asks.
+
+    Plans depend on the ranges in turn (a skill is planned at the top of its own), so this goes on until nothing rises.
+    """
+    tops = {skill.name: skill.spec.n_range[1] if skill.spec.n_range else 1 for skill in skills}
+    given = {skill.name for skill in skills if skill.spec.n_range}
+    while True:
+        filled = {skill.name: _with_top(skill, tops[skill.name]) for skill in skills}
+        steps = [step for name in filled for step in plan(name, filled, capacity=capacity).steps]
+        asked = {name: max([top, *(s.n for s in steps if s.skill == name)]) for name, top in tops.items()}
+        asked |= {name: tops[name] for name in given}
+        if asked == tops:
+            return tuple(filled.values())
+        tops = asked
+
+
+def _with_top(skill: Skill, top: int) -> Skill:
+    n_range = skill.spec.n_range or (1, top)
+    return skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": n_range})})

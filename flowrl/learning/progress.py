@@ -1,0 +1,115 @@
+"""How well a run does, from its own finished episodes: counted by when they began, each to its end.
+
+Counting the episodes that *end* in some window would favour the quick ones, and the quick ones are the successes.
+So episodes are counted by the update in which they began, and one that is still under way counts as a failure.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowrl.env.flow_env import StepResult
+from flowrl.stats import Share
+
+_SETTLED = 0.95
+
+
+class Cohort(BaseModel):
+    """The episodes that began in one update."""
+
+    started: int = 0
+    ended: int = 0
+    succeeded: int = 0
+    reached: int = 0
+    causes: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def settled(self) -> bool:
+        """Whether so few are still under way that counting those as failures is no distortion."""
+        return self.ended >= _SETTLED * self.started
+
+
+class TrainingSuccess(BaseModel):
+    """Success of the newest settled cohorts.
+
+    Attributes:
+        success: episodes that finished the plan, of all that began.
+        step_success: episodes that finished the last task, of those that reached it or are still under way.
+        causes: how the failed ones ended, by name.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    success: Share
+    step_success: Share
+    causes: dict[str, int]
+
+
+class Progress(BaseModel):
+    """The cohorts of a run and the marks it has reached; saved with every checkpoint.
+
+    Attributes:
+        cohorts: by the update in which their episodes began.
+        best: the best lower bound of step success so far.
+        gates: gates asked for so far.
+        seconds: wall time of the sittings before this one.
+        frames: frames played so far.
+    """
+
+    cohorts: dict[int, Cohort] = Field(default_factory=dict)
+    best: float = -1.0
+    gates: int = 0
+    next_gate_update: int = 0
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    frames: int = 0
+
+    def begin(self, worlds: int) -> None:
+        """Counts the episodes that start with the run."""
+        self.cohorts[0] = Cohort(started=worlds)
+
+    def count(self, results: StepResult, update: int, causes: Sequence[str], last_task: int) -> None:
+        """Adds the episodes that ended in ``update``, whose results are [T, B] numpy arrays."""
+        ended = np.asarray(results.success | results.died | results.timeout)
+        rows = {name: np.asarray(getattr(results, name))[ended] for name in StepResult._fields}
+        for began in np.unique(rows["started"]):
+            of = rows["started"] == began
+            cohort = self.cohorts.setdefault(int(began), Cohort())
+            cohort.ended += int(of.sum())
+            cohort.succeeded += int(rows["success"][of].sum())
+            cohort.reached += int((rows["task"][of] == last_task).sum())
+            for name, number in _failures(rows, of, causes).items():
+                cohort.causes[name] = cohort.causes.get(name, 0) + number
+        if ended.any():
+            self.cohorts.setdefault(update, Cohort()).started += int(ended.sum())
+
+    def recent(self, episodes: int) -> TrainingSuccess:
+        """Returns the success of the newest settled cohorts that hold at least ``episodes``, fewer if there are none."""
+        chosen: list[Cohort] = []
+        for began in sorted(self.cohorts, reverse=True):
+            if self.cohorts[began].settled and sum(c.started for c in chosen) < episodes:
+                chosen.append(self.cohorts[began])
+        started = sum(c.started for c in chosen)
+        under_way = started - sum(c.ended for c in chosen)
+        succeeded = sum(c.succeeded for c in chosen)
+        causes: dict[str, int] = {}
+        for cohort in chosen:
+            for name, number in cohort.causes.items():
+                causes[name] = causes.get(name, 0) + number
+        return TrainingSuccess(
+            success=Share(successes=succeeded, total=started),
+            step_success=Share(successes=succeeded, total=sum(c.reached for c in chosen) + under_way),
+            causes=dict(sorted(causes.items(), key=lambda item: -item[1])),
+        )
+
+    def forget(self, before: int) -> None:
+        """Drops the settled cohorts that began before an update."""
+        self.cohorts = {began: c for began, c in self.cohorts.items() if began >= before or not c.settled}
+
+
+def _failures(rows: Mapping[str, np.ndarray], of: np.ndarray, causes: Sequence[str]) -> dict[str, int]:
+    died = rows["cause"][of & rows["died"]]
+    counts = {causes[i]: int((died == i).sum()) for i in np.unique(died)}
+    timeouts = int((of & rows["timeout"]).sum())
+    return counts | ({"timeout": timeouts} if timeouts else {})

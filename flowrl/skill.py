@@ -1,0 +1,231 @@
+"""The words of flowrl: amounts, specifications, skills, plans and what was measured of them."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from flowrl.config import RunConfig
+from flowrl.stats import Share
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Quantity(_Value):
+    """An amount that grows with n: ``per_n * n + base``. Data, never code."""
+
+    per_n: int = 0
+    base: int = 0
+
+    def at(self, n: int) -> int:
+        """Returns the amount for ``n``."""
+        return self.per_n * n + self.base
+
+
+class SkillSpec(_Value):
+    """What a skill needs, spends and yields, in fluents.
+
+    A fluent is an item ("wood"), a station within reach ("near:crafting_table") or an achievement
+    ("achievement:EAT_COW").
+
+    Attributes:
+        requires: what must hold at the start, at least.
+        consumes: what is gone afterwards.
+        yields: what holds at the end, at least: an absolute amount in hand, as `n` is.
+        stays: the player stays where it stands, so that stations within reach stay so.
+        item: the item whose amount in hand the policy is shown, if any.
+        n_range: least and largest n that the skill trains on; None: 1 to the largest that a plan of its base asks.
+    """
+
+    requires: dict[str, Quantity] = Field(default_factory=dict)
+    consumes: dict[str, Quantity] = Field(default_factory=dict)
+    yields: dict[str, Quantity] = Field(default_factory=dict)
+    stays: bool = False
+    item: str | None = None
+    n_range: tuple[int, int] | None = None
+
+    def needed(self, n: int) -> dict[str, int]:
+        """Returns the least amounts that must hold at the start to make ``n``."""
+        names = self.requires.keys() | self.consumes.keys()
+        none = Quantity()
+        return {f: max(self.requires.get(f, none).at(n), self.consumes.get(f, none).at(n)) for f in sorted(names)}
+
+    @property
+    def scales(self) -> bool:
+        """Whether n makes a difference to what is yielded."""
+        return any(quantity.per_n for quantity in self.yields.values())
+
+
+class Skill(_Value):
+    """A skill as a knowledge base or a proposer states it: a specification and its code.
+
+    Attributes:
+        code: the text of a skill file (`is_done` and `reward`) or of a whole task module, see ``is_module``.
+        is_module: ``code`` is a task module in the seed's format, the last task being the skill's own.
+    """
+
+    name: str
+    description: str = ""
+    spec: SkillSpec
+    code: str
+    is_module: bool = False
+
+
+class PlanStep(_Value):
+    """One skill execution of a plan: do ``skill`` until ``n`` is reached, by global expert ``expert``."""
+
+    skill: str
+    n: int
+    expert: int | None = None
+    why: str = ""
+
+
+class Plan(_Value):
+    """Skill executions in order, from a new world to the goal."""
+
+    goal: str
+    steps: tuple[PlanStep, ...]
+
+
+class TaskSpec(_Value):
+    """One task of a run, as the worker needs it."""
+
+    skill: str
+    low: int
+    high: int
+    item: str | None = None
+
+
+class RunSpec(_Value):
+    """All that a worker reads, beside the module and the initial weights: `run.json`.
+
+    Attributes:
+        local_to_global: the global expert of each local index.
+        trained: the local experts that learn; the others are frozen.
+        own: the local index of the skill's own expert.
+        random: the local experts that start without weights from the library, apart from a new ``own``.
+        plan: what the run plays, for the record.
+    """
+
+    skill: str
+    config: RunConfig
+    tasks: tuple[TaskSpec, ...]
+    local_to_global: tuple[int, ...]
+    trained: tuple[int, ...]
+    own: int
+    random: tuple[int, ...] = ()
+    plan: Plan
+    layout: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunSpec":
+        count = len(self.local_to_global)
+        if not all(0 <= local < count for local in (*self.trained, self.own, *self.random)):
+            raise ValueError(f"local experts must lie in 0..{count - 1}")
+        if list(self.local_to_global) != sorted(set(self.local_to_global)):
+            raise ValueError("local experts must be in ascending global order, each once")
+        return self
+
+    @property
+    def expert(self) -> int:
+        """The global index of the skill's own expert."""
+        return self.local_to_global[self.own]
+
+
+class Evaluation(_Value):
+    """What playing a run's tasks on new worlds showed; every episode is counted to its end.
+
+    Attributes:
+        success: episodes that finish the whole plan, of all.
+        step_success: episodes that finish the skill's own task, of those that reach it.
+        reached: for each task, the episodes that reached it.
+        finished: for each task, the episodes that finished it.
+        causes: how the failed episodes ended, by name ("timeout" for the time limit).
+        length: mean steps of an episode.
+        amount: the n of the skill's own task.
+        per_amount: step success for each other n of the range.
+        worlds_seed: which reserved worlds were played.
+    """
+
+    success: Share
+    step_success: Share
+    reached: tuple[int, ...]
+    finished: tuple[int, ...]
+    causes: dict[str, int]
+    length: float
+    amount: int
+    per_amount: dict[int, Share] = Field(default_factory=dict)
+    worlds_seed: int
+
+
+Status = Literal["learned", "weak", "running"]
+
+
+class TrainResult(_Value):
+    """The outcome of a run: `result.json`; there is no other sign of one.
+
+    Attributes:
+        outcome: "done" (trained and measured) or "failed".
+        error: why it failed.
+        params: the file with the trained experts, relative to the run's folder.
+        params_sha256: its hash.
+        seconds: wall time over all sittings; ``compile_seconds`` of it before the first update was done.
+    """
+
+    outcome: Literal["done", "failed"]
+    error: str = ""
+    params: str = ""
+    params_sha256: str = ""
+    frames: int = 0
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    status: Status = "weak"
+    evaluation: Evaluation | None = None
+
+
+class ExpertMeta(_Value):
+    """What an expert's weights are for; kept beside them, and checked whenever they are loaded."""
+
+    expert: int
+    layout: str
+    env: str
+    width: int
+    layers: int
+    observation: int
+    actions: int
+    frames: int
+
+
+class SkillRecord(_Value):
+    """A skill of the library: `skill.json`.
+
+    Attributes:
+        version: rises by one each time the record is replaced.
+        frames: frames that the expert was trained on, all runs together.
+        is_module: the skill came as a task module of its own.
+        companions: global experts that the skill plays with but that the library lacks; they lie in its own folder.
+    """
+
+    name: str
+    expert_idx: int
+    description: str = ""
+    spec: SkillSpec
+    status: Literal["learned", "weak"]
+    version: int = 1
+    frames: int
+    evaluation: Evaluation
+    plan: Plan
+    is_module: bool = False
+    companions: tuple[int, ...] = ()
+    path: str = ""
+
+
+class HomeDescription(_Value):
+    """What a home holds: `home.json`. Fixed at first use."""
+
+    format: Literal[1] = 1
+    env: str
+    layout: str
+    width: int
+    layers: int
