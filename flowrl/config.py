@@ -7,7 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flowrl.errors import UsageError, nearest_names
 
-ENVIRONMENTS: tuple[str, ...] = ("Craftax-Classic-Symbolic-v1", "Craftax-Symbolic-v1", "Tiny-Grid-v1")
+LAYOUTS: dict[str, str] = {
+    "Craftax-Classic-Symbolic-v1": "classic-1",
+    "Craftax-Symbolic-v1": "craftax-1",
+    "Tiny-Grid-v1": "tiny-1",
+}
+"""The environments, and the observation layout of each."""
+ENVIRONMENTS: tuple[str, ...] = tuple(LAYOUTS)
 
 
 class _Frozen(BaseModel):

@@ -104,19 +104,23 @@ class RunSpec(_Value):
         local_to_global: the global expert of each local index.
         trained: the local experts that learn; the others are frozen.
         own: the local index of the skill's own expert.
+        frames_before: frames that the own expert was trained on in earlier runs.
         random: the local experts that start without weights from the library, apart from a new ``own``.
         plan: what the run plays, for the record.
     """
 
     skill: str
+    description: str = ""
+    spec: SkillSpec = SkillSpec()
+    is_module: bool = False
     config: RunConfig
     tasks: tuple[TaskSpec, ...]
     local_to_global: tuple[int, ...]
     trained: tuple[int, ...]
     own: int
     random: tuple[int, ...] = ()
+    frames_before: int = 0
     plan: Plan
-    layout: str
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunSpec":
@@ -184,17 +188,23 @@ class TrainResult(_Value):
     evaluation: Evaluation | None = None
 
 
-class ExpertMeta(_Value):
-    """What an expert's weights are for; kept beside them, and checked whenever they are loaded."""
+class HomeDescription(_Value):
+    """What a home holds: `home.json`. Fixed at first use; anything else is refused by name."""
 
-    expert: int
-    layout: str
+    format: Literal[1] = 1
     env: str
+    layout: str
     width: int
     layers: int
-    observation: int
-    actions: int
+
+
+class ExpertMeta(_Value):
+    """What an expert's weights are for; kept beside them."""
+
+    expert: int
     frames: int
+    sha256: str
+    fits: HomeDescription
 
 
 class SkillRecord(_Value):
@@ -219,13 +229,3 @@ class SkillRecord(_Value):
     is_module: bool = False
     companions: tuple[int, ...] = ()
     path: str = ""
-
-
-class HomeDescription(_Value):
-    """What a home holds: `home.json`. Fixed at first use."""
-
-    format: Literal[1] = 1
-    env: str
-    layout: str
-    width: int
-    layers: int

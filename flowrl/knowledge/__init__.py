@@ -94,15 +94,16 @@ def fill_ranges(skills: list[Skill], capacity: int) -> tuple[Skill, ...]:
 
     Plans depend on the ranges in turn (a skill is planned at the top of its own), so this goes on until nothing rises.
     """
+    named = {skill.name: skill for skill in skills}
     tops = {skill.name: skill.spec.n_range[1] if skill.spec.n_range else 1 for skill in skills}
-    given = {skill.name for skill in skills if skill.spec.n_range}
     while True:
-        filled = {skill.name: _with_top(skill, tops[skill.name]) for skill in skills}
-        steps = [step for name in filled for step in plan(name, filled, capacity=capacity).steps]
-        asked = {name: max([top, *(s.n for s in steps if s.skill == name)]) for name, top in tops.items()}
-        asked |= {name: tops[name] for name in given}
+        asked = dict(tops)
+        for goal, top in tops.items():
+            for step in plan(goal, named, n=top, capacity=capacity).steps:
+                if named[step.skill].spec.n_range is None:
+                    asked[step.skill] = max(asked[step.skill], step.n)
         if asked == tops:
-            return tuple(filled.values())
+            return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
         tops = asked
 
 

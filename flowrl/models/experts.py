@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from flowrl.errors import LibraryError
 from flowrl.weights import TOWERS, Tree, expert_indices, expert_of, named_state, require_same_shape, shapes
 
 Params = Any
@@ -68,7 +69,5 @@ def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -
 
 
 def _require_room(indices: Sequence[int], experts: int) -> None:
-    from flowrl.errors import LibraryError
-
     if indices[-1] >= experts:
         raise LibraryError(f"The weights hold expert {indices[-1]}, but this network has experts 0..{experts - 1} only.")

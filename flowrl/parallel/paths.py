@@ -99,6 +99,10 @@ class RunPaths:
         return self.folder / "result.json"
 
     @property
+    def processed(self) -> Path:
+        return self.folder / "processed.json"
+
+    @property
     def lock(self) -> Path:
         return self.folder / "lock"
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowrl.skill import Skill, SkillSpec
+from flowrl.skill import Quantity, Skill, SkillSpec
 
 THE_GOAL = "the goal itself"
 
@@ -31,9 +31,9 @@ class Obstacles:
         self.demands.append(f"{skill!r} at n={n} has {amount} {fluent} in {part}, but only {self.capacity} fit in hand")
 
 
-def amount_of(fluent: str, amount: int) -> str:
-    """Returns the fluent with its amount before it, where that says anything."""
-    return fluent if amount == 1 and ("_" in fluent or ":" in fluent) else f"{amount} {fluent}"
+def amount_of(fluent: str, quantity: Quantity, n: int) -> str:
+    """Returns the fluent with its amount before it, where there could be another."""
+    return f"{quantity.at(n)} {fluent}" if quantity.per_n or quantity.at(n) != 1 else fluent
 
 
 def purpose_of(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> str:
@@ -45,7 +45,7 @@ def purpose_of(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[st
     for fluent, quantity in skills[name].spec.yields.items():
         users = _users(fluent, choices[step + 1 :], skills)
         if users:
-            parts.append(_shares(fluent, quantity.at(n), users))
+            parts.append(_shares(amount_of(fluent, quantity, n), users))
     return "; ".join(parts) or THE_GOAL
 
 
@@ -62,11 +62,11 @@ def _users(fluent: str, later: Sequence[tuple[str, int]], skills: Mapping[str, S
     return users
 
 
-def _shares(fluent: str, amount: int, users: Mapping[str, int]) -> str:
+def _shares(what: str, users: Mapping[str, int]) -> str:
     if len(users) == 1 or not any(users.values()):
-        return f"{amount_of(fluent, amount)} for {', '.join(users)}"
+        return f"{what} for {', '.join(users)}"
     shares = ", ".join(f"{taken} for {name}" if taken else f"for {name}" for name, taken in users.items())
-    return f"{amount_of(fluent, amount)}: {shares}"
+    return f"{what}: {shares}"
 
 
 def explain_failure(goal: str, needs: Mapping[str, int], skills: Mapping[str, Skill], obstacles: Obstacles) -> str:

@@ -49,6 +49,8 @@ def plan(
 ) -> Plan:
     """Returns the plan with the fewest steps, and of those the smallest amounts, that reaches ``goal``.
 
+    Before all, it asks for amounts within the range that a skill trains on, where it can.
+
     Args:
         goal: a skill's name, or a fluent such as "wood_pickaxe", "wood=3" or "achievement:EAT_COW".
         skills: the skills that may be used, by name.
@@ -116,8 +118,15 @@ def _least_n(quantity: Quantity, amount: int) -> int | None:
     return -(-(amount - quantity.base) // quantity.per_n)
 
 
+def _is_beyond(skill: Skill, n: int) -> bool:
+    return skill.spec.n_range is not None and n > skill.spec.n_range[1]
+
+
 @dataclass(order=True)
 class _Node:
+    """A set of needs and the steps from there to the goal; the cheapest comes first, then the oldest."""
+
+    beyond: int
     steps: int
     total: int
     number: int
@@ -143,7 +152,7 @@ class _Search:
         own: tuple[Choice, ...] = ((goal.name, goal.amount),) if goal.is_skill else ()
         if goal.is_skill and not self._fits(self.skills[goal.name], goal.amount):
             return None
-        queue = [_Node(0, 0, 0, self.first_needs(goal), own)]
+        queue = [_Node(0, 0, 0, 0, self.first_needs(goal), own)]
         done: set[frozenset[tuple[str, int]]] = set()
         pushed = 0
         while queue and len(done) < _MOST_STATES:
@@ -156,8 +165,9 @@ class _Search:
             done.add(state)
             for needs, choice in self._predecessors(node.needs):
                 pushed += 1
-                step = (node.steps + 1, node.total + choice[1], pushed)
-                heapq.heappush(queue, _Node(*step, needs, (choice, *node.choices)))
+                beyond = node.beyond + _is_beyond(self.skills[choice[0]], choice[1])
+                cost = (beyond, node.steps + 1, node.total + choice[1], pushed)
+                heapq.heappush(queue, _Node(*cost, needs, (choice, *node.choices)))
         self.obstacles.gave_up = bool(queue)
         return None
 

@@ -12,9 +12,7 @@ def is_done(inventory: Inventory) -> Array:
     return inventory.wood_pickaxe >= 1
 
 
-def reward(
-    inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array
-) -> Array:
+def reward(inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
     """Returns 1 for the first pickaxe, and a little for coming back to a table."""
     nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value)
     return gathered(inventory.wood_pickaxe, inventory_diff.wood_pickaxe, 1) + nearer

@@ -1,0 +1,229 @@
+"""Tiny-Grid-v1: a game of wood, a table and stone on 81 cells, which an expert learns in seconds.
+
+It plays by Craftax's rules as far as it goes: a move turns the player even where the way is blocked, DO acts on the
+cell ahead, crafting needs a table among the eight cells around. Positions are (row, column).
+"""
+
+import dataclasses
+from enum import IntEnum
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from flowrl.env.domain import Domain, Observation, Plane, Sight, Transition, Vitals
+from flowrl.env.observation import view_of
+
+SIZE = 9
+VIEW = (5, 5)
+TREES, STONES, WATERS = 8, 5, 4
+CAPACITY = 9
+STEPS_PER_HEALTH = 17
+"""Health falls by one so often and never rises: who only waits starves at step 153."""
+
+
+class Block(IntEnum):
+    """What a cell holds; only grass can be walked on."""
+
+    OUT_OF_BOUNDS = 0
+    GRASS = 1
+    TREE = 2
+    STONE = 3
+    WATER = 4
+    TABLE = 5
+
+
+class Action(IntEnum):
+    """The first five are Craftax's, and number the directions too."""
+
+    NOOP = 0
+    LEFT = 1
+    RIGHT = 2
+    UP = 3
+    DOWN = 4
+    DO = 5
+    PLACE_TABLE = 6
+    MAKE_PICKAXE = 7
+
+
+class Achievement(IntEnum):
+    """What can happen."""
+
+    COLLECT_WOOD = 0
+    PLACE_TABLE = 1
+    MAKE_PICKAXE = 2
+    COLLECT_STONE = 3
+    COLLECT_DRINK = 4
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Inventory:
+    """What is in hand."""
+
+    wood: Any = 0
+    stone: Any = 0
+    pickaxe: Any = 0
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TinyState:
+    """One world.
+
+    Attributes:
+        map: [9, 9] of `Block`.
+        position: [2] of the player.
+        direction: the move that it made last, 1 to 4.
+        timestep: steps made.
+    """
+
+    map: Any
+    position: Any
+    direction: Any
+    inventory: Inventory
+    timestep: Any
+
+
+ITEMS = tuple(field.name for field in dataclasses.fields(Inventory))
+_OFFSETS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
+
+
+def reset(key: jax.Array) -> TinyState:
+    """Returns a new world: trees, stones and water strewn over grass, the player somewhere between."""
+    cells_key, direction_key = jax.random.split(key)
+    cells = jax.random.permutation(cells_key, SIZE * SIZE)
+    blocks = [Block.GRASS] + [Block.TREE] * TREES + [Block.STONE] * STONES + [Block.WATER] * WATERS
+    strewn = jnp.full(SIZE * SIZE, Block.GRASS, dtype=jnp.int32).at[cells[: len(blocks)]].set(jnp.array(blocks))
+    return TinyState(
+        map=strewn.reshape(SIZE, SIZE),
+        position=jnp.stack([cells[0] // SIZE, cells[0] % SIZE]),
+        direction=jax.random.randint(direction_key, (), 1, 5),
+        inventory=Inventory(**{item: jnp.int32(0) for item in ITEMS}),
+        timestep=jnp.int32(0),
+    )
+
+
+def _ahead(world: TinyState) -> tuple[Int[Array, "2"], Bool[Array, ""]]:
+    """Returns the cell ahead, brought inside the map, and whether it is inside by itself."""
+    cell = world.position + jnp.array(_OFFSETS)[world.direction]
+    inside = ((cell >= 0) & (cell < SIZE)).all()
+    return jnp.clip(cell, 0, SIZE - 1), inside
+
+
+def _near_table(world: TinyState) -> Bool[Array, ""]:
+    return (view_of(world.map, world.position, (3, 3), Block.OUT_OF_BOUNDS) == Block.TABLE).any()
+
+
+def _gain(inventory: Inventory, **amounts: Array) -> Inventory:
+    held = {item: jnp.minimum(getattr(inventory, item) + amount, CAPACITY) for item, amount in amounts.items()}
+    return dataclasses.replace(inventory, **held)
+
+
+def _craft(world: TinyState, action: Array) -> tuple[TinyState, Bool[Array, ""]]:
+    made = (action == Action.MAKE_PICKAXE) & (world.inventory.wood >= 1) & _near_table(world)
+    return dataclasses.replace(world, inventory=_gain(world.inventory, wood=-1 * made, pickaxe=1 * made)), made
+
+
+def _use(world: TinyState, action: Array) -> tuple[TinyState, Bool[Array, "4"]]:
+    """Returns the world after DO and PLACE_TABLE, and whether wood, stone or water was taken and a table placed."""
+    cell, inside = _ahead(world)
+    block = world.map[cell[0], cell[1]]
+    does = (action == Action.DO) & inside
+    wood = does & (block == Block.TREE)
+    stone = does & (block == Block.STONE) & (world.inventory.pickaxe >= 1)
+    water = does & (block == Block.WATER)
+    table = (action == Action.PLACE_TABLE) & inside & (block == Block.GRASS) & (world.inventory.wood >= 1)
+    after = jnp.where(wood | stone, Block.GRASS, jnp.where(table, Block.TABLE, block))
+    return dataclasses.replace(
+        world,
+        map=world.map.at[cell[0], cell[1]].set(after),
+        inventory=_gain(world.inventory, wood=1 * wood - 1 * table, stone=1 * stone),
+    ), jnp.stack([wood, stone, water, table])
+
+
+def _move(world: TinyState, action: Array) -> TinyState:
+    moves = (action >= Action.LEFT) & (action <= Action.DOWN)
+    turned = dataclasses.replace(world, direction=jnp.where(moves, action, world.direction))
+    cell, inside = _ahead(turned)
+    free = moves & inside & (world.map[cell[0], cell[1]] == Block.GRASS)
+    return dataclasses.replace(turned, position=jnp.where(free, cell, world.position))
+
+
+def step(key: jax.Array, world: TinyState, action: Int[Array, ""]) -> Transition:
+    """Returns the transition of one world; nothing in it is left to chance.
+
+    The reward is the number of things that happened.
+    """
+    del key
+    world, pickaxe = _craft(world, action)
+    world, (wood, stone, water, table) = _use(world, action)
+    world = _move(world, action)
+    world = dataclasses.replace(world, timestep=world.timestep + 1)
+    happened = {
+        Achievement.COLLECT_WOOD: wood,
+        Achievement.PLACE_TABLE: table,
+        Achievement.MAKE_PICKAXE: pickaxe,
+        Achievement.COLLECT_STONE: stone,
+        Achievement.COLLECT_DRINK: water,
+    }
+    events = jnp.stack([happened[achievement] for achievement in Achievement])
+    return Transition(world, events.astype(jnp.float32).sum(), _health(world) <= 0, events)
+
+
+def _health(world: TinyState) -> Int[Array, ""]:
+    return 9 - world.timestep // STEPS_PER_HEALTH
+
+
+def _intrinsics(world: TinyState) -> Int[Array, "4"]:
+    return jnp.stack([_health(world), jnp.int32(9), jnp.int32(9), jnp.int32(9)])
+
+
+def observe(world: TinyState) -> Observation:
+    """Returns the view, then amounts and intrinsics in tenths, then the direction as one of four."""
+    cells = view_of(world.map, world.position, VIEW, Block.OUT_OF_BOUNDS).astype(jnp.uint8)[:, None]
+    levels = jnp.concatenate([amounts(world.inventory), _intrinsics(world)]) / 10.0
+    scalars = jnp.concatenate([levels, jax.nn.one_hot(world.direction - 1, 4)])
+    return Observation(cells, scalars.astype(jnp.float32))
+
+
+def amounts(inventory: Inventory) -> Int[Array, "items"]:
+    """Returns what is in hand, in the order of `ITEMS`."""
+    return jnp.stack([getattr(inventory, item) for item in ITEMS]).astype(jnp.int32)
+
+
+def vitals(world: TinyState) -> Vitals:
+    """Returns inventory and intrinsics; only health ever changes, and there is no lava."""
+    return Vitals(world.inventory, _intrinsics(world), jnp.bool_(False), None, None)
+
+
+def domain() -> Domain:
+    """Returns the tiny game."""
+    return Domain(
+        name="Tiny-Grid-v1",
+        layout="tiny-1",
+        actions=tuple(action.name for action in Action),
+        items=ITEMS,
+        achievements=tuple(achievement.name for achievement in Achievement),
+        view=VIEW,
+        planes=(Plane(len(Block), "onehot"),),
+        scalars=len(ITEMS) + 4 + 4,
+        creatures=(),
+        creatures_fn=lambda cells: jnp.zeros((0, cells.shape[0]), dtype=bool),
+        causes=("hunger",),
+        sight=Sight(
+            names=tuple(block.name for block in Block),
+            floors=1,
+            dark=False,
+            rows_fn=lambda cells: cells[:, 0].astype(jnp.int32)[None],
+            lit_fn=lambda cells: jnp.ones(cells.shape[0], dtype=bool),
+            place_fn=lambda world: (world.position, jnp.int32(0)),
+        ),
+        reset_fn=reset,
+        step_fn=step,
+        observe_fn=observe,
+        vitals_fn=vitals,
+        amounts_fn=amounts,
+        cause_fn=lambda before, after: jnp.int32(0),
+    )

@@ -1,0 +1,111 @@
+"""Trying a run's skill functions before any training: shapes, types and finite numbers."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from flowrl.env.code_parser import SkillFunction, TaskModule
+from flowrl.env.flow_env import FlowEnv, Player
+from flowrl.env.memory import closest_blocks
+from flowrl.env.skill_inputs import SkillInputs, skill_inputs
+from flowrl.errors import ModuleError
+
+_SAMPLES = 256
+
+
+def try_tasks(env: FlowEnv, file: str, key: jax.Array) -> None:
+    """Runs every task's functions on new worlds and on made-up transitions.
+
+    Raises:
+        ModuleError: a function fails, returns no scalar, the wrong type or a number that is not finite, or a task
+            is done in every new world; names the file and the function.
+    """
+    inputs = _initial_inputs(env, key)
+    made_up = _scrambled(inputs, key)
+    for i, which in enumerate(env.tasks.skill_of_task):
+        if which in env.tasks.skill_of_task[:i]:
+            continue
+        skill = env.tasks.skills[which]
+        done = _run(skill.is_done, skill.is_done_arguments, inputs, f"{file}: task_{i}_is_done")
+        _run(skill.is_done, skill.is_done_arguments, made_up, f"{file}: task_{i}_is_done")
+        for values in (inputs, made_up):
+            reward = _run(skill.reward, skill.reward_arguments, values, f"{file}: task_{i}_reward")
+            _require_finite(reward, f"{file}: task_{i}_reward")
+        if bool(np.asarray(done).astype(bool).all()):
+            raise ModuleError(f"{file}: task_{i}_is_done is true in every new world; the task would teach nothing.")
+
+
+def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, file: str) -> None:
+    """Checks that no function asks for what this game does not have.
+
+    Raises:
+        ModuleError: names the file, the function and the argument.
+    """
+    from flowrl.env.skill_names import FULL_GAME_ONLY
+
+    if domain_has_floors:
+        return
+    for i, which in enumerate(tasks.skill_of_task):
+        skill = tasks.skills[which]
+        for member, names in (("is_done", skill.is_done_arguments), ("reward", skill.reward_arguments)):
+            if absent := FULL_GAME_ONLY & set(names):
+                raise ModuleError(f"{file}: task_{i}_{member} asks for {min(absent)!r}; only full Craftax has it.")
+
+
+def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:
+    players = jax.jit(env.new_players, static_argnums=1)(key, 64)
+
+    def one(player: Player) -> SkillInputs:
+        vitals = env.domain.vitals_fn(player.world)
+        closest = closest_blocks(env.domain, player.memory, player.world)
+        nothing = jnp.zeros(len(env.domain.achievements), dtype=bool)
+        n = jnp.int32(max(env.amounts.high))
+        return skill_inputs(vitals, vitals, closest, closest, nothing, nothing, jnp.float32(0), n)
+
+    return jax.jit(jax.vmap(one))(players)
+
+
+def _scrambled(inputs: SkillInputs, key: jax.Array) -> SkillInputs:
+    """Transitions that no game made: every amount, change, offset and flag drawn anew, to find where numbers break."""
+    rng = np.random.default_rng(np.asarray(key)[-1])
+
+    def draw(low: int, high: int) -> Any:
+        return lambda leaf: jnp.asarray(rng.integers(low, high + 1, (_SAMPLES, *leaf.shape[1:])), leaf.dtype)
+
+    ranges = {
+        "inventory": (0, 9),
+        "closest_blocks": (-30, 30),
+        "closest_blocks_prev": (-30, 30),
+        "player_intrinsics": (0, 9),
+        "achievements": (0, 1),
+        "achievements_diff": (0, 1),
+        "player_level": (0, 8),
+        "monsters_killed": (0, 12),
+        "n": (1, 9),
+    }
+    values = inputs._asdict()
+    return SkillInputs(**{name: jax.tree.map(draw(*ranges.get(name, (-1, 1))), value) for name, value in values.items()})
+
+
+def _run(function: SkillFunction, names: tuple[str, ...], inputs: SkillInputs, where: str) -> Array:
+    values = {name: getattr(inputs, name) for name in names}
+    try:
+        out = jax.vmap(lambda values: function(**values), axis_size=len(inputs.n))(values)
+        result = jnp.asarray(out)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise ModuleError(f"{where} fails when it is tried: {type(error).__name__}: {first}") from error
+    if result.ndim != 1:
+        raise ModuleError(f"{where} must return one number a world, not an array of shape {list(result.shape[1:])}.")
+    if not (jnp.issubdtype(result.dtype, jnp.number) or result.dtype == bool):
+        raise ModuleError(f"{where} must return a bool or a number, not {result.dtype}.")
+    return result
+
+
+def _require_finite(values: Array, where: str) -> None:
+    bad = int((~np.isfinite(np.asarray(values, dtype=np.float64))).sum())
+    if bad:
+        raise ModuleError(f"{where} returns NaN or infinity in {bad} of {len(values)} tried transitions.")

@@ -1,0 +1,33 @@
+"""When a run asks for its skill to be measured, and what the measurement says."""
+
+import jax.numpy as jnp
+
+from flowrl.config import GateConfig
+from flowrl.env.flow_env import FlowEnv
+from flowrl.evaluate import GATE, Player, amounts_to_play, summarise, world_key
+from flowrl.learning.progress import Progress, TrainingSuccess
+from flowrl.models.experts import Params
+from flowrl.skill import Evaluation
+
+
+def asks_for_gate(config: GateConfig, progress: Progress, recent: TrainingSuccess, update: int) -> bool:
+    """Returns whether the training's own episodes promise that the skill is learned."""
+    share = recent.step_success
+    enough = share.total >= config.least_episodes
+    in_time = update >= progress.next_gate_update and progress.gates < config.most_gates
+    return bool(enough and in_time and share.low >= config.stop_at)
+
+
+def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
+    """Returns whether the lower bound of the step success is high enough over enough episodes that reached the task."""
+    share = evaluation.step_success
+    return share.total >= config.least_episodes and share.low >= config.learned_at
+
+
+def measure(
+    player: Player, env: FlowEnv, params: Params, config: GateConfig, seed: int, gate: int
+) -> Evaluation:
+    """Returns what one gate measures: each gate has reserved worlds of its own."""
+    amounts = amounts_to_play(env, config.worlds, config.per_amount_worlds)
+    outcome = player.play(params, world_key(GATE, seed, gate), jnp.asarray(amounts))
+    return summarise(env, outcome, amounts, env.domain.causes, gate)

@@ -1,0 +1,227 @@
+"""One training run from its folder: set up, go on from the newest checkpoint, train, measure, write the result."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from flowrl.env.code_parser import bind_tasks, load_module
+from flowrl.env.domains import domain_named
+from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.trial import check_module_arguments, try_tasks
+from flowrl.errors import ModuleError, TrainingError
+from flowrl.evaluate import Player
+from flowrl.files import append_line, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
+from flowrl.learning.checkpoint import load_newest, save_checkpoint
+from flowrl.learning.gates import asks_for_gate, is_learned, measure
+from flowrl.learning.progress import Progress, TrainingSuccess
+from flowrl.learning.trainer import Trainer, TrainState, UpdateStats
+from flowrl.models.experts import put, take, to_named
+from flowrl.parallel.paths import RunPaths
+from flowrl.skill import Evaluation, RunSpec, TrainResult
+from flowrl.weights import flatten, sha256, unflatten
+
+logger = logging.getLogger(__name__)
+PARAMS_FILE = "params.safetensors"
+
+
+def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
+    """Returns the environment of a run, its module loaded, bound and tried.
+
+    Raises:
+        ModuleError: the module cannot be used, or does not fit the run's experts.
+    """
+    domain = domain_named(spec.config.env.name)
+    tasks = bind_tasks(load_module(paths.module))
+    file = str(paths.module)
+    if len(tasks.skill_of_task) != len(spec.tasks):
+        raise ModuleError(f"{file} has {len(tasks.skill_of_task)} tasks; the run's plan has {len(spec.tasks)}.")
+    if max(tasks.expert_of_task) >= len(spec.local_to_global):
+        raise ModuleError(f"{file} asks for local expert {max(tasks.expert_of_task)} of {len(spec.local_to_global)}.")
+    check_module_arguments(tasks, domain.sight.floors > 1, file)
+    own = tasks.default_amounts
+    low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
+    high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
+    item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
+    return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps)
+
+
+@dataclass
+class Run:
+    """A run under way: its files, its compiled update, its progress.
+
+    Attributes:
+        stop_requested: asked between updates; a true answer saves a checkpoint and ends the sitting.
+    """
+
+    paths: RunPaths
+    stop_requested: Callable[[], bool]
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.spec = read_json(self.paths.config, RunSpec)
+        self.config = self.spec.config
+        self.env = build_env(self.spec, self.paths)
+        self.key = jax.random.PRNGKey(self.config.seed)
+        self.trainer = Trainer(self.env, self.config, len(self.spec.local_to_global), self.spec.trained)
+        self.player = Player(self.env, self.trainer.network(self.trainer.experts))
+        self.progress = Progress()
+
+    def execute(self) -> TrainResult | None:
+        """Returns the run's result, or None where it was asked to stop before the end."""
+        try_tasks(self.env, str(self.paths.module), self.key)
+        state = self._restore()
+        budget = self.config.ppo.frames // self.trainer.frames_per_update
+        update_fn = self._compile(state) if int(state.update) < budget else None
+        evaluation: Evaluation | None = None
+        while int(state.update) < budget and update_fn is not None:
+            if self.stop_requested():
+                self._save(state)
+                return None
+            state, recent = self._advance(update_fn, state)
+            update = int(state.update)
+            if asks_for_gate(self.config.gate, self.progress, recent, update):
+                evaluation = self._gate(state.params, update)
+                if is_learned(self.config.gate, evaluation):
+                    return self._finish(state.params, evaluation)
+                self.progress.next_gate_update = update + max(5, budget // 20)
+            if update % self.config.checkpoint.every == 0:
+                self._save(state)
+        best = self._best_params(state)
+        return self._finish(best, self._gate(best, int(state.update)))
+
+    def _best_params(self, state: TrainState) -> Any:
+        """The trained experts at their best; as they are where nothing was ever measured."""
+        return put(state.params, self.spec.trained, state.best) if self.progress.best >= 0 else state.params
+
+    def _restore(self) -> TrainState:
+        init_key, _ = jax.random.split(self.key)
+        initial = unflatten(read_arrays(self.paths.initial)) if self.paths.initial.exists() else {}
+        restored = load_newest(self.paths.checkpoints, jax.eval_shape(lambda: self.trainer.init(init_key, initial)))
+        if restored is None:
+            self.progress.begin(self.config.env.worlds)
+            state: TrainState = jax.jit(lambda key: self.trainer.init(key, initial))(init_key)
+            return state
+        state, self.progress = restored
+        logger.info("goes on from update %d", int(state.update))
+        self._drop_rows_after(self.progress.frames)
+        return state
+
+    def _drop_rows_after(self, frames: int) -> None:
+        """Rows written after the checkpoint will be written again."""
+        rows = [row for row in read_lines(self.paths.metrics) if row.get("frames", 0) <= frames]
+        write_text(self.paths.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def _compile(self, state: TrainState) -> Callable[[TrainState], tuple[TrainState, UpdateStats]]:
+        append_line(self.paths.metrics, {"kind": "compiling", "frames": self.progress.frames})
+        start = time.monotonic()
+        compiled: Any = jax.jit(self.trainer.update, donate_argnums=0).lower(state).compile()
+        self.progress.compile_seconds += time.monotonic() - start
+        append_line(
+            self.paths.metrics,
+            {"kind": "compiled", "seconds": round(time.monotonic() - start, 2), "frames": self.progress.frames},
+        )
+        self.clock = time.monotonic()
+        return compiled  # type: ignore[no-any-return]
+
+    def _advance(self, update_fn: Any, state: TrainState) -> tuple[TrainState, TrainingSuccess]:
+        state, stats = update_fn(state)
+        host: UpdateStats = jax.tree.map(np.asarray, stats)
+        update = int(state.update)
+        self._require_finite(host, state, update)
+        last_task = len(self.spec.tasks) - 1
+        self.progress.count(host.results, update, self.env.domain.causes, last_task)
+        self.progress.frames += self.trainer.frames_per_update
+        recent = self.progress.recent(self.config.gate.episodes)
+        if recent.step_success.total >= self.config.gate.least_episodes and recent.step_success.low > self.progress.best:
+            self.progress.best = recent.step_success.low
+            # A copy: the update gives its inputs' memory away, and no array may be given twice.
+            state = state._replace(best=jax.tree.map(lambda x: x.copy(), take(state.params, self.spec.trained)))
+        self.progress.forget(update - 2 * self.config.env.episode_steps // self.config.ppo.steps - 2)
+        self._report(host, recent, update)
+        return state, recent
+
+    def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
+        for i, value in enumerate(stats.reward):
+            if not np.isfinite(value):
+                raise TrainingError(f"task_{i}_reward of {self.paths.module} returned NaN or infinity in update {update}.")
+        bad = [name for name, value in stats.losses._asdict().items() if not np.isfinite(value)]
+        params = flatten({"params": jax.tree.map(np.asarray, state.params)})
+        bad += [name for name, leaf in params.items() if not np.isfinite(leaf).all()]
+        if bad:
+            raise TrainingError(
+                f"NaN or infinity in {', '.join(bad[:3])} after update {update} of {self.spec.skill}; the last good "
+                f"checkpoint stays in {self.paths.checkpoints}. Try a lower learning rate: --set ppo.lr=1e-4"
+            )
+
+    def _report(self, stats: UpdateStats, recent: TrainingSuccess, update: int) -> None:
+        now = time.monotonic()
+        row: dict[str, Any] = {
+            "kind": "update",
+            "update": update,
+            "frames": self.progress.frames,
+            "budget": self.config.ppo.frames,
+            "fps": round(self.trainer.frames_per_update / max(now - self.clock, 1e-9), 1),
+            "seconds": round(self._seconds(), 2),
+            "success": recent.success.model_dump(),
+            "step_success": recent.step_success.model_dump(),
+            "causes": recent.causes,
+            "trained_samples": int(stats.trained_samples),
+            "reward": [round(float(r), 5) for r in stats.reward],
+            "lr": float(stats.lr),
+            **{name: round(float(value), 6) for name, value in stats.losses._asdict().items()},
+        }
+        self.clock = now
+        append_line(self.paths.metrics, row)
+        write_text(self.paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
+
+    def _gate(self, params: Any, update: int) -> Evaluation:
+        gate = self.progress.gates
+        self.progress.gates += 1
+        append_line(self.paths.metrics, {"kind": "measuring", "frames": self.progress.frames, "gate": gate})
+        evaluation = measure(self.player, self.env, params, self.config.gate, self.config.seed, gate)
+        passed = is_learned(self.config.gate, evaluation)
+        append_line(
+            self.paths.metrics,
+            {
+                "kind": "gate",
+                "gate": gate,
+                "update": update,
+                "frames": self.progress.frames,
+                "passed": passed,
+                "success": evaluation.success.model_dump(),
+                "step_success": evaluation.step_success.model_dump(),
+                "causes": evaluation.causes,
+            },
+        )
+        self.clock = time.monotonic()
+        return evaluation
+
+    def _seconds(self) -> float:
+        return self.progress.seconds + time.monotonic() - self.began
+
+    def _save(self, state: TrainState) -> None:
+        saved = self.progress.model_copy(update={"seconds": self._seconds()})
+        save_checkpoint(self.paths.checkpoints, int(state.update), state, saved)
+
+    def _finish(self, params: Any, evaluation: Evaluation) -> TrainResult:
+        path = self.paths.folder / PARAMS_FILE
+        write_arrays(path, flatten(to_named(params)))
+        result = TrainResult(
+            outcome="done",
+            params=PARAMS_FILE,
+            params_sha256=sha256(path.read_bytes()),
+            frames=self.progress.frames,
+            seconds=round(self._seconds(), 2),
+            compile_seconds=round(self.progress.compile_seconds, 2),
+            status="learned" if is_learned(self.config.gate, evaluation) else "weak",
+            evaluation=evaluation,
+        )
+        write_json(self.paths.result, result)
+        return result

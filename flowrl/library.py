@@ -1,0 +1,168 @@
+"""The library: skills with their experts on disk, one home at a time."""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from flowrl.config import LAYOUTS, RunConfig
+from flowrl.errors import LibraryError, UsageError, nearest_names
+from flowrl.files import Arrays, read_arrays, read_json, write_arrays, write_json, write_text
+from flowrl.parallel.paths import HomePaths, RunPaths, SkillPaths
+from flowrl.skill import ExpertMeta, HomeDescription, RunSpec, SkillRecord
+from flowrl.weights import sha256
+
+
+def description_of(config: RunConfig) -> HomeDescription:
+    """Returns what a home of this configuration holds."""
+    name = config.env.name
+    return HomeDescription(env=name, layout=LAYOUTS[name], width=config.model.width, layers=config.model.layers)
+
+
+@dataclass(frozen=True)
+class SkillLibrary:
+    """A home that was found to be ours.
+
+    Attributes:
+        paths: its files.
+        description: what it holds.
+    """
+
+    paths: HomePaths
+    description: HomeDescription
+
+    @staticmethod
+    def open(home: Path) -> "SkillLibrary":
+        """Returns the library of an existing home; touches nothing.
+
+        Raises:
+            LibraryError: there is none, the folder is not ours, or its description is damaged.
+        """
+        paths = HomePaths(home)
+        if not home.exists():
+            raise LibraryError(f"There is no home {home}. Make one: flowrl grow --home {home}")
+        if not paths.description.exists():
+            raise LibraryError(f"{home} is no flowrl home: it has no home.json. Give another folder with --home.")
+        return SkillLibrary(paths, read_json(paths.description, HomeDescription))
+
+    @staticmethod
+    def open_for(home: Path, config: RunConfig) -> "SkillLibrary":
+        """Returns the library of a home, made where the folder is empty or missing.
+
+        Raises:
+            LibraryError: the folder is not ours, or holds another environment or network shape; touches nothing.
+        """
+        wanted = description_of(config)
+        if not home.exists() or (home.is_dir() and not any(home.iterdir())):
+            write_json(HomePaths(home).description, wanted)
+        if not home.is_dir():
+            raise LibraryError(f"{home} is a file, not a home. Give another folder with --home.")
+        library = SkillLibrary.open(home)
+        for field in HomeDescription.model_fields:
+            held, asked = getattr(library.description, field), getattr(wanted, field)
+            if held != asked:
+                raise LibraryError(
+                    f"The home {home} holds {field}={held!r}, not {asked!r}: it was fixed at first use. "
+                    f"Use another home with --home, or the {field} that it holds."
+                )
+        return library
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the home for one control process.
+
+        Raises:
+            LibraryError: another process holds it; names that process.
+        """
+        lock = FileLock(self.paths.lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise LibraryError(f"The home {self.paths.root} is in use by {self._owner()}. Wait, or stop it.") from error
+        try:
+            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            write_text(self.paths.owner, json.dumps(owner) + "\n")
+            yield
+        finally:
+            lock.release()
+
+    def _owner(self) -> str:
+        try:
+            owner: dict[str, Any] = json.loads(self.paths.owner.read_text())
+            return f"process {owner['pid']} on {owner['host']}"
+        except (OSError, ValueError, KeyError):
+            return "another process"
+
+    def records(self) -> list[SkillRecord]:
+        """Returns the skills of the library by expert.
+
+        Raises:
+            LibraryError: a record is damaged; names the file.
+        """
+        found = [read_json(path, SkillRecord) for path in self.paths.skills.glob("*/skill.json")]
+        return sorted(found, key=lambda record: record.expert_idx)
+
+    def named(self) -> dict[str, SkillRecord]:
+        """Returns the skills of the library by name."""
+        return {record.name: record for record in self.records()}
+
+    def record(self, name: str) -> SkillRecord:
+        """Returns one skill; names are told apart without regard to case.
+
+        Raises:
+            UsageError: the library lacks it; the nearest names are given.
+        """
+        named = self.named()
+        folded = {known.casefold(): record for known, record in named.items()}
+        if name.casefold() not in folded:
+            count = f"the {len(named)} in {self.paths.skills}"
+            raise UsageError(f"No skill {name!r} among {count}. {nearest_names(name, named)}")
+        return folded[name.casefold()]
+
+    def skill_paths(self, record: SkillRecord) -> SkillPaths:
+        """Returns the files of a skill."""
+        return self.paths.skill(record.expert_idx, record.name)
+
+    def expert(self, record: SkillRecord) -> dict[str, Any]:
+        """Returns the arrays of a skill's expert by name.
+
+        Raises:
+            LibraryError: the weights are missing or damaged, or are not those that the record was made with.
+        """
+        paths = self.skill_paths(record)
+        meta = read_json(paths.meta, ExpertMeta)
+        if meta.fits != self.description:
+            raise LibraryError(f"{paths.policy} holds weights for {meta.fits}, this home is {self.description}.")
+        arrays = read_arrays(paths.params)
+        if sha256(paths.params.read_bytes()) != meta.sha256:
+            raise LibraryError(f"{paths.params} is not the file that {paths.meta} describes: it was changed since.")
+        return arrays
+
+    def store_expert(self, folder: SkillPaths, arrays: Arrays, frames: int) -> None:
+        """Writes an expert's weights and what they are for."""
+        write_arrays(folder.params, arrays)
+        digest = sha256(folder.params.read_bytes())
+        meta = ExpertMeta(expert=folder.expert, frames=frames, sha256=digest, fits=self.description)
+        write_json(folder.meta, meta)
+
+    def runs(self) -> list[tuple[RunPaths, RunSpec]]:
+        """Returns the training runs of the home that are set up, by expert."""
+        found = []
+        for path in self.paths.runs.glob("skill_*/run.json"):
+            spec = read_json(path, RunSpec)
+            if path.parent == self.paths.run(spec.expert, spec.skill).folder:
+                found.append((self.paths.run(spec.expert, spec.skill), spec))
+        return sorted(found, key=lambda item: item[1].expert)
+
+    def expert_index_for(self, name: str) -> int:
+        """Returns the skill's global expert: its own where it has one, in library or run, else the next free one."""
+        taken = {record.name: record.expert_idx for record in self.records()}
+        taken |= {spec.skill: spec.expert for _, spec in self.runs()}
+        companions = {g for record in self.records() for g in record.companions}
+        return taken.get(name, max({*taken.values(), *companions}, default=-1) + 1)

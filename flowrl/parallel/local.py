@@ -1,0 +1,97 @@
+"""Workers on this machine: a child process a run, started and watched through the run's folder.
+
+What a run says of itself lies in its files, so that a run whose parent died is watched on like any other.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from flowrl.errors import TrainingError
+from flowrl.files import read_lines
+from flowrl.parallel.paths import RunPaths
+
+_POLL_SECONDS = 0.25
+_GRACE_SECONDS = 20.0
+_LOG_LINES = 40
+
+
+@dataclass
+class Worker:
+    """A run being trained; ``process`` is None where another parent started it."""
+
+    run: RunPaths
+    process: "subprocess.Popen[bytes] | None"
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields the run's metrics as they come, from the first; returns once the run has ended.
+
+        Raises:
+            TrainingError: the worker is gone without a result; shows the end of its log.
+        """
+        seen = 0
+        while True:
+            over = not self._alive()
+            rows = read_lines(self.run.metrics)
+            # A run that goes on from a checkpoint drops the rows that it will write again.
+            seen = min(seen, len(rows))
+            yield from rows[seen:]
+            seen = len(rows)
+            if over:
+                break
+            time.sleep(_POLL_SECONDS)
+        if not self.run.result.exists():
+            raise TrainingError(self._why_gone())
+
+    def _alive(self) -> bool:
+        if self.process is not None:
+            return self.process.poll() is None
+        try:
+            with FileLock(self.run.lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    def _why_gone(self) -> str:
+        code = self.process.returncode if self.process is not None else None
+        lines = self.run.log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if self.run.log.exists() else []
+        tail = "\n".join(f"    {line}" for line in lines)
+        return f"The worker of {self.run.folder} ended without a result (exit code {code}). Its log ends:\n{tail}"
+
+    def stop(self) -> None:
+        """Asks the worker to save a checkpoint and leave; ends it if it does not within 20 seconds."""
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        try:
+            self.process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_worker(run: RunPaths) -> Worker:
+    """Starts the run's worker process, or returns the one that trains it already."""
+    try:
+        with FileLock(run.lock, timeout=0):
+            pass
+    except Timeout:
+        return Worker(run, None)
+    with run.log.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flowrl.ppo_flow", str(run.folder.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+    return Worker(run, process)

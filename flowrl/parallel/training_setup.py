@@ -1,0 +1,198 @@
+"""Setting up a run: global experts become contiguous local ones, module and weights follow.
+
+Names and arguments are the seed's; keyword extras say where the home is and what else the run should know.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flowrl.config import RunConfig
+from flowrl.env.module_source import outline, remap_network_numbers
+from flowrl.errors import LibraryError, UsageError, nearest_names
+from flowrl.files import read_arrays, read_json, write_arrays, write_json, write_text
+from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, policy_folder
+from flowrl.skill import Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
+from flowrl.weights import Tree, flatten, named_state, unflatten
+
+SOURCE_FILE = "source.py"
+"""The skill's own code in a run's folder, as it will stand in the library."""
+
+
+def _field(entry: Any, name: str, default: Any = None) -> Any:
+    return entry.get(name, default) if isinstance(entry, Mapping) else getattr(entry, name, default)
+
+
+def _entry(name: str, completed_skills: Mapping[str, Any]) -> Any:
+    if name not in completed_skills:
+        raise UsageError(f"No completed skill {name!r} to depend on. {nearest_names(name, completed_skills)}")
+    return completed_skills[name]
+
+
+def build_remapping(
+    dependencies: Sequence[str], global_expert_idx: int, completed_skills: Mapping[str, Any]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Returns (global_to_local, local_to_global): contiguous local indices in ascending global order.
+
+    Args:
+        dependencies: names of skills whose experts the run holds.
+        global_expert_idx: the new skill's expert.
+        completed_skills: name -> an entry with its ``expert_idx``.
+
+    Raises:
+        UsageError: a dependency is not among the completed skills.
+    """
+    needed = {int(_field(_entry(name, completed_skills), "expert_idx")) for name in dependencies}
+    ordered = sorted(needed | {global_expert_idx})
+    return {g: i for i, g in enumerate(ordered)}, dict(enumerate(ordered))
+
+
+def inject_remapping_header(code: str, global_to_local: Mapping[int, int], local_to_global: Mapping[int, int]) -> str:
+    """Returns a task module whose `task_i_network_number` give local experts.
+
+    GLOBAL_TO_LOCAL and LOCAL_TO_GLOBAL stand at its top; the author's own functions stay as
+    `_original_task_i_network_number`.
+
+    Raises:
+        ModuleError: the module is unusable, remapped already, or names an expert that the maps lack.
+    """
+    return remap_network_numbers(code, global_to_local, local_to_global, "the task module")
+
+
+def build_moe_checkpoint(
+    dependencies: Sequence[str],
+    global_to_local: Mapping[int, int],
+    completed_skills: Mapping[str, Any],
+    *,
+    home: Path | None = None,
+) -> Tree:
+    """Returns the dependencies' weights under the run's local numbers, as the seed's named state.
+
+    The new expert is left out: the worker's `param_updater` initialises it.
+
+    Args:
+        completed_skills: name -> an entry with ``expert_idx`` and ``path``, the skill's folder (below ``home``, if given).
+
+    Raises:
+        UsageError: a dependency is unknown.
+        LibraryError: a dependency's weights are missing or damaged.
+    """
+    experts: dict[int, Tree] = {}
+    for name in dict.fromkeys(dependencies):
+        entry = _entry(name, completed_skills)
+        index = int(_field(entry, "expert_idx"))
+        folder = (home or Path()) / str(_field(entry, "path", ""))
+        file = policy_folder(folder, index) / "params.safetensors"
+        experts[global_to_local[index]] = unflatten(read_arrays(file))
+    return named_state(experts)
+
+
+def prepare_training_run(
+    skill_name: str,
+    skill_data: Mapping[str, Any],
+    dependencies: Sequence[str],
+    global_expert_idx: int,
+    completed_skills: Mapping[str, Any],
+    *,
+    home: Path = DEFAULT_HOME,
+    config: RunConfig | None = None,
+) -> RunPaths:
+    """Sets up a run's folder and returns its paths, which unpack into (run_folder, module_path).
+
+    Args:
+        skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
+            ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``is_module``.
+        dependencies: frozen skills that the run plays with. A skill that is itself completed goes on from its weights.
+        config: the run's configuration; the defaults if None.
+
+    Raises:
+        ModuleError, UsageError, LibraryError: the module, a dependency or its weights cannot be used. The folder is
+            written last, so a refused run leaves nothing.
+    """
+    paths = HomePaths(home).run(global_expert_idx, skill_name)
+    seeded = [*dependencies, *([skill_name] if skill_name in completed_skills else [])]
+    code = str(skill_data["code"])
+    numbers = outline(code, f"the module of {skill_name}").network_numbers
+    to_local, to_global = build_remapping(dependencies, global_expert_idx, completed_skills)
+    known = {int(_field(completed_skills[name], "expert_idx")) for name in seeded}
+    lacking = sorted(set(numbers) - known - {global_expert_idx})
+    if lacking:
+        ordered = sorted({*to_local, *lacking})
+        to_local, to_global = {g: i for i, g in enumerate(ordered)}, dict(enumerate(ordered))
+    module = inject_remapping_header(code, to_local, to_global)
+    named = build_moe_checkpoint(seeded, to_local, completed_skills, home=home)
+    random = tuple(to_local[g] for g in lacking)
+    own = to_local[global_expert_idx]
+    before = completed_skills.get(skill_name)
+    spec = RunSpec(
+        skill=skill_name,
+        description=skill_data.get("description", ""),
+        spec=skill_data.get("spec", SkillSpec()),
+        is_module=bool(skill_data.get("is_module", False)),
+        config=config or RunConfig(),
+        tasks=tuple(skill_data.get("tasks") or _plain_tasks(skill_name, len(numbers))),
+        local_to_global=tuple(to_global[i] for i in range(len(to_global))),
+        trained=tuple(sorted({own, *random})),
+        own=own,
+        random=random,
+        frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
+        plan=skill_data.get("plan") or Plan(goal=skill_name, steps=()),
+    )
+    if _goes_on(paths, spec, module):
+        return paths
+    write_text(paths.module, module)
+    write_text(paths.folder / SOURCE_FILE, str(skill_data.get("source", code)))
+    write_arrays(paths.initial, flatten(named))
+    write_json(paths.config, spec)
+    return paths
+
+
+def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
+    names = [f"task {i}" for i in range(count - 1)] + [skill_name]
+    return [TaskSpec(skill=name, low=1, high=1) for name in names]
+
+
+def _goes_on(paths: RunPaths, spec: RunSpec, module: str) -> bool:
+    """Returns whether the folder holds this very run, unfinished; a run that is done makes room for the next."""
+    if paths.result.exists():
+        if read_json(paths.result, TrainResult).outcome == "done":
+            _put_aside(paths)
+            return False
+        paths.result.unlink()
+    if not (paths.config.exists() and paths.checkpoints.exists() and any(paths.checkpoints.iterdir())):
+        return False
+    _require_same(paths, spec, module)
+    return True
+
+
+def _put_aside(paths: RunPaths) -> None:
+    number = 1
+    while (aside := paths.folder.with_name(f"{paths.folder.name}.{number}")).exists():
+        number += 1
+    paths.folder.rename(aside)
+
+
+def _require_same(paths: RunPaths, wanted: RunSpec, module: str) -> None:
+    held = read_json(paths.config, RunSpec)
+    differing = [f for f in RunSpec.model_fields if getattr(held, f) != getattr(wanted, f)]
+    if paths.module.read_text() != module:
+        differing.append("module")
+    if differing:
+        detail = _config_differences(held.config, wanted.config) or ", ".join(differing)
+        raise LibraryError(
+            f"{paths.folder} holds an unfinished run with other settings ({detail}). Give the settings that it began "
+            f"with to go on, or delete that folder to begin anew."
+        )
+
+
+def _config_differences(held: RunConfig, wanted: RunConfig) -> str:
+    old, new = flatten_values(held.model_dump()), flatten_values(wanted.model_dump())
+    return ", ".join(f"{key}: {old[key]} there, {new[key]} asked" for key in old if old[key] != new[key])
+
+
+def flatten_values(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a nested configuration's values by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten_values(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

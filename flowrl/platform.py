@@ -1,0 +1,71 @@
+"""What jax and the machine must be able to do before a number can be trusted."""
+
+import os
+from importlib import metadata
+from pathlib import Path
+
+from flowrl.errors import PlatformError
+
+WRONG_JAX = frozenset({"0.10.2", "0.11.0"})
+"""Versions that compute vmapped worlds wrong on a CPU (jax issues 39103 and 39257)."""
+RIGHT_JAX = "0.10.1"
+
+
+def check_jax_version() -> None:
+    """Checks the installed version against the known wrong ones, without importing jax.
+
+    Raises:
+        PlatformError: it is one of them; says what to install.
+    """
+    version = metadata.version("jaxlib")
+    if version in WRONG_JAX:
+        raise PlatformError(
+            f"jaxlib {version} computes wrong results on CPUs (jax issue 39103). "
+            f"Install another one: pip install jax=={RIGHT_JAX} jaxlib=={RIGHT_JAX}"
+        )
+
+
+def check_jax_results(worlds: int = 64) -> None:
+    """Checks that noise maps made under `vmap`, as every new world needs them, equal those made one by one.
+
+    Raises:
+        PlatformError: they do not; says what to install.
+    """
+    import jax
+    import numpy as np
+    from craftax.craftax_classic.util.noise import generate_fractal_noise_2d
+
+    def noise(key: jax.Array) -> jax.Array:
+        return generate_fractal_noise_2d(key, (64, 64), (4, 4), octaves=1)
+
+    keys = jax.random.split(jax.random.PRNGKey(7), worlds)
+    together = np.asarray(jax.jit(jax.vmap(noise))(keys))
+    alone = jax.jit(noise)
+    sample = range(0, worlds, max(1, worlds // 16))
+    wrong = sum(not np.allclose(together[i], np.asarray(alone(keys[i])), atol=1e-5) for i in sample)
+    if wrong:
+        raise PlatformError(
+            f"This jax ({jax.__version__}) makes {wrong} of {len(sample)} vmapped worlds wrong on {jax.devices()[0]}. "
+            f"Install another one: pip install jax=={RIGHT_JAX} jaxlib=={RIGHT_JAX}"
+        )
+
+
+def compilation_cache() -> Path:
+    """Returns the folder for compiled programs: per user, outside of any repository or home."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "flowrl" / "jax"
+
+
+def configure_jax(gpu_memory: float) -> None:
+    """Sets up jax for a worker process: compiled programs are kept, and a card's memory is taken up to a share.
+
+    To be called before jax touches a device.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(gpu_memory))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import jax
+
+    folder = compilation_cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -1,0 +1,95 @@
+"""The worker process: `python -m flowrl.ppo_flow RUN_FOLDER` trains one run and writes its `result.json`.
+
+It knows nothing of the library or of global experts: the folder's `run.json`, module and initial weights are all.
+SIGTERM makes it save a checkpoint and leave with exit code 3; the same command then goes on.
+"""
+
+import logging
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from flowrl.errors import FlowRLError
+from flowrl.files import append_line, write_json
+from flowrl.parallel.paths import RunPaths
+from flowrl.skill import RunSpec, TrainResult
+
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
+"""Exit codes."""
+
+logger = logging.getLogger("flowrl.worker")
+
+
+class _StopFlag:
+    """Set by SIGTERM or SIGINT, read between updates."""
+
+    def __init__(self) -> None:
+        self.raised = False
+        signal.signal(signal.SIGTERM, self._raise)
+        signal.signal(signal.SIGINT, self._raise)
+
+    def _raise(self, number: int, _frame: object) -> None:
+        logger.info("signal %d: stops after this update", number)
+        self.raised = True
+
+    def __call__(self) -> bool:
+        return self.raised
+
+
+def work(paths: RunPaths) -> int:
+    """Trains the run in a folder and returns the exit code; whatever happens is in the folder afterwards."""
+    stop = _StopFlag()
+    try:
+        from flowrl.files import read_json
+        from flowrl.platform import check_jax_results, check_jax_version, configure_jax
+
+        spec = read_json(paths.config, RunSpec)
+        check_jax_version()
+        configure_jax(spec.config.gpu_memory)
+        append_line(paths.metrics, {"kind": "starting", "frames": 0})
+        check_jax_results()
+        from flowrl.learning.run import Run
+
+        result = Run(paths, stop).execute()
+    except FlowRLError as error:
+        return _fail(paths, str(error))
+    except Exception as error:
+        logger.error("%s", traceback.format_exc())
+        return _fail(paths, f"{type(error).__name__}: {error} (traceback in {paths.log})")
+    if result is None:
+        logger.info("stopped; the same command goes on from the checkpoint")
+        return STOPPED
+    logger.info("done: %s", result.status)
+    return DONE
+
+
+def _fail(paths: RunPaths, message: str) -> int:
+    logger.error("%s", message)
+    write_json(paths.result, TrainResult(outcome="failed", error=message))
+    return FAILED
+
+
+def main() -> int:
+    """Runs the worker from the command line."""
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "run.json").exists():
+        sys.stderr.write("usage: python -m flowrl.ppo_flow RUN_FOLDER  (a folder with a run.json)\n")
+        return USAGE
+    folder = Path(sys.argv[1])
+    expert = int(folder.name.split("_")[1])
+    paths = RunPaths(folder, expert)
+    logging.basicConfig(
+        filename=paths.log, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        with FileLock(paths.lock, timeout=0):
+            return work(paths)
+    except Timeout:
+        sys.stderr.write(f"{folder} is being trained by another process.\n")
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
