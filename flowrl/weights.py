@@ -26,7 +26,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = np.asarray(value)
+            flat[f"{prefix}{key}"] = value
     return flat
 
 

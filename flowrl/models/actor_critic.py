@@ -31,8 +31,10 @@ class GroupedDense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "P D"], grouping: Grouping | None) -> Float[Array, "P F"]:
         """Returns the layer's output; with one expert there is nothing to group."""
-        orthogonal = nn.initializers.orthogonal(self.scale)
-        kernel = self.param("kernel", _per_expert(orthogonal), (self.experts, x.shape[-1], self.features))
+        # As wide as PPO's customary orthogonal kernels, but drawn without a QR decomposition: several of those in one
+        # compiled program wait for each other for ever on a machine with two cores (jaxlib 0.10.1, CPU).
+        normal = nn.initializers.variance_scaling(self.scale**2, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", _per_expert(normal), (self.experts, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.experts, self.features))
         if grouping is None:
             return x @ kernel[0] + bias[0]

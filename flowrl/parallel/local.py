@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,21 @@ from flowrl.parallel.paths import RunPaths
 _POLL_SECONDS = 0.25
 _GRACE_SECONDS = 20.0
 _LOG_LINES = 40
+
+
+def follow(run: RunPaths, alive_fn: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a run's metrics as they come, until ``alive_fn`` says that no more will."""
+    seen = 0
+    while True:
+        over = not alive_fn()
+        rows = read_lines(run.metrics)
+        # A run that goes on from a checkpoint drops the rows that it will write again.
+        seen = min(seen, len(rows))
+        yield from rows[seen:]
+        seen = len(rows)
+        if over:
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 @dataclass
@@ -36,17 +51,7 @@ class Worker:
         Raises:
             TrainingError: the worker is gone without a result; shows the end of its log.
         """
-        seen = 0
-        while True:
-            over = not self._alive()
-            rows = read_lines(self.run.metrics)
-            # A run that goes on from a checkpoint drops the rows that it will write again.
-            seen = min(seen, len(rows))
-            yield from rows[seen:]
-            seen = len(rows)
-            if over:
-                break
-            time.sleep(_POLL_SECONDS)
+        yield from follow(self.run, self._alive)
         if not self.run.result.exists():
             raise TrainingError(self._why_gone())
 

@@ -1,0 +1,56 @@
+"""The child that plays an evaluation: `python -m flowrl.learning.evaluation_run FOLDER` writes `evaluation.json`."""
+
+import sys
+from pathlib import Path
+
+from flowrl.errors import FlowRLError
+from flowrl.evaluation import EvaluationRequest
+from flowrl.files import append_line, read_arrays, read_json, write_json
+from flowrl.parallel.paths import RunPaths
+from flowrl.platform import check_jax_results, check_jax_version, configure_jax
+from flowrl.skill import Evaluation, RunSpec
+from flowrl.weights import unflatten
+
+
+def evaluate_folder(paths: RunPaths) -> Evaluation:
+    """Returns what playing the folder's tasks with its weights shows."""
+    check_jax_version()
+    spec = read_json(paths.config, RunSpec)
+    request = read_json(paths.folder / "request.json", EvaluationRequest)
+    configure_jax(spec.config.gpu_memory)
+    check_jax_results()
+    import jax.numpy as jnp
+
+    from flowrl.evaluate import EVALUATION, Player, amounts_to_play, summarise, world_key
+    from flowrl.learning.run import build_env
+    from flowrl.models.actor_critic import ActorCriticMoE
+    from flowrl.models.experts import from_named
+
+    env = build_env(spec, paths)
+    model = spec.config.model
+    network = ActorCriticMoE(len(env.domain.actions), model.width, model.layers, len(spec.local_to_global))
+    params = from_named(unflatten(read_arrays(paths.initial)))
+    amounts = amounts_to_play(env, request.episodes, 0)
+
+    def report(ended: int, steps: int) -> None:
+        row = {"kind": "playing", "ended": ended, "episodes": request.episodes, "steps": steps}
+        append_line(paths.metrics, row)
+
+    outcome = Player(env, network).play(params, world_key(EVALUATION, request.seed), jnp.asarray(amounts), report)
+    return summarise(env, outcome, amounts, env.domain.causes, request.seed)
+
+
+def main() -> int:
+    """Runs the child from the command line."""
+    paths = RunPaths(Path(sys.argv[1]), 0)
+    try:
+        evaluation = evaluate_folder(paths)
+    except FlowRLError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    write_json(paths.folder / "evaluation.json", evaluation)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
