@@ -25,7 +25,7 @@ class EnvConfig(_Frozen):
 
     name: str = "Craftax-Classic-Symbolic-v1"
     worlds: int = Field(256, ge=1, description="worlds stepped side by side")
-    fresh_worlds: int = Field(96, ge=1, description="new worlds generated each rollout, for the episodes that end")
+    fresh_worlds: int = Field(128, ge=1, description="new worlds generated each rollout, for the episodes that end")
     episode_steps: int = Field(1000, ge=1, description="time limit of an episode, in steps")
 
 

@@ -6,19 +6,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
 
-from flowrl.env.flow_env import FlowEnv, FlowState
-from flowrl.learning.rollout import Policy, sample_action
-from flowrl.models.actor_critic import ActorCriticMoE
+from flowrl.env.flow_env import FlowEnv, StepResult
+from flowrl.learning.programs import Programs
 from flowrl.models.experts import Params
 from flowrl.skill import Evaluation
 from flowrl.stats import Share
 
 TRAINING, GATE, EVALUATION = 0, 1, 2
 """What worlds are for; each purpose has a stream of random keys of its own."""
-CHUNK = 50
-"""Steps between two looks at how many episodes are still under way."""
 
 
 def world_key(purpose: int, seed: int, number: int = 0) -> jax.Array:
@@ -27,76 +23,81 @@ def world_key(purpose: int, seed: int, number: int = 0) -> jax.Array:
 
 
 class Outcome(NamedTuple):
-    """How the one episode of each of W worlds went so far."""
+    """How the one episode of each of W worlds went, as numpy arrays.
 
-    ended: Bool[Array, "W"]
-    success: Bool[Array, "W"]
-    timeout: Bool[Array, "W"]
-    cause: Int[Array, "W"]
-    task: Int[Array, "W"]
-    length: Int[Array, "W"]
-
-
-class _Carry(NamedTuple):
-    state: FlowState
-    outcome: Outcome
-    key: jax.Array
-
-
-class Player:
-    """Plays a run's tasks; compiled once for a number of worlds, whatever the parameters.
-
-    Args:
-        env: the run's environment.
-        network: its network.
+    Attributes:
+        ended, success, timeout: [W] bool.
+        cause: [W] index into the domain's causes, meaningful where the player died.
+        task: [W] the task that it ended in.
+        length: [W] steps.
     """
 
-    def __init__(self, env: FlowEnv, network: ActorCriticMoE):
-        self.env, self.network = env, network
-        self._advance = jax.jit(self._steps)
-        self._worlds = jax.jit(env.new_players, static_argnums=1)
+    ended: np.ndarray
+    success: np.ndarray
+    timeout: np.ndarray
+    cause: np.ndarray
+    task: np.ndarray
+    length: np.ndarray
 
-    def play(
-        self,
-        params: Params,
-        key: jax.Array,
-        amounts: Int[Array, "W N"],
-        on_chunk: Callable[[int, int], None] | None = None,
-    ) -> Outcome:
-        """Returns how each world's episode went, as numpy arrays.
 
-        Args:
-            amounts: what each task wants in each world.
-            on_chunk: called with (episodes ended, steps made) from time to time.
-        """
-        worlds = amounts.shape[0]
-        worlds_key, play_key = jax.random.split(key)
-        blank = jnp.zeros(worlds, dtype=bool)
-        zero = jnp.zeros(worlds, dtype=jnp.int32)
-        state = self.env.start(self._worlds(worlds_key, worlds), amounts)
-        carry = _Carry(state, Outcome(blank, blank, blank, zero, zero, zero), play_key)
-        for step in range(0, self.env.episode_steps, CHUNK):
-            carry = self._advance(params, carry)
-            ended = int(carry.outcome.ended.sum())
-            if on_chunk is not None:
-                on_chunk(ended, step + CHUNK)
-            if ended == worlds:
-                break
-        return Outcome(*(np.asarray(leaf) for leaf in carry.outcome))
+def play_worlds(
+    programs: Programs,
+    params: Params,
+    key: jax.Array,
+    amounts: np.ndarray,
+    on_rollout: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Returns how each world's first episode went.
 
-    def _steps(self, params: Params, carry: _Carry) -> _Carry:
-        policy = Policy(self.network, params)
+    The worlds are played in batches by the very program that training runs; an episode that begins where one ended
+    is played along and not counted.
 
-        def body(carry: _Carry, _: None) -> tuple[_Carry, None]:
-            key, act_key, step_key = jax.random.split(carry.key, 3)
-            logits, _value = policy(self.env, self.env.observe(carry.state), self.env.expert(carry.state))
-            state, result = self.env.step(step_key, carry.state, sample_action(act_key, logits))
-            old = carry.outcome
-            now = Outcome(result.ended, result.success, result.timeout, result.cause, result.task, result.length)
-            outcome = Outcome(*(jnp.where(old.ended, before, after) for before, after in zip(old, now, strict=True)))
-            return _Carry(state, outcome, key), None
+    Args:
+        amounts: [W, N] what each task wants in each world.
+        on_rollout: called with (episodes ended, steps made by the present batch) from time to time.
+    """
+    batch = programs.trainer.config.env.worlds
+    parts: list[Outcome] = []
+    for first in range(0, len(amounts), batch):
+        wanted = amounts[first : first + batch]
+        rows = np.concatenate([wanted, np.repeat(amounts[:1], batch - len(wanted), axis=0)])
+        before = sum(int(part.ended.sum()) for part in parts)
 
-        return jax.lax.scan(body, carry, None, length=CHUNK)[0]
+        def report(ended: int, steps: int, before: int = before) -> None:
+            if on_rollout is not None:
+                on_rollout(before + ended, steps)
+
+        outcome = _play_batch(programs, params, jax.random.fold_in(key, first), rows, len(wanted), report)
+        parts.append(Outcome(*(leaf[: len(wanted)] for leaf in outcome)))
+    return Outcome(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+
+
+def _play_batch(
+    programs: Programs, params: Params, key: jax.Array, amounts: np.ndarray, wanted: int, report: Callable[[int, int], None]
+) -> Outcome:
+    env = programs.trainer.env
+    worlds_key, fresh_key, play_key = jax.random.split(key, 3)
+    flow = env.start(programs.players(worlds_key), jnp.asarray(amounts))
+    fresh = programs.fresh(fresh_key)
+    worlds = len(amounts)
+    outcome = Outcome(*(np.zeros(worlds, dtype) for dtype in (bool, bool, bool, np.int32, np.int32, np.int32)))
+    for steps in range(0, env.episode_steps, programs.trainer.config.ppo.steps):
+        flow, _, results = programs.play(params, flow, jax.random.fold_in(play_key, steps), fresh, 1)
+        _record(outcome, StepResult(*(np.asarray(leaf) for leaf in results)))
+        ended = int(outcome.ended[:wanted].sum())
+        report(ended, steps + programs.trainer.config.ppo.steps)
+        if ended == wanted:
+            break
+    return outcome
+
+
+def _record(outcome: Outcome, results: StepResult) -> None:
+    """Notes the episodes that ended and had begun with the batch; each world has one such episode."""
+    ended = np.asarray(results.success | results.died | results.timeout)
+    step, world = np.nonzero(ended & (results.started == 0))
+    outcome.ended[world] = True
+    for name in ("success", "timeout", "cause", "task", "length"):
+        getattr(outcome, name)[world] = np.asarray(getattr(results, name))[step, world]
 
 
 def amounts_to_play(env: FlowEnv, worlds: int, per_amount_worlds: int) -> np.ndarray:

@@ -32,8 +32,8 @@ class Moment:
     """Everything that one step hands to skill code, in `WORLDS` worlds at once."""
 
     def __init__(self, game: "Game", worlds: Any):
-        self.game, self.worlds = game, worlds
-        self.memory = game.look(worlds)
+        self.game, self.worlds = game, strong(worlds)
+        self.memory = game.look(self.worlds)
         self.achieved = jnp.zeros((WORLDS, len(game.domain.achievements)), dtype=bool)
         self.steps = 0
 
@@ -121,12 +121,18 @@ def game_of(env: str) -> Game:
 
 
 @functools.cache
+def new_worlds(env: str) -> Any:
+    """Returns `WORLDS` worlds as the game makes them."""
+    keys = jax.random.split(jax.random.key(5), WORLDS)
+    return jax.jit(jax.vmap(game_of(env).domain.reset_fn))(keys)
+
+
+@functools.cache
 def meadow(env: str) -> Any:
     """Returns one world of grass all over, with nobody but the player, who looks up from the middle."""
+    world = jax.tree.map(lambda leaf: leaf[0], new_worlds(env))
     if env == TINY:
-        small = tiny.reset(jax.random.key(0))
-        return replace(small, map=jnp.full_like(small.map, tiny.Block.GRASS), position=jnp.array([4, 4]), direction=3)
-    world = jax.jit(classic.reset)(jax.random.key(0))
+        return replace(world, map=jnp.full_like(world.map, tiny.Block.GRASS), position=jnp.array([4, 4]), direction=3)
     herds = {kind: getattr(world, kind) for kind in ("zombies", "cows", "skeletons", "arrows")}
     return replace(
         world,
@@ -165,4 +171,4 @@ def hold(world: Any, **amounts: int) -> Any:
 
 
 def copies(world: Any) -> Any:
-    return strong(jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (WORLDS, *leaf.shape)), world))
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (WORLDS, *leaf.shape)), world)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from played import BASES, CLASSIC, TINY, WORLDS, Moment, copies, game_of, hold, meadow, put, replace
+from played import BASES, CLASSIC, TINY, WORLDS, Moment, copies, game_of, hold, meadow, new_worlds, put, replace
 
 from flowrl.env.memory import UNKNOWN
 from flowrl.env.shaping import LOSS_PRICE, REACH, STEP_VALUE, approach, gathered
@@ -29,7 +29,7 @@ def recorded(request: pytest.FixtureRequest) -> dict[str, list[Any]]:
     plays = {}
     for env in BASES:
         game = game_of(env)
-        worlds = jax.jit(jax.vmap(game.domain.reset_fn))(jax.random.split(jax.random.key(5), WORLDS))
+        worlds = new_worlds(env)
         if request.param == "rich":
             worlds = hold(worlds, **{item: np.full(WORLDS, amount) for item, amount in RICH[env].items()})
         moment = Moment(game, worlds)
@@ -52,8 +52,7 @@ def test_rewards_are_finite_and_bounded_in_random_play(
 @pytest.mark.parametrize(("env", "name"), SKILLS)
 def test_no_skill_is_done_or_paid_before_anything_is_done(env: str, name: str) -> None:
     game = game_of(env)
-    worlds = jax.jit(jax.vmap(game.domain.reset_fn))(jax.random.split(jax.random.key(6), WORLDS))
-    done, reward = game.play(name, worlds, [0] * 3)
+    done, reward = game.play(name, new_worlds(env), [0] * 3)
     assert not done.any() and np.abs(reward).max() == 0
 
 
@@ -93,7 +92,7 @@ def round_the_lake() -> tuple[Any, list[str]]:
 
 
 def between_two_trees() -> tuple[Any, list[str]]:
-    """Two trees too far apart to be seen from each other, each forgotten of nothing."""
+    """Two trees too far apart to be seen from each other."""
     return put(meadow(CLASSIC), "TREE", (0, 8), (0, -8)), (["RIGHT"] * 7 + ["LEFT"] * 14 + ["RIGHT"] * 7) * 8
 
 
@@ -110,7 +109,7 @@ def place_and_mine() -> tuple[Any, list[str]]:
 def mine_from_behind() -> tuple[Any, list[str]]:
     """Places a stone, takes it away from its far side, and so has farther to go to the old stone each time."""
     world = put(hold(meadow(CLASSIC), stone=1, wood_pickaxe=1), "STONE", (0, 5))
-    loop = "PLACE_STONE UP LEFT LEFT DOWN RIGHT DO RIGHT RIGHT RIGHT LEFT".split()
+    loop = ["PLACE_STONE", "UP", "LEFT", "LEFT", "DOWN", "RIGHT", "DO", "RIGHT", "RIGHT", "RIGHT", "LEFT"]
     return world, ["RIGHT", "LEFT", *loop * 18]
 
 
@@ -118,7 +117,7 @@ def chop_for_tables() -> tuple[Any, list[str]]:
     """Spends every second wood on a table, along a row of trees, and never has three."""
     world = put(meadow(CLASSIC), "TREE", *[(0, column) for column in range(-28, 30, 3)])
     world = replace(world, player_position=world.player_position + jnp.array([0, -31]))
-    pair = "RIGHT RIGHT RIGHT DO PLACE_TABLE UP RIGHT RIGHT DOWN RIGHT DO".split()
+    pair = ["RIGHT", "RIGHT", "RIGHT", "DO", "PLACE_TABLE", "UP", "RIGHT", "RIGHT", "DOWN", "RIGHT", "DO"]
     return world, ["RIGHT", "RIGHT", "DO", *pair * 9]
 
 

@@ -19,16 +19,14 @@ def evaluate_folder(paths: RunPaths) -> Evaluation:
     request = read_json(paths.folder / "request.json", EvaluationRequest)
     configure_jax(spec.config.gpu_memory)
     check_jax_results()
-    import jax.numpy as jnp
-
-    from flowrl.evaluate import EVALUATION, Player, amounts_to_play, summarise, world_key
+    from flowrl.evaluate import EVALUATION, amounts_to_play, play_worlds, summarise, world_key
+    from flowrl.learning.programs import Programs
     from flowrl.learning.run import build_env
-    from flowrl.models.actor_critic import ActorCriticMoE
+    from flowrl.learning.trainer import Trainer
     from flowrl.models.experts import from_named
 
     env = build_env(spec, paths)
-    model = spec.config.model
-    network = ActorCriticMoE(len(env.domain.actions), model.width, model.layers, len(spec.local_to_global))
+    programs = Programs(Trainer(env, spec.config, len(spec.local_to_global), ()))
     params = from_named(unflatten(read_arrays(paths.initial)))
     amounts = amounts_to_play(env, request.episodes, 0)
 
@@ -36,7 +34,7 @@ def evaluate_folder(paths: RunPaths) -> Evaluation:
         row = {"kind": "playing", "ended": ended, "episodes": request.episodes, "steps": steps}
         append_line(paths.metrics, row)
 
-    outcome = Player(env, network).play(params, world_key(EVALUATION, request.seed), jnp.asarray(amounts), report)
+    outcome = play_worlds(programs, params, world_key(EVALUATION, request.seed), amounts, report)
     return summarise(env, outcome, amounts, env.domain.causes, request.seed)
 
 

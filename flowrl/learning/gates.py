@@ -1,11 +1,9 @@
 """When a run asks for its skill to be measured, and what the measurement says."""
 
-import jax.numpy as jnp
-
 from flowrl.config import GateConfig
-from flowrl.env.flow_env import FlowEnv
-from flowrl.evaluate import GATE, Player, amounts_to_play, summarise, world_key
+from flowrl.evaluate import GATE, amounts_to_play, play_worlds, summarise, world_key
 from flowrl.learning.progress import Progress, TrainingSuccess
+from flowrl.learning.programs import Programs
 from flowrl.models.experts import Params
 from flowrl.skill import Evaluation
 
@@ -24,10 +22,9 @@ def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
     return share.total >= config.least_episodes and share.low >= config.learned_at
 
 
-def measure(
-    player: Player, env: FlowEnv, params: Params, config: GateConfig, seed: int, gate: int
-) -> Evaluation:
+def measure(programs: Programs, params: Params, config: GateConfig, seed: int, gate: int) -> Evaluation:
     """Returns what one gate measures: each gate has reserved worlds of its own."""
+    env = programs.trainer.env
     amounts = amounts_to_play(env, config.worlds, config.per_amount_worlds)
-    outcome = player.play(params, world_key(GATE, seed, gate), jnp.asarray(amounts))
+    outcome = play_worlds(programs, params, world_key(GATE, seed, gate), amounts)
     return summarise(env, outcome, amounts, env.domain.causes, gate)

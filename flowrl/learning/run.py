@@ -16,10 +16,10 @@ from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.trial import check_module_arguments, try_tasks
 from flowrl.errors import ModuleError, TrainingError
-from flowrl.evaluate import Player
 from flowrl.files import append_line, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
 from flowrl.learning.checkpoint import load_newest, save_checkpoint
 from flowrl.learning.gates import asks_for_gate, is_learned, measure
+from flowrl.learning.programs import Programs
 from flowrl.learning.progress import Progress, TrainingSuccess
 from flowrl.learning.trainer import Trainer, TrainState, UpdateStats
 from flowrl.models.experts import put, take, to_named
@@ -63,6 +63,7 @@ class Run:
     paths: RunPaths
     stop_requested: Callable[[], bool]
     began: float = field(default_factory=time.monotonic)
+    clock: float | None = None
 
     def __post_init__(self) -> None:
         self.spec = read_json(self.paths.config, RunSpec)
@@ -70,7 +71,7 @@ class Run:
         self.env = build_env(self.spec, self.paths)
         self.key = jax.random.PRNGKey(self.config.seed)
         self.trainer = Trainer(self.env, self.config, len(self.spec.local_to_global), self.spec.trained)
-        self.player = Player(self.env, self.trainer.network(self.trainer.experts))
+        self.programs = Programs(self.trainer)
         self.progress = Progress()
 
     def execute(self) -> TrainResult | None:
@@ -78,13 +79,11 @@ class Run:
         try_tasks(self.env, str(self.paths.module), self.key)
         state = self._restore()
         budget = self.config.ppo.frames // self.trainer.frames_per_update
-        update_fn = self._compile(state) if int(state.update) < budget else None
-        evaluation: Evaluation | None = None
-        while int(state.update) < budget and update_fn is not None:
+        while int(state.update) < budget:
             if self.stop_requested():
                 self._save(state)
                 return None
-            state, recent = self._advance(update_fn, state)
+            state, recent = self._advance(state)
             update = int(state.update)
             if asks_for_gate(self.config.gate, self.progress, recent, update):
                 evaluation = self._gate(state.params, update)
@@ -103,11 +102,11 @@ class Run:
     def _restore(self) -> TrainState:
         init_key, _ = jax.random.split(self.key)
         initial = unflatten(read_arrays(self.paths.initial)) if self.paths.initial.exists() else {}
-        restored = load_newest(self.paths.checkpoints, jax.eval_shape(lambda: self.trainer.init(init_key, initial)))
+        template = jax.eval_shape(lambda: self.programs.init(init_key, initial))
+        restored = load_newest(self.paths.checkpoints, template)
         if restored is None:
             self.progress.begin(self.config.env.worlds)
-            state: TrainState = jax.jit(lambda key: self.trainer.init(key, initial))(init_key)
-            return state
+            return self.programs.init(init_key, initial)
         state, self.progress = restored
         logger.info("goes on from update %d", int(state.update))
         self._drop_rows_after(self.progress.frames)
@@ -118,20 +117,8 @@ class Run:
         rows = [row for row in read_lines(self.paths.metrics) if row.get("frames", 0) <= frames]
         write_text(self.paths.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def _compile(self, state: TrainState) -> Callable[[TrainState], tuple[TrainState, UpdateStats]]:
-        append_line(self.paths.metrics, {"kind": "compiling", "frames": self.progress.frames})
-        start = time.monotonic()
-        compiled: Any = jax.jit(self.trainer.update, donate_argnums=0).lower(state).compile()
-        self.progress.compile_seconds += time.monotonic() - start
-        append_line(
-            self.paths.metrics,
-            {"kind": "compiled", "seconds": round(time.monotonic() - start, 2), "frames": self.progress.frames},
-        )
-        self.clock = time.monotonic()
-        return compiled  # type: ignore[no-any-return]
-
-    def _advance(self, update_fn: Any, state: TrainState) -> tuple[TrainState, TrainingSuccess]:
-        state, stats = update_fn(state)
+    def _advance(self, state: TrainState) -> tuple[TrainState, TrainingSuccess]:
+        state, stats = self._timed_update(state)
         host: UpdateStats = jax.tree.map(np.asarray, stats)
         update = int(state.update)
         self._require_finite(host, state, update)
@@ -146,6 +133,19 @@ class Run:
         self.progress.forget(update - 2 * self.config.env.episode_steps // self.config.ppo.steps - 2)
         self._report(host, recent, update)
         return state, recent
+
+    def _timed_update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
+        """The first update of a sitting compiles; the clock of the frames a second starts after it."""
+        if self.clock is not None:
+            return self.programs.update(state)
+        start = time.monotonic()
+        append_line(self.paths.metrics, {"kind": "compiling", "frames": self.progress.frames})
+        done = jax.block_until_ready(self.programs.update(state))
+        seconds = time.monotonic() - start
+        self.progress.compile_seconds += seconds
+        row = {"kind": "compiled", "seconds": round(seconds, 2), "frames": self.progress.frames}
+        append_line(self.paths.metrics, row)
+        return done
 
     def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
         for i, value in enumerate(stats.reward):
@@ -167,7 +167,7 @@ class Run:
             "update": update,
             "frames": self.progress.frames,
             "budget": self.config.ppo.frames,
-            "fps": round(self.trainer.frames_per_update / max(now - self.clock, 1e-9), 1),
+            "fps": round(self.trainer.frames_per_update / (now - self.clock), 1) if self.clock else None,
             "seconds": round(self._seconds(), 2),
             "success": recent.success.model_dump(),
             "step_success": recent.step_success.model_dump(),
@@ -185,7 +185,7 @@ class Run:
         gate = self.progress.gates
         self.progress.gates += 1
         append_line(self.paths.metrics, {"kind": "measuring", "frames": self.progress.frames, "gate": gate})
-        evaluation = measure(self.player, self.env, params, self.config.gate, self.config.seed, gate)
+        evaluation = measure(self.programs, params, self.config.gate, self.config.seed, gate)
         passed = is_learned(self.config.gate, evaluation)
         append_line(
             self.paths.metrics,

@@ -1,4 +1,4 @@
-"""`Trainer`: one update of a run, from new worlds to new parameters, as a pure function."""
+"""`Trainer`: one update of a run as three pure functions: new worlds, a rollout, learning from it."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from flowrl.config import RunConfig
-from flowrl.env.flow_env import FlowEnv, FlowState, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
 from flowrl.learning.rollout import Policy, Rollout, collect
 from flowrl.learning.update import Losses, Samples, init_optimiser, update_experts
@@ -36,6 +36,15 @@ class TrainState(NamedTuple):
     key: jax.Array
     update: Int[Array, ""]
     best: Params
+
+
+class Learner(NamedTuple):
+    """The part of a `TrainState` that learning changes."""
+
+    params: Params
+    optimiser: optax.OptState
+    key: jax.Array
+    update: Int[Array, ""]
 
 
 class UpdateStats(NamedTuple):
@@ -74,17 +83,23 @@ class Trainer:
         model = self.config.model
         return ActorCriticMoE(len(self.env.domain.actions), model.width, model.layers, experts)
 
-    def init(self, key: jax.Array, initial: dict[str, Any]) -> TrainState:
-        """Returns the state before the first update; experts that ``initial`` (a named state) lacks start random."""
-        net_key, worlds_key, amounts_key, run_key = jax.random.split(key, 4)
+    def init(self, key: jax.Array, initial: dict[str, Any], players: Player) -> TrainState:
+        """Returns the state before the first update; experts that ``initial`` (a named state) lacks start random.
+
+        Args:
+            players: as many new worlds as the configuration says.
+        """
+        net_key, amounts_key, run_key = jax.random.split(key, 3)
         size = self.env.domain.observation_size
         blank = self.network(self.experts).init(net_key, jnp.zeros((2, size)), jnp.zeros(2, dtype=jnp.int32))
         params = param_updater(blank, initial)["params"]
-        worlds = self.config.env.worlds
-        players = self.env.new_players(worlds_key, worlds)
-        flow = self.env.start(players, self.env.draw_amounts(amounts_key, worlds))
+        flow = self.env.start(players, self.env.draw_amounts(amounts_key, self.config.env.worlds))
         learning = take(params, self.trained)
         return TrainState(params, init_optimiser(learning), flow, run_key, jnp.int32(0), learning)
+
+    def new_worlds(self, key: jax.Array) -> Player:
+        """Returns the new worlds that the episodes ending in one rollout go on in."""
+        return self.env.new_players(key, self.config.env.fresh_worlds)
 
     @property
     def frames_per_update(self) -> int:
@@ -99,30 +114,32 @@ class Trainer:
         gone = update * self.frames_per_update / max(ppo.frames, 1)
         return jnp.float32(ppo.lr) * jnp.maximum(1.0 - gone, 0.0)
 
-    def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
-        """Returns the state after one rollout and its PPO epochs."""
+    def play(
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Array
+    ) -> tuple[FlowState, Rollout, StepResult]:
+        """Returns the episodes after one rollout, the rollout, and every step's result [T, B]."""
+        policy = Policy(self.network(self.experts), params)
         ppo = self.config.ppo
-        key, worlds_key, play_key, learn_key = jax.random.split(state.key, 4)
-        fresh = self.env.new_players(worlds_key, self.config.env.fresh_worlds)
-        policy = Policy(self.network(self.experts), state.params)
-        flow, rollout, results = collect(
-            self.env, policy, play_key, state.flow, fresh, ppo.steps, state.update + 1, ppo.death_price
-        )
+        return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_price)
+
+    def learn(self, learner: Learner, rollout: Rollout, results: StepResult) -> tuple[Learner, UpdateStats]:
+        """Returns parameters and optimiser after the PPO epochs over one rollout."""
         samples = self._samples(rollout)
-        lr = self.learning_rate(state.update)
+        lr = self.learning_rate(learner.update)
+        key, learn_key = jax.random.split(learner.key)
         learning, optimiser, losses = update_experts(
-            take(state.params, self.trained),
-            state.optimiser,
+            take(learner.params, self.trained),
+            learner.optimiser,
             self.network(len(self.trained)),
             self.env.domain,
-            ppo,
+            self.config.ppo,
             samples,
             lr,
             learn_key,
         )
-        params = put(state.params, self.trained, learning)
+        params = put(learner.params, self.trained, learning)
         stats = UpdateStats(results, losses, self._reward_per_task(results), samples.trained.sum(), lr)
-        return TrainState(params, optimiser, flow, key, state.update + 1, state.best), stats
+        return Learner(params, optimiser, key, learner.update + 1), stats
 
     def _reward_per_task(self, results: StepResult) -> Float[Array, "N"]:
         tasks = jnp.arange(len(self.env.tasks.skill_of_task))

@@ -1,0 +1,60 @@
+"""The compiled programs of a run: three, each compiled once, the costly one shared by training and measuring."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from flowrl.env.flow_env import FlowState, Player, StepResult
+from flowrl.learning.rollout import Rollout
+from flowrl.learning.trainer import Learner, Trainer, TrainState, UpdateStats
+from flowrl.models.experts import Params
+
+
+class Programs:
+    """A trainer's functions, compiled on first use.
+
+    Attributes:
+        trainer: whose functions these are.
+    """
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self._new_worlds = jax.jit(trainer.new_worlds)
+        self._play = jax.jit(trainer.play, donate_argnums=1)
+        self._learn = jax.jit(trainer.learn, donate_argnums=(0, 1))
+        self._init = jax.jit(trainer.init)
+
+    def players(self, key: jax.Array) -> Player:
+        """Returns as many new worlds as the trainer steps side by side."""
+        worlds = self.trainer.config.env.worlds
+        calls = -(-worlds // self.trainer.config.env.fresh_worlds)
+        parts = [self.fresh(k) for k in jax.random.split(key, calls)]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:worlds], *parts)
+
+    def fresh(self, key: jax.Array) -> Player:
+        """Returns new worlds for the episodes that end in one rollout."""
+        worlds: Player = self._new_worlds(key)
+        return worlds
+
+    def init(self, key: jax.Array, initial: dict[str, Any]) -> TrainState:
+        """Returns the state before the first update."""
+        worlds_key, rest_key = jax.random.split(key)
+        state: TrainState = self._init(rest_key, initial, self.players(worlds_key))
+        return state
+
+    def play(
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int
+    ) -> tuple[FlowState, Rollout, StepResult]:
+        """Returns what one rollout made of the episodes; ``flow`` is used up."""
+        played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update))
+        return played
+
+    def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
+        """Returns the state after one rollout and its PPO epochs; ``state`` is used up, but for its best parameters."""
+        key, worlds_key, play_key = jax.random.split(state.key, 3)
+        fresh = self.fresh(worlds_key)
+        flow, rollout, results = self.play(state.params, state.flow, play_key, fresh, int(state.update) + 1)
+        learner = Learner(state.params, state.optimiser, key, state.update)
+        learner, stats = self._learn(learner, rollout, results)
+        return TrainState(learner.params, learner.optimiser, flow, learner.key, learner.update, state.best), stats
