@@ -83,7 +83,7 @@ def read_json(path: Path, model: type[Model]) -> Model:
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Puts named arrays at ``path`` as safetensors, whole."""
-    write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    write_bytes(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -134,9 +134,13 @@ class FlowEnv:
     def start(self, player: Player, amounts: Int[Array, "B N"], update: Array | int = 0) -> FlowState:
         """Returns episodes at their first step in the given worlds."""
         count = amounts.shape[0]
-        zeros = jnp.zeros(count, dtype=jnp.int32)
+
+        def filled(value: Array | int) -> Int[Array, "B"]:
+            # An array each: a program that takes the state's memory over cannot take the same one twice.
+            return jnp.full(count, value, dtype=jnp.int32)
+
         achieved = jnp.zeros((count, len(self.domain.achievements)), dtype=bool)
-        return FlowState(player, zeros, amounts, achieved, zeros, zeros + update)
+        return FlowState(player, filled(0), amounts, achieved, filled(0), filled(update))
 
     def expert(self, state: FlowState) -> Int[Array, "B"]:
         """Returns the local expert that acts next in each world."""

@@ -22,7 +22,7 @@ class Programs:
         self.trainer = trainer
         self._new_worlds = jax.jit(trainer.new_worlds)
         self._play = jax.jit(trainer.play, donate_argnums=1)
-        self._learn = jax.jit(trainer.learn, donate_argnums=(0, 1))
+        self._learn = jax.jit(trainer.learn, donate_argnums=0)
         self._init = jax.jit(trainer.init)
 
     def players(self, key: jax.Array) -> Player:

@@ -1,0 +1,162 @@
+"""PPO on probe environments, and its parts against values worked out by hand."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowrl.env.observation import expand
+from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
+from flowrl.learning.programs import Programs
+from flowrl.learning.trainer import Trainer, TrainState
+from flowrl.learning.update import clip_per_expert, expert_norms
+from tests.probes import probe_domain, probe_trainer, task
+
+CONSTANT = probe_domain(lambda key, time: jnp.float32(0))
+COIN = probe_domain(lambda key, time: jax.random.rademacher(key, (), jnp.float32))
+CLOCK = probe_domain(lambda key, time: time.astype(jnp.float32))
+
+
+def train(trainer: Trainer, updates: int = 60, seed: int = 0) -> tuple[TrainState, list[Any]]:
+    programs = Programs(trainer)
+    state = programs.init(jax.random.PRNGKey(seed), {})
+    history = []
+    for _ in range(updates):
+        state, stats = programs.update(state)
+        history.append(jax.tree.map(np.asarray, stats))
+    return state, history
+
+
+def ask(trainer: Trainer, state: TrainState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (signal, probabilities, value) in the worlds as they stand."""
+    observation = trainer.env.observe(state.flow)
+    network = trainer.network(trainer.experts)
+    logits, value = network.apply(
+        {"params": state.params}, expand(trainer.env.domain, observation), trainer.env.expert(state.flow)
+    )
+    return np.asarray(observation.scalars[:, 0]), np.asarray(jax.nn.softmax(logits)), np.asarray(value)
+
+
+def test_the_value_of_a_constant_reward_is_learned() -> None:
+    trainer = probe_trainer(CONSTANT, [task(lambda seen: seen.time >= 0, lambda seen: 1.0)], [0])
+    state, _ = train(trainer)
+    np.testing.assert_allclose(ask(trainer, state)[2], 1.0, atol=0.1)
+
+
+def test_the_value_depends_on_the_observation() -> None:
+    trainer = probe_trainer(COIN, [task(lambda seen: seen.time >= 0, lambda seen: seen.signal)], [0])
+    state, _ = train(trainer)
+    signal, _, value = ask(trainer, state)
+    assert set(signal) == {-1.0, 1.0}
+    np.testing.assert_allclose(value, signal, atol=0.15)
+
+
+def test_a_reward_one_step_ahead_is_discounted_once() -> None:
+    trainer = probe_trainer(CLOCK, [task(lambda seen: seen.time >= 2, lambda seen: seen.time >= 2)], [0])
+    state, _ = train(trainer, 100)
+    signal, _, value = ask(trainer, state)
+    np.testing.assert_allclose(value, np.where(signal > 0, 1.0, 0.9), atol=0.1)
+
+
+def test_the_better_action_is_found() -> None:
+    trainer = probe_trainer(CONSTANT, [task(lambda seen: seen.time >= 0, lambda seen: seen.action == 1)], [0])
+    state, _ = train(trainer)
+    assert (ask(trainer, state)[1][:, 1] > 0.9).all()
+
+
+def test_the_better_action_of_each_observation_is_found() -> None:
+    trainer = probe_trainer(
+        COIN, [task(lambda seen: seen.time >= 0, lambda seen: (seen.action == 1) == (seen.signal > 0))], [0]
+    )
+    state, _ = train(trainer, 100)
+    signal, probabilities, _ = ask(trainer, state)
+    assert (np.where(signal > 0, probabilities[:, 1], probabilities[:, 0]) > 0.9).all()
+
+
+ROUTED = [
+    task(lambda seen: seen.time >= 0, lambda seen: seen.action == 0),
+    task(lambda seen: seen.time >= 0, lambda seen: seen.action == 1),
+]
+
+
+@pytest.mark.parametrize(("experts", "solved"), [([0, 1], True), ([0, 0], False)])
+def test_two_tasks_that_look_alike_need_two_experts(experts: list[int], solved: bool) -> None:
+    trainer = probe_trainer(CONSTANT, ROUTED, experts)
+    _, history = train(trainer, 100)
+    least = np.mean([stats.reward.min() for stats in history[-10:]])
+    assert (least > 0.9) == solved
+
+
+def test_frozen_experts_stay_bit_for_bit_and_cost_no_samples() -> None:
+    whole = probe_trainer(CONSTANT, ROUTED, [0, 1])
+    trainer = Trainer(whole.env, whole.config, 2, (1,))
+    start = Programs(trainer).init(jax.random.PRNGKey(0), {})
+    before = jax.tree.map(np.asarray, start.params)
+    state, history = train(trainer, 5)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[0]), before, state.params)
+    assert any((a[1] != np.asarray(b)[1]).any() for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True))
+    played = sum(int((stats.results.task == 1).sum()) for stats in history)
+    assert sum(int(stats.trained_samples) for stats in history) == played < 5 * 8 * 32
+
+
+def rows(*values: float) -> jnp.ndarray:
+    return jnp.array(values)[:, None]
+
+
+def advantages(cut: tuple[bool, ...], timeout: tuple[bool, ...], timeout_value: float = 0.0) -> np.ndarray:
+    flags = jnp.array(cut)[:, None], jnp.array(timeout)[:, None]
+    advantage, target = generalised_advantages(
+        rows(1, 2, 3), rows(0.5, 0.25, 0.75), jnp.array([10.0]), *flags, jnp.where(flags[1], timeout_value, 0.0), 0.9, 0.5
+    )
+    np.testing.assert_allclose(target, advantage + rows(0.5, 0.25, 0.75), rtol=1e-6)
+    return np.asarray(advantage)[:, 0]
+
+
+def test_advantages_without_an_end() -> None:
+    last = 3 + 0.9 * 10 - 0.75
+    middle = 2 + 0.9 * 0.75 - 0.25 + 0.45 * last
+    np.testing.assert_allclose(advantages((False,) * 3, (False,) * 3), [1 + 0.9 * 0.25 - 0.5 + 0.45 * middle, middle, last], rtol=1e-6)
+
+
+def test_nothing_flows_over_the_end_of_a_task() -> None:
+    got = advantages((False, True, False), (False,) * 3)
+    middle = 2 - 0.25
+    np.testing.assert_allclose(got[:2], [1 + 0.9 * 0.25 - 0.5 + 0.45 * middle, middle], rtol=1e-6)
+
+
+def test_a_timeout_bootstraps_from_the_state_it_reached() -> None:
+    got = advantages((False,) * 3, (False, True, False), timeout_value=4.0)
+    assert got[1] == pytest.approx(2 + 0.9 * 4.0 - 0.25)
+
+
+def test_a_timeout_counts_the_value_reached_and_a_death_does_not() -> None:
+    """Reward 1 a step for ever: with time-outs bootstrapped the value nears 1 / (1 - gamma) = 10."""
+    forever = [task(lambda seen: seen.time < 0, lambda seen: 1.0)]
+    state, _ = train(trainer := probe_trainer(CONSTANT, forever, [0], episode_steps=3, value_clip=10.0), 200)
+    assert ask(trainer, state)[2].mean() > 7.5
+    deadly = probe_domain(lambda key, time: jnp.float32(0), deadly=True)
+    state, _ = train(trainer := probe_trainer(deadly, forever, [0]), 60)
+    np.testing.assert_allclose(ask(trainer, state)[2], 1.0, atol=0.1)
+
+
+def test_advantages_are_normalised_per_expert_with_a_floor() -> None:
+    values = jnp.concatenate([jnp.arange(8.0), 5 + 0.001 * jnp.arange(8.0)])
+    normal = np.asarray(normalise_per_expert(values, jnp.repeat(jnp.arange(2), 8), 3, 0.05))
+    np.testing.assert_allclose([normal[:8].mean(), normal[8:].mean()], 0, atol=1e-5)
+    np.testing.assert_allclose(normal[:8].std(), 1, rtol=1e-5)
+    np.testing.assert_allclose(normal[8:].std(), np.std(0.001 * np.arange(8)) / 0.05, rtol=1e-2)
+
+
+def test_gradients_are_clipped_per_expert() -> None:
+    gradient = {"a": jnp.array([[3.0, 4.0], [0.3, 0.4]]), "b": jnp.zeros((2, 1))}
+    clipped, norms = clip_per_expert(gradient, 1.0)
+    np.testing.assert_allclose(norms, [5.0, 0.5])
+    np.testing.assert_allclose(expert_norms(clipped), [1.0, 0.5], rtol=1e-6)
+
+
+def test_the_learning_rate_falls_to_zero_over_the_budget() -> None:
+    trainer = probe_trainer(CONSTANT, ROUTED[:1], [0], frames=8 * 32 * 10, anneal=True)
+    rates = [float(trainer.learning_rate(jnp.int32(update))) for update in (0, 5, 10, 12)]
+    np.testing.assert_allclose(rates, [5e-3, 2.5e-3, 0, 0], atol=1e-9)
