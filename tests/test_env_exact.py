@@ -355,8 +355,7 @@ def test_full_floor_events_are_arrivals_and_experience_comes_once(full_game: Gam
 
 @pytest.mark.slow
 def test_full_cause_of_death_and_the_lava_that_stops_the_player(full_game: Game) -> None:
-    game = full_game
-    worlds = dying_worlds(facing(game.worlds, BlockType.LAVA.value))
+    game, worlds = full_game, dying_worlds(facing(full_game.worlds, BlockType.LAVA.value))
     transition = game.step(jax.random.split(jax.random.PRNGKey(0), WORLDS), worlds, constant(UP).at[2].set(29))
     named = [full.CAUSES[i] for i in jax.vmap(game.domain.cause_fn)(worlds, transition.world)[:6]]
     assert named == list(full.CAUSES)

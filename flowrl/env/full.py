@@ -33,11 +33,8 @@ from flowrl.env.full_spawn import PARAMS, STATIC, spawn_mobs
 from flowrl.env.observation import mark_types_in_view, view_of
 from flowrl.env.spawn import ChooseCell, choose_by_rank
 
-COUNTED = (
-    ("wood", "stone", "coal", "iron", "diamond", "sapling", "pickaxe", "sword", "bow", "arrows", "torches")
-    + ("ruby", "sapphire", "books")
-)  # fmt: skip
 SUMMED = ("armour", "potions")
+COUNTED = tuple(field for field in Inventory.__dataclass_fields__ if field not in SUMMED)
 ITEMS = COUNTED + SUMMED
 
 # What upstream reads off the inventory at each step (`calculate_inventory_achievements`).

@@ -1,0 +1,1 @@
+"""Measurements that stand behind the numbers in the documentation: `flowrl bench`."""

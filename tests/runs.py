@@ -1,0 +1,67 @@
+"""Runs on the tiny game, small enough for tests; they go through the real worker process."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowrl.config import RunConfig, build_config
+from flowrl.drive import train
+from flowrl.parallel.paths import RunPaths
+from flowrl.skill import RunSpec, SkillRecord
+
+TINY = "Tiny-Grid-v1"
+
+
+class Watcher:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.specs: list[RunSpec] = []
+        self.runs: list[RunPaths] = []
+        self.rows: list[Mapping[str, Any]] = []
+        self.records: list[SkillRecord] = []
+        self.notes: list[str] = []
+
+    def started(self, spec: RunSpec, paths: RunPaths) -> None:
+        self.specs.append(spec)
+        self.runs.append(paths)
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(row)
+
+    def finished(self, record: SkillRecord) -> None:
+        self.records.append(record)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def tiny_config(**options: Any) -> RunConfig:
+    """A configuration that trains in seconds; names with two underscores for the dot."""
+    small = {
+        "env__name": TINY, "env__worlds": 64, "env__fresh_worlds": 64, "env__episode_steps": 100, "model__width": 32,
+        "ppo__steps": 32, "ppo__minibatch": 512, "ppo__lr": 2e-3, "ppo__frames": 400_000, "gate__episodes": 200,
+        "gate__worlds": 256, "gate__per_amount_worlds": 32, "gate__least_episodes": 100, "checkpoint__every": 3,
+    }  # fmt: skip
+    return build_config(**{**small, **options})
+
+
+def tree_bytes(folder: Path) -> dict[str, bytes]:
+    """Returns the content of every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def grow_tiny(home: Path, *names: str, **options: Any) -> Watcher:
+    """Trains skills of the tiny base one after another."""
+    watcher = Watcher()
+    for name in names:
+        train(home, tiny_config(**options), name, watcher)
+    return watcher
+
+
+def assert_same_arrays(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
