@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from flowrl.config import RunConfig
 from flowrl.env.module_source import SkillSource, compose_module, outline
-from flowrl.errors import ModuleError, PlanError, UsageError, nearest_names
+from flowrl.errors import ModuleError, PlanError, UsageError
 from flowrl.files import read_json
 from flowrl.knowledge import KnowledgeBase, load_base
 from flowrl.library import SkillLibrary
@@ -53,14 +53,23 @@ class GrowOutcome:
     reason: str
 
 
-def grow(home: Path, config: RunConfig, count: int, goal: str | None, observer: Observer) -> GrowOutcome:
+DEFAULT_COUNT = 3
+
+
+def grow(home: Path, config: RunConfig, count: int | None, goal: str | None, observer: Observer) -> GrowOutcome:
     """Learns skills of the knowledge base until the library holds ``count``, or the goal's are learned.
+
+    Args:
+        count: learned skills wanted; None: as many as the goal needs, or 3 without a goal.
+        goal: a skill or an item; only what it needs is learned.
 
     Raises:
         FlowRLError: the home cannot be used, the goal is unknown, or a run failed.
     """
     base = load_base(config.env.name)
+    goal = _spelt_as_known(base, goal) if goal else None
     wanted = curriculum_for(goal, base.skills, capacity=base.capacity) if goal else [s.name for s in base.skills]
+    count = count or (len(base.skills) if goal else DEFAULT_COUNT)
     if count > len(base.skills):
         raise UsageError(f"The knowledge base of {base.env} has {len(base.skills)} skills, fewer than --skills {count}.")
     library = SkillLibrary.open_for(home, config)
@@ -76,6 +85,10 @@ def grow(home: Path, config: RunConfig, count: int, goal: str | None, observer: 
             if name is None:
                 return GrowOutcome(tuple(library.records()), False, _why_stuck(library, wanted))
             train_skill(base, library, base.skill(name), config, observer)
+
+
+def _spelt_as_known(base: KnowledgeBase, name: str) -> str:
+    return {known.casefold(): known for known in base.named()}.get(name.casefold(), name)
 
 
 def _next_to_learn(
@@ -181,13 +194,10 @@ def train(home: Path, config: RunConfig, name: str, observer: Observer) -> Skill
         PlanError: its requirements cannot be reached with learned skills.
     """
     base = load_base(config.env.name)
-    by_name = {known.casefold(): known for known in base.named()}
-    if name.casefold() not in by_name:
-        raise UsageError(f"No skill {name!r} in the knowledge base. {nearest_names(name, base.named())}")
+    skill = base.skill(_spelt_as_known(base, name))
     library = SkillLibrary.open_for(home, config)
     with library.lock():
         collect_finished(library, observer)
-        skill = base.skill(by_name[name.casefold()])
         held = library.named().get(skill.name)
         if held is not None and held.status == "learned":
             observer.note(f"{skill.name} is learned already; there is nothing to do.")
@@ -285,8 +295,7 @@ def plan_goal(env: str, home: Path, goal: str) -> tuple[Plan, dict[str, str]]:
     if (home / "home.json").exists():
         library = SkillLibrary.open(home)
         records = library.named() if library.description.env == env else {}
-    folded = {name.casefold(): name for name in base.named()}
-    goal = folded.get(goal.casefold(), goal)
+    goal = _spelt_as_known(base, goal)
     experts = {name: record.expert_idx for name, record in records.items()}
     found = plan(goal, base.named(), capacity=base.capacity, experts=experts)
     status = {step.skill: records[step.skill].status if step.skill in records else "unknown" for step in found.steps}

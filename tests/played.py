@@ -128,15 +128,15 @@ def new_worlds(env: str) -> Any:
 
 
 @functools.cache
-def meadow(env: str) -> Any:
-    """Returns one world of grass all over, with nobody but the player, who looks up from the middle."""
+def plain(env: str) -> Any:
+    """Returns one world where the player stands alone in the middle, looking up, on ground where nothing appears."""
     world = jax.tree.map(lambda leaf: leaf[0], new_worlds(env))
     if env == TINY:
         return replace(world, map=jnp.full_like(world.map, tiny.Block.GRASS), position=jnp.array([4, 4]), direction=3)
     herds = {kind: getattr(world, kind) for kind in ("zombies", "cows", "skeletons", "arrows")}
     return replace(
         world,
-        map=jnp.full_like(world.map, BlockType.GRASS.value),
+        map=jnp.full_like(world.map, BlockType.SAND.value),
         mob_map=jnp.zeros_like(world.mob_map),
         player_position=jnp.array([CENTRE, CENTRE]),
         player_direction=Action.UP.value,

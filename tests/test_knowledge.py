@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from played import BASES, CLASSIC, TINY, Game, Moment, block, copies, game_of, hold, load_skills, meadow, put, replace
 
 from flowrl.env import classic
 from flowrl.env.skill_inputs import SkillInputs
@@ -16,6 +15,21 @@ from flowrl.errors import ModuleError, UsageError
 from flowrl.knowledge import fill_ranges, load_base
 from flowrl.planning.planner import plan
 from flowrl.skill import Quantity, Skill, SkillSpec
+from tests.played import (
+    BASES,
+    CLASSIC,
+    TINY,
+    Game,
+    Moment,
+    block,
+    copies,
+    game_of,
+    hold,
+    load_skills,
+    plain,
+    put,
+    replace,
+)
 
 SKILLS = [pytest.param(env, skill.name, id=f"{env[:4]}-{skill.name}") for env in BASES for skill in BASES[env].skills]
 
@@ -115,7 +129,7 @@ def test_a_skill_costs_and_yields_what_its_specification_says(env: str, name: st
     game, spec = game_of(env), BASES[env].skill(name).spec
     n = block_count(spec)
     before = spec.needed(n)
-    moment, inputs = do(game, name, meadow(env), before, n)
+    moment, inputs = do(game, name, plain(env), before, n)
     none = Quantity()
     for item, amount in in_hand(game, moment.worlds).items():
         left = before.get(item, 0) - spec.consumes.get(item, none).at(n)
@@ -141,7 +155,7 @@ PRECONDITIONS = [
 def test_one_less_of_a_precondition_and_the_skill_fails(env: str, name: str, fluent: str) -> None:
     game, spec = game_of(env), BASES[env].skill(name).spec
     held = spec.needed(1) | {fluent: spec.needed(1)[fluent] - 1}
-    moment, inputs = do(game, name, meadow(env), held)
+    moment, inputs = do(game, name, plain(env), held)
     assert not any(holds(game, moment, yielded) for yielded in spec.yields)
     done, reward = game.judge(name, inputs, 1)
     assert not done.any() and (reward <= 0).all()
@@ -192,11 +206,11 @@ def test_ranges_rise_with_the_ranges_of_those_who_ask() -> None:
 
 
 def test_what_is_not_there_is_named_with_the_next_move() -> None:
-    with pytest.raises(UsageError, match="no knowledge base yet.*flowrl train --module"):
+    with pytest.raises(UsageError, match=r"no knowledge base yet.*flowrl train --module"):
         load_base("Craftax-Symbolic-v1")
     with pytest.raises(UsageError, match="Did you mean 'Tiny-Grid-v1'"):
         load_base("Tiny-Gird-v1")
-    with pytest.raises(UsageError, match="'Colect Wood' among the 8 .*Did you mean 'Collect Wood'"):
+    with pytest.raises(UsageError, match=r"'Colect Wood' among the 8 .*Did you mean 'Collect Wood'"):
         BASES[CLASSIC].skill("Colect Wood")
 
 

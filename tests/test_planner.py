@@ -1,5 +1,6 @@
 """Plans found by the search, checked by its own oracle and by a third simulation written here."""
 
+import itertools
 import random
 from collections.abc import Mapping
 
@@ -74,7 +75,7 @@ def test_amounts_add_up_and_tools_are_made_once(goal: str, steps: list[str]) -> 
 def test_a_station_is_provided_by_the_step_right_before() -> None:
     for goal in CRAFT:
         steps = plan(goal, CRAFT).steps
-        for before, after in zip(steps, steps[1:], strict=False):
+        for before, after in itertools.pairwise(steps):
             if "near:table" in CRAFT[after.skill].spec.requires:
                 assert before.skill == "Table" or CRAFT[before.skill].spec.stays
 

@@ -1,0 +1,130 @@
+"""What the learning of Collect Wood owes to each ingredient: one left out at a time, several seeds each.
+
+    .venv/bin/python benchmarks/what_matters.py --seeds 3 --frames 600000
+
+Prints, as Markdown, the step success of the training's own episodes (n from 1 to 3) half-way and at the end, and the
+frames to a success of 80 %; median and range over seeds. Frames are the same for all, nothing stops early.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from flowrl.bench.setup import plan_env
+from flowrl.config import RunConfig, build_config
+from flowrl.env.domain import Observation
+from flowrl.env.flow_env import FlowEnv, FlowState
+from flowrl.learning.programs import Programs
+from flowrl.learning.progress import Progress
+from flowrl.learning.trainer import Trainer
+from flowrl.platform import configure_jax
+
+NAME, SKILL = "Craftax-Classic-Symbolic-v1", "Collect Wood"
+LOW, HIGH = 1, 3
+
+
+class WithoutNearest(FlowEnv):
+    """The policy sees upstream's observation and the amounts, not where the nearest things are."""
+
+    def observe(self, state: FlowState) -> Observation:
+        """Returns the observation with the offsets blanked out."""
+        cells, scalars = super().observe(state)
+        own = jnp.arange(scalars.shape[1])
+        offsets = (own >= self.domain.scalars) & (own < scalars.shape[1] - 2)
+        return Observation(cells, jnp.where(offsets, 0.0, scalars))
+
+
+def without_approach(env: FlowEnv) -> FlowEnv:
+    """Returns the environment with wood alone rewarded."""
+    skill = env.tasks.skills[0]
+
+    def reward(inventory: Any, inventory_diff: Any, n: Any) -> Any:
+        return (jnp.minimum(inventory.wood, n) - jnp.minimum(inventory.wood - inventory_diff.wood, n)) / n
+
+    bare = replace(skill, reward=reward, reward_arguments=("inventory", "inventory_diff", "n"))
+    return replace(env, tasks=replace(env.tasks, skills=(bare,)))
+
+
+def same(env: FlowEnv) -> FlowEnv:
+    """Returns the environment as it is."""
+    return env
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing changed."""
+
+    name: str
+    settings: tuple[str, ...] = ()
+    change: Callable[[FlowEnv], FlowEnv] = same
+
+
+VARIANTS = (
+    Variant("as it is"),
+    Variant("without nearest-object inputs", change=lambda env: WithoutNearest(**vars(env))),
+    Variant("without the approach term", change=without_approach),
+    Variant("without annealing", ("ppo.anneal=false",)),
+    Variant("annealed to zero over these frames", ("ppo.frames=600000",)),
+    Variant("advantage floor 1e-8 for 0.05", ("ppo.advantage_floor=1e-8",)),
+    Variant("price of dying 1", ("ppo.death_price=1",)),
+    Variant("width 64", ("model.width=64",)),
+    Variant("4 epochs for 2", ("ppo.epochs=4",)),
+    Variant("learning rate 1e-3 for 5e-4", ("ppo.lr=1e-3",)),
+    Variant("learning rate 2.5e-4 for 5e-4", ("ppo.lr=2.5e-4",)),
+    Variant("gamma 0.99 for 0.98", ("ppo.gamma=0.99",)),
+    Variant("entropy 0.003 for 0.01", ("ppo.entropy=0.003",)),
+)
+
+
+def learn(config: RunConfig, change: Callable[[FlowEnv], FlowEnv], frames: int) -> tuple[list[float], int]:
+    """Returns the training success after every update, and the frames of one update."""
+    env = plan_env(NAME, SKILL)
+    env = change(replace(env, amounts=replace(env.amounts, low=(LOW,), high=(HIGH,))))
+    programs = Programs(Trainer(env, config, 1, (0,)))
+    state = programs.init(jax.random.PRNGKey(config.seed), {})
+    progress, curve = Progress(), []
+    progress.begin(config.env.worlds)
+    for update in range(1, frames // programs.trainer.frames_per_update + 1):
+        state, stats = programs.update(state)
+        progress.count(jax.tree.map(np.asarray, stats.results), update, env.domain.causes, 0)
+        curve.append(progress.recent(config.gate.episodes).step_success.value or 0.0)
+    return curve, programs.trainer.frames_per_update
+
+
+def cell(values: list[float], scale: float = 100, unit: str = " %") -> str:
+    """Returns median and range."""
+    shown = sorted(value * scale for value in values)
+    return f"{statistics.median(shown):.0f}{unit} ({shown[0]:.0f} to {shown[-1]:.0f})"
+
+
+def main() -> None:
+    """Runs every variant and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=600_000)
+    parser.add_argument("--only", help="variants whose name holds this text")
+    arguments = parser.parse_args()
+    configure_jax(0.9)
+    print("| variant | success half-way | success at the end | thousand frames to 80 % |\n|---|---|---|---|")
+    for variant in VARIANTS:
+        if arguments.only and arguments.only not in variant.name:
+            continue
+        half, end, reached = [], [], []
+        for seed in range(arguments.seeds):
+            config = build_config(settings=variant.settings, seed=seed)
+            curve, per_update = learn(config, variant.change, arguments.frames)
+            half.append(curve[len(curve) // 2])
+            end.append(curve[-1])
+            first = next((i + 1 for i, value in enumerate(curve) if value >= 0.8), None)
+            reached.append((first or float("inf")) * per_update)
+        print(f"| {variant.name} | {cell(half)} | {cell(end)} | {cell(reached, 1e-3, '')} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

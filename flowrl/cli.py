@@ -1,0 +1,393 @@
+"""The command line: `flowrl grow`, `train`, `plan`, `eval`, `skills`, `bench`, `doctor`.
+
+Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What is heavy is imported inside the commands,
+and jax by none of them: that is for worker processes.
+"""
+
+import contextlib
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from flowrl.config import RunConfig
+    from flowrl.library import SkillLibrary
+    from flowrl.skill import Evaluation, RunSpec, SkillRecord
+
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
+DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
+
+app = typer.Typer(
+    help="Grows a library of reinforcement-learning skills on Craftax.",
+    epilog="Example: flowrl grow --skills 3 --home demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+skills_app = typer.Typer(help="The skills of a home.", rich_markup_mode=None)
+app.add_typer(skills_app, name="skills")
+
+Env = Annotated[str | None, typer.Option("--env", help=f"The game; what the home holds, else {DEFAULT_ENV}.")]
+Home = Annotated[Path, typer.Option("--home", help="The folder that holds the library.")]
+Preset = Annotated[str, typer.Option("--preset", help="Starting point of the options: cpu or gpu.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")]
+HOME = Path("flowrl-home")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    # A table that is piped is not folded at 80 columns.
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False).print(renderable)
+
+
+def _configure(home: Path, env: str | None, preset: str, seed: int, settings: list[str] | None) -> "RunConfig":
+    """The options of a run: those given, and for environment and shape those of a home that exists."""
+    from flowrl.config import build_config, parse_settings
+    from flowrl.library import SkillLibrary
+
+    given = parse_settings(settings or [])
+    held: dict[str, Any] = {}
+    if (home / "home.json").exists():
+        description = SkillLibrary.open(home).description
+        held = {"env__name": description.env, "model__width": description.width, "model__layers": description.layers}
+        held = {key: value for key, value in held.items() if key.replace("__", ".") not in given}
+    if preset != "cpu":
+        held.pop("model__width", None)
+    if env is not None or "env__name" not in held:
+        held["env__name"] = env or DEFAULT_ENV
+    return build_config(preset, settings or [], seed=seed, **held)
+
+
+def _library(home: Path) -> "SkillLibrary":
+    from flowrl.library import SkillLibrary
+
+    return SkillLibrary.open(home)
+
+
+def _running(library: "SkillLibrary") -> "list[RunSpec]":
+    return [spec for paths, spec in library.runs() if not paths.result.exists()]
+
+
+def _command_again() -> str:
+    return shlex.join(["flowrl", *sys.argv[1:]])
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM stops as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nStopped; nothing is lost. This goes on:\n    {_command_again()}\n")
+        raise typer.Exit(STOPPED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@app.command(epilog="Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 3 --home demo --set ppo.lr=3e-4")
+def grow(
+    env: Env = None,
+    skills: Annotated[int | None, typer.Option("--skills", min=1, help="Size of the library wanted; 3 if no goal.")] = None,
+    goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
+    home: Home = HOME,
+    preset: Preset = "cpu",
+    seed: Seed = 0,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Learn skills of the knowledge base one after another until the library has the size wanted."""
+    from flowrl.display import Display, library_table
+    from flowrl.drive import grow as grow_library
+
+    config = _configure(home, env, preset, seed, settings)
+    with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
+        outcome = grow_library(home, config, skills, goal, display)
+    if as_json:
+        _print_json([_record_row(record) for record in outcome.records])
+    else:
+        _print(library_table(outcome.records))
+        print(f"{'Done' if outcome.complete else 'Not done'}: {outcome.reason}.")
+    raise typer.Exit(DONE if outcome.complete else FAILED)
+
+
+@app.command(epilog="Example: flowrl train 'Place Table' --home demo   or   flowrl train --module my_tasks.py --name Mine")
+def train(
+    skill: Annotated[str | None, typer.Argument(help="A skill of the knowledge base.")] = None,
+    module: Annotated[Path | None, typer.Option("--module", help="A task module; its last task is trained.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The module's skill; the file's stem if left out.")] = None,
+    env: Env = None,
+    home: Home = HOME,
+    preset: Preset = "cpu",
+    seed: Seed = 0,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Train one skill, or go on with a weak one."""
+    from flowrl.display import Display, library_table
+    from flowrl.drive import train as train_skill
+    from flowrl.drive import train_module
+    from flowrl.errors import UsageError
+
+    if (skill is None) == (module is None):
+        raise UsageError("Give either a skill or --module FILE.py. For example: flowrl train 'Collect Wood'")
+    if name is not None and module is None:
+        raise UsageError("--name goes with --module; a skill of the knowledge base has its name.")
+    config = _configure(home, env, preset, seed, settings)
+    with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
+        if module is not None:
+            record = train_module(home, config, module, name, display)
+        else:
+            record = train_skill(home, config, str(skill), display)
+    if as_json:
+        _print_json(_record_row(record))
+    else:
+        _print(library_table([record]))
+    raise typer.Exit(DONE if record.status == "learned" else FAILED)
+
+
+@app.command(epilog="Example: flowrl plan 'Make Wood Pickaxe'   or   flowrl plan wood=5 --json")
+def plan(
+    goal: Annotated[str, typer.Argument(help="A skill, an item, or an amount as in wood=5.")],
+    env: Env = None,
+    home: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Show the steps to a goal: amounts, the expert that each uses, and why each is there."""
+    from rich.table import Table
+
+    from flowrl.drive import plan_goal
+
+    config = _configure(home, env, "cpu", 0, None)
+    found, status = plan_goal(config.env.name, home, goal)
+    if as_json:
+        steps = [step.model_dump() | {"status": status[step.skill]} for step in found.steps]
+        _print_json({"goal": found.goal, "steps": steps})
+        return
+    table = Table(title=f"plan for {found.goal}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("step", "skill", "n", "expert", "status", "why"):
+        table.add_column(column, justify="right" if column in {"step", "n", "expert"} else "left")
+    for i, step in enumerate(found.steps):
+        expert = "-" if step.expert is None else str(step.expert)
+        table.add_row(str(i + 1), step.skill, str(step.n), expert, status[step.skill], step.why)
+    _print(table)
+
+
+@app.command("eval", epilog="Example: flowrl eval 'Make Wood Pickaxe' --home demo --episodes 1024 --seed 1")
+def evaluate(
+    goal: Annotated[str, typer.Argument(metavar="SKILL_OR_GOAL", help="A skill of the library, or a goal for it.")],
+    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Worlds played, one episode each.")] = 1024,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which worlds.")] = 0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Time limit of an episode.")] = None,
+    home: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Measure success and step success on worlds that no training has used."""
+    from flowrl.display import evaluation_tables
+    from flowrl.drive import plan_with_library
+
+    library = _library(home)
+    tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
+    with _stoppable():
+        evaluation = _play_with_bar(library, goal, episodes, seed, steps)
+    if as_json:
+        _print_json(evaluation.model_dump() | {"tasks": tasks})
+    else:
+        _print(evaluation_tables(evaluation, tasks))
+
+
+def _play_with_bar(
+    library: "SkillLibrary", goal: str, episodes: int, seed: int, steps: int | None
+) -> "Evaluation":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from flowrl.evaluation import evaluate_goal
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("playing", total=episodes)
+        return evaluate_goal(library, goal, episodes, seed, steps, lambda row: bar.update(task, completed=row["ended"]))
+
+
+def _share_fields(prefix: str, share: Any) -> dict[str, Any]:
+    known = share is not None and share.total > 0
+    return {
+        prefix: share.value if known else None,
+        f"{prefix}_low": share.low if known else None,
+        f"{prefix}_high": share.high if known else None,
+    }
+
+
+def _record_row(record: "SkillRecord") -> dict[str, Any]:
+    evaluation = record.evaluation
+    return {
+        "name": record.name,
+        "status": record.status,
+        "expert": record.expert_idx,
+        "frames": record.frames,
+        **_share_fields("success", evaluation.success),
+        **_share_fields("step_success", evaluation.step_success),
+        "episodes": evaluation.success.total,
+        "path": record.path,
+    }
+
+
+def _running_row(spec: "RunSpec") -> dict[str, Any]:
+    nothing = _share_fields("success", None) | _share_fields("step_success", None)
+    row = {"name": spec.skill, "status": "running", "expert": spec.expert, "frames": None, **nothing}
+    return row | {"episodes": None, "path": None}
+
+
+def _list_skills(home: Path, as_json: bool) -> None:
+    from flowrl.display import library_table
+
+    library = _library(home)
+    records, running = library.records(), _running(library)
+    if as_json:
+        busy = {spec.skill for spec in running}
+        rows = [_record_row(r) | ({"status": "running"} if r.name in busy else {}) for r in records]
+        known = {record.name for record in records}
+        _print_json(rows + [_running_row(spec) for spec in running if spec.skill not in known])
+    else:
+        _print(library_table(records, running))
+
+
+@skills_app.callback(invoke_without_command=True, epilog="Example: flowrl skills list --home demo --json")
+def skills_default(context: typer.Context, home: Home = HOME, as_json: Json = False) -> None:
+    """List the skills of a home, or show one."""
+    if context.invoked_subcommand is None:
+        _list_skills(home, as_json)
+
+
+@skills_app.command("list", epilog="Example: flowrl skills list --home demo --json")
+def skills_list(home: Home = HOME, as_json: Json = False) -> None:
+    """List the skills of a home with what was measured of them."""
+    _list_skills(home, as_json)
+
+
+@skills_app.command("show", epilog="Example: flowrl skills show 'Collect Wood' --home demo")
+def skills_show(
+    name: Annotated[str, typer.Argument(help="A skill of the library.")], home: Home = HOME, as_json: Json = False
+) -> None:
+    """Show one skill: what it needs and yields, its plan, and what was measured."""
+    from flowrl.display import evaluation_tables, library_table
+
+    record = _library(home).record(name)
+    if as_json:
+        _print_json(record.model_dump())
+        return
+    _print(library_table([record]))
+    print(f"\n{record.description}\n")
+    for label in ("requires", "consumes", "yields"):
+        amounts = getattr(record.spec, label)
+        shown = ", ".join(f"{_quantity(quantity)} {fluent}" for fluent, quantity in amounts.items())
+        print(f"{label:14} {shown or 'nothing'}")
+    print(f"{'range of n':14} {record.spec.n_range or 1}\n")
+    _print(evaluation_tables(record.evaluation, [step.skill for step in record.plan.steps]))
+
+
+def _quantity(quantity: Any) -> str:
+    if not quantity.per_n:
+        return str(quantity.base)
+    per_n = "n" if quantity.per_n == 1 else f"{quantity.per_n} n"
+    return f"{per_n} + {quantity.base}" if quantity.base else per_n
+
+
+@app.command(epilog="Example: flowrl bench moe --json")
+def bench(
+    table: Annotated[str, typer.Argument(help="env, moe, train or all.")] = "all", as_json: Json = False
+) -> None:
+    """Measure speed and memory, and hold them against their targets."""
+    from flowrl.errors import TrainingError, UsageError, nearest_names
+
+    names = ["env", "moe", "train", "all"]
+    if table not in names:
+        raise UsageError(f"No table {table!r}. {nearest_names(table, names)}")
+    with _stoppable():
+        done = subprocess.run([sys.executable, "-m", "flowrl.bench", table], stdout=subprocess.PIPE, check=False)
+    if not done.stdout.strip():
+        raise TrainingError(f"Measuring {table} failed with exit code {done.returncode}; its messages are above.")
+    rows = json.loads(done.stdout)
+    if as_json:
+        _print_json(rows)
+    else:
+        _print(_bench_table(rows))
+    raise typer.Exit(done.returncode)
+
+
+def _bench_table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("what", "median", "unit", "range", "target", ""):
+        table.add_column(column, justify="right" if column in {"median", "range"} else "left")
+    title = ""
+    for row in rows:
+        if row["table"] != title:
+            title = row["table"]
+            table.add_row(title, style="bold")
+        low, high = row["at_least"], row["at_most"]
+        target = " and ".join(([f">= {low:g}"] if low is not None else []) + ([f"<= {high:.3g}"] if high is not None else []))
+        verdict = ("ok" if row["ok"] else "MISSED") if target else ""
+        spread = f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
+        table.add_row(f"  {row['name']}", f"{row['value']:,.5g}", row["unit"], spread, target, verdict)
+    return table
+
+
+@app.command(epilog="Example: flowrl doctor --json")
+def doctor(home: Home = HOME, as_json: Json = False) -> None:
+    """Check Python, jax and its results, devices, memory and disk."""
+    command = [sys.executable, "-m", "flowrl.doctor", str(home)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    report = json.loads(done.stdout)
+    if as_json:
+        _print_json(report)
+    else:
+        for check in report["checks"]:
+            print(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']:18} {check['found']}")
+    raise typer.Exit(DONE if all(check["ok"] for check in report["checks"]) else FAILED)
+
+
+def main() -> int:
+    """Runs the command line and returns its exit code."""
+    from flowrl.errors import FlowRLError, ModuleError, UsageError
+
+    try:
+        app()
+    except SystemExit as end:
+        return int(end.code or 0)
+    except (UsageError, ModuleError) as error:
+        sys.stderr.write(f"flowrl: {error}\n")
+        return USAGE
+    except FlowRLError as error:
+        sys.stderr.write(f"flowrl: {error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("flowrl: stopped.\n")
+        return STOPPED
+    return DONE
