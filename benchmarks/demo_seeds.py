@@ -47,7 +47,10 @@ def main() -> None:
             step = f"{row['step_success']:.3f} [{row['step_success_low']:.3f}, {row['step_success_high']:.3f}]"
             plan = f"{row['success']:.3f} [{row['success_low']:.3f}, {row['success_high']:.3f}]"
             total = f"{'yes' if complete else 'no'}, {minutes:.1f}" if row is rows[-1] else ""
-            print(f"| {seed} | {row['name']} | {row['status']} | {row['frames']} | {step} | {plan} | {total} |", flush=True)
+            print(
+                f"| {seed} | {row['name']} | {row['status']} | {row['frames']} | {step} | {plan} | {total} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The command line: `flowrl grow`, `train`, `plan`, `eval`, `skills`, `bench`, `doctor`.
+"""The command line: flowrl grow, train, plan, eval, skills, bench, doctor.
 
-Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What is heavy is imported inside the commands,
+Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What is heavy is imported inside a command,
 and jax by none of them: that is for worker processes.
 """
 
@@ -111,7 +111,9 @@ def _stoppable() -> Iterator[None]:
 @app.command(epilog="Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 3 --home demo --set ppo.lr=3e-4")
 def grow(
     env: Env = None,
-    skills: Annotated[int | None, typer.Option("--skills", min=1, help="Size of the library wanted; 3 if no goal.")] = None,
+    skills: Annotated[
+        int | None, typer.Option("--skills", min=1, help="Size of the library wanted; 3 if no goal.")
+    ] = None,
     goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
     home: Home = HOME,
     preset: Preset = "cpu",
@@ -134,7 +136,9 @@ def grow(
     raise typer.Exit(DONE if outcome.complete else FAILED)
 
 
-@app.command(epilog="Example: flowrl train 'Place Table' --home demo   or   flowrl train --module my_tasks.py --name Mine")
+@app.command(
+    epilog="Example: flowrl train 'Place Table' --home demo   or   flowrl train --module my_tasks.py --name Mine"
+)
 def train(
     skill: Annotated[str | None, typer.Argument(help="A skill of the knowledge base.")] = None,
     module: Annotated[Path | None, typer.Option("--module", help="A task module; its last task is trained.")] = None,
@@ -219,9 +223,7 @@ def evaluate(
         _print(evaluation_tables(evaluation, tasks))
 
 
-def _play_with_bar(
-    library: "SkillLibrary", goal: str, episodes: int, seed: int, steps: int | None
-) -> "Evaluation":
+def _play_with_bar(library: "SkillLibrary", goal: str, episodes: int, seed: int, steps: int | None) -> "Evaluation":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -319,9 +321,7 @@ def _quantity(quantity: Any) -> str:
 
 
 @app.command(epilog="Example: flowrl bench moe --json")
-def bench(
-    table: Annotated[str, typer.Argument(help="env, moe, train or all.")] = "all", as_json: Json = False
-) -> None:
+def bench(table: Annotated[str, typer.Argument(help="env, moe, train or all.")] = "all", as_json: Json = False) -> None:
     """Measure speed and memory, and hold them against their targets."""
     from flowrl.errors import TrainingError, UsageError, nearest_names
 
@@ -352,7 +352,9 @@ def _bench_table(rows: list[dict[str, Any]]) -> Any:
             title = row["table"]
             table.add_row(title, style="bold")
         low, high = row["at_least"], row["at_most"]
-        target = " and ".join(([f">= {low:g}"] if low is not None else []) + ([f"<= {high:.3g}"] if high is not None else []))
+        target = " and ".join(
+            ([f">= {low:g}"] if low is not None else []) + ([f"<= {high:.3g}"] if high is not None else [])
+        )
         verdict = ("ok" if row["ok"] else "MISSED") if target else ""
         spread = f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
         table.add_row(f"  {row['name']}", f"{row['value']:,.5g}", row["unit"], spread, target, verdict)

@@ -71,7 +71,9 @@ def grow(home: Path, config: RunConfig, count: int | None, goal: str | None, obs
     wanted = curriculum_for(goal, base.skills, capacity=base.capacity) if goal else [s.name for s in base.skills]
     count = count or (len(base.skills) if goal else DEFAULT_COUNT)
     if count > len(base.skills):
-        raise UsageError(f"The knowledge base of {base.env} has {len(base.skills)} skills, fewer than --skills {count}.")
+        raise UsageError(
+            f"The knowledge base of {base.env} has {len(base.skills)} skills, fewer than --skills {count}."
+        )
     library = SkillLibrary.open_for(home, config)
     with library.lock():
         collect_finished(library, observer)
@@ -321,4 +323,3 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
     experts = {name: record.expert_idx for name, record in records.items()}
     capacity = load_base(library.description.env).capacity
     return plan(goal, skills, capacity=capacity, experts=experts), skills
-

@@ -73,7 +73,12 @@ def play_worlds(
 
 
 def _play_batch(
-    programs: Programs, params: Params, key: jax.Array, amounts: np.ndarray, wanted: int, report: Callable[[int, int], None]
+    programs: Programs,
+    params: Params,
+    key: jax.Array,
+    amounts: np.ndarray,
+    wanted: int,
+    report: Callable[[int, int], None],
 ) -> Outcome:
     env = programs.trainer.env
     worlds_key, fresh_key, play_key = jax.random.split(key, 3)
@@ -83,7 +88,7 @@ def _play_batch(
     outcome = Outcome(*(np.zeros(worlds, dtype) for dtype in (bool, bool, bool, np.int32, np.int32, np.int32)))
     for steps in range(0, env.episode_steps, programs.trainer.config.ppo.steps):
         flow, _, results = programs.play(params, flow, jax.random.fold_in(play_key, steps), fresh, 1)
-        _record(outcome, StepResult(*(np.asarray(leaf) for leaf in results)))
+        _record(outcome, jax.tree.map(np.asarray, results))
         ended = int(outcome.ended[:wanted].sum())
         report(ended, steps + programs.trainer.config.ppo.steps)
         if ended == wanted:
@@ -93,7 +98,7 @@ def _play_batch(
 
 def _record(outcome: Outcome, results: StepResult) -> None:
     """Notes the episodes that ended and had begun with the batch; each world has one such episode."""
-    ended = np.asarray(results.success | results.died | results.timeout)
+    ended = np.asarray(results.ended)
     step, world = np.nonzero(ended & (results.started == 0))
     outcome.ended[world] = True
     for name in ("success", "timeout", "cause", "task", "length"):
@@ -123,9 +128,7 @@ def summarise(env: FlowEnv, outcome: Outcome, amounts: np.ndarray, causes: Seque
         causes=_causes(at_top, causes),
         length=float(at_top.length.mean()),
         amount=env.amounts.high[-1],
-        per_amount={
-            int(n): _step_share(outcome, amounts[:, -1] == n, tasks) for n in np.unique(amounts[:, -1][~top])
-        },
+        per_amount={int(n): _step_share(outcome, amounts[:, -1] == n, tasks) for n in np.unique(amounts[:, -1][~top])},
         worlds_seed=seed,
     )
 

@@ -86,7 +86,9 @@ def require_same_shape(experts: Iterable[tuple[str, Mapping[str, Any]]], wanted:
         found = shapes(expert)
         for leaf in sorted(wanted.keys() | found.keys()):
             if wanted.get(leaf) != found.get(leaf):
-                raise LibraryError(f"{name} has {leaf} of shape {found.get(leaf)}; this network needs {wanted.get(leaf)}.")
+                raise LibraryError(
+                    f"{name} has {leaf} of shape {found.get(leaf)}; this network needs {wanted.get(leaf)}."
+                )
 
 
 def sha256(data: bytes) -> str:

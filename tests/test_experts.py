@@ -115,7 +115,9 @@ def test_param_updater_loads_any_subset_and_leaves_the_rest_as_initialised() -> 
     for e in range(12):
         source = other if e in (1, 11) else fresh
         jax.tree.map(
-            lambda a, b, e=e: np.testing.assert_array_equal(a[e], b[e]), updated, {t: source["params"][t] for t in updated}
+            lambda a, b, e=e: np.testing.assert_array_equal(a[e], b[e]),
+            updated,
+            {t: source["params"][t] for t in updated},
         )
     assert param_updater(fresh, {})["params"].keys() == {"actor", "critic"}
 
@@ -127,7 +129,15 @@ def test_weights_of_another_shape_are_refused_by_name() -> None:
     with pytest.raises(LibraryError, match=r"Expert 0 has actor.layer_0.bias of shape \(16,\).*needs \(8,\)"):
         param_updater(init(2), to_named(wide["params"]))
     with pytest.raises(LibraryError, match="hold expert 3"):
-        param_updater(init(2), {"params": {f"{t}_networks_3": to_named(init(1)["params"])["params"][f"{t}_networks_0"] for t in ("actor", "critic")}})
+        param_updater(
+            init(2),
+            {
+                "params": {
+                    f"{t}_networks_3": to_named(init(1)["params"])["params"][f"{t}_networks_0"]
+                    for t in ("actor", "critic")
+                }
+            },
+        )
 
 
 def test_take_and_put_are_inverse() -> None:

@@ -39,7 +39,14 @@ LAYERS = {
     "flowrl.cli": 4,
     "flowrl.__main__": 4,
 }
-MAY_IMPORT_JAX = ("flowrl.env", "flowrl.models", "flowrl.learning", "flowrl.evaluate", "flowrl.knowledge.", "flowrl.bench")
+MAY_IMPORT_JAX = (
+    "flowrl.env",
+    "flowrl.models",
+    "flowrl.learning",
+    "flowrl.evaluate",
+    "flowrl.knowledge.",
+    "flowrl.bench",
+)
 JAX_FREE = ("flowrl.env.skill_names", "flowrl.env.module_source", "flowrl.knowledge")
 MAY_PRINT = ("flowrl.cli", "flowrl.display", "flowrl.bench", "flowrl.doctor", "flowrl.__main__")
 JAX = {"jax", "jaxlib", "flax", "optax", "craftax", "jaxtyping"}
@@ -109,9 +116,9 @@ def test_every_public_definition_has_a_docstring() -> None:
     missing = []
     for path in FILES:
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                if not ast.get_docstring(node):
-                    missing.append(f"{module_name(path)}.{node.name}")
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):
+                missing.append(f"{module_name(path)}.{getattr(node, 'name', node)}")
     assert not missing
 
 
@@ -121,7 +128,9 @@ def test_readme_tree_names_every_file() -> None:
     exempt = {"__init__.py", "__main__.py"}
     own = {path.name for path in FILES if path.parent.parent.name != "knowledge"} - exempt
     assert own <= listed, f"the README's tree lacks {sorted(own - listed)}"
-    assert listed <= {path.name for path in FILES}, f"the README's tree names {sorted(listed - {p.name for p in FILES})}"
+    assert listed <= {path.name for path in FILES}, (
+        f"the README's tree names {sorted(listed - {p.name for p in FILES})}"
+    )
 
 
 def test_nothing_names_a_registry_or_this_machine() -> None:

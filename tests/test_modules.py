@@ -41,9 +41,7 @@ def test_seed_functions_handle_sparse_numbers() -> None:
 def test_functions_are_bound_by_name_whatever_the_order() -> None:
     names = run_text(module_text([0, 1, 2], order=[2, 0, 1]))
     tasks = bind_tasks(names)
-    rewards = [
-        tasks.skills[k].reward(inventory_diff=types.SimpleNamespace(wood=1)) for k in tasks.skill_of_task
-    ]
+    rewards = [tasks.skills[k].reward(inventory_diff=types.SimpleNamespace(wood=1)) for k in tasks.skill_of_task]
     assert rewards == [1.0, 2.0, 3.0]
 
 
@@ -124,7 +122,7 @@ def test_a_remapped_module_returns_the_local_number_of_each_task(numbers: list[i
 
 
 def test_an_unknown_dependency_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="No completed skill 'Colect Wood'.*'Collect Wood'"):
+    with pytest.raises(UsageError, match=r"No completed skill 'Colect Wood'.*'Collect Wood'"):
         build_remapping(["Colect Wood"], 3, {"Collect Wood": {"expert_idx": 0}})
 
 

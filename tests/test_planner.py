@@ -98,6 +98,12 @@ def test_steps_say_who_plays_them_and_what_for() -> None:
     assert dependencies(found) == tuple(step.skill for step in found.steps[:-1])
 
 
+def test_a_step_is_for_those_who_come_before_its_yield_is_had_anew() -> None:
+    ranged = CRAFT | named(skill("Wood", n_range=(1, 3), yields={"wood": N}))
+    whys = [step.why for step in plan("Harder Pickaxe", ranged).steps if step.skill == "Wood"]
+    assert whys == ["3 wood: 2 for Table, 1 for Pickaxe", "3 wood: 2 for Table, 1 for Harder Pickaxe"]
+
+
 def test_the_goals_own_n_is_what_is_asked_else_the_top_of_its_range() -> None:
     ranged = CRAFT | named(skill("Wood", n_range=(1, 5), yields={"wood": N}))
     assert outline(plan("Wood", ranged)) == ["Wood 5"]
@@ -224,6 +230,8 @@ def steps_of(*choices: tuple[str, int]) -> tuple[PlanStep, ...]:
         ("Wood", [("Wood", 0)], "less than 1"),
         ("Wood", [], "does not end with it"),
         ("wood=5", [("Wood", 4)], "only 4 wood"),
+        ("wood=5", [("Wood", 4), ("Wood", 2)], "only 4 wood"),
+        ("Table", [("Wood", 3), ("Table", 1), ("Table", 1)], "Step 3 of 3 .* 2 wood, but only 1"),
     ],
 )
 def test_check_names_the_first_step_that_fails(goal: str, choices: list[tuple[str, int]], words: str) -> None:
@@ -282,6 +290,20 @@ def test_plans_work_and_broken_ones_are_caught(skills: dict[str, Skill], goal: s
     for broken in mutations(found, random.Random(seed)):
         works = plays(broken, skills, goal, amount, capacity)
         assert passes(broken, skills, capacity) == works
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    skills=domains,
+    choices=st.lists(st.tuples(st.sampled_from(["S0", "S0", "S1", "S2"]), st.integers(1, 4)), min_size=1, max_size=6),
+    goal=st.sampled_from(FLUENTS),
+    amount=st.integers(1, 4),
+)
+def test_check_agrees_with_play(
+    skills: dict[str, Skill], choices: list[tuple[str, int]], goal: str, amount: int
+) -> None:
+    found = Plan(goal=f"{goal}={amount}", steps=steps_of(*choices))
+    assert passes(found, skills, capacity=5) == plays(found, skills, goal, amount, capacity=5)
 
 
 def passes(found: Plan, skills: Mapping[str, Skill], capacity: int) -> bool:

@@ -96,19 +96,28 @@ def test_frozen_experts_stay_bit_for_bit_and_cost_no_samples() -> None:
     before = jax.tree.map(np.asarray, start.params)
     state, history = train(trainer, 5)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[0]), before, state.params)
-    assert any((a[1] != np.asarray(b)[1]).any() for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True))
+    assert any(
+        (a[1] != np.asarray(b)[1]).any()
+        for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True)
+    )
     played = sum(int((stats.results.task == 1).sum()) for stats in history)
     assert sum(int(stats.trained_samples) for stats in history) == played < 5 * 8 * 32
 
 
 def rows(*values: float) -> jnp.ndarray:
-    return jnp.array(values)[:, None]
+    return jnp.array(values, dtype=jnp.float32)[:, None]
 
 
 def advantages(cut: tuple[bool, ...], timeout: tuple[bool, ...], timeout_value: float = 0.0) -> np.ndarray:
     flags = jnp.array(cut)[:, None], jnp.array(timeout)[:, None]
     advantage, target = generalised_advantages(
-        rows(1, 2, 3), rows(0.5, 0.25, 0.75), jnp.array([10.0]), *flags, jnp.where(flags[1], timeout_value, 0.0), 0.9, 0.5
+        rows(1, 2, 3),
+        rows(0.5, 0.25, 0.75),
+        jnp.array([10.0]),
+        *flags,
+        jnp.where(flags[1], timeout_value, 0.0),
+        0.9,
+        0.5,
     )
     np.testing.assert_allclose(target, advantage + rows(0.5, 0.25, 0.75), rtol=1e-6)
     return np.asarray(advantage)[:, 0]
@@ -117,7 +126,9 @@ def advantages(cut: tuple[bool, ...], timeout: tuple[bool, ...], timeout_value: 
 def test_advantages_without_an_end() -> None:
     last = 3 + 0.9 * 10 - 0.75
     middle = 2 + 0.9 * 0.75 - 0.25 + 0.45 * last
-    np.testing.assert_allclose(advantages((False,) * 3, (False,) * 3), [1 + 0.9 * 0.25 - 0.5 + 0.45 * middle, middle, last], rtol=1e-6)
+    np.testing.assert_allclose(
+        advantages((False,) * 3, (False,) * 3), [1 + 0.9 * 0.25 - 0.5 + 0.45 * middle, middle, last], rtol=1e-6
+    )
 
 
 def test_nothing_flows_over_the_end_of_a_task() -> None:

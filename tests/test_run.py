@@ -64,7 +64,9 @@ def test_growing_again_finds_nothing_to_do(home: Path) -> None:
     assert grow(home, tiny_config(), 3, None, watcher).complete
     assert not watcher.specs and time.monotonic() - start < 5
     after = tree_bytes(home)
-    assert {k: v for k, v in after.items() if k != "owner.json"} == {k: v for k, v in before.items() if k != "owner.json"}
+    assert {k: v for k, v in after.items() if k != "owner.json"} == {
+        k: v for k, v in before.items() if k != "owner.json"
+    }
 
 
 def test_zero_steps_leave_every_dependency_byte_for_byte(home: Path) -> None:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from flowrl.bench.measure import Row, ratios, row, time_in_turn
+from flowrl.learning.rollout import apply_network
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.parallel.training_setup import build_remapping
 
@@ -13,12 +14,12 @@ EXPERTS, BATCH, WIDTH, LAYERS, ACTIONS, INPUTS = 12, 4096, 256, 3, 17, 1410
 
 
 def _loss(network: ActorCriticMoE, params: Any, x: jax.Array, expert: jax.Array) -> jax.Array:
-    logits, value = network.apply({"params": params}, x, expert)
+    logits, value = apply_network(network, params, x, expert)
     return jnp.square(logits).sum() + jnp.square(value).sum()
 
 
 def _masked_loss(network: ActorCriticMoE, params: Any, x: jax.Array, expert: jax.Array) -> jax.Array:
-    logits, value = jax.vmap(lambda one: network.apply({"params": jax.tree.map(lambda p: p[None], one)}, x, expert))(
+    logits, value = jax.vmap(lambda one: apply_network(network, jax.tree.map(lambda p: p[None], one), x, expert))(
         params
     )
     mine = expert[None] == jnp.arange(EXPERTS)[:, None]

@@ -73,8 +73,8 @@ class StepResult(NamedTuple):
     amount: Int[Array, "B"]
 
     @property
-    def ended(self) -> Bool[Array, "B"]:
-        """Whether the episode ends with this step."""
+    def ended(self) -> Any:
+        """Whether the episode ends with this step, [B] or as many axes as the fields have."""
         return self.success | self.died | self.timeout
 
 
@@ -270,7 +270,7 @@ def evaluate_skill(functions: SkillFunctions, inputs: SkillInputs) -> tuple[Bool
     return jax.vmap(one)(values)
 
 
-def _offset_features(offsets: Int[Array, "K 2"]) -> Float[Array, "3K"]:
+def _offset_features(offsets: Int[Array, "K 2"]) -> Float[Array, "3*K"]:
     known = (offsets != UNKNOWN).any(axis=1)
     scaled = jnp.where(known[:, None], offsets / _OFFSET_SCALE, 0.0)
     return jnp.concatenate([scaled, known[:, None].astype(jnp.float32)], axis=1).reshape(-1)

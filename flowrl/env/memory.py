@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int8
 
-from flowrl.env.domain import Domain
+from flowrl.env.domain import Domain, World
 
 SLOTS = 5
 """How many of each type are remembered, the nearest ones."""
@@ -100,7 +100,7 @@ def _nearest_first(places: Int[Array, "types 2 many"], position: Int[Array, "2"]
 
 
 def remember(
-    domain: Domain, table: NearestCells, memory: Int8[Array, "floors types 2 slots"], world: Array, cells: Array
+    domain: Domain, table: NearestCells, memory: Int8[Array, "floors types 2 slots"], world: World, cells: Array
 ) -> Int8[Array, "floors types 2 slots"]:
     """Returns the memory after looking around: what is in view replaces what was remembered of those cells."""
     position, floor = domain.sight.place_fn(world)
@@ -112,7 +112,7 @@ def remember(
 
 
 def closest_blocks(
-    domain: Domain, memory: Int8[Array, "floors types 2 slots"], world: Array
+    domain: Domain, memory: Int8[Array, "floors types 2 slots"], world: World
 ) -> Int[Array, "types 2 slots"]:
     """Returns the offsets from the player to what is remembered: [:, 0] columns (dx), [:, 1] rows (dy).
 

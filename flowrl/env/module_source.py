@@ -86,7 +86,9 @@ def _literal_number(node: ast.stmt, name: str, file: str) -> int:
             value = returns[0].value.value
             if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
                 return value
-    raise ModuleError(f"{file}: {name} must be a function without arguments that returns one whole number, as a literal.")
+    raise ModuleError(
+        f"{file}: {name} must be a function without arguments that returns one whole number, as a literal."
+    )
 
 
 def outline(text: str, file: str) -> ModuleOutline:

@@ -35,7 +35,7 @@ def approach(closest_blocks: jax.Array, closest_blocks_prev: jax.Array, block: i
     return jnp.where(known & (jnp.abs(before - now) <= 1), STEP_VALUE * nearer, 0.0)
 
 
-def gathered(amount: jax.Array, change: jax.Array, n: jax.Array) -> jax.Array:
+def gathered(amount: jax.Array, change: jax.Array, n: jax.Array | int) -> jax.Array:
     """Returns the progress made towards ``n`` in hand, 1 in all; what is lost on the way costs `LOSS_PRICE` more each.
 
     Args:

@@ -48,7 +48,7 @@ def choose_as_upstream(
 ) -> Int[Array, "2"]:
     """Returns the cell that upstream's sampler picks with this key, bit for bit; slow, kept for comparison."""
     full = jax.lax.dynamic_update_slice(jnp.zeros(map_size, dtype=bool), candidates, (origin[0], origin[1]))
-    index = jax.random.choice(
-        key, jnp.arange(map_size[0] * map_size[1]), shape=(1,), p=full.reshape(-1) / full.sum()
-    )[0]
+    index = jax.random.choice(key, jnp.arange(map_size[0] * map_size[1]), shape=(1,), p=full.reshape(-1) / full.sum())[
+        0
+    ]
     return jnp.array([index // map_size[0], index % map_size[1]], dtype=jnp.int32)

@@ -87,7 +87,9 @@ def _scrambled(inputs: SkillInputs, key: jax.Array) -> SkillInputs:
         "n": (1, 9),
     }
     values = inputs._asdict()
-    return SkillInputs(**{name: jax.tree.map(draw(*ranges.get(name, (-1, 1))), value) for name, value in values.items()})
+    return SkillInputs(
+        **{name: jax.tree.map(draw(*ranges.get(name, (-1, 1))), value) for name, value in values.items()}
+    )
 
 
 def _run(function: SkillFunction, names: tuple[str, ...], inputs: SkillInputs, where: str) -> Array:

@@ -81,7 +81,7 @@ def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
     check_skill_file(text, str(file))
     head = {name: entry.pop(name) for name in ("name", "description")}
     amounts = {name: _quantities(entry.pop(name, {})) for name in ("requires", "consumes", "yields")}
-    return Skill(**head, code=text, spec=SkillSpec(**amounts, **entry))
+    return Skill(**head, code=text, spec=SkillSpec.model_validate({**amounts, **entry}))
 
 
 def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:

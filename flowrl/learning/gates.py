@@ -2,8 +2,8 @@
 
 from flowrl.config import GateConfig
 from flowrl.evaluate import GATE, amounts_to_play, play_worlds, summarise, world_key
-from flowrl.learning.progress import Progress, TrainingSuccess
 from flowrl.learning.programs import Programs
+from flowrl.learning.progress import Progress, TrainingSuccess
 from flowrl.models.experts import Params
 from flowrl.skill import Evaluation
 

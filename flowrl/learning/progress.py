@@ -71,7 +71,7 @@ class Progress(BaseModel):
 
     def count(self, results: StepResult, update: int, causes: Sequence[str], last_task: int) -> None:
         """Adds the episodes that ended in ``update``, whose results are [T, B] numpy arrays."""
-        ended = np.asarray(results.success | results.died | results.timeout)
+        ended = np.asarray(results.ended)
         rows = {name: np.asarray(getattr(results, name))[ended] for name in StepResult._fields}
         for began in np.unique(rows["started"]):
             of = rows["started"] == began
@@ -85,7 +85,7 @@ class Progress(BaseModel):
             self.cohorts.setdefault(update, Cohort()).started += int(ended.sum())
 
     def recent(self, episodes: int) -> TrainingSuccess:
-        """Returns the success of the newest settled cohorts that hold at least ``episodes``, fewer if there are none."""
+        """Returns the success of the newest settled cohorts that hold at least ``episodes``, or all there are."""
         chosen: list[Cohort] = []
         for began in sorted(self.cohorts, reverse=True):
             if self.cohorts[began].settled and sum(c.started for c in chosen) < episodes:

@@ -1,6 +1,6 @@
 """Playing: what a policy does in a batch of episodes, and what PPO needs of it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ class Rollout(NamedTuple):
         value: its critic's estimate before the step.
         reward: the task's reward, the price of dying taken off.
         cut: the task ended with this step, by success or death: nothing after it counts.
-        timeout: the time limit ended the episode: the value of the state reached counts instead.
+        timeout: the time limit ended the episode; where the task is not cut, the value of the state reached counts.
         timeout_value: that value, 0 elsewhere.
         last_value: [B] value of the states after the last step.
     """
@@ -41,6 +41,14 @@ class Rollout(NamedTuple):
     last_value: Float[Array, "B"]
 
 
+def apply_network(
+    network: ActorCriticMoE, params: Params, flat: Float[Array, "N D"], expert: Int[Array, "N"]
+) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
+    """Returns (logits, value) of flat observations."""
+    answer: Any = network.apply({"params": params}, flat, expert)
+    return answer[0], answer[1]
+
+
 class Policy(NamedTuple):
     """A network with its parameters, asked on compact observations."""
 
@@ -50,8 +58,7 @@ class Policy(NamedTuple):
     def __call__(self, env: FlowEnv, observation: Observation, expert: Array) -> tuple[Array, Array]:
         """Returns (logits [B, A], value [B])."""
         flat = expand(env.domain, observation)
-        logits, value = self.network.apply({"params": self.params}, flat, expert)
-        return logits, value
+        return apply_network(self.network, self.params, flat, expert)
 
 
 def log_probability(logits: Float[Array, "N A"], action: Int[Array, "N"]) -> Float[Array, "N"]:
@@ -77,7 +84,7 @@ def collect(
     """Returns the batch after ``steps`` steps, the rollout, and every step's result [T, B]."""
     batch = state.task.shape[0]
 
-    def body(carry: tuple[FlowState, Array], key: jax.Array) -> tuple[tuple[FlowState, Array], tuple[Array, ...]]:
+    def body(carry: tuple[FlowState, Array], key: jax.Array) -> tuple[tuple[FlowState, Array], Any]:
         state, first = carry
         act_key, step_key, amount_key = jax.random.split(key, 3)
         expert = env.expert(state)
@@ -88,14 +95,14 @@ def collect(
         timeout_value = _value_at_timeouts(env, policy, after, result.timeout)
         following = env.restart(after, result.ended, fresh, first, env.draw_amounts(amount_key, batch), update)
         reward = result.reward - death_price * result.died
-        cut = (result.task_done | result.died) & ~result.timeout
+        cut = result.task_done | result.died
         log_prob = log_probability(logits, action)
         kept = (observation, expert, action, log_prob, value, reward, cut, result.timeout, timeout_value)
         return (following, first + result.ended.sum()), (kept, result)
 
     (state, _), (kept, results) = jax.lax.scan(body, (state, jnp.int32(0)), jax.random.split(key, steps))
     _, last_value = policy(env, env.observe(state), env.expert(state))
-    return state, Rollout(*kept, last_value), results
+    return state, Rollout._make((*kept, last_value)), results
 
 
 def _value_at_timeouts(env: FlowEnv, policy: Policy, after: FlowState, timeout: Bool[Array, "B"]) -> Float[Array, "B"]:

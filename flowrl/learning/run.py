@@ -126,7 +126,10 @@ class Run:
         self.progress.count(host.results, update, self.env.domain.causes, last_task)
         self.progress.frames += self.trainer.frames_per_update
         recent = self.progress.recent(self.config.gate.episodes)
-        if recent.step_success.total >= self.config.gate.least_episodes and recent.step_success.low > self.progress.best:
+        if (
+            recent.step_success.total >= self.config.gate.least_episodes
+            and recent.step_success.low > self.progress.best
+        ):
             self.progress.best = recent.step_success.low
             # A copy: the update gives its inputs' memory away, and no array may be given twice.
             state = state._replace(best=jax.tree.map(lambda x: x.copy(), take(state.params, self.spec.trained)))
@@ -150,7 +153,9 @@ class Run:
     def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
         for i, value in enumerate(stats.reward):
             if not np.isfinite(value):
-                raise TrainingError(f"task_{i}_reward of {self.paths.module} returned NaN or infinity in update {update}.")
+                raise TrainingError(
+                    f"task_{i}_reward of {self.paths.module} returned NaN or infinity in update {update}."
+                )
         bad = [name for name, value in stats.losses._asdict().items() if not np.isfinite(value)]
         params = flatten({"params": jax.tree.map(np.asarray, state.params)})
         bad += [name for name, leaf in params.items() if not np.isfinite(leaf).all()]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from flowrl.config import PPOConfig
 from flowrl.env.domain import Domain, Observation
 from flowrl.env.observation import expand
-from flowrl.learning.rollout import log_probability
+from flowrl.learning.rollout import apply_network, log_probability
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params
 
@@ -53,7 +53,7 @@ def expert_norms(gradient: Params) -> Float[Array, "E"]:
 
 
 def clip_per_expert(gradient: Params, largest: float) -> tuple[Params, Float[Array, "E"]]:
-    """Returns the gradient with each expert's norm at most ``largest``, and the norms before; experts stay uncoupled."""
+    """Returns the gradient with each expert's norm at most ``largest``, and the norms before."""
     norms = expert_norms(gradient)
     scale = jnp.minimum(1.0, largest / jnp.maximum(norms, 1e-8))
     clipped = jax.tree.map(lambda leaf: leaf * scale.reshape((-1,) + (1,) * (leaf.ndim - 1)), gradient)
@@ -73,7 +73,7 @@ def ppo_loss(
     Source: Schulman et al. 2017, "Proximal policy optimization algorithms", with the value clipped likewise.
     """
     flat = expand(domain, batch.observation)
-    logits, value = network.apply({"params": params}, flat, batch.expert)
+    logits, value = apply_network(network, params, flat, batch.expert)
     log_ratio = log_probability(logits, batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
@@ -136,9 +136,7 @@ def update_experts(
             batch: Samples = jax.tree.map(lambda leaf: leaf[index], samples)
             used = i * size + jnp.arange(size) < count
             batch = batch._replace(expert=jnp.where(used, batch.expert, 0))
-            gradient, losses = jax.grad(ppo_loss, has_aux=True)(
-                params, network, domain, config, batch, used / divisor
-            )
+            gradient, losses = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, batch, used / divisor)
             gradient, norms = clip_per_expert(gradient, config.grad_norm)
             active = ((batch.expert[None] == jnp.arange(experts)[:, None]) & used).any(axis=1)
             params, optimiser = _apply(params, optimiser, gradient, active, lr)
@@ -148,8 +146,6 @@ def update_experts(
         return jax.lax.fori_loop(0, batches, minibatch, carry), None
 
     zeros = Losses(*[jnp.float32(0)] * len(Losses._fields))
-    (params, optimiser, sums), _ = jax.lax.scan(
-        epoch, (params, optimiser, zeros), jax.random.split(key, config.epochs)
-    )
+    (params, optimiser, sums), _ = jax.lax.scan(epoch, (params, optimiser, zeros), jax.random.split(key, config.epochs))
     mean = jax.tree.map(lambda total: total / jnp.maximum(batches * config.epochs, 1), sums)
     return params, optimiser, mean

@@ -70,4 +70,6 @@ def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -
 
 def _require_room(indices: Sequence[int], experts: int) -> None:
     if indices[-1] >= experts:
-        raise LibraryError(f"The weights hold expert {indices[-1]}, but this network has experts 0..{experts - 1} only.")
+        raise LibraryError(
+            f"The weights hold expert {indices[-1]}, but this network has experts 0..{experts - 1} only."
+        )

@@ -90,9 +90,7 @@ def _product(x: Array, kernel: Array, grouping: Grouping) -> Array:
 
 
 @jax.custom_vjp
-def grouped_matmul(
-    x: Float[Array, "P D"], kernel: Float[Array, "E D F"], grouping: Grouping
-) -> Float[Array, "P F"]:
+def grouped_matmul(x: Float[Array, "P D"], kernel: Float[Array, "E D F"], grouping: Grouping) -> Float[Array, "P F"]:
     """Returns each block's rows times its expert's kernel; rows past the blocks in use are zero.
 
     Rows of padding must carry no gradient: their outputs are to be dropped by the caller.

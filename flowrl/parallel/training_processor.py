@@ -102,4 +102,3 @@ def _store(
         library.store_expert(companion, flatten(expert_of(named, local)), record.frames)
     write_text(target.module, (run.folder / SOURCE_FILE).read_text(encoding="utf-8"))
     write_json(target.record, record)
-

@@ -71,7 +71,7 @@ def build_moe_checkpoint(
     The new expert is left out: the worker's `param_updater` initialises it.
 
     Args:
-        completed_skills: name -> an entry with ``expert_idx`` and ``path``, the skill's folder (below ``home``, if given).
+        completed_skills: name -> an entry with ``expert_idx`` and ``path``, the skill's folder (below ``home``).
 
     Raises:
         UsageError: a dependency is unknown.

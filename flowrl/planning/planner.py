@@ -172,7 +172,7 @@ class _Search:
         return None
 
     def _predecessors(self, needs: Needs) -> Iterator[tuple[dict[str, int], Choice]]:
-        for skill in reversed(self.skills.values()):
+        for skill in reversed(list(self.skills.values())):
             for amount in sorted(self._useful_amounts(needs, skill)):
                 if self._fits(skill, amount):
                     before = self._before(needs, skill, amount)
