@@ -155,6 +155,8 @@ class Display:
 
     def _say(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
+        # Into a file or pipe, too, a line should be there when it is said.
+        self.console.file.flush()
 
     def _line(self) -> str:
         view = self.view

@@ -18,7 +18,8 @@ def wilson(successes: int, total: int) -> tuple[float, float]:
     centre = share + z2 / (2 * total)
     spread = _Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     low, high = (centre - spread) / (1 + z2 / total), (centre + spread) / (1 + z2 / total)
-    return max(0.0, low), min(1.0, high)
+    # Rounding must not push an end past the share itself.
+    return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
 class Share(BaseModel):
