@@ -140,6 +140,8 @@ class Display:
             return
         if kind == self.last_phase and kind != "update":
             return
+        if kind == "update" and not self.view.rates:
+            return  # the first update compiles; it says nothing of the speed
         self.last_line, self.last_phase = now, kind
         self._say("  " + self._line())
 
@@ -167,9 +169,8 @@ class Display:
         if view.phase != "update":
             return _PHASES[view.phase]
         row = view.row
-        rate = f"{view.rate:,.0f} frames/s" if view.rate else "first update"
         return (
-            f"{row['frames']:,} frames, {rate}, step success {share_text(row['step_success'])}, "
+            f"{row['frames']:,} frames, {view.rate:,.0f} frames/s, step success {share_text(row['step_success'])}, "
             f"fails of {causes_text(row['causes'])}, {view.left} left"
         )
 

@@ -5,15 +5,17 @@ SIGTERM makes it save a checkpoint and leave with exit code 3; the same command 
 """
 
 import logging
+import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from flowrl.errors import FlowRLError
-from flowrl.files import append_line, write_json
+from flowrl.files import append_line, write_json, write_text
 from flowrl.parallel.paths import RunPaths
 from flowrl.skill import RunSpec, TrainResult
 
@@ -50,6 +52,7 @@ def work(paths: RunPaths) -> int:
         check_jax_version()
         configure_jax(spec.config.gpu_memory)
         append_line(paths.metrics, {"kind": "starting", "frames": 0})
+        write_text(paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
         check_jax_results()
         from flowrl.learning.run import Run
 

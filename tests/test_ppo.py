@@ -167,6 +167,23 @@ def test_gradients_are_clipped_per_expert() -> None:
     np.testing.assert_allclose(expert_norms(clipped), [1.0, 0.5], rtol=1e-6)
 
 
+def test_each_program_compiles_once_on_the_real_game() -> None:
+    """Compiling the step takes longer than learning a skill: a type that changes between updates would double it."""
+    from flowrl.bench.setup import plan_env, plan_trainer
+    from flowrl.config import build_config
+    from flowrl.evaluate import play_worlds
+
+    config = build_config(settings=["env.worlds=4", "env.fresh_worlds=4", "ppo.steps=2", "model.width=8"])
+    env = plan_env("Craftax-Classic-Symbolic-v1", "Place Table", episode_steps=4)
+    programs = Programs(plan_trainer(env, config, (1,)))
+    state = programs.init(jax.random.PRNGKey(0), {})
+    for _ in range(3):
+        state, _ = programs.update(state)
+    play_worlds(programs, state.params, jax.random.PRNGKey(1), np.ones((6, 2), np.int32))
+    compiled = [program._cache_size() for program in (programs._new_worlds, programs._play, programs._learn)]
+    assert compiled == [1, 1, 1]
+
+
 def test_the_learning_rate_falls_to_zero_over_the_budget() -> None:
     trainer = probe_trainer(CONSTANT, ROUTED[:1], [0], frames=8 * 32 * 10, anneal=True)
     rates = [float(trainer.learning_rate(jnp.int32(update))) for update in (0, 5, 10, 12)]

@@ -119,7 +119,7 @@ class FlowEnv:
         table = nearest_cells(self.domain.view)
 
         def one(key: jax.Array) -> Player:
-            world = self.domain.reset_fn(key)
+            world = _settled(self.domain.reset_fn(key))
             seen = self.domain.observe_fn(world)
             memory = remember(self.domain, table, empty_memory(self.domain), world, seen.cells)
             return Player(world, seen, memory)
@@ -203,6 +203,7 @@ class FlowEnv:
         domain, before = self.domain, state.player
         closest_before = closest_blocks(domain, before.memory, before.world)
         transition = domain.step_fn(key, before.world, action)
+        transition = transition._replace(world=_settled(transition.world))
         seen = domain.observe_fn(transition.world)
         memory = remember(domain, nearest_cells(domain.view), before.memory, transition.world, seen.cells)
         achieved = state.achieved | transition.events
@@ -268,6 +269,11 @@ def evaluate_skill(functions: SkillFunctions, inputs: SkillInputs) -> tuple[Bool
         return jnp.asarray(done).astype(bool), jnp.asarray(reward).astype(jnp.float32)
 
     return jax.vmap(one)(values)
+
+
+def _settled(world: World) -> World:
+    """Returns the world with every leaf's type fixed: a "weak" one that a step makes strong compiles everything twice."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), world)
 
 
 def _offset_features(offsets: Int[Array, "K 2"]) -> Float[Array, "3*K"]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from flowrl.errors import TrainingError
@@ -72,15 +73,26 @@ class Worker:
 
     def stop(self) -> None:
         """Asks the worker to save a checkpoint and leave; ends it if it does not within 20 seconds."""
-        if self.process is None:
+        worker = self._process()
+        if worker is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
-        try:
-            self.process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.terminate()
+            try:
+                worker.wait(_GRACE_SECONDS)
+            except psutil.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+    def _process(self) -> psutil.Process | None:
+        """The worker as a process; one that another parent started is known by its heartbeat."""
+        with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
+            if self.process is not None:
+                return psutil.Process(self.process.pid)
+            found = psutil.Process(int(self.run.heartbeat.read_text().split()[0]))
+            if str(self.run.folder.resolve()) in found.cmdline():
+                return found
+        return None
 
 
 def start_worker(run: RunPaths) -> Worker:

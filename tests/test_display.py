@@ -1,0 +1,56 @@
+"""What is shown where there is no terminal: plain lines, one at a time."""
+
+import io
+
+import pytest
+
+from flowrl.config import RunConfig
+from flowrl.display import Display, causes_text, duration, steps_text
+from flowrl.parallel.paths import RunPaths
+from flowrl.skill import Plan, RunSpec, TaskSpec
+
+SPEC = RunSpec(
+    skill="Place Table",
+    config=RunConfig(),
+    tasks=(TaskSpec(skill="Collect Wood", low=2, high=2), TaskSpec(skill="Place Table", low=1, high=1)),
+    local_to_global=(0, 4),
+    trained=(1,),
+    own=1,
+    plan=Plan(goal="Place Table", steps=()),
+)
+
+
+def update(frames: int, fps: float | None, successes: int, total: int) -> dict[str, object]:
+    share = {"successes": successes, "total": total}
+    causes = {"zombie": 30, "lava": 10}
+    return {"kind": "update", "frames": frames, "fps": fps, "success": share, "step_success": share, "causes": causes}
+
+
+def test_lines_are_plain_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    with Display(stream) as display:
+        display.started(SPEC, RunPaths("run", 4))  # type: ignore[arg-type]
+        display.row({"kind": "starting", "frames": 0})
+        display.row({"kind": "compiling", "frames": 0})
+        display.row(update(16384, None, 0, 0))
+        for i in range(40):
+            now[0] += 1.0
+            display.row(update(16384 * (i + 2), 10_000.0, 90, 100))
+        gate = {"kind": "gate", "passed": True, "step_success": {"successes": 480, "total": 485}}
+        display.row({"kind": "measuring", "frames": 1})
+        display.row(gate)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "Place Table: expert 4, plan Collect Wood x2 > [Place Table]"
+    training = [line for line in lines if "frames/s" in line]
+    assert 3 <= len(training) <= 5
+    assert "10,000 frames/s, step success 90.0 % [82.6, 94.5], fails of zombie 75 %, lava 25 %, at most" in training[0]
+    assert lines[-1] == "  measured: step success 99.0 % [97.6, 99.6], passed"
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_words() -> None:
+    assert duration(65) == "1:05" and duration(7384) == "2:03:04"
+    assert causes_text({}) == "nothing yet" and causes_text({"a": 1, "b": 3}) == "b 75 %, a 25 %"
+    assert steps_text(SPEC) == "Collect Wood x2 > [Place Table]"
