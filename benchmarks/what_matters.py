@@ -82,19 +82,24 @@ VARIANTS = (
 )
 
 
-def learn(config: RunConfig, change: Callable[[FlowEnv], FlowEnv], frames: int) -> tuple[list[float], int]:
-    """Returns the training success after every update, and the frames of one update."""
+def compiled(config: RunConfig, change: Callable[[FlowEnv], FlowEnv]) -> Programs:
+    """Returns a variant's programs; all its seeds run on them."""
     env = plan_env(NAME, SKILL)
     env = change(replace(env, amounts=replace(env.amounts, low=(LOW,), high=(HIGH,))))
-    programs = Programs(Trainer(env, config, 1, (0,)))
-    state = programs.init(jax.random.PRNGKey(config.seed), {})
+    return Programs(Trainer(env, config, 1, (0,)))
+
+
+def learn(programs: Programs, seed: int, frames: int) -> list[float]:
+    """Returns the training success after every update."""
+    config, env = programs.trainer.config, programs.trainer.env
+    state = programs.init(jax.random.PRNGKey(seed), {})
     progress, curve = Progress(), []
     progress.begin(config.env.worlds)
     for update in range(1, frames // programs.trainer.frames_per_update + 1):
         state, stats = programs.update(state)
         progress.count(jax.tree.map(np.asarray, stats.results), update, env.domain.causes, 0)
         curve.append(progress.recent(config.gate.episodes).step_success.value or 0.0)
-    return curve, programs.trainer.frames_per_update
+    return curve
 
 
 def cell(values: list[float], scale: float = 100, unit: str = " %") -> str:
@@ -116,13 +121,13 @@ def main() -> None:
         if arguments.only and arguments.only not in variant.name:
             continue
         half, end, reached = [], [], []
+        programs = compiled(build_config(settings=variant.settings), variant.change)
         for seed in range(arguments.seeds):
-            config = build_config(settings=variant.settings, seed=seed)
-            curve, per_update = learn(config, variant.change, arguments.frames)
+            curve = learn(programs, seed, arguments.frames)
             half.append(curve[len(curve) // 2])
             end.append(curve[-1])
             first = next((i + 1 for i, value in enumerate(curve) if value >= 0.8), None)
-            reached.append((first or float("inf")) * per_update)
+            reached.append((first or float("inf")) * programs.trainer.frames_per_update)
         print(f"| {variant.name} | {cell(half)} | {cell(end)} | {cell(reached, 1e-3, '')} |", flush=True)
 
 

@@ -272,7 +272,7 @@ def evaluate_skill(functions: SkillFunctions, inputs: SkillInputs) -> tuple[Bool
 
 
 def _settled(world: World) -> World:
-    """Returns the world with every leaf's type fixed: a "weak" one that a step makes strong compiles everything twice."""
+    """Returns the world with every leaf's type fixed: a weak one that a step makes strong would compile all twice."""
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), world)
 
 
