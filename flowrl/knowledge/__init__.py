@@ -90,21 +90,13 @@ def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
 
 
 def fill_ranges(skills: list[Skill], capacity: int) -> tuple[Skill, ...]:
-    """Returns the skills with an `n_range` each: what is not given runs from 1 to the most that any plan asks.
-
-    Plans depend on the ranges in turn (a skill is planned at the top of its own), so this goes on until nothing rises.
-    """
+    """Returns the skills with an `n_range` each: what is not given runs from 1 to the most that any plan asks."""
     named = {skill.name: skill for skill in skills}
-    tops = {skill.name: skill.spec.n_range[1] if skill.spec.n_range else 1 for skill in skills}
-    while True:
-        asked = dict(tops)
-        for goal, top in tops.items():
-            for step in plan(goal, named, n=top, capacity=capacity).steps:
-                if named[step.skill].spec.n_range is None:
-                    asked[step.skill] = max(asked[step.skill], step.n)
-        if asked == tops:
-            return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
-        tops = asked
+    tops = dict.fromkeys(named, 1)
+    for goal in named:
+        for step in plan(goal, named, capacity=capacity).steps:
+            tops[step.skill] = max(tops[step.skill], step.n)
+    return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
 
 
 def _with_top(skill: Skill, top: int) -> Skill:
