@@ -2,14 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
 from flowrl.env.domain import Domain, Observation, Plane
 
 
 def view_of(
-    grid: Int[Array, "R C"], position: Int[Array, "2"], view: tuple[int, int], outside: int
-) -> Int[Array, "cells"]:
+    grid: Num[Array, "R C"], position: Int[Array, "2"], view: tuple[int, int], outside: int
+) -> Num[Array, "cells"]:
     """Returns the cells of ``view`` centred on ``position``, row by row; ``outside`` beyond the grid's edge."""
     rows = position[0] + jnp.arange(view[0]) - view[0] // 2
     columns = position[1] + jnp.arange(view[1]) - view[1] // 2
