@@ -236,13 +236,17 @@ def test_a_walk_among_known_blocks_earns_the_rise_of_a_potential(walk: list[Any]
 # Gathering
 
 
-@given(start=st.integers(0, 9), changes=st.lists(st.integers(-3, 2), max_size=30), n=st.integers(1, 9))
-@settings(max_examples=60, deadline=None)
+gathered_all = jax.jit(jax.vmap(gathered, in_axes=(0, 0, None)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(start=st.integers(0, 9), changes=st.lists(st.integers(-3, 2), min_size=20, max_size=20), n=st.integers(1, 9))
 def test_gathering_pays_one_in_all_and_never_for_a_loop(start: int, changes: list[int], n: int) -> None:
     amounts = [start]
     for change in changes:
         amounts.append(min(9, max(0, amounts[-1] + change)))
-    paid = sum(float(gathered(b, b - a, n)) for a, b in itertools.pairwise(amounts))
+    held = jnp.array(amounts)
+    paid = float(gathered_all(held[1:], held[1:] - held[:-1], jnp.int32(n)).sum())
     lost = sum(max(0, min(a, n) - min(b, n)) for a, b in itertools.pairwise(amounts))
     assert paid == pytest.approx((min(amounts[-1], n) - min(start, n)) / n - LOSS_PRICE * lost, abs=1e-4)
     assert paid <= 1 + 1e-4

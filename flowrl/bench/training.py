@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 
@@ -17,7 +18,14 @@ NAME, GOAL, UPDATES = "Craftax-Classic-Symbolic-v1", "Make Wood Pickaxe", 12
 
 
 def peak_memory_gib() -> float:
-    """Returns the largest resident memory that this process has had, in GiB."""
+    """Returns the largest resident memory that this process has had, in GiB.
+
+    On Linux `ru_maxrss` begins at what the parent held when it forked; the process's own high-water mark does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
