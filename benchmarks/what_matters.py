@@ -58,7 +58,7 @@ def same(env: FlowEnv) -> FlowEnv:
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing changed."""
+    """One thing changed; ``{frames}`` in a setting stands for the frames that are run."""
 
     name: str
     settings: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ VARIANTS = (
     Variant("without nearest-object inputs", change=lambda env: WithoutNearest(**vars(env))),
     Variant("without the approach term", change=without_approach),
     Variant("without annealing", ("ppo.anneal=false",)),
-    Variant("annealed to zero over these frames", ("ppo.frames=600000",)),
+    Variant("annealed to zero over these frames", ("ppo.frames={frames}",)),
     Variant("advantage floor 1e-8 for 0.05", ("ppo.advantage_floor=1e-8",)),
     Variant("price of dying 1", ("ppo.death_price=1",)),
     Variant("width 64", ("model.width=64",)),
@@ -121,7 +121,8 @@ def main() -> None:
         if arguments.only and arguments.only not in variant.name:
             continue
         half, end, reached = [], [], []
-        programs = compiled(build_config(settings=variant.settings), variant.change)
+        settings = [setting.format(frames=arguments.frames) for setting in variant.settings]
+        programs = compiled(build_config(settings=settings), variant.change)
         for seed in range(arguments.seeds):
             curve = learn(programs, seed, arguments.frames)
             half.append(curve[len(curve) // 2])

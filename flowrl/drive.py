@@ -68,7 +68,7 @@ def grow(home: Path, config: RunConfig, count: int | None, goal: str | None, obs
     """
     base = load_base(config.env.name)
     goal = _spelt_as_known(base, goal) if goal else None
-    wanted = curriculum_for(goal, base.skills, capacity=base.capacity) if goal else [s.name for s in base.skills]
+    wanted = curriculum_for(goal, base.skills, vocabulary=base.vocabulary) if goal else [s.name for s in base.skills]
     count = count or (len(base.skills) if goal else DEFAULT_COUNT)
     if count > len(base.skills):
         raise UsageError(
@@ -97,7 +97,7 @@ def _next_to_learn(
     base: KnowledgeBase, library: SkillLibrary, wanted: Sequence[str], learned: Sequence[str]
 ) -> str | None:
     tried = {record.name for record in library.records()}
-    ready = next_skills(base.skills, learned, capacity=base.capacity)
+    ready = next_skills(base.skills, learned, vocabulary=base.vocabulary)
     return next((name for name in ready if name in wanted and name not in tried), None)
 
 
@@ -172,7 +172,7 @@ def train_skill(
     skills = known_skills(library) | {skill.name: skill}
     expert = library.expert_index_for(skill.name)
     experts = {record.name: record.expert_idx for record in library.records()} | {skill.name: expert}
-    found = plan(skill.name, skills, capacity=base.capacity, experts=experts)
+    found = plan(skill.name, skills, vocabulary=base.vocabulary, experts=experts)
     data = {
         "code": compose_plan(found, skills, experts),
         "tasks": tasks_of(found, skills, skill.name),
@@ -299,7 +299,7 @@ def plan_goal(env: str, home: Path, goal: str) -> tuple[Plan, dict[str, str]]:
         records = library.named() if library.description.env == env else {}
     goal = _spelt_as_known(base, goal)
     experts = {name: record.expert_idx for name, record in records.items()}
-    found = plan(goal, base.named(), capacity=base.capacity, experts=experts)
+    found = plan(goal, base.named(), vocabulary=base.vocabulary, experts=experts)
     status = {step.skill: records[step.skill].status if step.skill in records else "unknown" for step in found.steps}
     return found, status
 
@@ -321,5 +321,5 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
     if not skills:
         raise PlanError(f"{library.paths.root} holds no learned skill. Grow one: flowrl grow --skills 1")
     experts = {name: record.expert_idx for name, record in records.items()}
-    capacity = load_base(library.description.env).capacity
-    return plan(goal, skills, capacity=capacity, experts=experts), skills
+    vocabulary = load_base(library.description.env).vocabulary
+    return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills

@@ -26,14 +26,17 @@ class Quantity(_Value):
 class SkillSpec(_Value):
     """What a skill needs, spends and yields, in fluents.
 
-    A fluent is an item ("wood"), a station within reach ("near:crafting_table") or an achievement
-    ("achievement:EAT_COW").
+    See `fluents.py` for the names. Whatever is required or yielded holds *at least* so much.
 
     Attributes:
         requires: what must hold at the start, at least.
         consumes: what is gone afterwards.
         yields: what holds at the end, at least: an absolute amount in hand, as `n` is.
+        floors: the floors on which it can be done; None: any.
+        to_floor: the floor that it ends on; None: the one that it began on.
         stays: the player stays where it stands, so that stations within reach stay so.
+        practice: what is played before it in its own run, beyond what it needs: (skill, n), so that it has something
+            to learn (going back to a table is learned from afar).
         item: the item whose amount in hand the policy is shown, if any.
         n_range: least and largest n that the skill trains on; None: 1 to the largest that a plan of its base asks.
     """
@@ -41,7 +44,10 @@ class SkillSpec(_Value):
     requires: dict[str, Quantity] = Field(default_factory=dict)
     consumes: dict[str, Quantity] = Field(default_factory=dict)
     yields: dict[str, Quantity] = Field(default_factory=dict)
+    floors: tuple[int, ...] | None = None
+    to_floor: int | None = None
     stays: bool = False
+    practice: tuple[tuple[str, int], ...] = ()
     item: str | None = None
     n_range: tuple[int, int] | None = None
 

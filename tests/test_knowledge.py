@@ -12,6 +12,7 @@ import pytest
 from flowrl.env import classic
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.errors import ModuleError, UsageError
+from flowrl.fluents import Vocabulary
 from flowrl.knowledge import fill_ranges, load_base
 from flowrl.planning.planner import plan
 from flowrl.skill import Quantity, Skill, SkillSpec
@@ -168,7 +169,7 @@ def test_there_are_preconditions_to_take_away() -> None:
 @pytest.mark.parametrize(("env", "name"), SKILLS)
 def test_every_plan_composes_to_a_module_that_loads(env: str, name: str, tmp_path: Path) -> None:
     base = BASES[env]
-    steps = plan(name, base.named(), capacity=base.capacity).steps
+    steps = plan(name, base.named(), vocabulary=base.vocabulary).steps
     assert load_skills(base, [step.skill for step in steps], tmp_path)
 
 
@@ -200,9 +201,9 @@ def test_ranges_rise_with_the_ranges_of_those_who_ask() -> None:
     raft = SkillSpec(consumes={"planks": Quantity(base=3)}, yields={"raft": Quantity(base=1)})
     specs = {"Wood": SkillSpec(yields={"wood": n}), "Planks": planks, "Raft": raft}
     skills = [Skill(name=name, code="", spec=spec) for name, spec in specs.items()]
-    assert [skill.spec.n_range for skill in fill_ranges(skills, 9)] == [(1, 6), (1, 3), (1, 1)]
+    assert [skill.spec.n_range for skill in fill_ranges(skills, Vocabulary())] == [(1, 6), (1, 3), (1, 1)]
     given = skills[0].model_copy(update={"spec": specs["Wood"].model_copy(update={"n_range": (2, 4)})})
-    assert fill_ranges([given, *skills[1:]], 9)[0].spec.n_range == (2, 4)
+    assert fill_ranges([given, *skills[1:]], Vocabulary())[0].spec.n_range == (2, 4)
 
 
 def test_what_is_not_there_is_named_with_the_next_move() -> None:
@@ -218,7 +219,7 @@ def test_code_that_is_no_skill_file_is_refused(tmp_path: Path, monkeypatch: pyte
     folder = tmp_path / "tiny"
     folder.mkdir()
     (folder / "base.toml").write_text(
-        'env = "Tiny-Grid-v1"\ncapacity = 9\n[[skills]]\nname = "A"\ndescription = ""\ncode = "a.py"\n'
+        'env = "Tiny-Grid-v1"\n[vocabulary]\n[[skills]]\nname = "A"\ndescription = ""\ncode = "a.py"\n'
     )
     (folder / "a.py").write_text("def is_done(inventory):\n    return True\n")
     monkeypatch.setattr("flowrl.knowledge.resources.files", lambda _: tmp_path)

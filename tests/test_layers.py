@@ -17,6 +17,7 @@ LAYERS = {
     "flowrl.errors": 0,
     "flowrl.config": 0,
     "flowrl.files": 0,
+    "flowrl.fluents": 0,
     "flowrl.stats": 0,
     "flowrl.skill": 0,
     "flowrl.weights": 0,

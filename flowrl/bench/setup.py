@@ -19,7 +19,7 @@ def plan_env(name: str, goal: str, episode_steps: int = 1000) -> FlowEnv:
     """Returns the environment of the plan for ``goal``, its experts numbered in the order of their first use."""
     base = load_base(name)
     domain = domain_named(name)
-    steps = plan(goal, base.named(), capacity=base.capacity).steps
+    steps = plan(goal, base.named(), vocabulary=base.vocabulary).steps
     skills = list(dict.fromkeys(step.skill for step in steps))
     order = [skills.index(step.skill) for step in steps]
     sources = [SkillSource(slug(skill).lower(), base.skill(skill).code) for skill in skills]

@@ -14,10 +14,15 @@ from typing import Any
 from flowrl.config import ENVIRONMENTS
 from flowrl.env.module_source import check_skill_file
 from flowrl.errors import UsageError, nearest_names
+from flowrl.fluents import Vocabulary
 from flowrl.planning.planner import plan
 from flowrl.skill import Quantity, Skill, SkillSpec
 
-_FOLDERS = {"Craftax-Classic-Symbolic-v1": "classic", "Tiny-Grid-v1": "tiny"}
+_FOLDERS = {
+    "Craftax-Classic-Symbolic-v1": "classic",
+    "Craftax-Symbolic-v1": "craftax",
+    "Tiny-Grid-v1": "tiny",
+}
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,12 @@ class KnowledgeBase:
 
     Attributes:
         env: the game.
-        capacity: how many of one item fit in hand.
+        vocabulary: the game's fluents and how much of each there can be.
         skills: in curriculum order.
     """
 
     env: str
-    capacity: int
+    vocabulary: Vocabulary
     skills: tuple[Skill, ...]
 
     def skill(self, name: str) -> Skill:
@@ -70,8 +75,9 @@ def load_base(env: str) -> KnowledgeBase:
         )
     folder = resources.files(__name__) / _FOLDERS[env]
     data = tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
+    vocabulary = Vocabulary.model_validate(data["vocabulary"])
     skills = [_read_skill(folder, entry) for entry in data["skills"]]
-    return KnowledgeBase(env, data["capacity"], fill_ranges(skills, data["capacity"]))
+    return KnowledgeBase(env, vocabulary, fill_ranges(skills, vocabulary))
 
 
 def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
@@ -89,12 +95,12 @@ def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
     return {f: Quantity(base=a) if isinstance(a, int) else Quantity(**a) for f, a in amounts.items()}
 
 
-def fill_ranges(skills: list[Skill], capacity: int) -> tuple[Skill, ...]:
+def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...]:
     """Returns the skills with an `n_range` each: what is not given runs from 1 to the most that any plan asks."""
     named = {skill.name: skill for skill in skills}
     tops = dict.fromkeys(named, 1)
     for goal in named:
-        for step in plan(goal, named, capacity=capacity).steps:
+        for step in plan(goal, named, vocabulary=vocabulary).steps:
             tops[step.skill] = max(tops[step.skill], step.n)
     return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
 

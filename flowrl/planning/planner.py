@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowrl.errors import PlanError, UsageError, nearest_names
+from flowrl.fluents import Vocabulary
 from flowrl.planning.explain import Obstacles, explain_failure, purpose_of
 from flowrl.skill import Plan, PlanStep, Quantity, Skill
 
-CAPACITY = 9
-"""How many of one item fit in hand in Craftax-Classic."""
+ANYTHING = Vocabulary()
 STATION = "near:"
 """How the fluents of stations begin: they are lost by any skill that does not stay where it stands."""
 _MOST_STATES = 20_000
@@ -44,7 +44,7 @@ def plan(
     skills: Mapping[str, Skill],
     *,
     n: int | None = None,
-    capacity: int = CAPACITY,
+    vocabulary: Vocabulary = ANYTHING,
     experts: Mapping[str, int] | None = None,
 ) -> Plan:
     """Returns the plan with the fewest steps, and of those the smallest amounts, that reaches ``goal``.
@@ -63,7 +63,7 @@ def plan(
         PlanError: no plan of these skills reaches it; says what is missing.
     """
     wanted = parse_goal(goal, skills, n)
-    search = _Search(skills, capacity)
+    search = _Search(skills, vocabulary.capacity)
     choices = search.find(wanted)
     if choices is None:
         raise PlanError(explain_failure(wanted.text, search.first_needs(wanted), skills, search.obstacles))
@@ -72,7 +72,7 @@ def plan(
         for i, (name, amount) in enumerate(choices)
     )
     found = Plan(goal=wanted.text, steps=steps)
-    check(found, skills, capacity=capacity)
+    check(found, skills, vocabulary=vocabulary)
     return found
 
 
@@ -208,7 +208,7 @@ class _Search:
         return before
 
 
-def check(plan: Plan, skills: Mapping[str, Skill], *, capacity: int = CAPACITY) -> None:
+def check(plan: Plan, skills: Mapping[str, Skill], *, vocabulary: Vocabulary = ANYTHING) -> None:
     """Replays ``plan`` from a world that holds nothing, counting what is held at least.
 
     Raises:
@@ -221,7 +221,7 @@ def check(plan: Plan, skills: Mapping[str, Skill], *, capacity: int = CAPACITY) 
             raise PlanError(f"{where} is no known skill. {nearest_names(step.skill, skills)}")
         if step.n < 1:
             raise PlanError(f"{where} asks for less than 1.")
-        _replay(where, step.n, skills[step.skill], held, capacity)
+        _replay(where, step.n, skills[step.skill], held, vocabulary.capacity)
     _check_goal(plan, skills, held)
 
 
@@ -258,14 +258,14 @@ def dependencies(plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(step.skill for step in plan.steps if step.skill != own))
 
 
-def next_skills(skills_in_order: Sequence[Skill], learned: Collection[str], *, capacity: int = CAPACITY) -> list[str]:
+def next_skills(skills_in_order: Sequence[Skill], learned: Collection[str], *, vocabulary: Vocabulary = ANYTHING) -> list[str]:
     """Returns the skills not yet learned that a plan of learned skills reaches, in curriculum order."""
     known = {skill.name: skill for skill in skills_in_order if skill.name in learned}
     ready = []
     for skill in skills_in_order:
         if skill.name not in known:
             try:
-                plan(skill.name, known | {skill.name: skill}, capacity=capacity)
+                plan(skill.name, known | {skill.name: skill}, vocabulary=vocabulary)
             except PlanError:
                 continue
             ready.append(skill.name)
@@ -273,7 +273,7 @@ def next_skills(skills_in_order: Sequence[Skill], learned: Collection[str], *, c
 
 
 def curriculum_for(
-    goal: str, skills_in_order: Sequence[Skill], *, n: int | None = None, capacity: int = CAPACITY
+    goal: str, skills_in_order: Sequence[Skill], *, n: int | None = None, vocabulary: Vocabulary = ANYTHING
 ) -> list[str]:
     """Returns the distinct skills that ``goal`` needs, its own included, in curriculum order.
 
@@ -281,6 +281,6 @@ def curriculum_for(
         UsageError: nothing is called so.
         PlanError: no plan of these skills reaches it.
     """
-    found = plan(goal, {skill.name: skill for skill in skills_in_order}, n=n, capacity=capacity)
+    found = plan(goal, {skill.name: skill for skill in skills_in_order}, n=n, vocabulary=vocabulary)
     used = {step.skill for step in found.steps}
     return [skill.name for skill in skills_in_order if skill.name in used]
