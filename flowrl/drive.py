@@ -16,7 +16,8 @@ from flowrl.parallel.local import start_worker
 from flowrl.parallel.paths import RunPaths, slug
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import prepare_training_run
-from flowrl.planning.planner import curriculum_for, dependencies, next_skills, plan
+from flowrl.planning.frontier import next_skills
+from flowrl.planning.planner import curriculum_for, dependencies, plan
 from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult
 
 logger = logging.getLogger(__name__)

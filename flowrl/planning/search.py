@@ -1,0 +1,292 @@
+"""The search for plans: A* by regression, over what must still hold, from the goal back to the start.
+
+Going backwards, amounts come out as the least that serve; a state is the set of needs that the steps already chosen
+leave open. The relaxation bounds the steps that are left, and never by too much: with weight 1 the first plan found has
+the fewest steps. Where that takes too many states the search starts anew with a weight that trusts the bound more, and
+the plan has at most that many times the fewest steps.
+"""
+
+import heapq
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from flowrl.fluents import FLOOR, INTRINSIC, NEAR, PLACED, Vocabulary
+from flowrl.planning.explain import Obstacles
+from flowrl.planning.goals import Goal
+from flowrl.planning.operators import Operator, Relaxation, done, least_n, operator
+from flowrl.planning.symbolic import SymbolicState, at_floor
+from flowrl.skill import Skill
+
+Needs = dict[str, int]
+Choice = tuple[str, int]
+
+PHASES = ((1.0, 1_500), (1.5, 3_000), (3.0, 10_000), (8.0, 60_000))
+"""(weight, most states) of one attempt after the other."""
+_BEYOND = 1_000
+"""What a step beyond the range that its skill trains on costs, in steps: as many as any other plan could have."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search brought.
+
+    Attributes:
+        choices: the steps in order, as (skill, n).
+        weight: the plan has at most so many times the fewest steps.
+        states: how many sets of needs were looked at, over all attempts.
+    """
+
+    choices: tuple[Choice, ...]
+    weight: float
+    states: int
+
+
+@dataclass(order=True)
+class _Node:
+    """A set of needs and the steps from there to the goal; the most promising comes first, then the nearest, then the
+    one with the smallest amounts, then the oldest."""
+
+    estimate: float
+    left: int
+    total: int
+    number: int
+    cost: int = field(compare=False)
+    needs: Needs = field(compare=False)
+    floor: int | None = field(compare=False)
+    choice: Choice | None = field(compare=False)
+    after: "_Node | None" = field(compare=False)
+
+
+class Search:
+    """Searches for plans of some skills from one start; what it learns of the skills serves all its goals."""
+
+    def __init__(
+        self, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState, wanted: frozenset[str]
+    ):
+        self.skills, self.vocabulary, self.start = skills, vocabulary, start
+        self.obstacles = Obstacles(vocabulary)
+        self._wanted = wanted
+        self._operators: dict[Choice, Operator | None] = {}
+        self._yielders: dict[str, list[Skill]] = {}
+        for skill in reversed(list(skills.values())):
+            yields = list(skill.spec.yields) + ([done(skill.name)] if skill.name in wanted else [])
+            if skill.spec.to_floor is not None:
+                yields += [f"reached:{skill.spec.to_floor}", f"{FLOOR}{skill.spec.to_floor}"]
+            for fluent in yields:
+                self._yielders.setdefault(fluent, []).append(skill)
+        smallest = [o for skill in skills.values() if (o := self._useful(skill, self._low(skill))) is not None]
+        self.relaxation = Relaxation(smallest, self._tops(), start, vocabulary)
+
+    @staticmethod
+    def _low(skill: Skill) -> int:
+        return skill.spec.n_range[0] if skill.spec.n_range else 1
+
+    def _tops(self) -> dict[str, int]:
+        """Returns the largest amount of each fluent that one of the skills yields."""
+        tops: dict[str, int] = {}
+        for skill in self.skills.values():
+            n = self._low(skill)
+            if skill.spec.scales:
+                while self._operator(skill, n + 1) is not None:
+                    n += 1
+            top = self._operator(skill, n)
+            for fluent, amount in (top.yields if top else {}).items():
+                tops[fluent] = max(tops.get(fluent, 0), amount)
+        return tops
+
+    def _operator(self, skill: Skill, n: int) -> Operator | None:
+        """Returns the skill at ``n``, None where its own amounts exceed what can be held."""
+        choice = (skill.name, n)
+        if choice not in self._operators:
+            fits = not any(True for _ in self._excesses(skill, n))
+            self._operators[choice] = operator(skill, n, skill.name in self._wanted) if fits else None
+        return self._operators[choice]
+
+    def _excesses(self, skill: Skill, n: int) -> Iterator[tuple[str, str, int]]:
+        for part in ("requires", "consumes", "yields"):
+            for fluent, quantity in getattr(skill.spec, part).items():
+                if quantity.at(n) > self.vocabulary.most(fluent):
+                    yield part, fluent, quantity.at(n)
+
+    def _useful(self, skill: Skill, n: int) -> Operator | None:
+        """Returns the skill at an ``n`` that would serve; notes why where its own amounts exceed what can be held."""
+        step = self._operator(skill, n)
+        if step is None:
+            for part, fluent, amount in self._excesses(skill, n):
+                self.obstacles.too_much(skill.name, f"spec.{part}", fluent, amount, n)
+        return step
+
+    # From needs to the needs before a step
+
+    def _before(self, needs: Needs, floor: int | None, step: Operator) -> Iterator[tuple[Needs, int | None]]:
+        """Yields what must hold before the step so that ``needs`` hold after it, once for each floor that fits."""
+        if step.to_floor is not None and floor not in (None, step.to_floor):
+            return
+        for there in self._floors_before(needs, floor, step):
+            after = there if step.to_floor is None else step.to_floor
+            before = self._carried(needs, step, after)
+            if before is not None:
+                for fluent, amount in step.needs.items():
+                    key = fluent if there is None else at_floor(fluent, there)
+                    before[key] = max(before.get(key, 0), amount)
+                yield before, there
+
+    def _floors_before(self, needs: Needs, floor: int | None, step: Operator) -> list[int | None]:
+        """Returns the floors on which the step may be done; None: whichever."""
+        if self.vocabulary.floors == 1:
+            return [0] if step.floors is None or 0 in step.floors else []
+        if step.to_floor is None and floor is not None:
+            return [floor] if step.floors is None or floor in step.floors else []
+        if step.floors is not None:
+            return list(step.floors)
+        if any(f.startswith(PLACED) for f in (*step.needs, *step.consumes)):
+            return list(range(self.vocabulary.floors))
+        here = {int(f.partition("@")[2]) for f in needs if "@" in f and f.partition("@")[0] in step.yields}
+        return [None, *sorted(here)] if step.to_floor is None else [None]
+
+    def _carried(self, needs: Needs, step: Operator, after: int | None) -> Needs | None:
+        """Returns the needs that the step does not provide and so has to leave whole, None where it cannot."""
+        before: Needs = {}
+        for fluent, amount in needs.items():
+            name, _, floor = fluent.partition("@")
+            if step.yields.get(name, 0) >= amount and (not floor or int(floor) == after):
+                continue
+            if fluent.startswith(INTRINSIC) or (not step.stays and fluent.startswith(NEAR)):
+                self.obstacles.left_behind.setdefault(fluent, step.name)
+                return None
+            carried = amount + step.consumes.get(name, 0)
+            if carried > self.vocabulary.most(name):
+                self.obstacles.crowded.setdefault(fluent, carried)
+                return None
+            before[fluent] = carried
+        return before
+
+    def _providers(self, needs: Needs, floor: int | None) -> Iterator[Operator]:
+        """Yields the skills that provide some need, each with the least amounts that provide one need or more."""
+        open_needs = {f.partition("@")[0]: amount for f, amount in needs.items()}
+        if floor is not None and floor != self.start.floor:
+            open_needs[f"{FLOOR}{floor}"] = 1
+        chosen: dict[Choice, None] = {}
+        for fluent, amount in open_needs.items():
+            for skill in self._yielders.get(fluent, ()):
+                n = self._serving(skill, fluent, amount)
+                if n is not None:
+                    chosen[skill.name, n] = None
+        order = {name: i for i, name in enumerate(self.skills)}
+        for name, n in sorted(chosen, key=lambda choice: (-order[choice[0]], choice[1])):
+            step = self._useful(self.skills[name], n)
+            if step is not None:
+                yield step
+
+    def _serving(self, skill: Skill, fluent: str, amount: int) -> int | None:
+        if fluent == done(skill.name):
+            return amount
+        quantity = skill.spec.yields.get(fluent)
+        n = 1 if quantity is None else least_n(quantity, amount)
+        return None if n is None else max(n, self._low(skill))
+
+    # The search itself
+
+    def first(self, goal: Goal) -> list[_Node]:
+        """Returns the nodes to begin with: what must hold before the steps that are given by the goal itself."""
+        floors = [int(want.name.removeprefix(FLOOR)) for want in goal.wants if want.name.startswith(FLOOR)]
+        needs = {(done(w.name) if w.is_skill else w.name): w.amount for w in goal.wants if not w.name.startswith(FLOOR)}
+        floor = floors[0] if floors else (0 if self.vocabulary.floors == 1 else None)
+        if goal.own is None:
+            return self._localised(needs, floor)
+        skill = self.skills[goal.own.name]
+        nodes = [_Node(0, 0, 0, 0, 0, {}, floor, None, None)]
+        given = [
+            *((name, n) for name, n in skill.spec.practice if name in self.skills),
+            (goal.own.name, goal.own.amount),
+        ]
+        for name, n in reversed(given):
+            step = self._useful(self.skills[name], n)
+            nodes = [
+                self._node(b, f, step, at) for at in nodes if step for b, f in self._before(at.needs, at.floor, step)
+            ]
+        return nodes
+
+    def _localised(self, needs: Needs, floor: int | None) -> list[_Node]:
+        """Returns the goal's needs; a placed station is wanted on the floor that the goal is on, or on any one."""
+        floors = (
+            [floor]
+            if floor is not None or not any(f.startswith(PLACED) for f in needs)
+            else range(self.vocabulary.floors)
+        )
+        return [
+            _Node(0, 0, 0, 0, 0, {f if k is None else at_floor(f, k): a for f, a in needs.items()}, k, None, None)
+            for k in floors
+        ]
+
+    def _node(self, needs: Needs, floor: int | None, step: Operator, after: _Node) -> _Node:
+        cost = after.cost + 1 + _BEYOND * step.beyond
+        return _Node(0, 0, after.total + step.n, 0, cost, needs, floor, (step.name, step.n), after)
+
+    def find(self, goal: Goal, seconds: float) -> Found | None:
+        """Returns a plan's steps, None where there are none, or where states and time ran out (see ``obstacles``)."""
+        deadline = time.monotonic() + seconds
+        states = 0
+        for weight, most in PHASES:
+            end, looked_at, exhausted = self._attempt(self.first(goal), weight, most, deadline)
+            states += looked_at
+            if end is not None:
+                return Found(_choices(end), weight, states)
+            if exhausted:
+                return None
+        self.obstacles.gave_up = True
+        return None
+
+    def _attempt(self, nodes: list[_Node], weight: float, most: int, deadline: float) -> tuple[_Node | None, int, bool]:
+        """Returns (the node that the start fulfils, states looked at, whether there are no others)."""
+        queue: list[_Node] = []
+        best: dict[tuple[object, ...], int] = {}
+        for node in nodes:
+            self._push(queue, best, node, weight)
+        closed = 0
+        while queue:
+            node = heapq.heappop(queue)
+            if node.left == 0 and self._fulfilled(node):
+                return node, closed, False
+            if node.cost > best[_key(node)]:
+                continue
+            closed += 1
+            if closed > most or (closed % 64 == 0 and time.monotonic() > deadline):
+                return None, closed, False
+            for step in self._providers(node.needs, node.floor):
+                for needs, floor in self._before(node.needs, node.floor, step):
+                    self._push(queue, best, self._node(needs, floor, step, node), weight)
+        return None, closed, True
+
+    def _push(self, queue: list[_Node], best: dict[tuple[object, ...], int], node: _Node, weight: float) -> None:
+        key = _key(node)
+        if best.get(key, node.cost + 1) <= node.cost:
+            return
+        left = self.relaxation.steps_left(node.needs, node.floor)
+        if left is None:
+            return
+        best[key] = node.cost
+        node.left, node.estimate, node.number = left, node.cost + weight * left, len(best)
+        heapq.heappush(queue, node)
+
+    def _fulfilled(self, node: _Node) -> bool:
+        if node.floor not in (None, self.start.floor):
+            return False
+        held = self.start.amounts()
+        return all(
+            held.get(at_floor(f, self.start.floor) if "@" not in f else f, 0) >= a for f, a in node.needs.items()
+        )
+
+
+def _key(node: _Node) -> tuple[object, ...]:
+    return (node.floor, *sorted(node.needs.items()))
+
+
+def _choices(node: _Node) -> tuple[Choice, ...]:
+    steps: list[Choice] = []
+    at: _Node | None = node
+    while at is not None and at.choice is not None:
+        steps.append(at.choice)
+        at = at.after
+    return tuple(steps)

@@ -1,0 +1,111 @@
+"""Symbolic states, and skills as operators on them: what is held at least, before and after a skill.
+
+    missing(state, spec, n)    what the skill still needs; nothing: it is applicable
+    apply(state, spec, n)      what is held at least when it is done
+
+Both are pure; `check` replays plans with them, and shares nothing with the search.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flowrl.fluents import FLOOR, INTRINSIC, NEAR, PLACED, REACHED, Vocabulary
+from flowrl.skill import SkillSpec
+
+ANYTHING = Vocabulary()
+"""Takes every name; 9 of one item fit in hand."""
+
+
+def at_floor(fluent: str, floor: int) -> str:
+    """Returns the fluent as states keep it: what is placed belongs to the floor that it stands on."""
+    return f"{fluent}@{floor}" if fluent.startswith(PLACED) else fluent
+
+
+@dataclass(frozen=True)
+class SymbolicState:
+    """What is held at least.
+
+    Attributes:
+        facts: (fluent, amount) in order, amounts above zero only; what is placed with its floor, as `placed:table@0`.
+        floor: the floor that the player is on.
+    """
+
+    facts: tuple[tuple[str, int], ...] = ()
+    floor: int = 0
+
+    @classmethod
+    def of(cls, amounts: Mapping[str, int], floor: int = 0) -> "SymbolicState":
+        """Returns the state with these amounts; `placed:` without a floor stands on the present one."""
+        held = {(f if "@" in f else at_floor(f, floor)): amount for f, amount in amounts.items() if amount > 0}
+        return cls(tuple(sorted(held.items())), floor)
+
+    def amounts(self) -> dict[str, int]:
+        """Returns the facts by name."""
+        return dict(self.facts)
+
+    def amount(self, fluent: str) -> int:
+        """Returns how much of the fluent is held; `placed:` means on the present floor."""
+        if fluent.startswith(FLOOR):
+            return int(fluent == f"{FLOOR}{self.floor}")
+        return self.amounts().get(at_floor(fluent, self.floor), 0)
+
+    def shown(self) -> dict[str, int]:
+        """Returns the facts of the present floor as a reader wants them: `placed:table` without its floor."""
+        here = f"@{self.floor}"
+        return {f.removesuffix(here): amount for f, amount in self.facts if "@" not in f or f.endswith(here)}
+
+
+def new_world(vocabulary: Vocabulary = ANYTHING) -> SymbolicState:
+    """Returns the state that every episode begins in: empty hands, and a body without wants."""
+    return SymbolicState.of({f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics})
+
+
+@dataclass(frozen=True)
+class Lack:
+    """One thing that keeps a skill from being done.
+
+    Attributes:
+        part: which part of the spec asks: "requires", "consumes", "yields" (what does not fit in hand) or "floors".
+        fluent: what is lacking.
+        asked: how much is asked.
+        there: how much is there; for "yields", how much fits.
+    """
+
+    part: str
+    fluent: str
+    asked: int
+    there: int
+
+
+def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabulary = ANYTHING) -> list[Lack]:
+    """Returns what keeps the skill from being done with ``n`` in this state; an empty list: it is applicable."""
+    lacks = [
+        Lack(part, fluent, quantity.at(n), state.amount(fluent))
+        for part, amounts in (("requires", spec.requires), ("consumes", spec.consumes))
+        for fluent, quantity in amounts.items()
+        if quantity.at(n) > state.amount(fluent)
+    ]
+    if spec.floors is not None and state.floor not in spec.floors:
+        lacks.append(Lack("floors", " or ".join(map(str, spec.floors)), 1, 0))
+    for fluent, quantity in spec.yields.items():
+        if quantity.at(n) > vocabulary.most(fluent):
+            lacks.append(Lack("yields", fluent, quantity.at(n), vocabulary.most(fluent)))
+    return lacks
+
+
+def apply(state: SymbolicState, spec: SkillSpec, n: int) -> SymbolicState:
+    """Returns what is held at least once the skill was done with ``n``; it must be applicable."""
+    held = state.amounts()
+    for fluent, quantity in spec.consumes.items():
+        key = at_floor(fluent, state.floor)
+        held[key] = held.get(key, 0) - max(0, quantity.at(n))
+    moved = spec.to_floor is not None
+    floor = state.floor if spec.to_floor is None else spec.to_floor
+    gone = (INTRINSIC,) if spec.stays and not moved else (INTRINSIC, NEAR)
+    held = {fluent: amount for fluent, amount in held.items() if not fluent.startswith(gone)}
+    for fluent, quantity in spec.yields.items():
+        key = at_floor(fluent, floor)
+        held[key] = max(held.get(key, 0), quantity.at(n))
+    if moved:
+        held[f"{REACHED}{floor}"] = 1
+    return SymbolicState.of(held, floor)
