@@ -11,21 +11,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from craftax.craftax.constants import BlockType as FullBlock
+from craftax.craftax.constants import ItemType
 from craftax.craftax_classic.constants import Action, BlockType
 
-from flowrl.env import classic, tiny
+from flowrl.env import tiny
 from flowrl.env.code_parser import SkillFunctions, bind_tasks, load_module
 from flowrl.env.domain import Domain
+from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import evaluate_skill
 from flowrl.env.memory import closest_blocks, empty_memory, nearest_cells, remember
 from flowrl.env.module_source import SkillSource, compose_module
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 from flowrl.knowledge import KnowledgeBase, load_base
 
-CLASSIC, TINY = "Craftax-Classic-Symbolic-v1", "Tiny-Grid-v1"
+CLASSIC, TINY, FULL = "Craftax-Classic-Symbolic-v1", "Tiny-Grid-v1", "Craftax-Symbolic-v1"
 BASES = {name: load_base(name) for name in (CLASSIC, TINY)}
 WORLDS = 8
-CENTRE = 32
+HERDS = {
+    CLASSIC: ("zombies", "cows", "skeletons", "arrows"),
+    FULL: ("melee_mobs", "passive_mobs", "ranged_mobs", "mob_projectiles", "player_projectiles"),
+}
 
 
 class Moment:
@@ -50,15 +56,17 @@ class Moment:
 
 @dataclass(frozen=True)
 class Game:
-    """A compiled domain, its knowledge base, and the functions of its skills."""
+    """A compiled domain, with the functions of its knowledge base's skills."""
 
     domain: Domain
-    base: KnowledgeBase
-    functions: dict[str, SkillFunctions]
     advance: Callable[..., Any]
     look: Callable[[Any], Any]
     evaluate: Callable[..., Any]
     actions: dict[str, int]
+
+    @property
+    def base(self) -> KnowledgeBase:
+        return load_base(self.domain.name)
 
     def play(self, name: str, worlds: Any, actions: Sequence[Any], n: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Returns (done, reward) of a skill, each [steps, WORLDS], for actions played from ``worlds``."""
@@ -68,7 +76,7 @@ class Game:
     def judge(self, name: str, inputs: Sequence[SkillInputs], n: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns (done, reward) of a skill for recorded steps."""
         wanted = jnp.full(WORLDS, n)
-        outcomes = [self.evaluate(self.functions[name], each._replace(n=wanted)) for each in inputs]
+        outcomes = [self.evaluate(functions_of(self.domain.name, name), each._replace(n=wanted)) for each in inputs]
         return np.stack([np.asarray(done) for done, _ in outcomes]), np.stack([np.asarray(r) for _, r in outcomes])
 
 
@@ -79,8 +87,7 @@ def strong(world: Any) -> Any:
     )
 
 
-def compile_game(domain: Domain, folder: Path) -> Game:
-    base = BASES[domain.name]
+def compile_game(domain: Domain) -> Game:
     table = nearest_cells(domain.view)
 
     def look(world: Any) -> Any:
@@ -97,8 +104,14 @@ def compile_game(domain: Domain, folder: Path) -> Game:
 
     evaluate = jax.jit(evaluate_skill, static_argnums=0)
     actions = {action: i for i, action in enumerate(domain.actions)}
-    functions = {skill.name: load_skills(base, [skill.name], folder)[0] for skill in base.skills}
-    return Game(domain, base, functions, jax.jit(jax.vmap(advance)), jax.jit(jax.vmap(look)), evaluate, actions)
+    return Game(domain, jax.jit(jax.vmap(advance)), jax.jit(jax.vmap(look)), evaluate, actions)
+
+
+@functools.cache
+def functions_of(env: str, name: str) -> SkillFunctions:
+    """Returns the functions of a skill of the game's knowledge base."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_skills(load_base(env), [name], Path(folder))[0]
 
 
 def load_skills(base: KnowledgeBase, names: Sequence[str], folder: Path) -> tuple[SkillFunctions, ...]:
@@ -116,8 +129,7 @@ def load_skills(base: KnowledgeBase, names: Sequence[str], folder: Path) -> tupl
 @functools.cache
 def game_of(env: str) -> Game:
     """Returns a game, compiled once a test session."""
-    with tempfile.TemporaryDirectory() as folder:
-        return compile_game({CLASSIC: classic, TINY: tiny}[env].domain(), Path(folder))
+    return compile_game(domain_named(env))
 
 
 @functools.cache
@@ -128,19 +140,26 @@ def new_worlds(env: str) -> Any:
 
 
 @functools.cache
-def plain(env: str) -> Any:
-    """Returns one world where the player stands alone in the middle, looking up, on ground where nothing appears."""
+def plain(env: str, floor: int = 0) -> Any:
+    """Returns one world where the player stands alone in the middle, looking up, on ground where nothing appears.
+
+    All floors of the full game are so, lit and without ladders.
+    """
     world = jax.tree.map(lambda leaf: leaf[0], new_worlds(env))
+    middle = jnp.full(2, world.map.shape[-1] // 2)
     if env == TINY:
-        return replace(world, map=jnp.full_like(world.map, tiny.Block.GRASS), position=jnp.array([4, 4]), direction=3)
-    herds = {kind: getattr(world, kind) for kind in ("zombies", "cows", "skeletons", "arrows")}
+        return replace(world, map=jnp.full_like(world.map, tiny.Block.GRASS), position=middle, direction=3)
+    if env == FULL:
+        lit = {"item_map": jnp.full_like(world.item_map, ItemType.NONE.value), "player_level": floor}
+        world = replace(world, light_map=jnp.ones_like(world.light_map), **lit)
+    herds = {herd: getattr(world, herd) for herd in HERDS[env]}
     return replace(
         world,
-        map=jnp.full_like(world.map, BlockType.SAND.value),
+        map=jnp.full_like(world.map, block(world, "SAND")),
         mob_map=jnp.zeros_like(world.mob_map),
-        player_position=jnp.array([CENTRE, CENTRE]),
+        player_position=middle,
         player_direction=Action.UP.value,
-        **{kind: mobs.replace(mask=jnp.zeros_like(mobs.mask)) for kind, mobs in herds.items()},
+        **{herd: mobs.replace(mask=jnp.zeros_like(mobs.mask)) for herd, mobs in herds.items()},
     )
 
 
@@ -155,19 +174,67 @@ def replace(world: Any, **parts: Any) -> Any:
     )
 
 
+def is_full(world: Any) -> bool:
+    return hasattr(world, "player_level")
+
+
+def here(world: Any) -> tuple[int, ...]:
+    """Returns what comes before row and column in an index into the world's maps: the floor, if there are floors."""
+    return (int(world.player_level),) if is_full(world) else ()
+
+
 def block(world: Any, name: str) -> int:
-    return tiny.Block[name] if isinstance(world, tiny.TinyState) else BlockType[name].value
+    """Returns the number of a block; of the full game's ladders and torches, their number as an item."""
+    if isinstance(world, tiny.TinyState):
+        return tiny.Block[name]
+    if is_full(world):
+        return FullBlock[name].value if name in FullBlock.__members__ else ItemType[name].value
+    return BlockType[name].value
 
 
 def put(world: Any, name: str, *offsets: tuple[int, int]) -> Any:
-    """Returns the world with blocks at (rows, columns) from the middle."""
-    middle = world.map.shape[0] // 2
-    spots = jnp.array(offsets).T + middle
-    return replace(world, map=world.map.at[tuple(spots)].set(block(world, name)))
+    """Returns the world with blocks at (rows, columns) from the middle of the present floor.
+
+    Ladders and torches of the full game go on top of what is there.
+    """
+    field = "item_map" if is_full(world) and name not in FullBlock.__members__ else "map"
+    cells = getattr(world, field)
+    middle = cells.shape[-1] // 2
+    spots = (*here(world), *(jnp.array(offsets).T + middle))
+    return replace(world, **{field: cells.at[spots].set(block(world, name))})
 
 
-def hold(world: Any, **amounts: int) -> Any:
-    return replace(world, inventory=dataclasses.replace(world.inventory, **amounts))
+def put_creature(world: Any, herd: str, offset: tuple[int, int], health: int = 1, kind: int = 0) -> Any:
+    """Returns the world with the herd's first creature at (rows, columns) from the middle of the present floor.
+
+    Args:
+        herd: a field of the world, see `HERDS`.
+        kind: the full game's `type_id`.
+    """
+    floor, mobs = here(world), getattr(world, herd)
+    spot = jnp.array(offset) + world.map.shape[-1] // 2
+    first = (*floor, 0)
+    changed = mobs.replace(
+        position=mobs.position.at[first].set(spot),
+        health=mobs.health.at[first].set(health),
+        mask=mobs.mask.at[first].set(True),
+        attack_cooldown=mobs.attack_cooldown.at[first].set(9),
+        **({"type_id": mobs.type_id.at[first].set(kind)} if is_full(world) else {}),
+    )
+    return replace(world, **{herd: changed}, mob_map=world.mob_map.at[(*floor, *spot)].set(True))
+
+
+def hold(world: Any, **amounts: Any) -> Any:
+    """Returns the world with amounts in hand; a number for armour or potions is spread over their kinds."""
+    held = {item: _spread(amount, getattr(world.inventory, item)) for item, amount in amounts.items()}
+    return replace(world, inventory=dataclasses.replace(world.inventory, **held))
+
+
+def _spread(amount: Any, present: Any) -> Any:
+    if np.shape(amount) == np.shape(present):
+        return amount
+    kinds = present.shape[-1]
+    return (amount + jnp.arange(kinds)[::-1]) // kinds
 
 
 def copies(world: Any) -> Any:
