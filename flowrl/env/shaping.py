@@ -19,17 +19,25 @@ LOSS_PRICE = STEP_VALUE * REACH
 """What losing an item costs on top of its worth: the most that one approach can pay."""
 
 
-def distance(closest_blocks: jax.Array, block: int) -> jax.Array:
-    """Returns the L1 distance to the nearest known block of a type, 2 * `UNKNOWN` where none is known."""
-    return jnp.abs(closest_blocks[block, :, 0]).sum()
+def distance(closest_blocks: jax.Array, *blocks: int) -> jax.Array:
+    """Returns the L1 distance to the nearest known block of any of the types, 2 * `UNKNOWN` where none is known."""
+    return jnp.abs(closest_blocks[jnp.array(blocks), :, 0]).sum(axis=1).min()
 
 
-def approach(closest_blocks: jax.Array, closest_blocks_prev: jax.Array, block: int) -> jax.Array:
-    """Returns `STEP_VALUE` for a step nearer to the nearest block of a type, minus it for a step away, within `REACH`.
+def within_reach(closest_blocks: jax.Array, *blocks: int) -> jax.Array:
+    """Returns whether a block of any of the types is on one of the eight cells around, or underfoot.
+
+    Five of a type are remembered, the nearest ones; no five cells at L1 distance 2 lack a corner, so none is missed.
+    """
+    return (jnp.abs(closest_blocks[jnp.array(blocks)]) <= 1).all(axis=1).any()
+
+
+def approach(closest_blocks: jax.Array, closest_blocks_prev: jax.Array, *blocks: int) -> jax.Array:
+    """Returns `STEP_VALUE` for a step nearer to the nearest block of the types, minus it for one away, within `REACH`.
 
     A jump, of more than one step can do, is zero: a block came into view, or was taken away, and another is nearest.
     """
-    now, before = distance(closest_blocks, block), distance(closest_blocks_prev, block)
+    now, before = distance(closest_blocks, *blocks), distance(closest_blocks_prev, *blocks)
     known = (now < 2 * UNKNOWN) & (before < 2 * UNKNOWN)
     nearer = jnp.minimum(before, REACH) - jnp.minimum(now, REACH)
     return jnp.where(known & (jnp.abs(before - now) <= 1), STEP_VALUE * nearer, 0.0)

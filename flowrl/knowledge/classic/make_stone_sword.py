@@ -1,0 +1,18 @@
+"""Make Stone Sword: make a stone sword at a crafting table within reach."""
+
+from craftax.craftax_classic.constants import BlockType
+from craftax.craftax_classic.envs.craftax_state import Inventory
+from jax import Array
+
+from flowrl.env.shaping import approach, gathered
+
+
+def is_done(inventory: Inventory) -> Array:
+    """Returns whether a stone sword is in hand."""
+    return inventory.stone_sword >= 1
+
+
+def reward(inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
+    """Returns 1 for the first sword, and a little for coming back to a table."""
+    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value)
+    return gathered(inventory.stone_sword, inventory_diff.stone_sword, 1) + nearer
