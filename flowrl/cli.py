@@ -173,31 +173,47 @@ def train(
     raise typer.Exit(DONE if record.status == "learned" else FAILED)
 
 
-@app.command(epilog="Example: flowrl plan 'Make Wood Pickaxe'   or   flowrl plan wood=5 --json")
+@app.command(
+    epilog="Example: flowrl plan 'Make Wood Pickaxe'   or   flowrl plan 'wood=5, EAT_COW' --from learned   "
+    "or   flowrl plan --frontier"
+)
 def plan(
-    goal: Annotated[str, typer.Argument(help="A skill, an item, or an amount as in wood=5.")],
+    goal: Annotated[
+        str | None, typer.Argument(help="A skill, an item, an achievement, an amount as in wood=5, or several of them.")
+    ] = None,
+    known: Annotated[
+        str, typer.Option("--from", help="learned: only skills of the library; nothing: all of the knowledge base.")
+    ] = "nothing",
+    frontier: Annotated[
+        bool, typer.Option("--frontier", help="Show instead which skills can be learned next, and why others cannot.")
+    ] = False,
     env: Env = None,
     home: Home = HOME,
     as_json: Json = False,
 ) -> None:
-    """Show the steps to a goal: amounts, the expert that each uses, and why each is there."""
-    from rich.table import Table
+    """Show the steps to a goal: amounts, experts, why each is there, and what is held after it."""
+    from flowrl.errors import UsageError, nearest_names
+    from flowrl.knowledge import load_base
+    from flowrl.outlook import frontier_of, plan_goal
+    from flowrl.tables import frontier_table, plan_table
 
-    from flowrl.drive import plan_goal
-
-    config = _configure(home, env, "cpu", 0, None)
-    found, status = plan_goal(config.env.name, home, goal)
-    if as_json:
-        steps = [step.model_dump() | {"status": status[step.skill]} for step in found.steps]
-        _print_json({"goal": found.goal, "steps": steps})
+    if frontier == (goal is not None):
+        raise UsageError("Give either a goal or --frontier. For example: flowrl plan 'Collect Wood'")
+    if known not in ("learned", "nothing"):
+        raise UsageError(f"--from {known!r} is neither of two. {nearest_names(known, ['learned', 'nothing'])}")
+    base = load_base(_configure(home, env, "cpu", 0, None).env.name)
+    if goal is None:
+        verdicts = frontier_of(base, home)
+        if as_json:
+            _print_json([vars(verdict) for verdict in verdicts])
+        else:
+            _print(frontier_table(verdicts))
         return
-    table = Table(title=f"plan for {found.goal}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("step", "skill", "n", "expert", "status", "why"):
-        table.add_column(column, justify="right" if column in {"step", "n", "expert"} else "left")
-    for i, step in enumerate(found.steps):
-        expert = "-" if step.expert is None else str(step.expert)
-        table.add_row(str(i + 1), step.skill, str(step.n), expert, status[step.skill], step.why)
-    _print(table)
+    outlook = plan_goal(base, home, goal, only_learned=known == "learned")
+    if as_json:
+        _print_json({"goal": outlook.plan.goal, "steps": outlook.rows()})
+    else:
+        _print(plan_table(outlook))
 
 
 @app.command("eval", epilog="Example: flowrl eval 'Make Wood Pickaxe' --home demo --episodes 1024 --seed 1")
@@ -211,7 +227,7 @@ def evaluate(
 ) -> None:
     """Measure success and step success on worlds that no training has used."""
     from flowrl.display import evaluation_tables
-    from flowrl.drive import plan_with_library
+    from flowrl.outlook import plan_with_library
 
     library = _library(home)
     tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
@@ -321,11 +337,14 @@ def _quantity(quantity: Any) -> str:
 
 
 @app.command(epilog="Example: flowrl bench moe --json")
-def bench(table: Annotated[str, typer.Argument(help="env, moe, train or all.")] = "all", as_json: Json = False) -> None:
+def bench(
+    table: Annotated[str, typer.Argument(help="plan, env, moe, train or all.")] = "all", as_json: Json = False
+) -> None:
     """Measure speed and memory, and hold them against their targets."""
     from flowrl.errors import TrainingError, UsageError, nearest_names
+    from flowrl.tables import bench_table
 
-    names = ["env", "moe", "train", "all"]
+    names = ["plan", "env", "moe", "train", "all"]
     if table not in names:
         raise UsageError(f"No table {table!r}. {nearest_names(table, names)}")
     with _stoppable():
@@ -336,29 +355,8 @@ def bench(table: Annotated[str, typer.Argument(help="env, moe, train or all.")] 
     if as_json:
         _print_json(rows)
     else:
-        _print(_bench_table(rows))
+        _print(bench_table(rows))
     raise typer.Exit(done.returncode)
-
-
-def _bench_table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("what", "median", "unit", "range", "target", ""):
-        table.add_column(column, justify="right" if column in {"median", "range"} else "left")
-    title = ""
-    for row in rows:
-        if row["table"] != title:
-            title = row["table"]
-            table.add_row(title, style="bold")
-        low, high = row["at_least"], row["at_most"]
-        target = " and ".join(
-            ([f">= {low:g}"] if low is not None else []) + ([f"<= {high:.3g}"] if high is not None else [])
-        )
-        verdict = ("ok" if row["ok"] else "MISSED") if target else ""
-        spread = f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
-        table.add_row(f"  {row['name']}", f"{row['value']:,.5g}", row["unit"], spread, target, verdict)
-    return table
 
 
 @app.command(epilog="Example: flowrl doctor --json")

@@ -12,11 +12,12 @@ from flowrl.errors import ModuleError, PlanError, UsageError
 from flowrl.files import read_json
 from flowrl.knowledge import KnowledgeBase, load_base
 from flowrl.library import SkillLibrary
+from flowrl.outlook import known_skills, spelt_as_known
 from flowrl.parallel.local import start_worker
 from flowrl.parallel.paths import RunPaths, slug
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import prepare_training_run
-from flowrl.planning.frontier import next_skills
+from flowrl.planning.frontier import Frontier, next_skills
 from flowrl.planning.planner import curriculum_for, dependencies, plan
 from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult
 
@@ -68,7 +69,7 @@ def grow(home: Path, config: RunConfig, count: int | None, goal: str | None, obs
         FlowRLError: the home cannot be used, the goal is unknown, or a run failed.
     """
     base = load_base(config.env.name)
-    goal = _spelt_as_known(base, goal) if goal else None
+    goal = spelt_as_known(base, goal) if goal else None
     wanted = curriculum_for(goal, base.skills, vocabulary=base.vocabulary) if goal else [s.name for s in base.skills]
     count = count or (len(base.skills) if goal else DEFAULT_COUNT)
     if count > len(base.skills):
@@ -80,7 +81,7 @@ def grow(home: Path, config: RunConfig, count: int | None, goal: str | None, obs
         collect_finished(library, observer)
         while True:
             learned = [record.name for record in library.records() if record.status == "learned"]
-            reached = not set(wanted) - set(learned) if goal else False
+            reached = goal is not None and _is_reached(goal, base, library)
             if reached or len(learned) >= count:
                 reason = f"{goal} is learned" if reached else f"the library holds {len(learned)} learned skills"
                 return GrowOutcome(tuple(library.records()), reached or not goal, reason)
@@ -90,8 +91,13 @@ def grow(home: Path, config: RunConfig, count: int | None, goal: str | None, obs
             train_skill(base, library, base.skill(name), config, observer)
 
 
-def _spelt_as_known(base: KnowledgeBase, name: str) -> str:
-    return {known.casefold(): known for known in base.named()}.get(name.casefold(), name)
+def _is_reached(goal: str, base: KnowledgeBase, library: SkillLibrary) -> bool:
+    """Whether learned skills alone lead to the goal, be it by the base's way or by another."""
+    try:
+        plan(goal, known_skills(library), vocabulary=base.vocabulary, unlearned=base.named())
+    except PlanError:
+        return False
+    return True
 
 
 def _next_to_learn(
@@ -115,22 +121,6 @@ def collect_finished(library: SkillLibrary, observer: Observer) -> None:
         done = paths.result.exists() and read_json(paths.result, TrainResult).outcome == "done"
         if done and not paths.processed.exists():
             observer.finished(process_completed_training(paths, library))
-
-
-def skill_of(library: SkillLibrary, record: SkillRecord) -> Skill:
-    """Returns a skill of the library as planner and composer see it, with the code that it was trained with."""
-    return Skill(
-        name=record.name,
-        description=record.description,
-        spec=record.spec,
-        code=library.skill_paths(record).module.read_text(encoding="utf-8"),
-        is_module=record.is_module,
-    )
-
-
-def known_skills(library: SkillLibrary) -> dict[str, Skill]:
-    """Returns the learned skills of the library by name."""
-    return {r.name: skill_of(library, r) for r in library.records() if r.status == "learned"}
 
 
 def source_of(skill: Skill) -> SkillSource:
@@ -170,7 +160,10 @@ def train_skill(
         PlanError: its requirements cannot be reached with learned skills; says what is missing.
         FlowRLError: the run cannot be set up, or fails.
     """
-    skills = known_skills(library) | {skill.name: skill}
+    learned = known_skills(library)
+    if skill.name not in library.named():
+        Frontier(learned, base.vocabulary, base.skills).require(skill)
+    skills = learned | {skill.name: skill}
     expert = library.expert_index_for(skill.name)
     experts = {record.name: record.expert_idx for record in library.records()} | {skill.name: expert}
     found = plan(skill.name, skills, vocabulary=base.vocabulary, experts=experts)
@@ -197,7 +190,7 @@ def train(home: Path, config: RunConfig, name: str, observer: Observer) -> Skill
         PlanError: its requirements cannot be reached with learned skills.
     """
     base = load_base(config.env.name)
-    skill = base.skill(_spelt_as_known(base, name))
+    skill = base.skill(spelt_as_known(base, name))
     library = SkillLibrary.open_for(home, config)
     with library.lock():
         collect_finished(library, observer)
@@ -282,45 +275,3 @@ def _watch(run: RunPaths, library: SkillLibrary, observer: Observer) -> SkillRec
     record = process_completed_training(run, library)
     observer.finished(record)
     return record
-
-
-def plan_goal(env: str, home: Path, goal: str) -> tuple[Plan, dict[str, str]]:
-    """Returns the plan for a goal with the experts of the home, if there is one, and each skill's status.
-
-    Skills of the knowledge base count as known, so that a plan shows the way before anything is learned.
-
-    Raises:
-        UsageError: the goal is unknown.
-        PlanError: no plan reaches it.
-    """
-    base = load_base(env)
-    records: dict[str, SkillRecord] = {}
-    if (home / "home.json").exists():
-        library = SkillLibrary.open(home)
-        records = library.named() if library.description.env == env else {}
-    goal = _spelt_as_known(base, goal)
-    experts = {name: record.expert_idx for name, record in records.items()}
-    found = plan(goal, base.named(), vocabulary=base.vocabulary, experts=experts)
-    status = {step.skill: records[step.skill].status if step.skill in records else "unknown" for step in found.steps}
-    return found, status
-
-
-def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str, Skill]]:
-    """Returns a plan for a goal from the library's own skills, a weak one too where it is the goal itself.
-
-    Raises:
-        UsageError, PlanError: the goal is unknown or out of the library's reach.
-    """
-    records = library.named()
-    skills = known_skills(library)
-    folded = {name.casefold(): name for name in records}
-    goal = folded.get(goal.casefold(), goal)
-    if goal in records:
-        skills[goal] = skill_of(library, records[goal])
-        if records[goal].is_module:
-            return records[goal].plan, skills
-    if not skills:
-        raise PlanError(f"{library.paths.root} holds no learned skill. Grow one: flowrl grow --skills 1")
-    experts = {name: record.expert_idx for name, record in records.items()}
-    vocabulary = load_base(library.description.env).vocabulary
-    return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills

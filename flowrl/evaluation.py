@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowrl.config import RunConfig, build_config
-from flowrl.drive import compose_plan, plan_with_library, tasks_of
+from flowrl.drive import compose_plan, tasks_of
 from flowrl.errors import LibraryError, TrainingError
 from flowrl.files import read_arrays, read_json, write_arrays, write_json, write_text
 from flowrl.library import SkillLibrary
+from flowrl.outlook import plan_with_library
 from flowrl.parallel.local import follow
 from flowrl.parallel.paths import RunPaths, SkillPaths
 from flowrl.parallel.training_setup import inject_remapping_header

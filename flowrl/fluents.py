@@ -1,13 +1,13 @@
 """Fluents: the names of what can hold in a game, and how much of each there can be.
 
-    wood                       an item in hand, by amount; a tool that has tiers counts its tier
-    achievement:EAT_COW        has happened in this episode
-    near:crafting_table        a station within reach; lost by any skill that does not stay where it stands
-    placed:crafting_table      a station that stands somewhere on the present floor
-    intrinsic:food             a level of the body, sure only straight after the skill that raised it
-    kills:1                    monsters killed on a floor
-    reached:1                  a floor that was visited
-    floor:1                    the present floor, as a goal; skills name theirs in `floors` and `to_floor`
+wood                       an item in hand, by amount; a tool that has tiers counts its tier
+achievement:EAT_COW        has happened in this episode
+near:crafting_table        a station within reach; lost by any skill that does not stay where it stands
+placed:crafting_table      a station that stands somewhere on the present floor
+intrinsic:food             a level of the body, sure only straight after the skill that raised it
+kills:1                    monsters killed on a floor
+reached:1                  a floor that was visited
+floor:1                    the present floor, as a goal; skills name theirs in `floors` and `to_floor`
 """
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,7 +73,8 @@ class Vocabulary(BaseModel):
         known = named.get(kind, self.items)
         if name in known:
             return None
-        what = {ACHIEVEMENT: "achievement", INTRINSIC: "intrinsic", NEAR: "station", PLACED: "station"}.get(kind, "item")
+        kinds = {ACHIEVEMENT: "achievement", INTRINSIC: "intrinsic", NEAR: "station", PLACED: "station"}
+        what = kinds.get(kind, "item")
         return f"no {what} {name!r} in this game. {nearest_names(name, known)}".rstrip()
 
     def names(self) -> list[str]:

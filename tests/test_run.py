@@ -126,7 +126,8 @@ def test_a_run_that_is_cut_off_goes_on_and_equals_one_that_was_not(home: Path, w
         "code": (whole_run / "3.py").read_text(), "tasks": spec.tasks, "plan": spec.plan, "spec": spec.spec,
         "description": spec.description, "source": (whole_run / "source.py").read_text(),
     }  # fmt: skip
-    from flowrl.drive import compose_plan, known_skills
+    from flowrl.drive import compose_plan
+    from flowrl.outlook import known_skills
     from flowrl.knowledge import load_base
 
     skills = known_skills(library) | {"Make Pickaxe": load_base("Tiny-Grid-v1").skill("Make Pickaxe")}

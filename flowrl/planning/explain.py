@@ -129,7 +129,7 @@ def _missing(
             return f"the skills wait for each other: {', '.join(dict.fromkeys(loop))}"
         chain.append((user, fluent))
         path = "".join(f"; {name!r} needs {f}" for name, f in chain if name)
-        providers = [skill for skill in skills.values() if fluent in _given(skill.spec)]
+        providers = [skill for skill in skills.values() if fluent in given(skill.spec)]
         if not providers:
             return f"no known skill yields {fluent}{path}; {_who_would(fluent, others)}"
         user = providers[0].name
@@ -148,7 +148,7 @@ def _first_lacking(goal: Goal, skills: Mapping[str, Skill], within_reach: set[st
 
 
 def _who_would(fluent: str, others: Mapping[str, Skill]) -> str:
-    teachers = [skill for skill in others.values() if fluent in _given(skill.spec)]
+    teachers = [skill for skill in others.values() if fluent in given(skill.spec)]
     if not teachers:
         return f"a skill that yields {fluent} has to be learned first"
     needs = _asked(teachers[0].spec)
@@ -166,7 +166,8 @@ def _asked(spec: SkillSpec, n: int = 1) -> list[str]:
     return asked if spec.floors is None else [*asked, " or ".join(f"{FLOOR}{k}" for k in spec.floors)]
 
 
-def _given(spec: SkillSpec) -> list[str]:
+def given(spec: SkillSpec) -> list[str]:
+    """Returns the fluents that a skill yields, the floor that it leads to among them."""
     moves = [] if spec.to_floor is None else [f"{FLOOR}{spec.to_floor}", f"{REACHED}{spec.to_floor}"]
     return [*spec.yields, *moves]
 
@@ -176,7 +177,7 @@ def _reachable(skills: Mapping[str, Skill], start: SymbolicState) -> set[str]:
     reached = {fluent.partition("@")[0] for fluent in start.amounts()} | {f"{FLOOR}{start.floor}"}
     while True:
         ready = [s.spec for s in skills.values() if all(_is_within(f, reached) for f in _asked(s.spec))]
-        more = {fluent for spec in ready for fluent in _given(spec)}
+        more = {fluent for spec in ready for fluent in given(spec)}
         if more <= reached:
             return reached
         reached |= more

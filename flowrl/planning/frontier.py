@@ -11,7 +11,7 @@ from typing import Literal
 
 from flowrl.errors import PlanError
 from flowrl.fluents import FLOOR, INTRINSIC, NEAR, REACHED, Vocabulary
-from flowrl.planning.explain import explain_failure
+from flowrl.planning.explain import given
 from flowrl.planning.goals import Goal, Want
 from flowrl.planning.search import Search
 from flowrl.planning.symbolic import ANYTHING, SymbolicState, apply, new_world
@@ -36,12 +36,21 @@ class Verdict:
 
 
 class Frontier:
-    """Judges skills against those that are learned; one search serves all judgements."""
+    """Judges skills against those that are learned; one search serves all judgements.
 
-    def __init__(self, learned: Mapping[str, Skill], vocabulary: Vocabulary = ANYTHING):
-        self.learned, self.vocabulary = dict(learned), vocabulary
+    Args:
+        others: skills of the game that may be learned some day, named where they would help.
+    """
+
+    def __init__(
+        self,
+        learned: Mapping[str, Skill],
+        vocabulary: Vocabulary = ANYTHING,
+        others: Iterable[Skill] = (),
+    ):
+        self.learned, self.vocabulary, self.others = dict(learned), vocabulary, tuple(others)
         self.start = new_world(vocabulary)
-        self._search = Search(self.learned, vocabulary, self.start, frozenset())
+        self._search = Search(self.learned, vocabulary, self.start, lifted=True)
         self._reached: dict[tuple[Want, ...], int | None] = {}
 
     def judge(self, skill: Skill) -> Verdict:
@@ -83,12 +92,26 @@ class Frontier:
             if self._steps_to(_wants(skill.spec.needed(top), floor)) is not None:
                 break
         else:
-            alone = {**self.learned, skill.name: skill}
-            goal = Goal(skill.name, (Want(skill.name, top, is_skill=True),))
-            sentence = explain_failure(goal, alone, {}, self.start, self._search.obstacles)
-            return sentence.partition(": ")[2].rstrip(".")
+            return self._what_is_lacking(skill, top)
         unlearned = [name for name, _ in skill.spec.practice if name not in self.learned]
         return f"it is practised after {unlearned[0]!r}, which is not learned" if unlearned else None
+
+    def _what_is_lacking(self, skill: Skill, n: int) -> str:
+        """Returns the first need of the skill that learned skills do not meet, and who would."""
+        needs = [(fluent, (Want(fluent, amount, False),)) for fluent, amount in skill.spec.needed(n).items() if amount]
+        if skill.spec.floors is not None and 0 not in skill.spec.floors:
+            needs += [(f"{FLOOR}{k}", (Want(f"{FLOOR}{k}", 1, False),)) for k in skill.spec.floors[:1]]
+        for fluent, wants in needs:
+            if self._steps_to(wants) is None:
+                teachers = [s.name for s in self.others if s.name != skill.name and fluent in given(s.spec)]
+                whose = (
+                    f", which {teachers[0]!r} yields but is not learned"
+                    if teachers
+                    else ", which no known skill yields"
+                )
+                amount = "" if wants[0].amount == 1 else f"{wants[0].amount} "
+                return f"it needs {amount}{fluent}{whose}"
+        return f"learned skills reach {', '.join(fluent for fluent, _ in needs)} one by one, but not together"
 
     def _news(self, skill: Skill) -> str | None:
         """Returns what the skill yields that learned skills do not reach, None where there is nothing."""
@@ -111,7 +134,7 @@ class Frontier:
         if apply(begin, skill.spec, n).amount(fluent) < amount:
             return False
         steps = self._steps_to(
-            _wants({fluent: amount}, None), Search(self.learned, self.vocabulary, begin, frozenset())
+            _wants({fluent: amount}, None), Search(self.learned, self.vocabulary, begin, lifted=True)
         )
         return steps is None or steps > 1
 
@@ -129,5 +152,5 @@ def next_skills(
     skills_in_order: Sequence[Skill], learned: Collection[str], *, vocabulary: Vocabulary = ANYTHING
 ) -> list[str]:
     """Returns the skills that are feasible and novel given the learned ones, in curriculum order."""
-    frontier = Frontier({s.name: s for s in skills_in_order if s.name in learned}, vocabulary)
+    frontier = Frontier({s.name: s for s in skills_in_order if s.name in learned}, vocabulary, skills_in_order)
     return [verdict.skill for verdict in frontier.judge_all(skills_in_order) if verdict.standing == "ready"]

@@ -1,10 +1,11 @@
 """Skills as the search sees them: the amounts at one n worked out, the relaxation that guides it."""
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from flowrl.fluents import FLOOR, PLACED, REACHED, Vocabulary
+from flowrl.fluents import FLOOR, PLACED, REACHED
 from flowrl.planning.symbolic import SymbolicState
 from flowrl.skill import Quantity, Skill
 
@@ -71,85 +72,91 @@ class Relaxation:
     The bound on the steps that are left counts landmarks: sets of skills of which every plan does at least one, chosen
     pairwise disjoint, so that it never exceeds the true number. Landmarks by the fixpoint of Zhu and Givan 2003
     ("Landmark extraction via planning graph propagation"), counted as in Karpas and Domshlak 2009 ("Cost-optimal
-    planning with landmarks").
+    planning with landmarks"). A fluent has landmarks of its own at each level: 3 of a tool may have other makers
+    than 1 of it.
 
     Args:
         operators: each skill at the least n it may be done with.
-        most: for each fluent, the largest amount that any of the skills yields.
+        tops: what each skill yields at the largest n, by name.
     """
 
-    def __init__(
-        self, operators: Iterable[Operator], most: Mapping[str, int], start: SymbolicState, vocabulary: Vocabulary
-    ):
-        self.start, self.most = start, most
-        self._held = {f.partition("@")[0]: amount for f, amount in start.facts}
-        self._floor = f"{FLOOR}{start.floor}"
-        self._all_floors = tuple(f"{FLOOR}{k}" for k in range(vocabulary.floors))
-        self.operators = self._usable(list(operators))
-        self._masks = self._landmarks()
-        self._counted = self._disjoint()
-
-    def _has(self, fluent: str, amount: int) -> bool:
-        return fluent == self._floor if fluent.startswith(FLOOR) else self._held.get(fluent, 0) >= amount
+    def __init__(self, operators: Iterable[Operator], tops: Mapping[str, Mapping[str, int]], start: SymbolicState):
+        self.start, self._tops = start, tops
+        self._held = {f.partition("@")[0]: amount for f, amount in start.facts} | {f"{FLOOR}{start.floor}": 1}
+        usable = self._usable(list(operators))
+        self._levels = self._levels_of(usable)
+        self._masks = self._landmarks(usable)
+        counted = self._disjoint()
+        self._counts = {f: [mask & counted for mask in masks] for f, masks in self._masks.items()}
 
     def _usable(self, operators: list[Operator]) -> list[Operator]:
         """Returns the operators whose needs can be had at all."""
-        had: dict[str, int] = dict(self._held) | {self._floor: 1}
+        had: dict[str, int] = dict(self._held)
         usable: list[Operator] = []
-        waiting = operators
         while True:
-            ready = [
-                o for o in waiting if all(had.get(f, 0) >= a for f, a in o.needs.items()) and self._any_floor(o, had)
-            ]
+            ready = [o for o in operators if self._can_begin(o, had)]
             if not ready:
-                self.had = had
                 return usable
             usable += ready
-            waiting = [o for o in waiting if o not in ready]
+            operators = [o for o in operators if not self._can_begin(o, had)]
             for o in ready:
-                for fluent in o.yields:
-                    had[fluent] = max(had.get(fluent, 0), self.most.get(fluent, 1))
-                if o.to_floor is not None:
-                    had[f"{FLOOR}{o.to_floor}"] = 1
+                for fluent, amount in self._given(o):
+                    had[fluent] = max(had.get(fluent, 0), amount)
 
     @staticmethod
-    def _any_floor(operator: Operator, had: Mapping[str, int]) -> bool:
+    def _can_begin(operator: Operator, had: Mapping[str, int]) -> bool:
+        if any(had.get(fluent, 0) < amount for fluent, amount in operator.needs.items()):
+            return False
         return operator.floors is None or any(f"{FLOOR}{k}" in had for k in operator.floors)
 
-    def _landmarks(self) -> dict[str, int]:
-        """Returns for each fluent the landmarks of any plan for it, as the bits of a number."""
-        providers: dict[str, set[str]] = {}
-        for o in self.operators:
-            for fluent in (*o.yields, *([f"{FLOOR}{o.to_floor}"] if o.to_floor is not None else [])):
-                providers.setdefault(fluent, set()).add(o.name)
-        self.sets: list[frozenset[str]] = list(
-            dict.fromkeys([*(frozenset((o.name,)) for o in self.operators), *map(frozenset, providers.values())])
-        )
-        bit = {each: 1 << i for i, each in enumerate(self.sets)}
-        everything = (1 << len(self.sets)) - 1
-        masks = dict.fromkeys(providers, everything)
+    def _given(self, operator: Operator) -> list[tuple[str, int]]:
+        moves = [] if operator.to_floor is None else [(f"{FLOOR}{operator.to_floor}", 1)]
+        return [*self._tops[operator.name].items(), *moves]
+
+    def _levels_of(self, usable: Sequence[Operator]) -> dict[str, list[int]]:
+        """Returns for each fluent the amounts at which some skill drops out that yields no more of it."""
+        levels: dict[str, set[int]] = {}
+        for o in usable:
+            for fluent, amount in self._given(o):
+                levels.setdefault(fluent, set()).add(amount)
+        return {fluent: sorted(amounts) for fluent, amounts in levels.items()}
+
+    def _landmarks(self, usable: Sequence[Operator]) -> dict[str, list[int]]:
+        """Returns for each fluent and level the landmarks of any plan for it, as the bits of a number."""
+        facts = {
+            (fluent, i): [o for o in usable if dict(self._given(o)).get(fluent, 0) >= amount]
+            for fluent, levels in self._levels.items()
+            for i, amount in enumerate(levels)
+        }
+        alone = {o.name: frozenset((o.name,)) for o in usable}
+        makers = {fact: frozenset(o.name for o in operators) for fact, operators in facts.items()}
+        self._sets = list(dict.fromkeys([*alone.values(), *makers.values()]))
+        bit = {each: 1 << i for i, each in enumerate(self._sets)}
+        everything = (1 << len(self._sets)) - 1
+        masks = {fluent: [everything] * len(levels) for fluent, levels in self._levels.items()}
         changed = True
         while changed:
-            of_operator = {o.name: bit[frozenset((o.name,))] | self._before(o, masks) for o in self.operators}
             changed = False
-            for fluent, names in providers.items():
-                mask = bit[frozenset(names)] | reduce(int.__and__, (of_operator[name] for name in names))
-                if mask != masks[fluent]:
-                    masks[fluent], changed = mask, True
+            of_operator = {o.name: bit[alone[o.name]] | self._before(o, masks) for o in usable}
+            for (fluent, i), operators in facts.items():
+                mask = bit[makers[fluent, i]] | reduce(int.__and__, (of_operator[o.name] for o in operators))
+                if mask != masks[fluent][i]:
+                    masks[fluent][i], changed = mask, True
         return masks
 
-    def _before(self, operator: Operator, masks: Mapping[str, int]) -> int:
+    def _before(self, operator: Operator, masks: Mapping[str, list[int]]) -> int:
         mask = 0
         for fluent, amount in operator.needs.items():
-            if not self._has(fluent, amount):
-                mask |= masks[fluent]
+            if self._held.get(fluent, 0) < amount:
+                mask |= masks[fluent][bisect_left(self._levels[fluent], amount)]
         if operator.floors is not None and self.start.floor not in operator.floors:
-            mask |= reduce(int.__and__, (masks[f] for k in operator.floors if (f := f"{FLOOR}{k}") in masks))
+            ways = [masks[f][0] for k in operator.floors if (f := f"{FLOOR}{k}") in masks]
+            mask |= reduce(int.__and__, ways)
         return mask
 
     def _disjoint(self) -> int:
         chosen, seen = 0, set[str]()
-        for i, names in sorted(enumerate(self.sets), key=lambda item: len(item[1])):
+        for i, names in sorted(enumerate(self._sets), key=lambda item: len(item[1])):
             if not seen & names:
                 chosen |= 1 << i
                 seen |= names
@@ -158,16 +165,16 @@ class Relaxation:
     def steps_left(self, needs: Mapping[str, int], floor: int | None) -> int | None:
         """Returns a lower bound of the steps from the start to ``needs``, None where nothing leads there."""
         mask = 0
-        held, masks, most = self._held, self._masks, self.had
         for fluent, amount in needs.items():
             name = fluent.partition("@")[0] if fluent.startswith(PLACED) else fluent
-            if held.get(name, 0) < amount:
-                if most.get(name, 0) < amount:
+            if self._held.get(name, 0) < amount:
+                levels = self._levels.get(name)
+                if levels is None or levels[-1] < amount:
                     return None
-                mask |= masks[name]
+                mask |= self._counts[name][bisect_left(levels, amount)]
         if floor is not None and floor != self.start.floor:
             there = f"{FLOOR}{floor}"
-            if there not in masks:
+            if there not in self._counts:
                 return None
-            mask |= masks[there]
-        return (mask & self._counted).bit_count()
+            mask |= self._counts[there][0]
+        return mask.bit_count()

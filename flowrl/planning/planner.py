@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from flowrl.errors import PlanError
 from flowrl.fluents import Vocabulary
 from flowrl.planning.check import check
-from flowrl.planning.explain import explain_failure, purpose_of
+from flowrl.planning.explain import Obstacles, explain_failure, purpose_of
 from flowrl.planning.goals import Goal, parse_goal
-from flowrl.planning.search import Search
+from flowrl.planning.search import Found, Search
 from flowrl.planning.symbolic import ANYTHING, SymbolicState, new_world
 from flowrl.skill import Plan, PlanStep, Skill
 
@@ -51,11 +51,9 @@ def plan(
     start = new_world(vocabulary) if start is None else start
     wanted = parse_goal(goal, {**(unlearned or {}), **skills}, vocabulary, n)
     known = dict(skills)
-    search = Search(known, vocabulary, start, _skills_wanted(wanted))
-    absent = [want.name for want in wanted.wants if want.is_skill and want.name not in known]
-    found = None if absent else search.find(wanted, seconds)
+    found, obstacles = _search(wanted, known, vocabulary, start, seconds)
     if found is None:
-        raise PlanError(explain_failure(wanted, known, unlearned or {}, start, search.obstacles))
+        raise PlanError(explain_failure(wanted, known, unlearned or {}, start, obstacles))
     steps = tuple(
         PlanStep(skill=name, n=amount, expert=(experts or {}).get(name), why=purpose_of(i, found.choices, skills))
         for i, (name, amount) in enumerate(found.choices)
@@ -65,8 +63,20 @@ def plan(
     return made
 
 
-def _skills_wanted(goal: Goal) -> frozenset[str]:
-    return frozenset(want.name for want in goal.wants if want.is_skill)
+def _search(
+    goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState, seconds: float
+) -> tuple[Found | None, Obstacles]:
+    """Returns what was found, with amounts within the ranges that skills train on if that can be, and what was in the
+    way if not."""
+    wanted = frozenset(want.name for want in goal.wants if want.is_skill)
+    found, obstacles = None, Obstacles(vocabulary)
+    if wanted <= skills.keys():
+        for lifted in (False, True):
+            search = Search(skills, vocabulary, start, wanted, lifted)
+            found, obstacles = search.find(goal, seconds), search.obstacles
+            if found is not None:
+                break
+    return found, obstacles
 
 
 def dependencies(plan: Plan) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ Choice = tuple[str, int]
 
 PHASES = ((1.0, 1_500), (1.5, 3_000), (3.0, 10_000), (8.0, 60_000))
 """(weight, most states) of one attempt after the other."""
-_BEYOND = 1_000
-"""What a step beyond the range that its skill trains on costs, in steps: as many as any other plan could have."""
+_BEYOND = 3
+"""What a step beyond the range that its skill trains on costs on top, in steps, where such steps are allowed."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,22 @@ class _Node:
 
 
 class Search:
-    """Searches for plans of some skills from one start; what it learns of the skills serves all its goals."""
+    """Searches for plans of some skills from one start; what it learns of the skills serves all its goals.
+
+    Args:
+        wanted: the skills that are goals themselves.
+        lifted: amounts may lie beyond the ranges that skills train on.
+    """
 
     def __init__(
-        self, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState, wanted: frozenset[str]
+        self,
+        skills: Mapping[str, Skill],
+        vocabulary: Vocabulary,
+        start: SymbolicState,
+        wanted: frozenset[str] = frozenset(),
+        lifted: bool = False,
     ):
-        self.skills, self.vocabulary, self.start = skills, vocabulary, start
+        self.skills, self.vocabulary, self.start, self.lifted = skills, vocabulary, start, lifted
         self.obstacles = Obstacles(vocabulary)
         self._wanted = wanted
         self._operators: dict[Choice, Operator | None] = {}
@@ -76,30 +86,27 @@ class Search:
             for fluent in yields:
                 self._yielders.setdefault(fluent, []).append(skill)
         smallest = [o for skill in skills.values() if (o := self._useful(skill, self._low(skill))) is not None]
-        self.relaxation = Relaxation(smallest, self._tops(), start, vocabulary)
+        self.relaxation = Relaxation(smallest, {o.name: self._top(skills[o.name]) for o in smallest}, start)
 
     @staticmethod
     def _low(skill: Skill) -> int:
         return skill.spec.n_range[0] if skill.spec.n_range else 1
 
-    def _tops(self) -> dict[str, int]:
-        """Returns the largest amount of each fluent that one of the skills yields."""
-        tops: dict[str, int] = {}
-        for skill in self.skills.values():
-            n = self._low(skill)
-            if skill.spec.scales:
-                while self._operator(skill, n + 1) is not None:
-                    n += 1
-            top = self._operator(skill, n)
-            for fluent, amount in (top.yields if top else {}).items():
-                tops[fluent] = max(tops.get(fluent, 0), amount)
-        return tops
+    def _top(self, skill: Skill) -> Mapping[str, int]:
+        """Returns what the skill yields at the largest n that can be held."""
+        n = self._low(skill)
+        if skill.spec.scales:
+            while self._operator(skill, n + 1) is not None:
+                n += 1
+        top = self._operator(skill, n)
+        return top.yields if top else {}
 
     def _operator(self, skill: Skill, n: int) -> Operator | None:
-        """Returns the skill at ``n``, None where its own amounts exceed what can be held."""
+        """Returns the skill at ``n``, None beyond its range, or where its own amounts exceed what can be held."""
         choice = (skill.name, n)
         if choice not in self._operators:
-            fits = not any(True for _ in self._excesses(skill, n))
+            within = self.lifted or skill.spec.n_range is None or n <= skill.spec.n_range[1]
+            fits = (within or skill.name in self._wanted) and not any(True for _ in self._excesses(skill, n))
             self._operators[choice] = operator(skill, n, skill.name in self._wanted) if fits else None
         return self._operators[choice]
 
