@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from flowrl.env import classic
+from flowrl.env.abstraction import abstract
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.errors import ModuleError, UsageError
-from flowrl.fluents import Vocabulary
+from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, Vocabulary, prefix_of
 from flowrl.knowledge import fill_ranges, load_base
 from flowrl.planning.planner import plan
+from flowrl.planning.symbolic import SymbolicState, apply, missing
 from flowrl.skill import Quantity, Skill, SkillSpec
 from tests.played import (
     BASES,
@@ -35,84 +37,118 @@ from tests.played import (
 SKILLS = [pytest.param(env, skill.name, id=f"{env[:4]}-{skill.name}") for env in BASES for skill in BASES[env].skills]
 
 
-def penned_cow(world: Any) -> Any:
-    """Returns the world with a cow before the player, fenced in on its other sides."""
-    world = put(world, "STONE", (-2, 0), (-1, -1), (-1, 1))
-    return put_creature(world, "cows", (-1, 0), classic.PARAMS.cow_health)
-
-
 @dataclass(frozen=True)
 class Deed:
-    """How a skill is done by hand: what stands ahead, and the action to repeat."""
+    """How a skill is done by hand.
+
+    Attributes:
+        ahead: the block before the player, or the herd that a penned creature before it comes from.
+        actions: what to do, repeated at most ``most`` times until something happens.
+        placed: where a station that was placed stands, in rows and columns from the player, out of reach.
+        ripe: whether a plant that was placed is ripe.
+    """
 
     ahead: str
-    action: str
+    actions: tuple[str, ...]
     most: int = 1
+    placed: tuple[int, int] = (0, 4)
+    ripe: bool = False
+
+
+def one(ahead: str, action: str, most: int = 1) -> Deed:
+    return Deed(ahead, (action,), most)
 
 
 DEEDS = {
-    (CLASSIC, "Collect Wood"): Deed("TREE", "DO"),
-    (CLASSIC, "Place Table"): Deed("GRASS", "PLACE_TABLE"),
-    (CLASSIC, "Make Wood Pickaxe"): Deed("GRASS", "MAKE_WOOD_PICKAXE"),
-    (CLASSIC, "Collect Stone"): Deed("STONE", "DO"),
-    (CLASSIC, "Make Wood Sword"): Deed("GRASS", "MAKE_WOOD_SWORD"),
-    (CLASSIC, "Collect Sapling"): Deed("GRASS", "DO", most=60),
-    (CLASSIC, "Collect Drink"): Deed("WATER", "DO"),
-    (CLASSIC, "Eat Cow"): Deed("cow", "DO", most=4),
-    (TINY, "Collect Wood"): Deed("TREE", "DO"),
-    (TINY, "Collect Drink"): Deed("WATER", "DO"),
-    (TINY, "Place Table"): Deed("GRASS", "PLACE_TABLE"),
-    (TINY, "Make Pickaxe"): Deed("GRASS", "MAKE_PICKAXE"),
-    (TINY, "Collect Stone"): Deed("STONE", "DO"),
+    (CLASSIC, "Collect Wood"): one("TREE", "DO"),
+    (CLASSIC, "Place Table"): one("GRASS", "PLACE_TABLE"),
+    (CLASSIC, "Make Wood Pickaxe"): one("GRASS", "MAKE_WOOD_PICKAXE"),
+    (CLASSIC, "Collect Stone"): one("STONE", "DO"),
+    (CLASSIC, "Make Wood Sword"): one("GRASS", "MAKE_WOOD_SWORD"),
+    (CLASSIC, "Collect Sapling"): one("GRASS", "DO", most=60),
+    (CLASSIC, "Collect Drink"): one("WATER", "DO"),
+    (CLASSIC, "Eat Cow"): one("cows", "DO", most=4),
+    (CLASSIC, "Place Stone"): one("WATER", "PLACE_STONE"),
+    (CLASSIC, "Return To Table"): Deed("SAND", ("RIGHT",) * 3),
+    (CLASSIC, "Make Stone Pickaxe"): one("GRASS", "MAKE_STONE_PICKAXE"),
+    (CLASSIC, "Make Stone Sword"): one("GRASS", "MAKE_STONE_SWORD"),
+    (CLASSIC, "Place Plant"): one("GRASS", "PLACE_PLANT"),
+    (CLASSIC, "Wake Up"): one("SAND", "SLEEP", most=15),
+    (CLASSIC, "Collect Coal"): one("COAL", "DO"),
+    (CLASSIC, "Place Furnace"): one("GRASS", "PLACE_FURNACE"),
+    (CLASSIC, "Return To Furnace"): Deed("SAND", ("RIGHT",) * 3),
+    (CLASSIC, "Collect Iron"): one("IRON", "DO"),
+    (CLASSIC, "Make Iron Pickaxe"): one("GRASS", "MAKE_IRON_PICKAXE"),
+    (CLASSIC, "Make Iron Sword"): one("GRASS", "MAKE_IRON_SWORD"),
+    (CLASSIC, "Collect Diamond"): one("DIAMOND", "DO"),
+    (CLASSIC, "Defeat Zombie"): one("zombies", "DO", most=6),
+    (CLASSIC, "Defeat Skeleton"): one("skeletons", "DO", most=4),
+    (CLASSIC, "Eat Plant"): Deed("SAND", ("DO",), placed=(-1, 0), ripe=True),
+    (TINY, "Collect Wood"): one("TREE", "DO"),
+    (TINY, "Collect Drink"): one("WATER", "DO"),
+    (TINY, "Place Table"): one("GRASS", "PLACE_TABLE"),
+    (TINY, "Make Pickaxe"): one("GRASS", "MAKE_PICKAXE"),
+    (TINY, "Collect Stone"): one("STONE", "DO"),
 }
-STATIONS = {"near:crafting_table": "CRAFTING_TABLE", "near:table": "TABLE"}
+HEALTH = {
+    "cows": classic.PARAMS.cow_health,
+    "zombies": classic.PARAMS.zombie_health,
+    "skeletons": classic.PARAMS.skeleton_health,
+}
+CORNERS = {"crafting_table": (1, 1), "furnace": (1, -1), "table": (1, 1)}
 
 
-def stage(world: Any, deed: Deed, held: dict[str, int]) -> Any:
-    """Returns the world with exactly ``held`` fulfilled, stations two cells off by the corner."""
-    world = penned_cow(world) if deed.ahead == "cow" else put(world, deed.ahead, (-1, 0))
+def stage(world: Any, deed: Deed, held: dict[str, int], spec: SkillSpec) -> Any:
+    """Returns the world with exactly ``held`` fulfilled, and the body in want of what the skill promises it."""
+    if deed.ahead in HEALTH:
+        world = put(world, "STONE", (-2, 0), (-1, -1), (-1, 1))
+        world = put_creature(world, deed.ahead, (-1, 0), HEALTH[deed.ahead])
+    else:
+        world = put(world, deed.ahead, (-1, 0))
     for fluent, amount in held.items():
-        if fluent in STATIONS:
-            world = put(world, STATIONS[fluent], (1, 1)) if amount else world
-        else:
-            world = hold(world, **{fluent: amount})
-    return copies(world)
+        kind, name = prefix_of(fluent), fluent.removeprefix(prefix_of(fluent))
+        if not kind:
+            world = hold(world, **{name: amount})
+        elif amount:
+            stands = "RIPE_PLANT" if deed.ripe else name.upper()
+            world = put(world, stands, deed.placed if kind == PLACED else CORNERS[name])
+    wants = [fluent.removeprefix(INTRINSIC) for fluent in spec.yields if fluent.startswith(INTRINSIC)]
+    return copies(replace(world, **{f"player_{name}": 0 for name in wants}))
 
 
-def in_hand(game: Game, worlds: Any) -> dict[str, int]:
-    amounts = jax.vmap(game.domain.amounts_fn)(jax.vmap(game.domain.vitals_fn)(worlds).inventory)
-    return dict(zip(game.domain.items, np.asarray(amounts)[0].tolist(), strict=True))
+def state(game: Game, moment: Moment) -> SymbolicState:
+    """Returns the symbolic state of the first world."""
+    return abstract(game.domain, jax.tree.map(lambda leaf: leaf[0], moment.worlds))
 
 
-def holds(game: Game, moment: Moment, fluent: str) -> int:
-    """Returns how much of a fluent is there in the first world."""
-    kind, _, name = fluent.rpartition(":")
-    if kind == "achievement":
-        return int(moment.achieved[0, game.domain.achievements.index(name)])
-    if kind == "near":
-        world = jax.tree.map(lambda leaf: leaf[0], moment.worlds)
-        row, column = np.asarray(game.domain.sight.place_fn(world)[0])
-        around = np.asarray(world.map)[row - 1 : row + 2, column - 1 : column + 2]
-        return int((around == block(world, STATIONS[fluent])).any())
-    return in_hand(game, moment.worlds)[fluent]
+@dataclass(frozen=True)
+class Played:
+    """A skill done by hand: the symbolic state before and after, and every step's inputs."""
+
+    before: SymbolicState
+    after: SymbolicState
+    inputs: list[SkillInputs]
 
 
-def do(game: Game, name: str, world: Any, held: dict[str, int], n: int = 1) -> tuple[Moment, list[SkillInputs]]:
-    """Returns the moment after the skill was done by hand, its block put back as often as n asks, and every step."""
-    deed = DEEDS[game.domain.name, name]
-    moment, inputs = Moment(game, stage(world, deed, held)), []
+def do(game: Game, name: str, world: Any, held: dict[str, int], n: int = 1) -> Played:
+    """Returns what came of the skill done by hand, its block put back as often as n asks."""
+    deed, spec = DEEDS[game.domain.name, name], game.base.skill(name).spec
+    if name == "Wake Up":
+        world = replace(world, player_energy=8)
+    moment, inputs = Moment(game, stage(world, deed, held, spec)), []
+    before = state(game, moment)
     for _ in range(n):
-        for _ in range(deed.most):
-            inputs.append(moment.step(game.actions[deed.action]))
+        for action in deed.actions * deed.most:
+            inputs.append(moment.step(game.actions[action]))
             if inputs[-1].achievements_diff[0].any():
                 break
-        if deed.ahead not in ("cow", "GRASS"):
+        if n > 1 and deed.ahead != "GRASS":
             column = (slice(None), *np.asarray(jax.vmap(game.domain.sight.place_fn)(moment.worlds)[0][0]) - [1, 0])
             moment.worlds = replace(moment.worlds, map=moment.worlds.map.at[column].set(block(world, deed.ahead)))
-    return moment, inputs
+    return Played(before, state(game, moment), inputs)
 
 
-def block_count(spec: SkillSpec) -> int:
+def amount_of(spec: SkillSpec) -> int:
     return 3 if spec.scales else 1
 
 
@@ -121,21 +157,19 @@ def block_count(spec: SkillSpec) -> int:
 
 @pytest.mark.parametrize(("env", "name"), SKILLS)
 def test_a_skill_costs_and_yields_what_its_specification_says(env: str, name: str) -> None:
+    """What it promises holds afterwards; and nothing else has changed but the wants of the body and what is near."""
     game, spec = game_of(env), BASES[env].skill(name).spec
-    n = block_count(spec)
-    before = spec.needed(n)
-    moment, inputs = do(game, name, plain(env), before, n)
-    none = Quantity()
-    for item, amount in in_hand(game, moment.worlds).items():
-        left = before.get(item, 0) - spec.consumes.get(item, none).at(n)
-        assert amount == max(left, spec.yields.get(item, none).at(n)), item
-    for fluent, quantity in spec.yields.items():
-        assert holds(game, moment, fluent) >= quantity.at(n), fluent
-    if spec.stays:
-        assert all(holds(game, moment, fluent) for fluent in spec.requires if fluent in STATIONS)
-    done, reward = game.judge(name, inputs, n)
+    n = amount_of(spec)
+    played = do(game, name, plain(env), spec.needed(n), n)
+    assert not missing(played.before, spec, n, game.base.vocabulary)
+    promised, found = apply(played.before, spec, n).amounts(), played.after.amounts()
+    for fluent, amount in promised.items():
+        assert found.get(fluent, 0) == amount, fluent
+    passing = (INTRINSIC,) if spec.stays else (INTRINSIC, NEAR)
+    assert {fluent for fluent in found.keys() - promised.keys() if not fluent.startswith(passing)} == set()
+    done, reward = game.judge(name, played.inputs, n)
     assert done[-1, 0] and not done[:-1, 0].any()
-    assert reward[:, 0].sum() == pytest.approx(1, abs=0.1)
+    assert reward[:, 0].sum() == pytest.approx(1, abs=0.2)
 
 
 PRECONDITIONS = [
@@ -148,16 +182,23 @@ PRECONDITIONS = [
 
 @pytest.mark.parametrize(("env", "name", "fluent"), PRECONDITIONS)
 def test_one_less_of_a_precondition_and_the_skill_fails(env: str, name: str, fluent: str) -> None:
+    """Nothing is yielded, nothing is spent, nothing is paid."""
     game, spec = game_of(env), BASES[env].skill(name).spec
     held = spec.needed(1) | {fluent: spec.needed(1)[fluent] - 1}
-    moment, inputs = do(game, name, plain(env), held)
-    assert not any(holds(game, moment, yielded) for yielded in spec.yields)
-    done, reward = game.judge(name, inputs, 1)
+    played = do(game, name, plain(env), held)
+    assert fluent in {lack.fluent for lack in missing(played.before, spec, 1)}
+    assert not any(played.after.amount(yielded) for yielded in spec.yields)
+    assert items_in(game, played.after) == items_in(game, played.before)
+    done, reward = game.judge(name, played.inputs, 1)
     assert not done.any() and (reward <= 0).all()
 
 
+def items_in(game: Game, state: SymbolicState) -> dict[str, int]:
+    return {item: state.amount(item) for item in game.domain.items}
+
+
 def test_there_are_preconditions_to_take_away() -> None:
-    assert len(PRECONDITIONS) == 6 + 4
+    assert len(PRECONDITIONS) == 33 + 4
 
 
 @pytest.mark.parametrize(("env", "name"), SKILLS)
@@ -173,20 +214,33 @@ def test_every_plan_composes_to_a_module_that_loads(env: str, name: str, tmp_pat
 def test_the_bases_are_in_curriculum_order_with_every_range_filled_in() -> None:
     assert [skill.name for skill in BASES[CLASSIC].skills] == [
         "Collect Wood", "Place Table", "Make Wood Pickaxe", "Collect Stone", "Make Wood Sword", "Collect Sapling",
-        "Collect Drink", "Eat Cow",
+        "Collect Drink", "Eat Cow", "Place Stone", "Return To Table", "Make Stone Pickaxe", "Make Stone Sword",
+        "Place Plant", "Wake Up", "Collect Coal", "Place Furnace", "Return To Furnace", "Collect Iron",
+        "Make Iron Pickaxe", "Make Iron Sword", "Collect Diamond", "Defeat Zombie", "Defeat Skeleton", "Eat Plant",
     ]  # fmt: skip
-    for env, most in ((CLASSIC, 3), (TINY, 2)):
-        ranges = {skill.name: skill.spec.n_range for skill in BASES[env].skills}
-        assert ranges == dict.fromkeys(ranges, (1, 1)) | {"Collect Wood": (1, most)}
+    tops = {
+        CLASSIC: {"Collect Wood": 5, "Collect Stone": 3, "Collect Coal": 2, "Collect Iron": 2},
+        TINY: {"Collect Wood": 2},
+    }
+    for env, base in BASES.items():
+        ranges = {skill.name: skill.spec.n_range for skill in base.skills}
+        assert ranges == {name: (1, tops[env].get(name, 1)) for name in ranges}
 
 
 def test_every_fluent_is_one_of_the_game() -> None:
-    for game in map(game_of, BASES):
-        known = {*game.domain.items, *(f"achievement:{a}" for a in game.domain.achievements), *STATIONS}
-        for skill in game.base.skills:
+    for base in BASES.values():
+        for skill in base.skills:
             spec = skill.spec
-            assert {*spec.requires, *spec.consumes, *spec.yields} <= known
-            assert spec.item is None or spec.item in game.domain.items
+            assert not [
+                base.vocabulary.problem(f) for f in (*spec.needed(1), *spec.yields) if base.vocabulary.problem(f)
+            ]
+            assert spec.item is None or spec.item in base.vocabulary.items
+
+
+def test_every_achievement_of_the_games_is_a_skill() -> None:
+    for base in BASES.values():
+        yielded = {fluent for skill in base.skills for fluent in skill.spec.yields if fluent.startswith(ACHIEVEMENT)}
+        assert yielded == {ACHIEVEMENT + name for name in base.vocabulary.achievements}
 
 
 def test_ranges_rise_with_the_ranges_of_those_who_ask() -> None:
@@ -203,7 +257,7 @@ def test_ranges_rise_with_the_ranges_of_those_who_ask() -> None:
 def test_what_is_not_there_is_named_with_the_next_move() -> None:
     with pytest.raises(UsageError, match="Did you mean 'Tiny-Grid-v1'"):
         load_base("Tiny-Gird-v1")
-    with pytest.raises(UsageError, match=r"'Colect Wood' among the 8 .*Did you mean 'Collect Wood'"):
+    with pytest.raises(UsageError, match=r"'Colect Wood' among the 24 .*Did you mean 'Collect Wood'"):
         BASES[CLASSIC].skill("Colect Wood")
 
 

@@ -14,13 +14,19 @@ from craftax.craftax_classic.envs.craftax_state import EnvParams, EnvState, Inve
 from craftax.craftax_classic.world_gen import generate_world
 from jaxtyping import Array, Bool, Int
 
-from flowrl.env.domain import Domain, Observation, Plane, Sight, Transition, Vitals
+from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
 from flowrl.env.observation import mark_in_view, pack_bits, view_of
 from flowrl.env.spawn import ChooseCell, choose_by_rank, cut_window, window_origin
 
 PARAMS = EnvParams()
 STATIC = StaticEnvParams()
 ITEMS = tuple(Inventory.__dataclass_fields__)
+INTRINSICS = ("health", "food", "drink", "energy")
+STATIONS = (
+    ("crafting_table", ("CRAFTING_TABLE",)),
+    ("furnace", ("FURNACE",)),
+    ("plant", ("PLANT", "RIPE_PLANT")),
+)
 CAUSES = ("zombie", "arrow", "lava", "hunger", "thirst", "fatigue")
 
 
@@ -178,6 +184,10 @@ def _place_of(world: EnvState) -> tuple[Array, Array]:
     return world.player_position, jnp.int32(0)
 
 
+def _ground(world: EnvState) -> Ground:
+    return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
+
+
 def _creatures(cells: Array) -> Bool[Array, "4 cells"]:
     return ((cells[:, 1][None] >> jnp.arange(4, dtype=jnp.uint8)[:, None]) & 1).astype(bool)
 
@@ -211,4 +221,5 @@ def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
         vitals_fn=vitals,
         amounts_fn=amounts,
         cause_fn=cause_of_death,
+        facts=Facts(STATIONS, INTRINSICS, _ground),
     )

@@ -75,6 +75,36 @@ class Vitals(NamedTuple):
     monsters_killed: Int[Array, "floors"] | None
 
 
+class Ground(NamedTuple):
+    """The parts of a world that say what stands where and what has happened, for the symbolic state.
+
+    Attributes:
+        layers: rows of the sight's ``names`` on every cell of every floor, negative for nothing; things may lie on
+            top of each other.
+        achieved: what has happened in this episode.
+        reached: the floors that were visited.
+    """
+
+    layers: Int[Array, "floors layers R C"]
+    achieved: Bool[Array, "achievements"]
+    reached: Bool[Array, "floors"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a symbolic state is read off a world, see `abstraction.py`.
+
+    Attributes:
+        stations: what skills can be near to, each with the names in the sight that stand for it.
+        intrinsics: names of the first levels of `Vitals.intrinsics`.
+        ground_fn: world -> Ground.
+    """
+
+    stations: tuple[tuple[str, tuple[str, ...]], ...]
+    intrinsics: tuple[str, ...]
+    ground_fn: Callable[[World], Ground]
+
+
 @dataclass(frozen=True)
 class Domain:
     """A game as flowrl needs it; a value, so that the trainer knows no game by name.
@@ -97,6 +127,7 @@ class Domain:
         vitals_fn: world -> Vitals.
         amounts_fn: inventory -> int [items].
         cause_fn: (world before, world after) -> index into `causes` for a death in this step.
+        facts: how a symbolic state is read off a world; None for a game without symbols.
     """
 
     name: str
@@ -117,6 +148,7 @@ class Domain:
     vitals_fn: Callable[[World], Vitals]
     amounts_fn: Callable[[Any], Int[Array, "items"]]
     cause_fn: Callable[[World, World], Int[Array, ""]]
+    facts: Facts | None = None
 
     @property
     def cells(self) -> int:

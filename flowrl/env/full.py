@@ -28,7 +28,7 @@ from craftax.craftax.util.game_logic_utils import (
 from craftax.craftax.world_gen.world_gen import generate_world
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from flowrl.env.domain import Domain, Observation, Plane, Sight, Transition, Vitals
+from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
 from flowrl.env.full_spawn import PARAMS, STATIC, spawn_mobs
 from flowrl.env.observation import mark_types_in_view, view_of
 from flowrl.env.spawn import ChooseCell, choose_by_rank
@@ -64,6 +64,14 @@ CREATURES = ("melee", "passive", "ranged", "mob_projectile", "player_projectile"
 HERDS = ("melee_mobs", "passive_mobs", "ranged_mobs", "mob_projectiles", "player_projectiles")
 TYPES = 8
 LADDERS = (ItemType.LADDER_DOWN, ItemType.LADDER_UP, ItemType.LADDER_DOWN_BLOCKED)
+INTRINSICS = ("health", "food", "drink", "energy", "mana")
+STATIONS = (
+    ("crafting_table", ("CRAFTING_TABLE",)),
+    ("furnace", ("FURNACE",)),
+    ("plant", ("PLANT", "RIPE_PLANT")),
+    ("ladder_down", ("LADDER_DOWN",)),
+    ("ladder_up", ("LADDER_UP",)),
+)
 UNSEEN = 255
 DARK_UP_TO = 0.05
 
@@ -231,9 +239,21 @@ def _shot(before: EnvState, after: EnvState) -> Bool[Array, ""]:
 
 def _rows(cells: UInt8[Array, "cells planes"]) -> Int[Array, "2 cells"]:
     blocks, items = cells[:, 0].astype(jnp.int32), cells[:, 1].astype(jnp.int32)
+    return jnp.stack([jnp.where(blocks == UNSEEN, -1, blocks), _ladders(items)])
+
+
+def _ladders(items: Int[Array, "*cells"]) -> Int[Array, "*cells"]:
+    """Returns the rows of the sight that items are, -1 for what is no ladder."""
     first, last = LADDERS[0].value, LADDERS[-1].value
-    ladders = jnp.where((items >= first) & (items <= last), items - first + len(BlockType), -1)
-    return jnp.stack([jnp.where(blocks == UNSEEN, -1, blocks), ladders])
+    return jnp.where((items >= first) & (items <= last), items - first + len(BlockType), -1)
+
+
+def _ground(world: EnvState) -> Ground:
+    """Returns blocks and ladders of all floors; a floor is reached where its flag says so, the first one always."""
+    layers = jnp.stack([world.map.astype(jnp.int32), _ladders(world.item_map.astype(jnp.int32))], axis=1)
+    floors = jnp.arange(STATIC.num_levels)
+    reached = world.achievements[LEVEL_ACHIEVEMENT_MAP[floors]] | (floors == 0) | (floors == world.player_level)
+    return Ground(layers, world.achievements, reached)
 
 
 def _lit(cells: UInt8[Array, "cells planes"]) -> Bool[Array, "cells"]:
@@ -287,4 +307,5 @@ def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
         vitals_fn=vitals,
         amounts_fn=amounts,
         cause_fn=cause_of_death,
+        facts=Facts(STATIONS, INTRINSICS, _ground),
     )

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from flowrl.env.domain import Domain, Observation, Plane, Sight, Transition, Vitals
+from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
 from flowrl.env.observation import view_of
 
 SIZE = 9
@@ -77,6 +77,7 @@ class TinyState:
         position: [2] of the player.
         direction: the move that it made last, 1 to 4.
         timestep: steps made.
+        achievements: [5] what has happened.
     """
 
     map: Any
@@ -84,6 +85,7 @@ class TinyState:
     direction: Any
     inventory: Inventory
     timestep: Any
+    achievements: Any = dataclasses.field(default_factory=lambda: jnp.zeros(len(Achievement), dtype=bool))
 
 
 ITEMS = tuple(field.name for field in dataclasses.fields(Inventory))
@@ -169,6 +171,7 @@ def step(key: jax.Array, world: TinyState, action: Int[Array, ""]) -> Transition
         Achievement.COLLECT_DRINK: water,
     }
     events = jnp.stack([happened[achievement] for achievement in Achievement])
+    world = dataclasses.replace(world, achievements=world.achievements | events)
     return Transition(world, events.astype(jnp.float32).sum(), _health(world) <= 0, events)
 
 
@@ -196,6 +199,10 @@ def amounts(inventory: Inventory) -> Int[Array, "items"]:
 def vitals(world: TinyState) -> Vitals:
     """Returns inventory and intrinsics; only health ever changes, and there is no lava."""
     return Vitals(world.inventory, _intrinsics(world), jnp.bool_(False), None, None)
+
+
+def _ground(world: TinyState) -> Ground:
+    return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
 
 
 def domain() -> Domain:
@@ -226,4 +233,5 @@ def domain() -> Domain:
         vitals_fn=vitals,
         amounts_fn=amounts,
         cause_fn=lambda before, after: jnp.int32(0),
+        facts=Facts((("table", ("TABLE",)),), (), _ground),
     )
