@@ -118,8 +118,8 @@ def _missing(
     chain: list[tuple[str, str]] = []
     for want in goal.wants:
         if want.is_skill and want.name in others:
-            lacking = [f for f in _asked(others[want.name].spec, want.amount) if not _is_within(f, within_reach)]
-            if not lacking:
+            spec = others[want.name].spec
+            if all(_is_within(f, within_reach) for f in _asked(spec, want.amount)):
                 return f"{want.name!r} is not learned; what it needs can be had, so it can be learned next"
     user, open_needs = _first_lacking(goal, {**others, **skills}, within_reach)
     while open_needs:
@@ -131,7 +131,7 @@ def _missing(
         path = "".join(f"; {name!r} needs {f}" for name, f in chain if name)
         providers = [skill for skill in skills.values() if fluent in given(skill.spec)]
         if not providers:
-            return f"no known skill yields {fluent}{path}; {_who_would(fluent, others)}"
+            return f"no known skill yields {fluent}{path}; {_who_would(fluent, others, within_reach)}"
         user = providers[0].name
         open_needs = [f for f in _asked(providers[0].spec) if not _is_within(f, within_reach)]
     return None
@@ -147,13 +147,23 @@ def _first_lacking(goal: Goal, skills: Mapping[str, Skill], within_reach: set[st
     return "", []
 
 
-def _who_would(fluent: str, others: Mapping[str, Skill]) -> str:
-    teachers = [skill for skill in others.values() if fluent in given(skill.spec)]
-    if not teachers:
-        return f"a skill that yields {fluent} has to be learned first"
-    needs = _asked(teachers[0].spec)
-    because = f" and needs {', '.join(needs)}" if needs else ""
-    return f"{teachers[0].name!r} yields it{because}, but is not learned"
+def _who_would(fluent: str, others: Mapping[str, Skill], within_reach: set[str]) -> str:
+    """Returns which skill that is not learned yields the fluent, what it lacks itself, and so on to one that can be
+    learned next."""
+    parts, lacking, seen = [], fluent, set[str]()
+    while lacking not in seen:
+        seen.add(lacking)
+        teacher = next((skill for skill in others.values() if lacking in given(skill.spec)), None)
+        if teacher is None:
+            parts.append(f"a skill that yields {lacking} has to be learned first")
+            break
+        needs = [f for f in _asked(teacher.spec) if not _is_within(f, within_reach)]
+        if not needs:
+            parts.append(f"{teacher.name!r} yields {lacking} but is not learned; it can be learned next")
+            break
+        parts.append(f"{teacher.name!r} yields {lacking} but is not learned, and needs {needs[0]}")
+        lacking = needs[0]
+    return "; ".join(parts)
 
 
 def _is_within(fluent: str, within_reach: set[str]) -> bool:

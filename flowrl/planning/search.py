@@ -172,7 +172,7 @@ class Search:
     def _providers(self, needs: Needs, floor: int | None) -> Iterator[Operator]:
         """Yields the skills that provide some need, each with the least amounts that provide one need or more."""
         open_needs = {f.partition("@")[0]: amount for f, amount in needs.items()}
-        if floor is not None and floor != self.start.floor:
+        if floor is not None:
             open_needs[f"{FLOOR}{floor}"] = 1
         chosen: dict[Choice, None] = {}
         for fluent, amount in open_needs.items():

@@ -1,0 +1,247 @@
+"""Properties of planning on random small domains: optimal against breadth-first search, complete against brute force,
+and an oracle that mutated plans do not fool. Floors, placed stations, tiers and passing levels take part."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from flowrl.bench.domains import random_domain
+from flowrl.errors import PlanError
+from flowrl.fluents import Vocabulary
+from flowrl.planning.check import check
+from flowrl.planning.frontier import Frontier
+from flowrl.planning.planner import plan
+from flowrl.planning.symbolic import SymbolicState, apply, missing, new_world
+from flowrl.skill import Plan, PlanStep, Quantity, Skill, SkillSpec
+
+CAPACITY, FLOORS = 3, 2
+GAME = Vocabulary(capacity=CAPACITY, tiers={"tool": 2}, intrinsics=("drink",), full=2, floors=FLOORS)
+ITEMS, STATIONS = ("a", "b"), ("near:x", "near:y")
+FACTS = (*ITEMS, "tool", *STATIONS, "placed:x", "intrinsic:drink", "reached:1")
+
+few = st.builds(Quantity, per_n=st.integers(0, 1), base=st.integers(0, 2))
+one, two = st.just(Quantity(base=1)), st.builds(Quantity, base=st.integers(1, 2))
+
+
+def some(names: tuple[str, ...], amount: st.SearchStrategy[Quantity], most: int = 1) -> st.SearchStrategy[dict]:
+    return st.dictionaries(st.sampled_from(names), amount, max_size=most)
+
+
+specs = st.builds(
+    lambda held, tools, at, spent, made, leads, floors, to_floor, stays: SkillSpec(
+        requires=held | tools | at, consumes=spent, yields=made | leads, floors=floors, to_floor=to_floor, stays=stays
+    ),
+    some(ITEMS, few), some(("tool", "intrinsic:drink"), two), some((*STATIONS, "placed:x"), one), some(ITEMS, few),
+    some((*ITEMS, "tool"), two | st.just(Quantity(per_n=1)), 2),
+    some((*STATIONS, "placed:x", "intrinsic:drink"), one, 2),
+    st.sampled_from([None, None, None, (0,), (1,), (0, 1)]), st.sampled_from([None, None, None, 0, 1]), st.booleans(),
+)  # fmt: skip
+SOURCE = SkillSpec(yields={"a": Quantity(per_n=1)})
+domains = st.lists(specs, min_size=2, max_size=5).map(
+    lambda found: {f"S{i}": Skill(name=f"S{i}", code="", spec=spec) for i, spec in enumerate([SOURCE, *found])}
+)
+goals = st.one_of(
+    st.tuples(st.sampled_from(ITEMS), st.integers(1, CAPACITY)).map(lambda goal: f"{goal[0]}={goal[1]}"),
+    st.sampled_from(["tool", "tool=2", "near:x", "placed:x", "floor:1", "reached:1, floor:0"]),
+    st.sampled_from(["a=2, b, tool", "near:y, b=2", "placed:x, floor:1", "tool=2, near:x", "intrinsic:drink, a"]),
+)  # fmt: skip
+
+
+@dataclass
+class Hand:
+    """A third reading of what a spec means, by single tokens."""
+
+    tokens: list[str] = field(default_factory=lambda: ["intrinsic:drink"] * 2)
+    floor: int = 0
+
+    def token(self, fluent: str) -> str:
+        return f"{fluent} on {self.floor}" if fluent.startswith("placed:") else fluent
+
+    def do(self, spec: SkillSpec, n: int) -> bool:
+        """Does a skill, returns False where it cannot be done."""
+        if spec.floors is not None and self.floor not in spec.floors:
+            return False
+        if any(self.tokens.count(self.token(f)) < q.per_n * n + q.base for f, q in spec.requires.items()):
+            return False
+        for fluent, quantity in spec.consumes.items():
+            for _ in range(quantity.per_n * n + quantity.base):
+                if fluent not in self.tokens:
+                    return False
+                self.tokens.remove(fluent)
+        stays = spec.stays and spec.to_floor is None
+        self.tokens = [
+            t for t in self.tokens if not t.startswith("intrinsic:") and (stays or not t.startswith("near:"))
+        ]
+        if spec.to_floor is not None:
+            self.floor = spec.to_floor
+            self.tokens.append(f"reached:{self.floor}")
+        for fluent, quantity in spec.yields.items():
+            wanted = quantity.per_n * n + quantity.base
+            if wanted > GAME.most(fluent):
+                return False
+            self.tokens += [self.token(fluent)] * max(0, wanted - self.tokens.count(self.token(fluent)))
+        return True
+
+    def holds(self, goal: str) -> bool:
+        """Returns whether all parts of a goal hold."""
+        for part in goal.split(", "):
+            name, _, amount = part.partition("=")
+            there = int(name == f"floor:{self.floor}") + self.tokens.count(self.token(name))
+            if there < int(amount or 1):
+                return False
+        return True
+
+
+def plays(found: Plan, skills: Mapping[str, Skill]) -> bool:
+    hand = Hand()
+    return all(hand.do(skills[step.skill].spec, step.n) for step in found.steps) and hand.holds(found.goal)
+
+
+def passes(found: Plan, skills: Mapping[str, Skill]) -> bool:
+    try:
+        check(found, skills, vocabulary=GAME)
+    except PlanError:
+        return False
+    return True
+
+
+def holds(state: SymbolicState, goal: str) -> bool:
+    parts = [part.partition("=") for part in goal.split(", ")]
+    return all(state.amount(name) >= int(amount or 1) for name, _, amount in parts)
+
+
+def fewest_steps(skills: Mapping[str, Skill], goal: str, most_states: int = 4_000) -> tuple[int | None, bool]:
+    """Returns (the fewest steps to the goal by breadth-first search forwards, whether all states were seen)."""
+    choices = [(s.spec, n) for s in skills.values() for n in range(1, CAPACITY + 1 if s.spec.scales else 2)]
+    layer, seen, depth = [new_world(GAME)], {new_world(GAME)}, 0
+    while layer:
+        if any(holds(state, goal) for state in layer):
+            return depth, True
+        if len(seen) > most_states:
+            return None, False
+        reached = {apply(at, spec, n) for at in layer for spec, n in choices if not missing(at, spec, n, GAME)}
+        layer = list(reached - seen)
+        seen |= reached
+        depth += 1
+    return None, True
+
+
+def found_or_none(goal: str, skills: Mapping[str, Skill]) -> Plan | None:
+    try:
+        return plan(goal, skills, vocabulary=GAME)
+    except PlanError:
+        return None
+
+
+def known_goal(goal: str, skills: Mapping[str, Skill]) -> bool:
+    """Whether every part is something that the domain can name."""
+    yielded = {f for s in skills.values() for f in (*s.spec.yields, *s.spec.needed(1))}
+    moves = {f"reached:{s.spec.to_floor}" for s in skills.values() if s.spec.to_floor is not None}
+    names = {part.partition("=")[0] for part in goal.split(", ")}
+    return names <= yielded | moves | {"floor:0", "floor:1"}
+
+
+@settings(max_examples=400, deadline=None)
+@given(skills=domains, goal=goals)
+def test_plans_have_the_fewest_steps_and_none_is_missed(skills: dict[str, Skill], goal: str) -> None:
+    assume(known_goal(goal, skills))
+    found = found_or_none(goal, skills)
+    fewest, complete = fewest_steps(skills, goal)
+    if found is not None:
+        assert passes(found, skills) and plays(found, skills)
+    if complete:
+        assert (None if found is None else len(found.steps)) == fewest
+
+
+@settings(max_examples=300, deadline=None)
+@given(skills=domains, goal=goals, seed=st.integers(0, 2**16))
+def test_the_oracle_agrees_with_a_third_reading_on_broken_plans(skills: dict[str, Skill], goal: str, seed: int) -> None:
+    assume(known_goal(goal, skills))
+    found = found_or_none(goal, skills)
+    assume(found is not None and found.steps)
+    assert found is not None
+    for broken in mutations(found, random.Random(seed)):
+        assert passes(broken, skills) == plays(broken, skills)
+
+
+def mutations(found: Plan, rng: random.Random) -> list[Plan]:
+    """Returns the plan with a step dropped, two swapped, one repeated, and an amount lowered or raised."""
+    steps, i, j = list(found.steps), rng.randrange(len(found.steps)), rng.randrange(len(found.steps))
+    swapped = steps.copy()
+    swapped[i], swapped[j] = steps[j], steps[i]
+    others = [
+        [*steps[:i], steps[i].model_copy(update={"n": steps[i].n + by}), *steps[i + 1 :]]
+        for by in (-1, 1)
+        if steps[i].n + by >= 1
+    ]
+    dropped, repeated = steps[:i] + steps[i + 1 :], [*steps[: i + 1], *steps[i:]]
+    return [found.model_copy(update={"steps": tuple(each)}) for each in (dropped, swapped, repeated, *others)]
+
+
+choices = st.lists(st.tuples(st.sampled_from(["S0", "S0", "S1", "S2"]), st.integers(1, 3)), min_size=1, max_size=7)
+
+
+@settings(max_examples=500, deadline=None)
+@given(skills=domains, chosen=choices, goal=goals)
+def test_the_oracle_agrees_with_a_third_reading_on_random_plans(
+    skills: dict[str, Skill], chosen: list[tuple[str, int]], goal: str
+) -> None:
+    assume(known_goal(goal, skills))
+    made = Plan(goal=goal, steps=tuple(PlanStep(skill=name, n=n) for name, n in chosen))
+    assert passes(made, skills) == plays(made, skills)
+
+
+@settings(max_examples=150, deadline=None)
+@given(skills=domains, start_steps=choices, goal=goals)
+def test_plans_may_start_anywhere(skills: dict[str, Skill], start_steps: list[tuple[str, int]], goal: str) -> None:
+    assume(known_goal(goal, skills))
+    state = new_world(GAME)
+    for name, n in start_steps:
+        if not missing(state, skills[name].spec, n, GAME):
+            state = apply(state, skills[name].spec, n)
+    if holds(state, goal):
+        assert plan(goal, skills, vocabulary=GAME, start=state).steps == ()
+        return
+    try:
+        found = plan(goal, skills, vocabulary=GAME, start=state)
+    except PlanError:
+        assert (
+            found_or_none(goal, skills) is None
+            or state.floor == 1
+            or any(state.amount(f) < new_world(GAME).amount(f) for f in ("intrinsic:drink",))
+        )
+        return
+    check(found, skills, vocabulary=GAME, start=state)
+
+
+@settings(max_examples=150, deadline=None)
+@given(skills=domains, learned=st.sets(st.sampled_from(["S0", "S1", "S2", "S3"])))
+def test_the_frontier_agrees_with_plans(skills: dict[str, Skill], learned: set[str]) -> None:
+    known = {name: skill for name, skill in skills.items() if name in learned}
+    for verdict in Frontier(known, GAME).judge_all(skills.values()):
+        assert verdict.reason
+        skill = skills[verdict.skill]
+        assert (verdict.standing == "learned") == (verdict.skill in learned)
+        if verdict.standing == "ready":
+            check(
+                plan(skill.name, known | {skill.name: skill}, vocabulary=GAME),
+                known | {skill.name: skill},
+                vocabulary=GAME,
+            )
+        elif verdict.standing == "out of reach":
+            with pytest.raises(PlanError):
+                plan(skill.name, known | {skill.name: skill}, vocabulary=GAME, n=None)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_domains_of_30_skills_are_solved(seed: int) -> None:
+    domain = random_domain(seed)
+    assert len(domain.skills) == 30
+    check(domain.witness, domain.skills, vocabulary=domain.vocabulary)
+    found = plan(domain.goal, domain.skills, vocabulary=domain.vocabulary)
+    check(found, domain.skills, vocabulary=domain.vocabulary)
+    assert len(found.steps) <= len(domain.witness.steps)
