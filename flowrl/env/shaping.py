@@ -3,7 +3,7 @@
 Over any stretch of play the approach term adds up to the rise of a potential, less what was discovered (a block that
 comes into view pays nothing), plus what was removed (a block taken away costs nothing). Only removals could pay in a
 loop, and whoever repeats them has to lose items in between: `gathered` makes each lost item cost more than one removal
-can be worth.
+can be worth. Where nothing is gathered (water, stations) the removal itself costs: `approach(..., lasting=True)`.
 """
 
 import jax
@@ -32,15 +32,24 @@ def within_reach(closest_blocks: jax.Array, *blocks: int) -> jax.Array:
     return (jnp.abs(closest_blocks[jnp.array(blocks)]) <= 1).all(axis=1).any()
 
 
-def approach(closest_blocks: jax.Array, closest_blocks_prev: jax.Array, *blocks: int) -> jax.Array:
+def approach(
+    closest_blocks: jax.Array, closest_blocks_prev: jax.Array, *blocks: int, lasting: bool = False
+) -> jax.Array:
     """Returns `STEP_VALUE` for a step nearer to the nearest block of the types, minus it for one away, within `REACH`.
 
     A jump, of more than one step can do, is zero: a block came into view, or was taken away, and another is nearest.
+
+    Args:
+        lasting: the blocks are not there to be taken: when the nearest is gone, what coming near it paid is taken back,
+            or whoever fills up one pond after the other would be paid for walking to the next.
     """
     now, before = distance(closest_blocks, *blocks), distance(closest_blocks_prev, *blocks)
     known = (now < 2 * UNKNOWN) & (before < 2 * UNKNOWN)
     nearer = jnp.minimum(before, REACH) - jnp.minimum(now, REACH)
-    return jnp.where(known & (jnp.abs(before - now) <= 1), STEP_VALUE * nearer, 0.0)
+    counts = known & (jnp.abs(before - now) <= 1)
+    if lasting:
+        counts |= (before < 2 * UNKNOWN) & (now > before)
+    return jnp.where(counts, STEP_VALUE * nearer, 0.0)
 
 
 def gathered(amount: jax.Array, change: jax.Array, n: jax.Array | int) -> jax.Array:

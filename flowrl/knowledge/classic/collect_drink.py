@@ -13,5 +13,5 @@ def is_done(achievements: Array) -> Array:
 
 def reward(achievements_diff: Array, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
     """Returns 1 for drinking, which ends the task, and a little for coming nearer to water."""
-    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.WATER.value)
+    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.WATER.value, lasting=True)
     return achievements_diff[Achievement.COLLECT_DRINK.value] + nearer

@@ -13,5 +13,7 @@ def is_done(achievements: Array) -> Array:
 
 def reward(achievements_diff: Array, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
     """Returns 1 for eating, which ends the task, and a little for coming nearer to the nearest plant, ripe or not."""
-    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.PLANT.value, BlockType.RIPE_PLANT.value)
+    nearer = approach(
+        closest_blocks, closest_blocks_prev, BlockType.PLANT.value, BlockType.RIPE_PLANT.value, lasting=True
+    )
     return achievements_diff[Achievement.EAT_PLANT.value] + nearer

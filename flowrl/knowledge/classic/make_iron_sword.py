@@ -14,6 +14,6 @@ def is_done(inventory: Inventory) -> Array:
 
 def reward(inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
     """Returns 1 for the first sword, and a little for coming back to a table and a furnace, half for each."""
-    to_table = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value)
-    to_furnace = approach(closest_blocks, closest_blocks_prev, BlockType.FURNACE.value)
+    to_table = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value, lasting=True)
+    to_furnace = approach(closest_blocks, closest_blocks_prev, BlockType.FURNACE.value, lasting=True)
     return gathered(inventory.iron_sword, inventory_diff.iron_sword, 1) + (to_table + to_furnace) / 2

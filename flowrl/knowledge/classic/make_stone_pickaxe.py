@@ -14,5 +14,5 @@ def is_done(inventory: Inventory) -> Array:
 
 def reward(inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
     """Returns 1 for the first pickaxe, and a little for coming back to a table."""
-    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value)
+    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value, lasting=True)
     return gathered(inventory.stone_pickaxe, inventory_diff.stone_pickaxe, 1) + nearer

@@ -14,5 +14,5 @@ def is_done(inventory: Inventory) -> Array:
 
 def reward(inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
     """Returns 1 for the first sword, and a little for coming back to a table."""
-    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value)
+    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value, lasting=True)
     return gathered(inventory.wood_sword, inventory_diff.wood_sword, 1) + nearer

@@ -13,5 +13,5 @@ def is_done(closest_blocks: Array) -> Array:
 
 def reward(closest_blocks: Array, closest_blocks_prev: Array) -> Array:
     """Returns 1 for having one within reach, which ends the task, and a little for coming nearer to it."""
-    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value)
+    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value, lasting=True)
     return within_reach(closest_blocks, BlockType.CRAFTING_TABLE.value) + nearer
