@@ -15,8 +15,9 @@ import pytest
 
 from flowrl.config import build_config
 from flowrl.files import write_json, write_text
+from flowrl.knowledge import load_base
 from flowrl.library import SkillLibrary
-from flowrl.skill import Evaluation, Plan, PlanStep, SkillRecord, SkillSpec
+from flowrl.skill import Evaluation, Plan, PlanStep, SkillRecord
 from flowrl.stats import Share
 from tests.runs import TINY, tree_bytes
 
@@ -44,7 +45,7 @@ def made_up_home(home: Path) -> SkillLibrary:
     record = SkillRecord(
         name="Collect Wood",
         expert_idx=0,
-        spec=SkillSpec(item="wood", n_range=(1, 2)),
+        spec=load_base(TINY).skill("Collect Wood").spec,
         status="learned",
         frames=1234,
         evaluation=Evaluation(
@@ -103,13 +104,17 @@ USAGE_ERRORS = {
     ("grow", "--set", "ppo.lr=fast"): r"ppo\.lr cannot be 'fast'",
     ("grow", "--set", "ppo.clip=-1"): r"ppo\.clip cannot be '-1': .*greater than 0",
     ("grow", "--goal", "wood_pickaxx"): "wood_pickaxe",
-    ("grow", "--skills", "99"): "has 8 skills, fewer than --skills 99",
+    ("grow", "--skills", "99"): "has 24 skills, fewer than --skills 99",
     ("grow", "--skills", "0"): "--skills",
     ("train", "Colect Wood"): "Did you mean 'Collect Wood'",
     ("train",): "Give either a skill or --module",
     ("train", "--module", "no_such.py"): "Cannot read the task module no_such.py",
     ("train", "Collect Wood", "--name", "x"): "--name goes with --module",
     ("plan", "Colect Wood"): "Collect Wood",
+    ("plan",): "Give either a goal or --frontier",
+    ("plan", "wood", "--frontier"): "Give either a goal or --frontier",
+    ("plan", "wood", "--from", "learnt"): "Did you mean 'learned'",
+    ("plan", "wood=12"): "12 wood is more than the 9 that there can be",
     ("bench", "mo"): "No table 'mo'. Did you mean 'moe'",
     ("fly",): "No such command 'fly'",
 }
@@ -209,6 +214,33 @@ def test_a_plan_names_steps_amounts_experts_and_reasons(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert all(step["why"] for step in plan["steps"])
     assert "2 wood: 1 for Place Table, 1 for Make Pickaxe" in flowrl("plan", "pickaxe", "--env", TINY).stdout
+
+
+def test_a_plan_says_what_is_held_after_each_step(tmp_path: Path) -> None:
+    done = flowrl("plan", "Make Wood Pickaxe", "--json", cwd=tmp_path)
+    steps = json.loads(done.stdout)["steps"]
+    assert [step["after"].get("wood", 0) for step in steps] == [3, 1, 0]
+    assert steps[-1]["after"]["near:crafting_table"] == 1 and steps[-1]["floor"] == 0
+    assert "wood, near crafting_table" in flowrl("plan", "Make Wood Pickaxe", cwd=tmp_path).stdout
+
+
+def test_a_plan_from_learned_skills_says_what_has_to_be_learned(tmp_path: Path) -> None:
+    made_up_home(tmp_path / "home")
+    from_learned = ["--home", str(tmp_path / "home"), "--from", "learned"]
+    done = flowrl("plan", "wood=1", *from_learned, "--json")
+    assert [step["skill"] for step in json.loads(done.stdout)["steps"]] == ["Collect Wood"]
+    done = flowrl("plan", "stone", *from_learned)
+    assert done.returncode == 1 and "'Place Table' yields near:table but is not learned" in done.stderr
+
+
+def test_the_frontier_gives_a_reason_for_every_skill(tmp_path: Path) -> None:
+    made_up_home(tmp_path / "home")
+    done = flowrl("plan", "--frontier", "--home", str(tmp_path / "home"), "--json")
+    standing = {row["skill"]: row["standing"] for row in json.loads(done.stdout)}
+    assert standing["Collect Wood"] == "learned" and standing["Place Table"] == "ready"
+    assert standing["Collect Stone"] == "out of reach"
+    shown = flowrl("plan", "--frontier", "--home", str(tmp_path / "home")).stdout
+    assert "it needs pickaxe, which 'Make Pickaxe' yields but is not learned" in shown
 
 
 def test_weights_that_were_changed_are_refused(tmp_path: Path) -> None:
