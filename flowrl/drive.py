@@ -17,7 +17,7 @@ from flowrl.parallel.local import start_worker
 from flowrl.parallel.paths import RunPaths, slug
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import prepare_training_run
-from flowrl.planning.frontier import Frontier, next_skills
+from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import curriculum_for, dependencies, plan
 from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult
 
@@ -85,7 +85,7 @@ def grow(home: Path, config: RunConfig, count: int | None, goal: str | None, obs
             if reached or len(learned) >= count:
                 reason = f"{goal} is learned" if reached else f"the library holds {len(learned)} learned skills"
                 return GrowOutcome(tuple(library.records()), reached or not goal, reason)
-            name = _next_to_learn(base, library, wanted, learned)
+            name = _next_to_learn(base, library, wanted)
             if name is None:
                 return GrowOutcome(tuple(library.records()), False, _why_stuck(library, wanted))
             train_skill(base, library, base.skill(name), config, observer)
@@ -100,12 +100,13 @@ def _is_reached(goal: str, base: KnowledgeBase, library: SkillLibrary) -> bool:
     return True
 
 
-def _next_to_learn(
-    base: KnowledgeBase, library: SkillLibrary, wanted: Sequence[str], learned: Sequence[str]
-) -> str | None:
+def _next_to_learn(base: KnowledgeBase, library: SkillLibrary, wanted: Sequence[str]) -> str | None:
+    """Returns the first skill wanted that is on the frontier and was not tried yet; what is learned counts by its own
+    record, not by what the base says of it."""
     tried = {record.name for record in library.records()}
-    ready = next_skills(base.skills, learned, vocabulary=base.vocabulary)
-    return next((name for name in ready if name in wanted and name not in tried), None)
+    untried = [skill for skill in base.skills if skill.name in wanted and skill.name not in tried]
+    frontier = Frontier(known_skills(library), base.vocabulary, base.skills)
+    return next((skill.name for skill in untried if frontier.judge(skill).standing == "ready"), None)
 
 
 def _why_stuck(library: SkillLibrary, wanted: Sequence[str]) -> str:
