@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flowrl.errors import PlanError, UsageError
 from flowrl.fluents import Vocabulary
 from flowrl.planning.check import check
-from flowrl.planning.frontier import next_skills
+from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import curriculum_for, dependencies, plan
 from flowrl.skill import Plan, PlanStep, Quantity, Skill, SkillSpec
 
@@ -202,6 +202,54 @@ def test_an_unreachable_goal_says_what_is_missing(goal: str, skills: list[Skill]
 def test_a_goal_that_makes_no_sense_is_refused(goal: str, n: int | None, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         plan(goal, CRAFT, n=n)
+
+
+def next_skills(order: list[Skill], learned: list[str], vocabulary: Vocabulary | None = None) -> list[str]:
+    frontier = Frontier({s.name: s for s in order if s.name in learned}, vocabulary or Vocabulary(), order)
+    return [verdict.skill for verdict in frontier.judge_all(order) if verdict.standing == "ready"]
+
+
+def reason(learned: list[str], skill: Skill, others: list[Skill] | None = None) -> str:
+    frontier = Frontier({name: CRAFT[name] for name in learned}, others=others or CRAFT.values())
+    return f"{frontier.judge(skill).standing}: {frontier.judge(skill).reason}"
+
+
+def test_every_verdict_has_its_reason() -> None:
+    assert reason(["Wood"], WOOD) == "learned: it is in the library"
+    assert reason(["Wood"], TABLE) == "ready: it brings near:table"
+    assert reason([], TABLE) == "out of reach: it needs 2 wood, which 'Wood' yields but is not learned"
+    assert reason([], TABLE, [TABLE]) == "out of reach: it needs 2 wood, which no known skill yields"
+    twigs = skill("Twigs", yields={"wood": 2})
+    assert reason(["Wood"], twigs) == "not novel: learned skills reach all that it yields"
+    assert reason([], twigs) == "ready: it brings 2 wood"
+    shed = skill("Shed", requires={"near__table": 1, "near__furnace": 1, "wood": 9, "stone": 9}, yields={"shed": 1})
+    known = [name for name in CRAFT if name != "Soldier"]
+    assert reason(known, shed).startswith(
+        "out of reach: learned skills reach near:furnace, near:table, stone, wood one"
+    )
+
+
+def test_a_shorter_way_to_a_station_is_new() -> None:
+    home = skill("Home", requires={"near__table": 1}, yields={"near__table": 1})
+    back = skill("Back", requires={"placed__table": 1}, yields={"near__table": 1})
+    table = skill("Table", consumes={"wood": 2}, yields={"near__table": 1, "placed__table": 1})
+    frontier = Frontier(named(WOOD, table))
+    assert frontier.judge(back).reason == "it brings near:table in fewer steps"
+    assert frontier.judge(home).standing == "not novel"
+
+
+def test_a_skill_is_practised_with_learned_skills_only() -> None:
+    back = skill("Back", requires={"placed__table": 1}, yields={"near__table": 1})
+    back = back.model_copy(update={"spec": back.spec.model_copy(update={"practice": (("Stone", 1),)})})
+    table = skill("Table", consumes={"wood": 2}, yields={"near__table": 1, "placed__table": 1})
+    frontier = Frontier(named(WOOD, table))
+    assert frontier.judge(back).reason == "it is practised after 'Stone', which is not learned"
+    with pytest.raises(PlanError, match="'Back' cannot be learned now, it is out of reach: it is practised after"):
+        frontier.require(back)
+    stone = skill("Stone", yields={"stone": N})
+    found = plan("Back", named(WOOD, table, back, stone))
+    assert outline(found) == ["Wood 2", "Table", "Stone", "Back"]
+    assert found.steps[2].why == "practice: Back is learned from afar"
 
 
 def test_the_frontier_is_what_learned_skills_reach() -> None:

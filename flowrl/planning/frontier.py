@@ -5,7 +5,7 @@ that no plan of learned skills reaches; what passes, as being near a table, coun
 there in fewer steps than learned skills do from where it begins.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -146,11 +146,3 @@ def _top(skill: Skill) -> int:
 def _wants(amounts: Mapping[str, int], floor: int | None) -> tuple[Want, ...]:
     wants = [Want(fluent, amount, is_skill=False) for fluent, amount in sorted(amounts.items()) if amount > 0]
     return tuple(wants if floor is None else [*wants, Want(f"{FLOOR}{floor}", 1, is_skill=False)])
-
-
-def next_skills(
-    skills_in_order: Sequence[Skill], learned: Collection[str], *, vocabulary: Vocabulary = ANYTHING
-) -> list[str]:
-    """Returns the skills that are feasible and novel given the learned ones, in curriculum order."""
-    frontier = Frontier({s.name: s for s in skills_in_order if s.name in learned}, vocabulary, skills_in_order)
-    return [verdict.skill for verdict in frontier.judge_all(skills_in_order) if verdict.standing == "ready"]
