@@ -3,6 +3,7 @@
     FlowRLError
     ├── UsageError          what was asked for does not exist or makes no sense (exit code 2)
     ├── ModuleError         a task module or skill file that cannot be used
+    ├── SpecError           a skill's specification that contradicts the game, itself or others (exit code 2)
     ├── PlanError           a goal that no plan of the known skills reaches, or a plan that breaks
     ├── LibraryError        a home that is not ours, of another shape, locked or damaged
     ├── PlatformError       a jax that computes wrong, a disk that is full
@@ -25,6 +26,10 @@ class UsageError(FlowRLError):
 
 class ModuleError(FlowRLError):
     """A task module or skill file cannot be used; the message names file and function."""
+
+
+class SpecError(FlowRLError):
+    """A skill's specification makes no sense; the message names skill and field."""
 
 
 class PlanError(FlowRLError):

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flowrl.config import RunConfig
+from flowrl.errors import UsageError
 from flowrl.stats import Share
 
 
@@ -69,6 +70,7 @@ class Skill(_Value):
     Attributes:
         code: the text of a skill file (`is_done` and `reward`) or of a whole task module, see ``is_module``.
         is_module: ``code`` is a task module in the seed's format, the last task being the skill's own.
+        trusted: the code may be run; that of an imported skill may not until it is verified.
     """
 
     name: str
@@ -76,6 +78,20 @@ class Skill(_Value):
     spec: SkillSpec
     code: str
     is_module: bool = False
+    trusted: bool = True
+
+
+def require_trusted(skill: Skill) -> None:
+    """Checks that a skill's code may be run.
+
+    Raises:
+        UsageError: it was imported, and nobody has verified it.
+    """
+    if not skill.trusted:
+        raise UsageError(
+            f"{skill.name!r} was imported and its code has not been verified, so it can be planned with but not "
+            f"trained. Read its code and save it as a skill file of your own: flowrl kb new {skill.name!r}"
+        )
 
 
 class PlanStep(_Value):

@@ -1,0 +1,225 @@
+"""Specifications held against the game, against themselves and against each other.
+
+What is found is a sentence each, which names the skill, the field and the next move. That no skill yields what one
+needs is none of them: it makes the skill infeasible, and the frontier says so.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from flowrl.errors import SpecError, nearest_names
+from flowrl.fluents import FLOOR, INTRINSIC, REACHED, Vocabulary, prefix_of
+from flowrl.knowledge.affine import quantity_text
+from flowrl.parallel.paths import slug
+from flowrl.skill import Quantity, Skill, SkillSpec
+
+_MOST_SHOWN = 10
+_LONGEST_NAME = 80
+_PARTS = ("requires", "consumes", "yields")
+
+
+def validate_skill(skill: Skill, vocabulary: Vocabulary) -> None:
+    """Checks a skill's name and specification against the game and against itself.
+
+    Raises:
+        SpecError: names the skill, each field that is wrong, and what to write instead.
+    """
+    require_none(problems_of(skill, vocabulary))
+
+
+def validate_skills(skills: Iterable[Skill], vocabulary: Vocabulary, known: Iterable[Skill] = ()) -> None:
+    """Checks skills that are to stand beside each other, and beside those that are ``known`` already.
+
+    Raises:
+        SpecError: one of them is wrong, two have one name, or they wait for each other.
+    """
+    skills = list(skills)
+    problems = [problem for skill in skills for problem in problems_of(skill, vocabulary)]
+    require_none(problems or problems_among(skills, known, vocabulary))
+
+
+def require_none(problems: Sequence[str]) -> None:
+    """Raises SpecError with the problems, a line each, unless there are none."""
+    if problems:
+        shown = list(problems[:_MOST_SHOWN])
+        if len(problems) > len(shown):
+            shown.append(f"There are {len(problems) - len(shown)} more like these.")
+        raise SpecError("\n".join(shown))
+
+
+def problems_of(skill: Skill, vocabulary: Vocabulary) -> list[str]:
+    """Returns what is wrong with one skill by itself, a sentence each."""
+    found = [f"{skill.name!r}, name: {problem}" for problem in _name_problems(skill.name)]
+    for part in _PARTS:
+        for fluent, quantity in getattr(skill.spec, part).items():
+            problem = _amount_problem(part, fluent, quantity, skill.spec, vocabulary)
+            if problem is not None:
+                found.append(f"{skill.name!r}, {part} {fluent}: {problem}.")
+    found += [f"{skill.name!r}, {field}: {problem}." for field, problem in _other_problems(skill, vocabulary)]
+    return found
+
+
+def _name_problems(name: str) -> Iterator[str]:
+    plain = slug(name)
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        yield f"write it in one line, with at most {_LONGEST_NAME} printable characters."
+    elif not plain[0].isalpha() or plain == "unnamed":
+        yield "it becomes a folder and a Python name, so begin it with a letter from A to Z."
+    elif re.fullmatch(r"task_\d+", plain.casefold()):
+        yield "tasks of a run are called so; give it another."
+    if set(",=") & set(name):
+        yield "leave ',' and '=' out; they separate goals, as in 'wood=3, stone=2'."
+
+
+def _amount_problem(part: str, fluent: str, quantity: Quantity, spec: SkillSpec, vocabulary: Vocabulary) -> str | None:
+    low, high = spec.n_range or (1, 1)
+    most, kind = vocabulary.most(fluent), prefix_of(fluent)
+    if kind == FLOOR:
+        return "name floors in `floors`, where it can be done, and `to_floor`, where it ends"
+    if (unknown := vocabulary.problem(fluent)) is not None:
+        return unknown.rstrip(".")
+    if quantity.per_n < 0:
+        return f"the amount {quantity_text(quantity)} shrinks as n grows; the number before n must be at least 0"
+    if min(quantity.at(1), quantity.at(max(1, low))) < 0:
+        return f"the amount {quantity_text(quantity)} is {quantity.at(1)} at n=1; it must be at least 0"
+    if part == "consumes" and kind:
+        return f"only items can be spent, and {kind.rstrip(':')!r} is none; move it to `requires`"
+    if quantity.per_n and fluent in vocabulary.tiers:
+        return f"{fluent} counts tiers, 0 to {most}, which don't grow with n; write the tier as a number"
+    if quantity.per_n and most == 1:
+        return f"the amount {quantity_text(quantity)} grows with n, but there is at most 1 of it; write 1"
+    for n in (max(1, low), high):
+        if quantity.at(n) > most:
+            return f"the amount {quantity_text(quantity)} is {quantity.at(n)} at n={n}, but at most {most} can be held"
+    return None
+
+
+def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str, str]]:
+    spec = skill.spec
+    last = vocabulary.floors - 1
+    if spec.floors is not None and not spec.floors:
+        yield "floors", "it names no floor, so it could be done nowhere; leave it out if any floor will do"
+    for floor in [*(spec.floors or ()), *([] if spec.to_floor is None else [spec.to_floor])]:
+        if not 0 <= floor <= last:
+            field = "to_floor" if floor == spec.to_floor else "floors"
+            yield field, f"there is no floor {floor}; this game has floors 0 to {last}"
+    if spec.to_floor is None and not any(top_of(f, q, vocabulary) > 0 for f, q in spec.yields.items()):
+        yield "yields", "it yields nothing and leads to no other floor; say what holds once it is done"
+    if spec.stays and spec.to_floor is not None:
+        yield "stays", f"a skill that ends on floor {spec.to_floor} does not stay where it stands; leave one out"
+    if spec.item is not None and (prefix_of(spec.item) or vocabulary.problem(spec.item) is not None):
+        near = nearest_names(spec.item, vocabulary.items) if vocabulary.items else ""
+        yield "item", f"{spec.item!r} is no item of this game. {near}".rstrip(" .")
+    if spec.n_range is not None:
+        low, high = spec.n_range
+        if low < 1 or high < low:
+            yield "n_range", f"{low} to {high} is no range of n; write the least, from 1 on, and then the largest"
+    for name, n in spec.practice:
+        if n < 1:
+            yield "practice", f"{name!r} with n={n} makes nothing; write an n of at least 1"
+
+
+def top_of(fluent: str, quantity: Quantity, vocabulary: Vocabulary) -> int:
+    """Returns the most of a fluent that an amount comes to at any n."""
+    return max(vocabulary.most(fluent), quantity.at(1)) if quantity.per_n > 0 else quantity.base
+
+
+def problems_among(skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary) -> list[str]:
+    """Returns what is wrong between skills, a sentence each; each must be right by itself.
+
+    Args:
+        known: the skills that they come to; nothing is said of these alone.
+    """
+    known = list(known)
+    everyone = [*known, *skills]
+    found = list(_name_clashes(skills, known))
+    names = {skill.name for skill in everyone}
+    for skill in skills:
+        for name, _ in skill.spec.practice:
+            if name == skill.name:
+                found.append(f"{name!r}, practice: it cannot be played before itself; name another skill.")
+            elif name not in names:
+                found.append(f"{skill.name!r}, practice: there is no skill {name!r}. {nearest_names(name, names)}")
+    if not found:
+        found += _waiting(skills, everyone, vocabulary)
+    return found
+
+
+def _name_clashes(skills: Sequence[Skill], known: Sequence[Skill]) -> Iterator[str]:
+    taken = {slug(skill.name).casefold(): skill.name for skill in known}
+    for skill in skills:
+        folder = slug(skill.name).casefold()
+        if folder in taken:
+            same = taken[folder] == skill.name
+            why = "there is another of this name" if same else f"it is too like {taken[folder]!r} to tell apart"
+            yield f"{skill.name!r}, name: {why}: both would lie in one folder. Give it another name."
+        taken.setdefault(folder, skill.name)
+
+
+Need = tuple[str, int]
+
+
+def _needs(spec: SkillSpec) -> list[tuple[Need, ...]]:
+    """Returns what must hold before a skill at its least n, as alternatives: any one of each will do."""
+    low = max(1, spec.n_range[0]) if spec.n_range else 1
+    needs: list[tuple[Need, ...]] = [((f, amount),) for f, amount in spec.needed(low).items() if amount > 0]
+    if spec.floors is not None:
+        needs.append(tuple((f"{FLOOR}{k}", 1) for k in spec.floors))
+    return needs
+
+
+def _gives(spec: SkillSpec, vocabulary: Vocabulary) -> dict[str, int]:
+    """Returns the most that a skill yields of each fluent at any n, the floor that it leads to among them."""
+    gives = {f: top_of(f, q, vocabulary) for f, q in spec.yields.items()}
+    if spec.to_floor is not None:
+        gives |= {f"{FLOOR}{spec.to_floor}": 1, f"{REACHED}{spec.to_floor}": 1}
+    return gives
+
+
+def _waiting(skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Vocabulary) -> list[str]:
+    """Returns the circles in which skills wait for each other, a sentence each.
+
+    What nobody yields counts as there: it is another matter. Amounts are never used up here, so what is left out by
+    this relaxation can be done by no plan.
+    """
+    gives = {skill.name: _gives(skill.spec, vocabulary) for skill in everyone}
+    needs = {skill.name: _needs(skill.spec) for skill in everyone}
+    had = {f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics} | {f"{FLOOR}0": 1, f"{REACHED}0": 1}
+
+    def makers(alternatives: tuple[Need, ...]) -> list[tuple[Need, str]]:
+        return [(need, name) for need in alternatives for name in gives if gives[name].get(need[0], 0) >= need[1]]
+
+    def unmet(name: str) -> list[tuple[Need, ...]]:
+        return [a for a in needs[name] if not any(had.get(f, 0) >= amount for f, amount in a) and makers(a)]
+
+    waiting = dict.fromkeys(gives)
+    while ready := [name for name in waiting if not unmet(name)]:
+        for name in ready:
+            del waiting[name]
+            for fluent, amount in gives[name].items():
+                had[fluent] = max(had.get(fluent, 0), amount)
+    follows = {name: makers(unmet(name)[0])[0] for name in waiting}
+    circles = {frozenset(circle): circle for name in follows if (circle := _circle(name, follows))}
+    own = {skill.name for skill in skills}
+    return [_circle_text(circle, follows) for members, circle in circles.items() if members & own]
+
+
+def _circle(start: str, follows: Mapping[str, tuple[Need, str]]) -> list[str]:
+    path: list[str] = []
+    while start not in path:
+        path.append(start)
+        start = follows[start][1]
+    return path[path.index(start) :]
+
+
+def _circle_text(circle: Sequence[str], follows: Mapping[str, tuple[Need, str]]) -> str:
+    links = []
+    for name in circle:
+        (fluent, amount), maker = follows[name]
+        what = fluent if amount == 1 else f"{amount} {fluent}"
+        who = "only itself" if maker == name else repr(maker)
+        links.append(f"{name!r} needs {what}, which {who} yields")
+    text = "; ".join(links)
+    if len(circle) == 1:
+        return f"{circle[0]!r}, requires: {text}; drop the requirement, or add a skill that yields it first."
+    return f"{circle[0]!r}, requires: {text}: they wait for each other. Drop one of these, or add a skill that begins."
