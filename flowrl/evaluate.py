@@ -30,6 +30,7 @@ class Outcome(NamedTuple):
         cause: [W] index into the domain's causes, meaningful where the player died.
         task: [W] the task that it ended in.
         length: [W] steps.
+        held: [W, promises] whether each of the environment's promises held, where it ended in success.
     """
 
     ended: np.ndarray
@@ -38,6 +39,7 @@ class Outcome(NamedTuple):
     cause: np.ndarray
     task: np.ndarray
     length: np.ndarray
+    held: np.ndarray
 
 
 def play_worlds(
@@ -85,7 +87,7 @@ def _play_batch(
     flow = env.start(programs.players(worlds_key), jnp.asarray(amounts))
     fresh = programs.fresh(fresh_key)
     worlds = len(amounts)
-    outcome = Outcome(*(np.zeros(worlds, dtype) for dtype in (bool, bool, bool, np.int32, np.int32, np.int32)))
+    outcome = _nothing_played(worlds, len(env.promises))
     for steps in range(0, env.episode_steps, programs.trainer.config.ppo.steps):
         flow, _, results = programs.play(params, flow, jax.random.fold_in(play_key, steps), fresh, 1)
         _record(outcome, jax.tree.map(np.asarray, results))
@@ -96,12 +98,27 @@ def _play_batch(
     return outcome
 
 
+def _nothing_played(worlds: int, promises: int) -> Outcome:
+    def zeros(dtype: type) -> np.ndarray:
+        return np.zeros(worlds, dtype)
+
+    return Outcome(
+        ended=zeros(bool),
+        success=zeros(bool),
+        timeout=zeros(bool),
+        cause=zeros(np.int32),
+        task=zeros(np.int32),
+        length=zeros(np.int32),
+        held=np.zeros((worlds, promises), bool),
+    )
+
+
 def _record(outcome: Outcome, results: StepResult) -> None:
     """Notes the episodes that ended and had begun with the batch; each world has one such episode."""
     ended = np.asarray(results.ended)
     step, world = np.nonzero(ended & (results.started == 0))
     outcome.ended[world] = True
-    for name in ("success", "timeout", "cause", "task", "length"):
+    for name in ("success", "timeout", "cause", "task", "length", "held"):
         getattr(outcome, name)[world] = np.asarray(getattr(results, name))[step, world]
 
 
@@ -129,8 +146,14 @@ def summarise(env: FlowEnv, outcome: Outcome, amounts: np.ndarray, causes: Seque
         length=float(at_top.length.mean()),
         amount=env.amounts.high[-1],
         per_amount={int(n): _step_share(outcome, amounts[:, -1] == n, tasks) for n in np.unique(amounts[:, -1][~top])},
+        held=_held(env.promises, at_top),
         worlds_seed=seed,
     )
+
+
+def _held(promises: Sequence[tuple[str, int]], at_top: Outcome) -> dict[str, Share]:
+    kept = np.asarray(at_top.held)[np.asarray(at_top.success)]
+    return {fluent: Share(successes=int(kept[:, i].sum()), total=len(kept)) for i, (fluent, _) in enumerate(promises)}
 
 
 def _step_share(outcome: Outcome, of: np.ndarray, tasks: int) -> Share:

@@ -92,6 +92,7 @@ def _prepare(
     weights = {to_local[g]: _weights(library, g, own) for g in used}
     spec = RunSpec(
         skill=own,
+        spec=skills[own].spec,
         config=config,
         tasks=tuple(task.model_copy(update={"low": task.high}) for task in _tasks(plan, skills, own)),
         local_to_global=tuple(used),

@@ -171,6 +171,8 @@ class Evaluation(_Value):
         length: mean steps of an episode.
         amount: the n of the skill's own task.
         per_amount: step success for each other n of the range.
+        held: for each fluent that the skill promises, in what share of the episodes that finished the plan with
+            ``amount`` it really held at that moment.
         worlds_seed: which reserved worlds were played.
     """
 
@@ -182,6 +184,7 @@ class Evaluation(_Value):
     length: float
     amount: int
     per_amount: dict[int, Share] = Field(default_factory=dict)
+    held: dict[str, Share] = Field(default_factory=dict)
     worlds_seed: int
 
 

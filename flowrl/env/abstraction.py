@@ -9,9 +9,10 @@ from jaxtyping import Array, Bool, Int
 
 from flowrl.env.domain import Domain, Facts, Ground, World
 from flowrl.env.observation import view_of
-from flowrl.errors import UsageError
+from flowrl.errors import UsageError, nearest_names
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, REACHED
-from flowrl.planning.symbolic import SymbolicState, at_floor
+from flowrl.planning.symbolic import SymbolicState, apply, at_floor
+from flowrl.skill import SkillSpec
 
 _REACH = (3, 3)
 _NOTHING = -1
@@ -36,6 +37,23 @@ def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
     if vitals.monsters_killed is not None:
         amounts |= {f"{KILLS}{k}": vitals.monsters_killed[k] for k in range(domain.sight.floors)}
     return {fluent: amount.astype(jnp.int32) for fluent, amount in amounts.items()}
+
+
+def promises(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, int], ...]:
+    """Returns what holds at least when the skill is done with ``n``, as (fluent, amount).
+
+    It begins with exactly what it needs: so what it yields, and what it needs and does not spend.
+
+    Raises:
+        UsageError: the specification names a fluent that the game does not have.
+    """
+    begin = SymbolicState.of(spec.needed(n), spec.floors[0] if spec.floors else 0)
+    promised = apply(begin, spec, n).shown()
+    known = jax.eval_shape(lambda key: fluents_of(domain, domain.reset_fn(key)), jax.random.key(0)) if promised else {}
+    for fluent in promised:
+        if fluent not in known:
+            raise UsageError(f"No fluent {fluent!r} in {domain.name}. {nearest_names(fluent, known)}".rstrip())
+    return tuple(sorted(promised.items()))
 
 
 def abstract(domain: Domain, world: World) -> SymbolicState:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8
 
+from flowrl.env.abstraction import fluents_of
 from flowrl.env.code_parser import SkillFunctions, TaskModule
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
@@ -59,6 +60,7 @@ class StepResult(NamedTuple):
         length: [B] steps of the episode so far.
         started: [B] the update in which the episode began.
         amount: [B] the amount wanted of the last task in this episode.
+        held: [B, promises] whether each of `FlowEnv.promises` holds; meaningful where ``success``.
     """
 
     reward: Float[Array, "B"]
@@ -71,6 +73,7 @@ class StepResult(NamedTuple):
     length: Int[Array, "B"]
     started: Int[Array, "B"]
     amount: Int[Array, "B"]
+    held: Bool[Array, "B promises"] | None = None
 
     @property
     def ended(self) -> Any:
@@ -102,12 +105,14 @@ class FlowEnv:
         tasks: the functions of the run's tasks.
         amounts: what each task wants.
         episode_steps: the time limit of an episode.
+        promises: (fluent, amount): what the last task's skill says holds at least when it is done, looked up then.
     """
 
     domain: Domain
     tasks: TaskModule
     amounts: TaskAmounts
     episode_steps: int
+    promises: tuple[tuple[str, int], ...] = ()
 
     @property
     def expert_of_task(self) -> np.ndarray:
@@ -185,6 +190,7 @@ class FlowEnv:
             length=steps,
             started=state.started,
             amount=state.amounts[:, -1],
+            held=self._held(player.world, success),
         )
         advanced = result.task_done & ~last
         state = FlowState(
@@ -196,6 +202,18 @@ class FlowEnv:
             started=state.started,
         )
         return state, result
+
+    def _held(self, worlds: World, success: Bool[Array, "B"]) -> Bool[Array, "B promises"]:
+        """Most steps finish no episode, and cost nothing here."""
+
+        def look(world: World) -> Array:
+            fluents = fluents_of(self.domain, world)
+            return jnp.stack([fluents[fluent] >= amount for fluent, amount in self.promises])
+
+        nothing = jnp.zeros((success.shape[0], len(self.promises)), dtype=bool)
+        if not self.promises:
+            return nothing
+        return jax.lax.cond(success.any(), jax.vmap(look), lambda _: nothing, worlds)
 
     def _step_world(
         self, key: jax.Array, state: FlowState, action: Array, n: Array

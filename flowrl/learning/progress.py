@@ -13,6 +13,7 @@ from flowrl.env.flow_env import StepResult
 from flowrl.stats import Share
 
 _SETTLED = 0.95
+_COUNTED = ("started", "success", "task", "died", "timeout", "cause")
 
 
 class Cohort(BaseModel):
@@ -72,7 +73,7 @@ class Progress(BaseModel):
     def count(self, results: StepResult, update: int, causes: Sequence[str], last_task: int) -> None:
         """Adds the episodes that ended in ``update``, whose results are [T, B] numpy arrays."""
         ended = np.asarray(results.ended)
-        rows = {name: np.asarray(getattr(results, name))[ended] for name in StepResult._fields}
+        rows = {name: np.asarray(getattr(results, name))[ended] for name in _COUNTED}
         for began in np.unique(rows["started"]):
             of = rows["started"] == began
             cohort = self.cohorts.setdefault(int(began), Cohort())

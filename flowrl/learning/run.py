@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from flowrl.env.abstraction import promises
 from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
@@ -49,7 +50,8 @@ def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
     low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
-    return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps)
+    promised = promises(domain, spec.spec, high[-1])
+    return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps, promised)
 
 
 @dataclass
