@@ -39,6 +39,7 @@ LAYERS = {
     "flowrl.display": 4,
     "flowrl.tables": 4,
     "flowrl.doctor": 4,
+    "flowrl.kb_cli": 4,
     "flowrl.cli": 4,
     "flowrl.__main__": 4,
 }
@@ -50,8 +51,14 @@ MAY_IMPORT_JAX = (
     "flowrl.knowledge.",
     "flowrl.bench",
 )
-JAX_FREE = ("flowrl.env.skill_names", "flowrl.env.module_source", "flowrl.knowledge")
-MAY_PRINT = ("flowrl.cli", "flowrl.display", "flowrl.bench", "flowrl.doctor", "flowrl.__main__")
+JAX_FREE = (
+    "flowrl.env.skill_names",
+    "flowrl.env.module_source",
+    "flowrl.knowledge",
+    *(f"flowrl.knowledge.{name}" for name in ("affine", "importer", "published", "skill_text", "template")),
+    *(f"flowrl.knowledge.{name}" for name in ("user", "validate")),
+)
+MAY_PRINT = ("flowrl.cli", "flowrl.kb_cli", "flowrl.display", "flowrl.bench", "flowrl.doctor", "flowrl.__main__")
 JAX = {"jax", "jaxlib", "flax", "optax", "craftax", "jaxtyping"}
 
 

@@ -3,6 +3,7 @@
 The code is handled as text here; only a worker process runs it.
 """
 
+import contextlib
 import functools
 import tomllib
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 from flowrl.config import ENVIRONMENTS
 from flowrl.env.module_source import check_skill_file
-from flowrl.errors import UsageError, nearest_names
+from flowrl.errors import PlanError, UsageError, nearest_names
 from flowrl.fluents import Vocabulary
 from flowrl.planning.planner import plan
 from flowrl.skill import Quantity, Skill, SkillSpec
@@ -33,11 +34,13 @@ class KnowledgeBase:
         env: the game.
         vocabulary: the game's fluents and how much of each there can be.
         skills: in curriculum order.
+        stated: the skills whose range of n is their author's word; the others' follow from what plans ask.
     """
 
     env: str
     vocabulary: Vocabulary
     skills: tuple[Skill, ...]
+    stated: frozenset[str] = frozenset()
 
     def skill(self, name: str) -> Skill:
         """Returns the skill called ``name``.
@@ -77,7 +80,8 @@ def load_base(env: str) -> KnowledgeBase:
     data = tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
     vocabulary = Vocabulary.model_validate(data["vocabulary"])
     skills = [_read_skill(folder, entry) for entry in data["skills"]]
-    return KnowledgeBase(env, vocabulary, fill_ranges(skills, vocabulary))
+    stated = frozenset(skill.name for skill in skills if skill.spec.n_range is not None)
+    return KnowledgeBase(env, vocabulary, fill_ranges(skills, vocabulary), stated)
 
 
 def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
@@ -96,12 +100,16 @@ def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
 
 
 def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...]:
-    """Returns the skills with an `n_range` each: what is not given runs from 1 to the most that any plan asks."""
+    """Returns the skills with an `n_range` each: what is not given runs from 1 to the most that any plan asks.
+
+    A skill that no plan of them reaches asks nothing of the others.
+    """
     named = {skill.name: skill for skill in skills}
     tops = dict.fromkeys(named, 1)
     for goal in named:
-        for step in plan(goal, named, vocabulary=vocabulary).steps:
-            tops[step.skill] = max(tops[step.skill], step.n)
+        with contextlib.suppress(PlanError):
+            for step in plan(goal, named, vocabulary=vocabulary).steps:
+                tops[step.skill] = max(tops[step.skill], step.n)
     return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
 
 

@@ -47,16 +47,25 @@ def require_none(problems: Sequence[str]) -> None:
         raise SpecError("\n".join(shown))
 
 
-def problems_of(skill: Skill, vocabulary: Vocabulary) -> list[str]:
-    """Returns what is wrong with one skill by itself, a sentence each."""
+def problems_of(skill: Skill, vocabulary: Vocabulary, called: Mapping[str, str] | None = None) -> list[str]:
+    """Returns what is wrong with one skill by itself, a sentence each.
+
+    Args:
+        called: what the parts of a spec are called where the skill was written, if not as here.
+    """
     found = [f"{skill.name!r}, name: {problem}" for problem in _name_problems(skill.name)]
     for part in _PARTS:
         for fluent, quantity in getattr(skill.spec, part).items():
             problem = _amount_problem(part, fluent, quantity, skill.spec, vocabulary)
             if problem is not None:
-                found.append(f"{skill.name!r}, {part} {fluent}: {problem}.")
-    found += [f"{skill.name!r}, {field}: {problem}." for field, problem in _other_problems(skill, vocabulary)]
+                found.append(f"{skill.name!r}, {(called or {}).get(part, part)} {fluent}: {_ended(problem)}")
+    for field, problem in _other_problems(skill, vocabulary):
+        found.append(f"{skill.name!r}, {(called or {}).get(field, field)}: {_ended(problem)}")
     return found
+
+
+def _ended(problem: str) -> str:
+    return problem if problem.endswith((".", "?")) else f"{problem}."
 
 
 def _name_problems(name: str) -> Iterator[str]:
@@ -67,8 +76,8 @@ def _name_problems(name: str) -> Iterator[str]:
         yield "it becomes a folder and a Python name, so begin it with a letter from A to Z."
     elif re.fullmatch(r"task_\d+", plain.casefold()):
         yield "tasks of a run are called so; give it another."
-    if set(",=") & set(name):
-        yield "leave ',' and '=' out; they separate goals, as in 'wood=3, stone=2'."
+    if set(",=:") & set(name):
+        yield "leave ',', '=' and ':' out; goals are written with them, as in 'wood=3, floor:1'."
 
 
 def _amount_problem(part: str, fluent: str, quantity: Quantity, spec: SkillSpec, vocabulary: Vocabulary) -> str | None:
@@ -77,7 +86,7 @@ def _amount_problem(part: str, fluent: str, quantity: Quantity, spec: SkillSpec,
     if kind == FLOOR:
         return "name floors in `floors`, where it can be done, and `to_floor`, where it ends"
     if (unknown := vocabulary.problem(fluent)) is not None:
-        return unknown.rstrip(".")
+        return unknown
     if quantity.per_n < 0:
         return f"the amount {quantity_text(quantity)} shrinks as n grows; the number before n must be at least 0"
     if min(quantity.at(1), quantity.at(max(1, low))) < 0:
@@ -109,7 +118,7 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
         yield "stays", f"a skill that ends on floor {spec.to_floor} does not stay where it stands; leave one out"
     if spec.item is not None and (prefix_of(spec.item) or vocabulary.problem(spec.item) is not None):
         near = nearest_names(spec.item, vocabulary.items) if vocabulary.items else ""
-        yield "item", f"{spec.item!r} is no item of this game. {near}".rstrip(" .")
+        yield "item", f"{spec.item!r} is no item of this game. {near}".rstrip()
     if spec.n_range is not None:
         low, high = spec.n_range
         if low < 1 or high < low:

@@ -1,0 +1,187 @@
+"""The command line of knowledge bases: flowrl kb list, new, check, import."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flowrl.knowledge import KnowledgeBase
+    from flowrl.skill import Quantity, Skill
+
+DONE, FAILED = 0, 1
+DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
+
+app = typer.Typer(
+    help="The skills that can be learned: what ships, your own, imported ones.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Env = Annotated[str | None, typer.Option("--env", help=f"The game; what the home holds, else {DEFAULT_ENV}.")]
+Home = Annotated[Path, typer.Option("--home", help="The folder that holds the library; own skills lie in its kb/.")]
+Folder = Annotated[Path | None, typer.Option("--kb", help="A folder with skills of your own, beside those that ship.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+HOME = Path("flowrl-home")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _game(env: str | None, home: Path) -> str:
+    """Returns the game that is meant: the one named, else the home's."""
+    from flowrl.files import read_json
+    from flowrl.parallel.paths import HomePaths
+    from flowrl.skill import HomeDescription
+
+    described = HomePaths(home).description
+    if env is None and described.exists():
+        return read_json(described, HomeDescription).env
+    return env or DEFAULT_ENV
+
+
+@app.command("list", epilog="Example: flowrl kb list --env Craftax-Classic-Symbolic-v1 --json")
+def kb_list(env: Env = None, folder: Folder = None, home: Home = HOME, as_json: Json = False) -> None:
+    """List the skills that can be learned, with what each needs, spends and yields."""
+    from flowrl.knowledge.user import base_for
+
+    base = base_for(_game(env, home), home, folder)
+    if as_json:
+        _say(json.dumps([_row(skill) for skill in base.skills], indent=1))
+    else:
+        _print_table(base)
+
+
+def _row(skill: "Skill") -> dict[str, Any]:
+    """Returns a skill as `--json` shows it, amounts as people write them."""
+    from flowrl.knowledge.affine import quantity_text
+
+    def texts(amounts: "Mapping[str, Quantity]") -> dict[str, str]:
+        return {fluent: quantity_text(quantity) for fluent, quantity in amounts.items()}
+
+    spec = skill.spec
+    amounts = {part: texts(getattr(spec, part)) for part in ("requires", "consumes", "yields")}
+    places = {"floors": spec.floors, "to_floor": spec.to_floor, "n_range": spec.n_range}
+    return {"name": skill.name, "description": skill.description, **amounts, **places, "trusted": skill.trusted}
+
+
+def _print_table(base: "KnowledgeBase") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from flowrl.tables import plain_table
+
+    table = plain_table("skill", "needs", "spends", "yields", "n", title=f"what can be learned in {base.env}")
+    for skill in base.skills:
+        row, spec = _row(skill), skill.spec
+        floors = [] if spec.floors is None else [f"floor {' or '.join(map(str, spec.floors))}"]
+        moves = [] if spec.to_floor is None else [f"floor {spec.to_floor}"]
+        kept = {f: text for f, text in row["requires"].items() if text != row["consumes"].get(f)}
+        low, high = spec.n_range or (1, 1)
+        cells = (
+            skill.name if skill.trusted else f"{skill.name} (not verified)",
+            ", ".join([*_amounts(kept), *floors]) or "-",
+            ", ".join(_amounts(row["consumes"])) or "-",
+            ", ".join([*_amounts(row["yields"]), *moves]),
+            str(low) if low == high else f"{low} to {high}",
+        )
+        table.add_row(*(escape(cell) for cell in cells))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    _say(f"\nWhat specs can name: {', '.join(base.vocabulary.names())}")
+
+
+def _amounts(texts: Mapping[str, str]) -> list[str]:
+    return [fluent if text == "1" else f"{text} {fluent}" for fluent, text in texts.items()]
+
+
+@app.command("new", epilog="Example: flowrl kb new 'Collect Two' --out my_skills/collect_two.py")
+def kb_new(
+    name: Annotated[str, typer.Argument(help="What the skill is called.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; named after the skill if left out.")
+    ] = None,
+    env: Env = None,
+    home: Home = HOME,
+) -> None:
+    """Write a skill file to fill in; it is complete as it stands."""
+    from flowrl.errors import UsageError
+    from flowrl.files import write_text
+    from flowrl.knowledge import load_base
+    from flowrl.knowledge.template import template
+    from flowrl.knowledge.user import check_text
+    from flowrl.parallel.paths import slug
+
+    base = load_base(_game(env, home))
+    file = out or Path(f"{slug(name).lower()}.py")
+    if file.suffix != ".py":
+        raise UsageError(f"{file} must end in .py, or it is not found later. For example: --out {file.stem}.py")
+    if file.exists():
+        raise UsageError(f"{file} exists and is not overwritten. Name another file with --out, or remove it.")
+    text = template(name, base.vocabulary)
+    if problems := check_text(text, str(file), base):
+        raise UsageError(f"{name!r} cannot be the name of a skill. {problems[0]}")
+    write_text(file, text)
+    _say(f"Wrote {file}. Change it, then: flowrl kb check {file}")
+
+
+@app.command("check", epilog="Example: flowrl kb check my_skills/collect_two.py")
+def kb_check(
+    file: Annotated[Path, typer.Argument(help="A skill file.")],
+    env: Env = None,
+    folder: Folder = None,
+    home: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Say all that is wrong with a skill file; exit code 0 if nothing is."""
+    from flowrl.knowledge import load_base
+    from flowrl.knowledge.user import check_file, obstacle_of, read_skill_file, read_skill_folder
+
+    base = load_base(_game(env, home))
+    if folder is not None:
+        base = read_skill_folder(
+            folder, base, leave_out=[file.name] if file.resolve().parent == folder.resolve() else []
+        )
+    problems = check_file(file, base)
+    obstacle = None if problems else obstacle_of(read_skill_file(file, base.vocabulary), base)
+    if as_json:
+        _say(json.dumps({"file": str(file), "ok": not problems, "problems": problems, "obstacle": obstacle}, indent=1))
+    else:
+        for line in problems or [f"{file} is a skill that can be used."]:
+            _say(line)
+        if obstacle is not None:
+            _say(f"But it could not be learned yet: {obstacle}")
+    raise typer.Exit(FAILED if problems else DONE)
+
+
+@app.command("import", epilog="Example: flowrl kb import published.json --env Craftax-Symbolic-v1 --home demo")
+def kb_import(
+    file: Annotated[Path, typer.Argument(help="A published-style knowledge base in JSON.")],
+    env: Env = None,
+    home: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Bring over the skills of a published-style knowledge base: all of them or none; their code is not run."""
+    from flowrl.knowledge.importer import import_base, write_imported
+    from flowrl.knowledge.user import base_without_import, home_folder
+
+    base = base_without_import(_game(env, home), home, file)
+    report = import_base(file, base.vocabulary, base)
+    written = write_imported(report, home_folder(home)) if report.skills else None
+    if as_json:
+        names = [skill.name for skill in report.skills]
+        rows = {"imported": names, "held": report.held, "notes": report.notes, "file": written and str(written)}
+        _say(json.dumps(rows, indent=1))
+        return
+    for note in report.notes:
+        _say(f"{note}.")
+    if report.held:
+        _say(f"{len(report.held)} are in the base already, whose own stay: {', '.join(report.held)}.")
+    if written is None:
+        _say("Nothing new was imported.")
+    else:
+        _say(f"Imported {len(report.skills)} skills into {written}: {', '.join(s.name for s in report.skills)}.")
+        _say("Their code is not verified: they can be planned with, not trained.")
