@@ -1,4 +1,4 @@
-"""The command line: flowrl grow, train, plan, eval, skills, bench, doctor.
+"""The command line: flowrl grow, train, plan, eval, skills, kb, bench, doctor.
 
 Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What is heavy is imported inside a command,
 and jax by none of them: that is for worker processes.
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from flowrl.kb_cli import app as kb_app
 
 if TYPE_CHECKING:
     from flowrl.config import RunConfig
@@ -35,6 +37,7 @@ app = typer.Typer(
 )
 skills_app = typer.Typer(help="The skills of a home.", rich_markup_mode=None)
 app.add_typer(skills_app, name="skills")
+app.add_typer(kb_app, name="kb")
 
 Env = Annotated[str | None, typer.Option("--env", help=f"The game; what the home holds, else {DEFAULT_ENV}.")]
 Home = Annotated[Path, typer.Option("--home", help="The folder that holds the library.")]
@@ -44,6 +47,10 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")]
+OwnSkills = Annotated[
+    Path | None,
+    typer.Option("--kb", help="A folder of skill files of your own (flowrl kb new), besides the home's kb/."),
+]
 HOME = Path("flowrl-home")
 
 
@@ -116,6 +123,7 @@ def grow(
     ] = None,
     goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
     home: Home = HOME,
+    own_skills: OwnSkills = None,
     preset: Preset = "cpu",
     seed: Seed = 0,
     settings: Settings = None,
@@ -127,7 +135,7 @@ def grow(
 
     config = _configure(home, env, preset, seed, settings)
     with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
-        outcome = grow_library(home, config, skills, goal, display)
+        outcome = grow_library(home, config, skills, goal, display, own_skills)
     if as_json:
         _print_json([_record_row(record) for record in outcome.records])
     else:
@@ -145,6 +153,7 @@ def train(
     name: Annotated[str | None, typer.Option("--name", help="The module's skill; the file's stem if left out.")] = None,
     env: Env = None,
     home: Home = HOME,
+    own_skills: OwnSkills = None,
     preset: Preset = "cpu",
     seed: Seed = 0,
     settings: Settings = None,
@@ -165,7 +174,7 @@ def train(
         if module is not None:
             record = train_module(home, config, module, name, display)
         else:
-            record = train_skill(home, config, str(skill), display)
+            record = train_skill(home, config, str(skill), display, own_skills)
     if as_json:
         _print_json(_record_row(record))
     else:
@@ -189,11 +198,12 @@ def plan(
     ] = False,
     env: Env = None,
     home: Home = HOME,
+    own_skills: OwnSkills = None,
     as_json: Json = False,
 ) -> None:
     """Show the steps to a goal: amounts, experts, why each is there, and what is held after it."""
     from flowrl.errors import UsageError, nearest_names
-    from flowrl.knowledge import load_base
+    from flowrl.knowledge.user import base_for
     from flowrl.outlook import frontier_of, plan_goal
     from flowrl.tables import frontier_table, plan_table
 
@@ -201,7 +211,7 @@ def plan(
         raise UsageError("Give either a goal or --frontier. For example: flowrl plan 'Collect Wood'")
     if known not in ("learned", "nothing"):
         raise UsageError(f"--from {known!r} is neither of two. {nearest_names(known, ['learned', 'nothing'])}")
-    base = load_base(_configure(home, env, "cpu", 0, None).env.name)
+    base = base_for(_configure(home, env, "cpu", 0, None).env.name, home, own_skills)
     if goal is None:
         verdicts = frontier_of(base, home)
         if as_json:
@@ -375,13 +385,13 @@ def doctor(home: Home = HOME, as_json: Json = False) -> None:
 
 def main() -> int:
     """Runs the command line and returns its exit code."""
-    from flowrl.errors import FlowRLError, ModuleError, UsageError
+    from flowrl.errors import FlowRLError, ModuleError, SpecError, UsageError
 
     try:
         app()
     except SystemExit as end:
         return int(end.code or 0)
-    except (UsageError, ModuleError) as error:
+    except (UsageError, ModuleError, SpecError) as error:
         sys.stderr.write(f"flowrl: {error}\n")
         return USAGE
     except FlowRLError as error:

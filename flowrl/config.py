@@ -41,7 +41,11 @@ class PPOConfig(_Frozen):
 
     frames: int = Field(4_000_000, ge=0, description="frames after which a run gives up")
     steps: int = Field(64, ge=1, description="steps of each world per rollout")
-    epochs: int = Field(2, ge=1)
+    epochs: int = Field(2, ge=1, description="times that an update goes over its samples")
+    least_steps: int = Field(
+        12, ge=1, description="gradient steps of an update, for which it goes over few samples more often"
+    )
+    most_epochs: int = Field(8, ge=1, description="but no more often than this")
     minibatch: int = Field(2048, ge=1, description="samples of the trained experts per gradient step")
     lr: float = Field(5e-4, gt=0)
     anneal: bool = Field(True, description="learning rate falls linearly to zero over `frames`")

@@ -10,7 +10,8 @@ from flowrl.config import RunConfig
 from flowrl.env.module_source import SkillSource, compose_module, outline
 from flowrl.errors import ModuleError, PlanError, UsageError
 from flowrl.files import read_json
-from flowrl.knowledge import KnowledgeBase, load_base
+from flowrl.knowledge import KnowledgeBase
+from flowrl.knowledge.user import base_for
 from flowrl.library import SkillLibrary
 from flowrl.outlook import known_skills, spelt_as_known
 from flowrl.parallel.local import start_worker
@@ -19,7 +20,7 @@ from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import prepare_training_run
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import curriculum_for, dependencies, plan
-from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult
+from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult, require_trusted
 
 logger = logging.getLogger(__name__)
 
@@ -58,17 +59,25 @@ class GrowOutcome:
 DEFAULT_COUNT = 3
 
 
-def grow(home: Path, config: RunConfig, count: int | None, goal: str | None, observer: Observer) -> GrowOutcome:
+def grow(
+    home: Path,
+    config: RunConfig,
+    count: int | None,
+    goal: str | None,
+    observer: Observer,
+    own_skills: Path | None = None,
+) -> GrowOutcome:
     """Learns skills of the knowledge base until the library holds ``count``, or the goal's are learned.
 
     Args:
         count: learned skills wanted; None: as many as the goal needs, or 3 without a goal.
         goal: a skill or an item; only what it needs is learned.
+        own_skills: a folder of skill files that the base is extended by, beside the home's own.
 
     Raises:
         FlowRLError: the home cannot be used, the goal is unknown, or a run failed.
     """
-    base = load_base(config.env.name)
+    base = base_for(config.env.name, home, own_skills)
     goal = spelt_as_known(base, goal) if goal else None
     wanted = curriculum_for(goal, base.skills, vocabulary=base.vocabulary) if goal else [s.name for s in base.skills]
     count = count or (len(base.skills) if goal else DEFAULT_COUNT)
@@ -104,7 +113,7 @@ def _next_to_learn(base: KnowledgeBase, library: SkillLibrary, wanted: Sequence[
     """Returns the first skill wanted that is on the frontier and was not tried yet; what is learned counts by its own
     record, not by what the base says of it."""
     tried = {record.name for record in library.records()}
-    untried = [skill for skill in base.skills if skill.name in wanted and skill.name not in tried]
+    untried = [s for s in base.skills if s.name in wanted and s.name not in tried and s.trusted]
     frontier = Frontier(known_skills(library), base.vocabulary, base.skills)
     return next((skill.name for skill in untried if frontier.judge(skill).standing == "ready"), None)
 
@@ -161,6 +170,7 @@ def train_skill(
         PlanError: its requirements cannot be reached with learned skills; says what is missing.
         FlowRLError: the run cannot be set up, or fails.
     """
+    require_trusted(skill)
     learned = known_skills(library)
     if skill.name not in library.named():
         Frontier(learned, base.vocabulary, base.skills).require(skill)
@@ -183,14 +193,17 @@ def train_skill(
     return _watch(run, library, observer)
 
 
-def train(home: Path, config: RunConfig, name: str, observer: Observer) -> SkillRecord:
+def train(home: Path, config: RunConfig, name: str, observer: Observer, own_skills: Path | None = None) -> SkillRecord:
     """Trains one skill of the knowledge base, or goes on with one of the library, and returns its record.
+
+    Args:
+        own_skills: a folder of skill files that the base is extended by, beside the home's own.
 
     Raises:
         UsageError: there is no such skill.
         PlanError: its requirements cannot be reached with learned skills.
     """
-    base = load_base(config.env.name)
+    base = base_for(config.env.name, home, own_skills)
     skill = base.skill(spelt_as_known(base, name))
     library = SkillLibrary.open_for(home, config)
     with library.lock():

@@ -53,13 +53,14 @@ class SkillLibrary:
 
     @staticmethod
     def open_for(home: Path, config: RunConfig) -> "SkillLibrary":
-        """Returns the library of a home, made where the folder is empty or missing.
+        """Returns the library of a home, made where the folder is empty or missing, but for a kb/ in it.
 
         Raises:
             LibraryError: the folder is not ours, or holds another environment or network shape; touches nothing.
         """
         wanted = description_of(config)
-        if not home.exists() or (home.is_dir() and not any(home.iterdir())):
+        # Skill files may be put into a home's kb/ before anything is learned.
+        if not home.exists() or (home.is_dir() and all(path.name == "kb" for path in home.iterdir())):
             write_json(HomePaths(home).description, wanted)
         if not home.is_dir():
             raise LibraryError(f"{home} is a file, not a home. Give another folder with --home.")

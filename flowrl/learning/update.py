@@ -122,12 +122,16 @@ def update_experts(
     size = min(config.minibatch, total)
     count = samples.trained.sum()
     batches = -(-count // size)
+    # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
+    # left with a step or two an update.
+    wanted = -(-config.least_steps // jnp.maximum(batches, 1))
+    epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
     # Every minibatch is divided by the same number, so a short last one weighs less instead of more.
     divisor = jnp.maximum(jnp.minimum(count, size), 1).astype(jnp.float32)
     experts = network.num_tasks
 
-    def epoch(carry: tuple[Any, ...], key: jax.Array) -> tuple[tuple[Any, ...], None]:
-        rank = jnp.where(samples.trained, jax.random.uniform(key, (total,)), 2.0)
+    def epoch(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+        rank = jnp.where(samples.trained, jax.random.uniform(jax.random.fold_in(key, number), (total,)), 2.0)
         order = jnp.pad(jnp.argsort(rank), (0, size))
 
         def minibatch(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -143,9 +147,10 @@ def update_experts(
             losses = losses._replace(grad_norm=norms.max())
             return params, optimiser, jax.tree.map(jnp.add, sums, losses)
 
-        return jax.lax.fori_loop(0, batches, minibatch, carry), None
+        after: tuple[Any, ...] = jax.lax.fori_loop(0, batches, minibatch, carry)
+        return after
 
     zeros = Losses(*[jnp.float32(0)] * len(Losses._fields))
-    (params, optimiser, sums), _ = jax.lax.scan(epoch, (params, optimiser, zeros), jax.random.split(key, config.epochs))
-    mean = jax.tree.map(lambda total: total / jnp.maximum(batches * config.epochs, 1), sums)
+    params, optimiser, sums = jax.lax.fori_loop(0, epochs, epoch, (params, optimiser, zeros))
+    mean = jax.tree.map(lambda total: total / jnp.maximum(batches * epochs, 1), sums)
     return params, optimiser, mean
