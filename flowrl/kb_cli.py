@@ -113,6 +113,7 @@ def kb_new(
     from flowrl.knowledge import load_base
     from flowrl.knowledge.template import template
     from flowrl.knowledge.user import check_text
+    from flowrl.knowledge.validate import name_problems
     from flowrl.parallel.paths import slug
 
     base = load_base(_game(env, home))
@@ -122,7 +123,7 @@ def kb_new(
     if file.exists():
         raise UsageError(f"{file} exists and is not overwritten. Name another file with --out, or remove it.")
     text = template(name, base.vocabulary)
-    if problems := check_text(text, str(file), base):
+    if problems := name_problems(name) or check_text(text, str(file), base):
         raise UsageError(f"{name!r} cannot be the name of a skill. {problems[0]}")
     write_text(file, text)
     _say(f"Wrote {file}. Change it, then: flowrl kb check {file}")

@@ -81,7 +81,8 @@ def _composition_problems(text: str, file: str) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            compile(compose_module([SkillSource("skill", text)], [0], [0]), file, "exec", dont_inherit=True)
+            sources = [SkillSource("one", text), SkillSource("two", text)]
+            compile(compose_module(sources, [0, 1], [0, 1]), file, "exec", dont_inherit=True)
     except SyntaxError as error:
         return [f"{file}: {error.msg}, once it stands in one module with the other skills of a plan. Leave that out."]
     except (ValueError, RecursionError, MemoryError):

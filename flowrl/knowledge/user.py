@@ -63,7 +63,7 @@ def read_skill_folder(folder: Path, base: KnowledgeBase, leave_out: Collection[s
     """Returns the base with the skills of a folder after its own: `.py` files and imported `.json` files, by name.
 
     A skill that is just as in the base already is passed over; another of the same name is an error. Where a range of
-    n is not stated, it is worked out anew, as the new skills may ask more of the others.
+    n is not stated, it becomes wider if the new skills ask more of the others; it never narrows.
 
     Args:
         leave_out: names of files that are not read.
@@ -88,7 +88,8 @@ def read_skill_folder(folder: Path, base: KnowledgeBase, leave_out: Collection[s
     require_none([f"{folder}: {problem}" for problem in problems_among(new, base.skills, base.vocabulary)])
     stated = base.stated | {skill.name for skill in new if skill.spec.n_range is not None}
     bare = [skill if skill.name in stated else _with_range(skill, None) for skill in [*base.skills, *new]]
-    return KnowledgeBase(base.env, base.vocabulary, fill_ranges(bare, base.vocabulary), stated)
+    filled = tuple(_widened(skill, held.get(skill.name)) for skill in fill_ranges(bare, base.vocabulary))
+    return KnowledgeBase(base.env, base.vocabulary, filled, stated)
 
 
 def _read_any(file: Path, base: KnowledgeBase) -> tuple[list[Skill], list[str]]:
@@ -100,6 +101,11 @@ def _read_any(file: Path, base: KnowledgeBase) -> tuple[list[Skill], list[str]]:
 
 def _is_same(skill: Skill, held: Skill) -> bool:
     return _with_range(skill, None) == _with_range(held, None)
+
+
+def _widened(skill: Skill, before: Skill | None) -> Skill:
+    now, then = skill.spec.n_range, None if before is None else before.spec.n_range
+    return skill if now is None or then is None else _with_range(skill, (then[0], max(now[1], then[1])))
 
 
 def _with_range(skill: Skill, n_range: tuple[int, int] | None) -> Skill:

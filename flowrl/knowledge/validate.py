@@ -53,7 +53,7 @@ def problems_of(skill: Skill, vocabulary: Vocabulary, called: Mapping[str, str] 
     Args:
         called: what the parts of a spec are called where the skill was written, if not as here.
     """
-    found = [f"{skill.name!r}, name: {problem}" for problem in _name_problems(skill.name)]
+    found = [f"{skill.name!r}, name: {problem}" for problem in name_problems(skill.name)]
     for part in _PARTS:
         for fluent, quantity in getattr(skill.spec, part).items():
             problem = _amount_problem(part, fluent, quantity, skill.spec, vocabulary)
@@ -68,16 +68,19 @@ def _ended(problem: str) -> str:
     return problem if problem.endswith((".", "?")) else f"{problem}."
 
 
-def _name_problems(name: str) -> Iterator[str]:
+def name_problems(name: str) -> list[str]:
+    """Returns why a skill cannot be called so, a sentence each."""
     plain = slug(name)
+    found = []
     if len(name) > _LONGEST_NAME or not name.isprintable():
-        yield f"write it in one line, with at most {_LONGEST_NAME} printable characters."
+        found.append(f"write it in one line, with at most {_LONGEST_NAME} printable characters.")
     elif not plain[0].isalpha() or plain == "unnamed":
-        yield "it becomes a folder and a Python name, so begin it with a letter from A to Z."
+        found.append("it becomes a folder and a Python name, so begin it with a letter from A to Z.")
     elif re.fullmatch(r"task_\d+", plain.casefold()):
-        yield "tasks of a run are called so; give it another."
-    if set(",=:") & set(name):
-        yield "leave ',', '=' and ':' out; goals are written with them, as in 'wood=3, floor:1'."
+        found.append("tasks of a run are called so; give it another.")
+    if signs := sorted(set(',=:"\\') & set(name)):
+        found.append(f"leave {' and '.join(signs)} out; goals and skill files are written with such signs.")
+    return found
 
 
 def _amount_problem(part: str, fluent: str, quantity: Quantity, spec: SkillSpec, vocabulary: Vocabulary) -> str | None:
@@ -208,7 +211,10 @@ def _waiting(skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Voc
             for fluent, amount in gives[name].items():
                 had[fluent] = max(had.get(fluent, 0), amount)
     follows = {name: makers(unmet(name)[0])[0] for name in waiting}
-    circles = {frozenset(circle): circle for name in follows if (circle := _circle(name, follows))}
+    circles: dict[frozenset[str], list[str]] = {}
+    for name in follows:
+        circle = _circle(name, follows)
+        circles.setdefault(frozenset(circle), circle)
     own = {skill.name for skill in skills}
     return [_circle_text(circle, follows) for members, circle in circles.items() if members & own]
 
