@@ -35,6 +35,7 @@ class Vocabulary(BaseModel):
     Attributes:
         capacity: how many of one item fit in hand.
         items: what can be held.
+        capacities: the items of which another number fits.
         tiers: the items among them whose amount is a tier, and the highest; a tier never grows with n.
         achievements: what can happen.
         stations: what skills can be near to.
@@ -46,6 +47,7 @@ class Vocabulary(BaseModel):
 
     capacity: int = Field(CAPACITY, ge=1)
     items: tuple[str, ...] = ()
+    capacities: dict[str, int] = Field(default_factory=dict)
     tiers: dict[str, int] = Field(default_factory=dict)
     achievements: tuple[str, ...] = ()
     stations: tuple[str, ...] = ()
@@ -57,7 +59,7 @@ class Vocabulary(BaseModel):
         """Returns the largest amount of the fluent that can hold."""
         kind = prefix_of(fluent)
         if not kind:
-            return self.tiers.get(fluent, self.capacity)
+            return self.tiers.get(fluent, self.capacities.get(fluent, self.capacity))
         return {INTRINSIC: self.full, KILLS: MANY}.get(kind, 1)
 
     def problem(self, fluent: str) -> str | None:

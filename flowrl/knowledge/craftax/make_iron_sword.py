@@ -1,0 +1,22 @@
+"""Make Iron Sword: make an iron sword with a crafting table and a furnace within reach."""
+
+from craftax.craftax.constants import BlockType
+from craftax.craftax.craftax_state import Inventory
+from jax import Array
+
+from flowrl.env.shaping import approach
+
+TIER = 3
+
+
+def is_done(inventory: Inventory) -> Array:
+    """Returns whether an iron sword, or a better one, is in hand."""
+    return inventory.sword >= TIER
+
+
+def reward(inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
+    """Returns 1 for reaching the tier, and a little for coming back to a table and a furnace, half for each."""
+    reached = (inventory.sword >= TIER) & (inventory.sword - inventory_diff.sword < TIER)
+    to_table = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value, lasting=True)
+    to_furnace = approach(closest_blocks, closest_blocks_prev, BlockType.FURNACE.value, lasting=True)
+    return reached + (to_table + to_furnace) / 2

@@ -1,0 +1,17 @@
+"""Return To Table: go back to a crafting table that was placed on this floor, until it is within reach."""
+
+from craftax.craftax.constants import BlockType
+from jax import Array
+
+from flowrl.env.shaping import approach, within_reach
+
+
+def is_done(closest_blocks: Array) -> Array:
+    """Returns whether a crafting table is within reach."""
+    return within_reach(closest_blocks, BlockType.CRAFTING_TABLE.value)
+
+
+def reward(closest_blocks: Array, closest_blocks_prev: Array) -> Array:
+    """Returns 1 for having one within reach, which ends the task, and a little for coming nearer to it."""
+    nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value, lasting=True)
+    return within_reach(closest_blocks, BlockType.CRAFTING_TABLE.value) + nearer
