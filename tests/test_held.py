@@ -116,3 +116,5 @@ def test_the_world_is_looked_at_in_the_step_that_finishes_the_plan() -> None:
     assert [success for success, _ in seen] == [False, False, True]
     assert not any(seen[0][1].values()) and not any(seen[1][1].values())
     assert seen[2][1] == {"stone": False, "wood": True}
+    later = step(jax.random.key(0), state._replace(started=jnp.full(8, 7)), jnp.full(8, 0))[1]
+    assert later.success.all() and not later.held.any(), "training's later episodes are not looked into"

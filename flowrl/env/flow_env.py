@@ -60,7 +60,7 @@ class StepResult(NamedTuple):
         length: [B] steps of the episode so far.
         started: [B] the update in which the episode began.
         amount: [B] the amount wanted of the last task in this episode.
-        held: [B, promises] whether each of `FlowEnv.promises` holds; meaningful where ``success``.
+        held: [B, promises] whether each of `FlowEnv.promises` holds; meaningful where ``success`` and ``started`` is 0.
     """
 
     reward: Float[Array, "B"]
@@ -190,7 +190,7 @@ class FlowEnv:
             length=steps,
             started=state.started,
             amount=state.amounts[:, -1],
-            held=self._held(player.world, success),
+            held=self._held(player.world, success & (state.started == 0)),
         )
         advanced = result.task_done & ~last
         state = FlowState(
@@ -203,17 +203,17 @@ class FlowEnv:
         )
         return state, result
 
-    def _held(self, worlds: World, success: Bool[Array, "B"]) -> Bool[Array, "B promises"]:
-        """Most steps finish no episode, and cost nothing here."""
+    def _held(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B promises"]:
+        """Looks in steps that finish one of the batch's first episodes: evaluation counts those, training has few."""
 
         def look(world: World) -> Array:
             fluents = fluents_of(self.domain, world)
             return jnp.stack([fluents[fluent] >= amount for fluent, amount in self.promises])
 
-        nothing = jnp.zeros((success.shape[0], len(self.promises)), dtype=bool)
+        nothing = jnp.zeros((wanted.shape[0], len(self.promises)), dtype=bool)
         if not self.promises:
             return nothing
-        return jax.lax.cond(success.any(), jax.vmap(look), lambda _: nothing, worlds)
+        return jax.lax.cond(wanted.any(), jax.vmap(look), lambda _: nothing, worlds)
 
     def _step_world(
         self, key: jax.Array, state: FlowState, action: Array, n: Array
