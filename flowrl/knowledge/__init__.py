@@ -3,7 +3,6 @@
 The code is handled as text here; only a worker process runs it.
 """
 
-import contextlib
 import functools
 import tomllib
 from collections.abc import Mapping
@@ -14,9 +13,9 @@ from typing import Any
 
 from flowrl.config import ENVIRONMENTS
 from flowrl.env.module_source import check_skill_file
-from flowrl.errors import PlanError, UsageError, nearest_names
+from flowrl.errors import UsageError, nearest_names
 from flowrl.fluents import Vocabulary
-from flowrl.planning.planner import plan
+from flowrl.planning.planner import steps_to_each
 from flowrl.skill import Quantity, Skill, SkillSpec
 
 _FOLDERS = {
@@ -106,10 +105,9 @@ def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...
     """
     named = {skill.name: skill for skill in skills}
     tops = dict.fromkeys(named, 1)
-    for goal in named:
-        with contextlib.suppress(PlanError):
-            for step in plan(goal, named, vocabulary=vocabulary).steps:
-                tops[step.skill] = max(tops[step.skill], step.n)
+    for steps in steps_to_each(named, vocabulary).values():
+        for name, n in steps:
+            tops[name] = max(tops[name], n)
     return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
 
 
