@@ -10,7 +10,7 @@ from flowrl.fluents import Vocabulary
 from flowrl.planning.check import check
 from flowrl.planning.explain import Obstacles, explain_failure, purpose_of
 from flowrl.planning.goals import Goal, parse_goal
-from flowrl.planning.search import Found, Search
+from flowrl.planning.search import Choice, Found, Search
 from flowrl.planning.symbolic import ANYTHING, SymbolicState, new_world
 from flowrl.skill import Plan, PlanStep, Skill
 
@@ -77,6 +77,13 @@ def _search(
             if found is not None:
                 break
     return found, obstacles
+
+
+def steps_to_each(skills: Mapping[str, Skill], vocabulary: Vocabulary = ANYTHING) -> dict[str, tuple[Choice, ...]]:
+    """Returns for each skill that a plan of ``skills`` reaches from a new world the plan's steps, as (skill, n)."""
+    search = Search(skills, vocabulary, new_world(vocabulary), frozenset(skills))
+    found = {name: search.find(parse_goal(name, skills, vocabulary), SECONDS) for name in skills}
+    return {name: each.choices for name, each in found.items() if each is not None}
 
 
 def dependencies(plan: Plan) -> tuple[str, ...]:

@@ -93,13 +93,18 @@ class Search:
         return skill.spec.n_range[0] if skill.spec.n_range else 1
 
     def _top(self, skill: Skill) -> Mapping[str, int]:
-        """Returns what the skill yields at the largest n that can be held."""
-        n = self._low(skill)
-        if skill.spec.scales:
-            while self._operator(skill, n + 1) is not None:
-                n += 1
-        top = self._operator(skill, n)
+        """Returns what the skill yields at the largest n that it may be done with."""
+        top = self._operator(skill, max(self._low(skill), self._largest_n(skill)))
         return top.yields if top else {}
+
+    def _largest_n(self, skill: Skill) -> int:
+        """Returns the largest n at which all amounts can be held, within the range if that counts."""
+        spec = skill.spec
+        amounts = [*spec.requires.items(), *spec.consumes.items(), *spec.yields.items()]
+        bounds = [(self.vocabulary.most(f) - q.base) // q.per_n for f, q in amounts if q.per_n > 0]
+        if spec.n_range is not None and not self.lifted and skill.name not in self._wanted:
+            bounds.append(spec.n_range[1])
+        return min(bounds, default=1)
 
     def _operator(self, skill: Skill, n: int) -> Operator | None:
         """Returns the skill at ``n``, None beyond its range, or where its own amounts exceed what can be held."""
