@@ -17,6 +17,7 @@ DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
 
 app = typer.Typer(
     help="The skills that can be learned: what ships, your own, imported ones.",
+    epilog="Example: flowrl kb list --json",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -34,14 +35,9 @@ def _say(text: str) -> None:
 
 def _game(env: str | None, home: Path) -> str:
     """Returns the game that is meant: the one named, else the home's."""
-    from flowrl.files import read_json
-    from flowrl.parallel.paths import HomePaths
-    from flowrl.skill import HomeDescription
+    from flowrl.knowledge.user import game_of
 
-    described = HomePaths(home).description
-    if env is None and described.exists():
-        return read_json(described, HomeDescription).env
-    return env or DEFAULT_ENV
+    return env or game_of(home) or DEFAULT_ENV
 
 
 @app.command("list", epilog="Example: flowrl kb list --env Craftax-Classic-Symbolic-v1 --json")

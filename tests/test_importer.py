@@ -11,18 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowrl.config import build_config
 from flowrl.env.module_source import SkillSource, check_skill_file, compose_module
 from flowrl.errors import LibraryError, SpecError, UsageError
+from flowrl.files import write_json
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge import KnowledgeBase, load_base
 from flowrl.knowledge.importer import ImportedSkills, import_base, imported_file, read_imported, write_imported
 from flowrl.knowledge.published import translate
 from flowrl.knowledge.user import base_for, base_without_import, home_folder, read_skill_folder
+from flowrl.library import description_of
+from flowrl.parallel.paths import HomePaths
 from flowrl.planning.planner import plan
 from flowrl.skill import Quantity, Skill, require_trusted
 from tests.test_kb import kb
+from tests.test_specs import CLASSIC, TINY
 
-CLASSIC, FULL = "Craftax-Classic-Symbolic-v1", "Craftax-Symbolic-v1"
+FULL = "Craftax-Symbolic-v1"
 WORDS = Vocabulary(
     capacity=99, items=("wood", "stone", "iron", "torches", "pickaxe"), tiers={"pickaxe": 4},
     achievements=("COLLECT_WOOD", "PLACE_TABLE", "ENTER_DUNGEON", "MAKE_TORCH"), stations=("crafting_table", "furnace"),
@@ -267,6 +272,7 @@ BAD = {
     "name empty": (change([*PICK, "skill_name"], "  "), r"skill 4, skill_name: "),
     "name in no letters": (change([*PICK, "skill_name"], "制作镐"), r"'制作镐', name: .*begin it with a letter"),
     "name with escapes": (change([*PICK, "skill_name"], "Make\x1b[31mPick"), r"name: write it in one line"),
+    "key with escapes": (change([*PICK, "gain", "a\x1b[31m\nb"], "lambda n: n"), r"gain 'a\\x1b\[31m\\nb': no item"),
     "name a path": (change([*PICK, "skill_name"], "../../etc"), None),
     "same name": (change([*PICK, "skill_name"], "Chop"), r"'Chop', name: there is another of this name"),
     "same folder": (
@@ -409,4 +415,8 @@ def test_import_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps(data))
     assert "Nothing new" in kb("import", str(tmp_path / "other.json"), *home)[1]
     assert len(list((tmp_path / "home" / "kb").iterdir())) == 1
+    write_json(HomePaths(tmp_path / "home").description, description_of(build_config(env__name=CLASSIC)))
+    assert "Eat Again" not in base_for(TINY, tmp_path / "home").named(), "a home of another game adds nothing"
+    with pytest.raises(UsageError, match=f"holds {CLASSIC}, not {TINY}"):
+        kb("import", str(stored(tmp_path, data)), "--home", str(tmp_path / "home"), "--env", TINY)
     assert "Eat Again" not in base_without_import(CLASSIC, tmp_path / "home", stored(tmp_path, data)).named()

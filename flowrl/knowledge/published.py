@@ -17,7 +17,7 @@ from flowrl.errors import ModuleError, SpecError
 from flowrl.fluents import ACHIEVEMENT, KILLS, NEAR, PLACED, Vocabulary, prefix_of
 from flowrl.knowledge.affine import parse_quantity
 from flowrl.knowledge.skill_text import FUNCTIONS, code_problems, functions_of, parse_text
-from flowrl.knowledge.validate import problems_of
+from flowrl.knowledge.validate import on_one_line, problems_of
 from flowrl.skill import Quantity, Skill, SkillSpec
 
 LEVEL, _STAT, _NEAR = "level:player_level", "stat:monsters_killed:", "ephemeral:near_"
@@ -64,7 +64,7 @@ def translate(data: object, place: str, vocabulary: Vocabulary) -> tuple[Skill |
     for missing in [key for key in _REQUIRED if key not in data]:
         entry.wrong(missing, "it is missing; add it, empty where there is nothing.")
     if unread := sorted(set(data) - set(_READ)):
-        entry.notes.append(f"{entry.label}: left aside {', '.join(unread)}")
+        entry.notes.append(f"{entry.label}: left aside {', '.join(map(on_one_line, unread))}")
     if not isinstance(data.get("ephemeral", False), bool):
         entry.wrong("ephemeral", f"{data['ephemeral']!r} is neither true nor false.")
     if not isinstance(data.get("description", ""), str):
@@ -125,7 +125,7 @@ def _part(data: Mapping[str, Any], part: str, entry: Entry) -> tuple[dict[str, Q
     amounts: dict[str, Quantity] = {}
     floors: list[int] | int | None = None
     for key, value in given.items():
-        where = f"{entry.label}, {part} {key}"
+        where = f"{entry.label}, {part} {on_one_line(key)}"
         try:
             if key == LEVEL:
                 floors = _floors(value, where)

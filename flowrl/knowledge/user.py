@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flowrl.errors import ModuleError, PlanError, SpecError, UsageError, nearest_names
+from flowrl.files import read_json
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge import KnowledgeBase, fill_ranges, load_base
 from flowrl.knowledge.affine import parse_quantity
@@ -26,8 +27,9 @@ from flowrl.knowledge.importer import SUFFIX as IMPORTED_SUFFIX
 from flowrl.knowledge.importer import imported_file, read_imported
 from flowrl.knowledge.skill_text import code_problems, parse_text, read_text
 from flowrl.knowledge.validate import problems_among, problems_of, require_none
+from flowrl.parallel.paths import HomePaths
 from flowrl.planning.planner import plan
-from flowrl.skill import Quantity, Skill, SkillSpec
+from flowrl.skill import HomeDescription, Quantity, Skill, SkillSpec
 
 SUFFIX = ".py"
 _AMOUNTS = ("requires", "consumes", "yields")
@@ -36,15 +38,27 @@ _AMOUNTS = ("requires", "consumes", "yields")
 def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> KnowledgeBase:
     """Returns a game's base with the skills that lie in the home's own folder, where there is one, and in ``folder``.
 
+    A home of another game adds nothing.
+
     Raises:
         UsageError: there is no such game or folder, or it holds skills of another game.
         SpecError: a skill in them is wrong; says all that is, by file.
     """
     base = load_base(env)
-    own = None if home is None else home_folder(home)
+    own = None if home is None or game_of(home) not in (env, None) else home_folder(home)
     for each in (own if own is not None and own.is_dir() else None, folder):
         base = base if each is None else read_skill_folder(each, base)
     return base
+
+
+def game_of(home: Path) -> str | None:
+    """Returns the game that a home holds, None where there is no home yet.
+
+    Raises:
+        LibraryError: its description is damaged.
+    """
+    described = HomePaths(home).description
+    return read_json(described, HomeDescription).env if described.exists() else None
 
 
 def home_folder(home: Path) -> Path:
@@ -53,7 +67,14 @@ def home_folder(home: Path) -> Path:
 
 
 def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
-    """Returns a game's base with a home's own skills, but for those that an earlier import of ``source`` brought."""
+    """Returns a game's base with a home's own skills, but for those that an earlier import of ``source`` brought.
+
+    Raises:
+        UsageError: the home holds another game, or there is no such game.
+        SpecError: a skill in the home's folder is wrong.
+    """
+    if (held := game_of(home)) not in (env, None):
+        raise UsageError(f"The home {home} holds {held}, not {env}. Give another --home, or leave --env out.")
     folder = home_folder(home)
     base = load_base(env)
     return read_skill_folder(folder, base, [imported_file(source, folder).name]) if folder.is_dir() else base

@@ -58,10 +58,16 @@ def problems_of(skill: Skill, vocabulary: Vocabulary, called: Mapping[str, str] 
         for fluent, quantity in getattr(skill.spec, part).items():
             problem = _amount_problem(part, fluent, quantity, skill.spec, vocabulary)
             if problem is not None:
-                found.append(f"{skill.name!r}, {(called or {}).get(part, part)} {fluent}: {_ended(problem)}")
+                field = f"{(called or {}).get(part, part)} {on_one_line(fluent)}"
+                found.append(f"{skill.name!r}, {field}: {_ended(problem)}")
     for field, problem in _other_problems(skill, vocabulary):
         found.append(f"{skill.name!r}, {(called or {}).get(field, field)}: {_ended(problem)}")
     return found
+
+
+def on_one_line(text: str) -> str:
+    """Returns a name that somebody gave as it may be printed: no line breaks, no control signs, no screenful."""
+    return text if text.isprintable() and len(text) <= _LONGEST_NAME else repr(text[:_LONGEST_NAME])
 
 
 def _ended(problem: str) -> str:
