@@ -127,8 +127,8 @@ def test_a_run_that_is_cut_off_goes_on_and_equals_one_that_was_not(home: Path, w
         "description": spec.description, "source": (whole_run / "source.py").read_text(),
     }  # fmt: skip
     from flowrl.drive import compose_plan
-    from flowrl.outlook import known_skills
     from flowrl.knowledge import load_base
+    from flowrl.outlook import known_skills
 
     skills = known_skills(library) | {"Make Pickaxe": load_base("Tiny-Grid-v1").skill("Make Pickaxe")}
     experts = {"Collect Wood": 0, "Place Table": 2, "Make Pickaxe": 3}
