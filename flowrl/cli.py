@@ -6,7 +6,6 @@ and jax by none of them: that is for worker processes.
 
 import contextlib
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -62,8 +61,8 @@ def _print_json(value: Any) -> None:
 def _print(renderable: Any) -> None:
     from rich.console import Console
 
-    # A table that is piped is not folded at 80 columns, unless COLUMNS says where.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+    # A table that is piped is not folded at 80 columns.
+    width = None if sys.stdout.isatty() else 160
     Console(width=width, highlight=False).print(renderable)
 
 
