@@ -1,7 +1,7 @@
 """The whole configuration of a run: typed, frozen, saved beside the run, and the only thing the worker reads."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -70,6 +70,9 @@ class GateConfig(_Frozen):
     learned_at: float = Field(0.8, ge=0, le=1, description="a skill is learned at this lower bound of step success")
     least_episodes: int = Field(200, ge=1, description="episodes that must reach the skill's task for it to be learned")
     most_gates: int = Field(4, ge=1, description="gates asked for before the budget ends")
+    merge_worlds: int = Field(
+        1000, ge=1000, description="common worlds on which a candidate is held against the library's expert"
+    )
 
 
 class CheckpointConfig(_Frozen):
@@ -86,6 +89,9 @@ class RunConfig(_Frozen):
     ppo: PPOConfig = PPOConfig()
     gate: GateConfig = GateConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    dependencies: Literal["frozen", "train"] = Field(
+        "frozen", description="whether the experts that a skill builds on learn in its run too"
+    )
     seed: int = Field(0, ge=0)
     gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a card's memory that one worker may take")
 

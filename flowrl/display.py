@@ -72,6 +72,7 @@ class RunView:
         self.spec, self.began = spec, clock
         self.phase, self.row, self.gate = "starting", {}, {}  # type: tuple[str, dict[str, Any], dict[str, Any]]
         self.rates: deque[float] = deque(maxlen=9)
+        self.last_line, self.last_phase = 0.0, ""
 
     def feed(self, row: Mapping[str, Any]) -> None:
         """Takes in one row."""
@@ -82,6 +83,16 @@ class RunView:
                 self.rates.append(float(row["fps"]))
         elif row["kind"] == "gate":
             self.gate = dict(row)
+
+    def is_line_due(self, now: float) -> bool:
+        """Returns whether there is something to say where lines are printed: a new phase, or the latest frames."""
+        due = self.phase != self.last_phase and self.phase not in {"compiled", "update"}
+        if self.phase == "update":
+            # The first update compiles; it says nothing of the speed.
+            due = bool(self.rates) and now - self.last_line >= _LINE_SECONDS
+        if due:
+            self.last_line, self.last_phase = now, self.phase
+        return due
 
     @property
     def rate(self) -> float | None:
@@ -107,49 +118,46 @@ class Display:
     def __init__(self, stream: TextIO | None = None):
         self.console = Console(file=stream or sys.stdout, highlight=False)
         self.live: Live | None = None
-        self.view: RunView | None = None
-        self.last_line, self.last_phase = 0.0, ""
+        self.views: dict[str, RunView] = {}
+        self.several = False
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
-            self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._panel)
+            self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._panels)
             self.live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.view = None
+        self.views = {}
         if self.live is not None:
             self.live.stop()
 
     def started(self, spec: RunSpec, paths: RunPaths) -> None:
         """Shows that a run begins or goes on."""
-        self.view = RunView(spec, time.monotonic())
-        self.last_phase = ""
+        self.several = self.several or bool(self.views)
+        self.views[spec.skill] = RunView(spec, time.monotonic())
         trained = ", ".join(str(spec.local_to_global[i]) for i in spec.trained)
         self._say(f"{spec.skill}: expert {trained}, plan {steps_text(spec)}")
 
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Takes in a row of metrics; on no terminal, prints a line now and then."""
-        if self.view is None:
+    def row(self, skill: str, row: Mapping[str, Any]) -> None:
+        """Takes in a row of a skill's metrics; on no terminal, prints a line now and then."""
+        view = self.views.get(skill)
+        if view is None:
             return
-        self.view.feed(row)
-        if self.live is not None:
-            return
-        now, kind = time.monotonic(), self.view.phase
-        if kind in {"update", "compiled"} and (kind != "update" or now - self.last_line < _LINE_SECONDS):
-            return
-        if kind == self.last_phase and kind != "update":
-            return
-        if kind == "update" and not self.view.rates:
-            return  # the first update compiles; it says nothing of the speed
-        self.last_line, self.last_phase = now, kind
-        self._say("  " + self._line())
+        view.feed(row)
+        if self.live is None and view.is_line_due(time.monotonic()):
+            self._say(f"  {f'{skill}: ' if self.several else ''}{_line(view)}")
 
     def finished(self, record: SkillRecord) -> None:
         """Shows how a run ended."""
         step, plan = record.evaluation.step_success, record.evaluation.success
         self._say(f"{record.name} is {record.status}: step success {step}, plan success {plan}")
-        self.view = None
+        self.views.pop(record.name, None)
+
+    def failed(self, skill: str, reason: str) -> None:
+        """Shows that a run came to nothing."""
+        self._say(f"{skill} failed: {reason}")
+        self.views.pop(skill, None)
 
     def note(self, text: str) -> None:
         """Shows a remark."""
@@ -160,43 +168,43 @@ class Display:
         # Into a file or pipe, too, a line should be there when it is said.
         self.console.file.flush()
 
-    def _line(self) -> str:
-        view = self.view
-        assert view is not None
-        if view.phase == "gate":
-            passed = "passed" if view.gate["passed"] else "not yet learned"
-            return f"measured: step success {share_text(view.gate['step_success'])}, {passed}"
-        if view.phase != "update":
-            return _PHASES[view.phase]
-        row = view.row
-        return (
-            f"{row['frames']:,} frames, {view.rate:,.0f} frames/s, step success {share_text(row['step_success'])}, "
-            f"fails of {causes_text(row['causes'])}, {view.left} left"
-        )
+    def _panels(self) -> Group:
+        return Group(*(_panel(view) for view in self.views.values()))
 
-    def _panel(self) -> Panel | Text:
-        view = self.view
-        if view is None:
-            return Text("")
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column()
-        row, config = view.row, view.spec.config
-        frames = int(row.get("frames", 0))
-        grid.add_row("plan", Text(steps_text(view.spec)))
-        rate = f"{view.rate:,.0f} frames/s" if view.rate else ""
-        bar = ProgressBar(total=max(config.ppo.frames, 1), completed=frames, width=24)
-        counts = Table.grid(padding=(0, 2))
-        counts.add_row(bar, Text(f"{frames:,} of at most {config.ppo.frames:,}  {rate}"))
-        grid.add_row("frames", counts)
-        grid.add_row("step success", share_text(row.get("step_success")))
-        grid.add_row("plan success", share_text(row.get("success")))
-        grid.add_row("fails of", causes_text(row.get("causes", {})))
-        grid.add_row("time", f"{duration(time.monotonic() - view.began)} so far, {view.left} left")
-        if view.gate:
-            grid.add_row("last gate", share_text(view.gate["step_success"]))
-        spinner = Spinner("dots", text=_PHASES.get(view.phase, view.phase))
-        return Panel(Group(grid, spinner), title=Text(f"learning {view.spec.skill}"), title_align="left", expand=False)
+
+def _line(view: RunView) -> str:
+    if view.phase == "gate":
+        passed = "passed" if view.gate["passed"] else "not yet learned"
+        return f"measured: step success {share_text(view.gate['step_success'])}, {passed}"
+    if view.phase != "update":
+        return _PHASES[view.phase]
+    row = view.row
+    return (
+        f"{row['frames']:,} frames, {view.rate:,.0f} frames/s, step success {share_text(row['step_success'])}, "
+        f"fails of {causes_text(row['causes'])}, {view.left} left"
+    )
+
+
+def _panel(view: RunView) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    row, config = view.row, view.spec.config
+    frames = int(row.get("frames", 0))
+    grid.add_row("plan", Text(steps_text(view.spec)))
+    rate = f"{view.rate:,.0f} frames/s" if view.rate else ""
+    bar = ProgressBar(total=max(config.ppo.frames, 1), completed=frames, width=24)
+    counts = Table.grid(padding=(0, 2))
+    counts.add_row(bar, Text(f"{frames:,} of at most {config.ppo.frames:,}  {rate}"))
+    grid.add_row("frames", counts)
+    grid.add_row("step success", share_text(row.get("step_success")))
+    grid.add_row("plan success", share_text(row.get("success")))
+    grid.add_row("fails of", causes_text(row.get("causes", {})))
+    grid.add_row("time", f"{duration(time.monotonic() - view.began)} so far, {view.left} left")
+    if view.gate:
+        grid.add_row("last gate", share_text(view.gate["step_success"]))
+    spinner = Spinner("dots", text=_PHASES.get(view.phase, view.phase))
+    return Panel(Group(grid, spinner), title=Text(f"learning {view.spec.skill}"), title_align="left", expand=False)
 
 
 def _interval(share: Share) -> str:

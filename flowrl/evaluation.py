@@ -10,16 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowrl.config import RunConfig, build_config
-from flowrl.drive import compose_plan, tasks_of
-from flowrl.errors import LibraryError, TrainingError
-from flowrl.files import read_arrays, read_json, write_arrays, write_json, write_text
+from flowrl.errors import TrainingError
+from flowrl.files import read_json, write_arrays, write_json, write_text
 from flowrl.library import SkillLibrary
 from flowrl.outlook import plan_with_library
 from flowrl.parallel.local import follow
-from flowrl.parallel.paths import RunPaths, SkillPaths
-from flowrl.parallel.training_setup import inject_remapping_header
-from flowrl.skill import Evaluation, Plan, RunSpec, Skill, TaskSpec
-from flowrl.weights import Tree, flatten, named_state, unflatten
+from flowrl.parallel.paths import RunPaths
+from flowrl.playing import playing_of, weights_for
+from flowrl.skill import Evaluation, Plan, Skill
+from flowrl.weights import flatten, named_state
 
 
 class EvaluationRequest(BaseModel):
@@ -83,40 +82,8 @@ def _prepare(
     library: SkillLibrary, plan: Plan, skills: Mapping[str, Skill], paths: RunPaths, config: RunConfig
 ) -> None:
     experts = {name: record.expert_idx for name, record in library.named().items()}
-    own = plan.steps[-1].skill
-    is_module = skills[own].is_module
-    code = skills[own].code if is_module else compose_plan(plan, skills, experts)
-    used = sorted({step.expert for step in plan.steps if step.expert is not None})
-    to_local = {g: i for i, g in enumerate(used)}
-    module = inject_remapping_header(code, to_local, dict(enumerate(used)))
-    weights = {to_local[g]: _weights(library, g, own) for g in used}
-    spec = RunSpec(
-        skill=own,
-        spec=skills[own].spec,
-        config=config,
-        tasks=tuple(task.model_copy(update={"low": task.high}) for task in _tasks(plan, skills, own)),
-        local_to_global=tuple(used),
-        trained=(),
-        own=to_local[plan.steps[-1].expert or 0],
-        plan=plan,
-    )
-    write_text(paths.module, module)
+    playing = playing_of(plan, skills, experts, config)
+    weights = {i: weights_for(library, g, playing.spec.skill) for i, g in enumerate(playing.experts)}
+    write_text(paths.module, playing.module)
     write_arrays(paths.initial, flatten(named_state(weights)))
-    write_json(paths.config, spec)
-
-
-def _tasks(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:
-    if not skills[own].is_module:
-        return tasks_of(plan, skills, "")
-    return [TaskSpec(skill=step.skill, low=step.n, high=step.n) for step in plan.steps]
-
-
-def _weights(library: SkillLibrary, expert: int, own: str) -> Tree:
-    by_expert = {record.expert_idx: record for record in library.records()}
-    if expert in by_expert:
-        return unflatten(library.expert(by_expert[expert]))
-    folder = library.skill_paths(library.record(own)).folder / "companions"
-    companion = SkillPaths(folder, expert)
-    if not companion.params.exists():
-        raise LibraryError(f"Expert {expert}, which {own} plays with, is neither in the library nor in {folder}.")
-    return unflatten(read_arrays(companion.params))
+    write_json(paths.config, playing.spec)

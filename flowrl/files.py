@@ -81,9 +81,14 @@ def read_json(path: Path, model: type[Model]) -> Model:
         raise LibraryError(f"{path} is damaged or not a {model.__name__}: {reason}") from error
 
 
+def pack_arrays(arrays: Arrays) -> bytes:
+    """Returns named arrays as a safetensors file has them; the same arrays give the same bytes."""
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+
+
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Puts named arrays at ``path`` as safetensors, whole."""
-    write_bytes(path, save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
+    write_bytes(path, pack_arrays(arrays))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 
 from flowrl.config import LAYOUTS, RunConfig
 from flowrl.errors import LibraryError, UsageError, nearest_names
-from flowrl.files import Arrays, read_arrays, read_json, write_arrays, write_json, write_text
+from flowrl.files import Arrays, pack_arrays, read_arrays, read_json, write_bytes, write_json, write_text
 from flowrl.parallel.paths import HomePaths, RunPaths, SkillPaths
-from flowrl.skill import ExpertMeta, HomeDescription, RunSpec, SkillRecord
+from flowrl.skill import ExpertMeta, HomeDescription, RunSpec, SkillRecord, TrainResult
 from flowrl.weights import sha256
 
 
@@ -141,16 +141,23 @@ class SkillLibrary:
         if meta.fits != self.description:
             raise LibraryError(f"{paths.policy} holds weights for {meta.fits}, this home is {self.description}.")
         arrays = read_arrays(paths.params)
-        if sha256(paths.params.read_bytes()) != meta.sha256:
+        if sha256(paths.params.read_bytes()) not in (meta.sha256, meta.replaces):
             raise LibraryError(f"{paths.params} is not the file that {paths.meta} describes: it was changed since.")
         return arrays
 
     def store_expert(self, folder: SkillPaths, arrays: Arrays, frames: int) -> None:
-        """Writes an expert's weights and what they are for."""
-        write_arrays(folder.params, arrays)
-        digest = sha256(folder.params.read_bytes())
-        meta = ExpertMeta(expert=folder.expert, frames=frames, sha256=digest, fits=self.description)
+        """Writes an expert's weights and what they are for; at every moment the weights that stand there are whole."""
+        data = pack_arrays(arrays)
+        before = sha256(folder.params.read_bytes()) if folder.params.exists() else ""
+        meta = ExpertMeta(
+            expert=folder.expert, frames=frames, sha256=sha256(data), replaces=before, fits=self.description
+        )
         write_json(folder.meta, meta)
+        write_bytes(folder.params, data)
+
+    def weights_hash(self, record: SkillRecord) -> str:
+        """Returns the hash of the weights that the library holds for a skill's expert."""
+        return sha256(self.skill_paths(record).params.read_bytes())
 
     def runs(self) -> list[tuple[RunPaths, RunSpec]]:
         """Returns the training runs of the home that are set up, by expert."""
@@ -161,9 +168,26 @@ class SkillLibrary:
                 found.append((self.paths.run(spec.expert, spec.skill), spec))
         return sorted(found, key=lambda item: item[1].expert)
 
-    def expert_index_for(self, name: str) -> int:
-        """Returns the skill's global expert: its own where it has one, in library or run, else the next free one."""
-        taken = {record.name: record.expert_idx for record in self.records()}
-        taken |= {spec.skill: spec.expert for _, spec in self.runs()}
-        companions = {g for record in self.records() for g in record.companions}
-        return taken.get(name, max({*taken.values(), *companions}, default=-1) + 1)
+    def taken_experts(self) -> dict[str, int]:
+        """Returns the expert's number of every skill that has one: in the library, or in a run that trains or trained.
+
+        The number of a run that ended before it trained at all is free again. Experts that a skill brought along have
+        its name and theirs.
+        """
+        taken = {spec.skill: spec.expert for paths, spec in self.runs() if not has_come_to_nothing(paths)}
+        for record in self.records():
+            taken[record.name] = record.expert_idx
+            taken |= {f"{record.name}, companion {g}": g for g in record.companions}
+        return taken
+
+    def free_expert(self) -> int:
+        """Returns the lowest number that no expert has."""
+        taken = set(self.taken_experts().values())
+        return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
+def has_come_to_nothing(run: RunPaths) -> bool:
+    """Returns whether a run failed or was cancelled before it trained at all."""
+    if not run.result.exists() or any(run.checkpoints.glob("*.json")):
+        return False
+    return read_json(run.result, TrainResult).outcome != "done"

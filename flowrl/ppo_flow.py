@@ -10,17 +10,12 @@ import signal
 import sys
 import time
 import traceback
-from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from flowrl.errors import FlowRLError
 from flowrl.files import append_line, write_json, write_text
 from flowrl.parallel.paths import RunPaths
 from flowrl.skill import RunSpec, TrainResult
-
-DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
-"""Exit codes."""
+from flowrl.worker import DONE, FAILED, STOPPED, run_worker
 
 logger = logging.getLogger("flowrl.worker")
 
@@ -77,21 +72,7 @@ def _fail(paths: RunPaths, message: str) -> int:
 
 def main() -> int:
     """Runs the worker from the command line."""
-    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "run.json").exists():
-        sys.stderr.write("usage: python -m flowrl.ppo_flow RUN_FOLDER  (a folder with a run.json)\n")
-        return USAGE
-    folder = Path(sys.argv[1])
-    expert = int(folder.name.split("_")[1])
-    paths = RunPaths(folder, expert)
-    logging.basicConfig(
-        filename=paths.log, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    try:
-        with FileLock(paths.lock, timeout=0):
-            return work(paths)
-    except Timeout:
-        sys.stderr.write(f"{folder} is being trained by another process.\n")
-        return FAILED
+    return run_worker(lambda folder: work(RunPaths(folder, int(folder.name.split("_")[1]))), "run.json")
 
 
 if __name__ == "__main__":

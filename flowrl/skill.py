@@ -126,6 +126,7 @@ class RunSpec(_Value):
         local_to_global: the global expert of each local index.
         trained: the local experts that learn; the others are frozen.
         own: the local index of the skill's own expert.
+        seeds: the hash of the library's weights that each local expert began with, where it had any.
         frames_before: frames that the own expert was trained on in earlier runs.
         random: the local experts that start without weights from the library, apart from a new ``own``.
         plan: what the run plays, for the record.
@@ -141,6 +142,7 @@ class RunSpec(_Value):
     trained: tuple[int, ...]
     own: int
     random: tuple[int, ...] = ()
+    seeds: dict[int, str] = Field(default_factory=dict)
     frames_before: int = 0
     plan: Plan
 
@@ -195,14 +197,14 @@ class TrainResult(_Value):
     """The outcome of a run: `result.json`; there is no other sign of one.
 
     Attributes:
-        outcome: "done" (trained and measured) or "failed".
+        outcome: "done" (trained and measured), "failed", or "cancelled" by somebody.
         error: why it failed.
         params: the file with the trained experts, relative to the run's folder.
         params_sha256: its hash.
         seconds: wall time over all sittings; ``compile_seconds`` of it before the first update was done.
     """
 
-    outcome: Literal["done", "failed"]
+    outcome: Literal["done", "failed", "cancelled"]
     error: str = ""
     params: str = ""
     params_sha256: str = ""
@@ -224,11 +226,18 @@ class HomeDescription(_Value):
 
 
 class ExpertMeta(_Value):
-    """What an expert's weights are for; kept beside them."""
+    """What an expert's weights are for; kept beside them.
+
+    Attributes:
+        sha256: the hash of the weights' file.
+        replaces: the hash of the file that stood there before: a process that is killed between writing this and the
+            weights leaves that one.
+    """
 
     expert: int
     frames: int
     sha256: str
+    replaces: str = ""
     fits: HomeDescription
 
 

@@ -50,3 +50,49 @@ class Share(BaseModel):
         if self.value is None:
             return "unknown"
         return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+class PairedDifference(BaseModel):
+    """The difference between two shares measured on the same ``total`` worlds: one minus the other.
+
+    Attributes:
+        gained: worlds where only the one succeeds.
+        lost: worlds where only the other succeeds.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    gained: int
+    lost: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        """The difference, or None where nothing was played."""
+        return (self.gained - self.lost) / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval; (-1, 1) where nothing was played.
+
+        Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based
+        on paired data".
+        """
+        if not self.total:
+            return -1.0, 1.0
+        n = self.total + 2
+        gained, lost = (self.gained + 1) / n, (self.lost + 1) / n
+        spread = _Z95 * math.sqrt((gained + lost - (gained - lost) ** 2) / n)
+        return max(-1.0, gained - lost - spread), min(1.0, gained - lost + spread)
+
+    @property
+    def is_gain(self) -> bool:
+        """Whether the one is better beyond doubt: the lower end of the interval lies above zero."""
+        return self.interval[0] > 0
+
+    def __str__(self) -> str:
+        """Returns e.g. ``+3.1 points [1.2, 5.0]``."""
+        if self.value is None:
+            return "unknown"
+        low, high = self.interval
+        return f"{100 * self.value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"

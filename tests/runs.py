@@ -23,16 +23,20 @@ class Watcher:
         self.rows: list[Mapping[str, Any]] = []
         self.records: list[SkillRecord] = []
         self.notes: list[str] = []
+        self.failures: dict[str, str] = {}
 
     def started(self, spec: RunSpec, paths: RunPaths) -> None:
         self.specs.append(spec)
         self.runs.append(paths)
 
-    def row(self, row: Mapping[str, Any]) -> None:
+    def row(self, skill: str, row: Mapping[str, Any]) -> None:
         self.rows.append(row)
 
     def finished(self, record: SkillRecord) -> None:
         self.records.append(record)
+
+    def failed(self, skill: str, reason: str) -> None:
+        self.failures[skill] = reason
 
     def note(self, text: str) -> None:
         self.notes.append(text)

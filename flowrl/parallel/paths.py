@@ -106,6 +106,11 @@ class RunPaths:
     def lock(self) -> Path:
         return self.folder / "lock"
 
+    @property
+    def merge(self) -> Path:
+        """The folder in which candidates are held against the library's experts."""
+        return self.folder / "merge"
+
 
 @dataclass(frozen=True)
 class HomePaths:
@@ -124,6 +129,14 @@ class HomePaths:
     @property
     def owner(self) -> Path:
         return self.root / "owner.json"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state.json"
+
+    @property
+    def requests(self) -> Path:
+        return self.root / "requests"
 
     @property
     def skills(self) -> Path:

@@ -1,13 +1,15 @@
-"""After a run: its result is checked, its own expert mapped back to its global number and put into the library."""
+"""After a run: its result is checked, its experts mapped back to their global numbers, and what is better than what the
+library holds put there."""
 
-import shutil
-from pathlib import Path
+from dataclasses import dataclass
 
 from flowrl.errors import LibraryError, TrainingError
-from flowrl.files import read_arrays, read_json, write_json, write_text
+from flowrl.files import Arrays, pack_arrays, read_arrays, read_json, write_json
 from flowrl.library import SkillLibrary
-from flowrl.parallel.paths import RunPaths, SkillPaths
+from flowrl.parallel.comparison import ComparisonAnswer, ComparisonPaths
+from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.training_setup import SOURCE_FILE
+from flowrl.parallel.versions import Candidate, install, is_known, next_version, shelve
 from flowrl.skill import RunSpec, SkillRecord, TrainResult
 from flowrl.weights import Tree, expert_of, flatten, sha256, unflatten
 
@@ -15,90 +17,131 @@ from flowrl.weights import Tree, expert_of, flatten, sha256, unflatten
 def process_completed_training(run: RunPaths, library: SkillLibrary) -> SkillRecord:
     """Returns the library's record of a skill after one of its runs ended; processing twice changes nothing.
 
-    Frozen dependencies are not written. A skill that was there already is replaced only by a better one: learned
-    beats weak, then the higher step success; the loser goes to `history/`.
+    Frozen dependencies are not written. An expert that the library holds already is replaced where the run's `merge/`
+    folder has evidence for the candidate (`flowrl.merging`); the loser goes to `history/`.
 
     Raises:
         TrainingError: the run failed; carries its reason.
-        LibraryError: the result or the weights are missing, damaged, or not those that the result names.
+        LibraryError: the result or the weights are missing, damaged, or not those that the result names, or candidates
+            were not held against the library.
     """
     spec = read_json(run.config, RunSpec)
     if run.processed.exists():
         return library.record(spec.skill)
-    record = _process(run, spec, library)
+    answer = ComparisonPaths.of(run).answer
+    found = read_json(answer, ComparisonAnswer) if answer.exists() else None
+    record = _Processing(run, library, spec, trained_result(run), found).process()
     write_json(run.processed, {"skill": record.name, "version": record.version})
     return record
 
 
-def _process(run: RunPaths, spec: RunSpec, library: SkillLibrary) -> SkillRecord:
+def trained_result(run: RunPaths) -> TrainResult:
+    """Returns a run's result, its weights being those that it names.
+
+    Raises:
+        TrainingError: the run failed; carries its reason.
+        LibraryError: the weights are not those that the result names.
+    """
     result = read_json(run.result, TrainResult)
-    if result.outcome == "failed" or result.evaluation is None:
-        raise TrainingError(f"Training {spec.skill} failed: {result.error} See {run.log}")
+    if result.outcome != "done" or result.evaluation is None:
+        name = read_json(run.config, RunSpec).skill
+        raise TrainingError(f"Training {name} failed: {result.error} See {run.log}")
     file = run.folder / result.params
     if sha256(file.read_bytes()) != result.params_sha256:
         raise LibraryError(f"{file} is not the file that {run.result} names: it was changed since.")
-    folder = library.paths.skill(spec.expert, spec.skill)
-    before = library.named().get(spec.skill)
-    record = SkillRecord(
-        name=spec.skill,
-        expert_idx=spec.expert,
-        description=spec.description,
-        spec=spec.spec,
-        status="learned" if result.status == "learned" else "weak",
-        version=before.version + 1 if before else 1,
-        frames=spec.frames_before + result.frames,
-        evaluation=result.evaluation,
-        plan=spec.plan,
-        is_module=spec.is_module,
-        companions=tuple(spec.local_to_global[i] for i in spec.random),
-        path=str(folder.folder.relative_to(library.paths.root)),
-    )
-    if before is not None and _same_run(before, record):
-        return before
-    named = unflatten(read_arrays(file))
-    if before is not None and _score(before) > _score(record):
-        _store(library, folder, folder.history / f"version_{record.version}", record, named, spec, run)
-        kept = before.model_copy(update={"version": record.version, "frames": record.frames})
-        write_json(folder.record, kept)
+    return result
+
+
+@dataclass(frozen=True)
+class _Processing:
+    """One run's result on its way into the library."""
+
+    run: RunPaths
+    library: SkillLibrary
+    spec: RunSpec
+    result: TrainResult
+    answer: ComparisonAnswer | None
+
+    def process(self) -> SkillRecord:
+        named = unflatten(read_arrays(self.run.folder / self.result.params))
+        self._process_dependencies(named)
+        return self._process_own(named)
+
+    def _process_dependencies(self, named: Tree) -> None:
+        by_expert = {record.expert_idx: record for record in self.library.records()}
+        for local in self.spec.trained:
+            g = self.spec.local_to_global[local]
+            if local == self.spec.own or local in self.spec.random:
+                continue
+            held = by_expert[g]
+            arrays = flatten(expert_of(named, local))
+            verdict = self._require_answer().verdict_on(g)
+            if verdict is None:
+                raise LibraryError(f"{self.run.merge} says nothing of expert {g}, which {self.run.folder} trained.")
+            if self._is_held(held, arrays) or is_known(self.library, held, arrays):
+                continue
+            record = held.model_copy(
+                update={
+                    "version": next_version(self.library, held),
+                    "frames": held.frames + self.result.frames,
+                    "evaluation": verdict.evaluation,
+                }
+            )
+            module = self.library.skill_paths(held).module.read_text(encoding="utf-8")
+            candidate = Candidate(record, arrays, module, {})
+            (install if verdict.wins else shelve)(self.library, candidate)
+
+    def _process_own(self, named: Tree) -> SkillRecord:
+        before = self.library.named().get(self.spec.skill)
+        arrays = flatten(expert_of(named, self.spec.own))
+        if before is not None and self._is_held(before, arrays) and before.frames == self._record(1).frames:
+            return before
+        if before is None:
+            record = self._record(1)
+            install(self.library, self._candidate(record, arrays, named))
+            return record
+        verdict = self._require_answer().verdict_on(self.spec.expert)
+        record = self._record(next_version(self.library, before))
+        if verdict is not None and verdict.wins:
+            install(self.library, self._candidate(record, arrays, named))
+            return record
+        if not is_known(self.library, before, arrays):
+            shelve(self.library, self._candidate(record, arrays, named))
+        answer = self._require_answer()
+        kept = before.model_copy(update={"evaluation": answer.evaluation, "status": answer.status})
+        write_json(self.library.skill_paths(before).record, kept)
         return kept
-    if before is not None:
-        _keep_in_history(folder, before)
-    _store(library, folder, folder.folder, record, named, spec, run)
-    return record
 
+    def _require_answer(self) -> ComparisonAnswer:
+        if self.answer is None:
+            raise LibraryError(f"The experts of {self.run.folder} were not held against those of the library.")
+        return self.answer
 
-def _same_run(before: SkillRecord, record: SkillRecord) -> bool:
-    return before.frames == record.frames and before.evaluation == record.evaluation
+    def _is_held(self, record: SkillRecord, arrays: Arrays) -> bool:
+        return self.library.weights_hash(record) == sha256(pack_arrays(arrays))
 
+    def _record(self, version: int) -> SkillRecord:
+        spec, result, answer = self.spec, self.result, self.answer
+        status = answer.status if answer else result.status
+        evaluation = answer.evaluation if answer else result.evaluation
+        assert evaluation is not None
+        folder = self.library.paths.skill(spec.expert, spec.skill).folder
+        return SkillRecord(
+            name=spec.skill,
+            expert_idx=spec.expert,
+            description=spec.description,
+            spec=spec.spec,
+            status="learned" if status == "learned" else "weak",
+            version=version,
+            frames=spec.frames_before + result.frames,
+            evaluation=evaluation,
+            plan=spec.plan,
+            is_module=spec.is_module,
+            companions=tuple(spec.local_to_global[i] for i in spec.random),
+            path=str(folder.relative_to(self.library.paths.root)),
+        )
 
-def _score(record: SkillRecord) -> tuple[bool, float]:
-    return record.status == "learned", record.evaluation.step_success.value or 0.0
-
-
-def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
-    old = folder.history / f"version_{before.version}"
-    if old.exists():
-        return
-    old.mkdir(parents=True)
-    shutil.copytree(folder.policy, old / folder.policy.name)
-    shutil.copy2(folder.module, old / folder.module.name)
-    shutil.copy2(folder.record, old / folder.record.name)
-
-
-def _store(
-    library: SkillLibrary,
-    folder: SkillPaths,
-    at: Path,
-    record: SkillRecord,
-    named: Tree,
-    spec: RunSpec,
-    run: RunPaths,
-) -> None:
-    """The record is written last: until then the skill is as it was before."""
-    target = SkillPaths(at, folder.expert)
-    library.store_expert(target, flatten(expert_of(named, spec.own)), record.frames)
-    for local in spec.random:
-        companion = SkillPaths(target.folder / "companions", spec.local_to_global[local])
-        library.store_expert(companion, flatten(expert_of(named, local)), record.frames)
-    write_text(target.module, (run.folder / SOURCE_FILE).read_text(encoding="utf-8"))
-    write_json(target.record, record)
+    def _candidate(self, record: SkillRecord, arrays: Arrays, named: Tree) -> Candidate:
+        companions = {self.spec.local_to_global[i]: flatten(expert_of(named, i)) for i in self.spec.random}
+        module = (self.run.folder / SOURCE_FILE).read_text(encoding="utf-8")
+        return Candidate(record, arrays, module, companions)

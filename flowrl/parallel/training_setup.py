@@ -3,6 +3,7 @@
 Names and arguments are the seed's; keyword extras say where the home is and what else the run should know.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from flowrl.config import RunConfig
 from flowrl.env.module_source import outline, remap_network_numbers
 from flowrl.errors import LibraryError, UsageError, nearest_names
 from flowrl.files import read_arrays, read_json, write_arrays, write_json, write_text
-from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, policy_folder
+from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, policy_folder, slug
 from flowrl.skill import Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
-from flowrl.weights import Tree, flatten, named_state, unflatten
+from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
@@ -27,6 +28,11 @@ def _entry(name: str, completed_skills: Mapping[str, Any]) -> Any:
     if name not in completed_skills:
         raise UsageError(f"No completed skill {name!r} to depend on. {nearest_names(name, completed_skills)}")
     return completed_skills[name]
+
+
+def _place(entry: Any, home: Path) -> tuple[int, Path]:
+    """Returns an entry's global expert and the folder of its skill."""
+    return int(_field(entry, "expert_idx")), home / str(_field(entry, "path", ""))
 
 
 def build_remapping(
@@ -79,9 +85,7 @@ def build_moe_checkpoint(
     """
     experts: dict[int, Tree] = {}
     for name in dict.fromkeys(dependencies):
-        entry = _entry(name, completed_skills)
-        index = int(_field(entry, "expert_idx"))
-        folder = (home or Path()) / str(_field(entry, "path", ""))
+        index, folder = _place(_entry(name, completed_skills), home or Path())
         file = policy_folder(folder, index) / "params.safetensors"
         experts[global_to_local[index]] = unflatten(read_arrays(file))
     return named_state(experts)
@@ -102,7 +106,8 @@ def prepare_training_run(
     Args:
         skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
             ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``is_module``.
-        dependencies: frozen skills that the run plays with. A skill that is itself completed goes on from its weights.
+        dependencies: skills that the run plays with, which learn along if the configuration says so. A skill that is
+            itself completed goes on from its weights.
         config: the run's configuration; the defaults if None.
 
     Raises:
@@ -124,27 +129,42 @@ def prepare_training_run(
     random = tuple(to_local[g] for g in lacking)
     own = to_local[global_expert_idx]
     before = completed_skills.get(skill_name)
+    config = config or RunConfig()
+    learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
     spec = RunSpec(
         skill=skill_name,
         description=skill_data.get("description", ""),
         spec=skill_data.get("spec", SkillSpec()),
         is_module=bool(skill_data.get("is_module", False)),
-        config=config or RunConfig(),
+        config=config,
         tasks=tuple(skill_data.get("tasks") or _plain_tasks(skill_name, len(numbers))),
         local_to_global=tuple(to_global[i] for i in range(len(to_global))),
-        trained=tuple(sorted({own, *random})),
+        trained=tuple(sorted(set(learn))),
         own=own,
         random=random,
+        seeds=_seeds(seeded, to_local, completed_skills, home),
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
         plan=skill_data.get("plan") or Plan(goal=skill_name, steps=()),
     )
     if _goes_on(paths, spec, module):
         return paths
+    _put_aside_others(paths, skill_name)
     write_text(paths.module, module)
     write_text(paths.folder / SOURCE_FILE, str(skill_data.get("source", code)))
     write_arrays(paths.initial, flatten(named))
     write_json(paths.config, spec)
     return paths
+
+
+def _seeds(
+    seeded: Sequence[str], to_local: Mapping[int, int], completed_skills: Mapping[str, Any], home: Path
+) -> dict[int, str]:
+    """Returns the hash of the weights that each local expert is seeded with."""
+    files = {}
+    for name in seeded:
+        index, folder = _place(completed_skills[name], home)
+        files[to_local[index]] = policy_folder(folder, index) / "params.safetensors"
+    return {local: sha256(file.read_bytes()) for local, file in sorted(files.items())}
 
 
 def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
@@ -156,7 +176,7 @@ def _goes_on(paths: RunPaths, spec: RunSpec, module: str) -> bool:
     """Returns whether the folder holds this very run, unfinished; a run that is done makes room for the next."""
     if paths.result.exists():
         if read_json(paths.result, TrainResult).outcome == "done":
-            _put_aside(paths)
+            _put_aside(paths.folder)
             return False
         paths.result.unlink()
     if not (paths.config.exists() and paths.checkpoints.exists() and any(paths.checkpoints.iterdir())):
@@ -165,11 +185,18 @@ def _goes_on(paths: RunPaths, spec: RunSpec, module: str) -> bool:
     return True
 
 
-def _put_aside(paths: RunPaths) -> None:
+def _put_aside(folder: Path) -> None:
     number = 1
-    while (aside := paths.folder.with_name(f"{paths.folder.name}.{number}")).exists():
+    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
-    paths.folder.rename(aside)
+    folder.rename(aside)
+
+
+def _put_aside_others(paths: RunPaths, skill_name: str) -> None:
+    """An earlier try under another number, which came to nothing, is not the skill's run any more."""
+    for folder in paths.folder.parent.glob(f"skill_*_{slug(skill_name)}"):
+        if folder != paths.folder and re.fullmatch(rf"skill_\d+_{slug(skill_name)}", folder.name):
+            _put_aside(folder)
 
 
 def _require_same(paths: RunPaths, wanted: RunSpec, module: str) -> None:

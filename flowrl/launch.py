@@ -1,0 +1,144 @@
+"""Setting up the run of a proposal: a skill of the base with the plan that leads to it, or a task module as it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowrl.compose import compose_plan, tasks_of
+from flowrl.config import RunConfig
+from flowrl.env.module_source import outline
+from flowrl.errors import ModuleError, PlanError
+from flowrl.files import read_json
+from flowrl.knowledge import KnowledgeBase
+from flowrl.library import SkillLibrary
+from flowrl.outlook import known_skills
+from flowrl.parallel.paths import RunPaths
+from flowrl.parallel.scheduler import Proposal
+from flowrl.parallel.training_setup import prepare_training_run
+from flowrl.planning.planner import dependencies, plan
+from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, require_trusted
+
+
+@dataclass(frozen=True)
+class SkillSetUp:
+    """Sets up runs of a knowledge base's skills, with a library's experts for what they need."""
+
+    base: KnowledgeBase
+    library: SkillLibrary
+    config: RunConfig
+
+    def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
+        """Returns the run of a proposal, set up or ready to go on.
+
+        Raises:
+            UsageError: the skill may not be run, as nobody has verified its code.
+            PlanError: what the proposal needs does not lead to it, or is not learned.
+            FlowRLError: the run cannot be set up.
+        """
+        skill = self.base.skill(proposal.name)
+        require_trusted(skill)
+        learned = known_skills(self.library)
+        if lacking := sorted(proposal.needs - learned.keys()):
+            raise PlanError(f"{skill.name!r} needs {lacking[0]!r}, which is not learned.")
+        skills = {name: learned[name] for name in proposal.needs} | {skill.name: skill}
+        completed = self.library.named()
+        experts = {name: completed[name].expert_idx for name in proposal.needs} | {skill.name: expert}
+        found = self._plan(skill, skills, experts)
+        data = {
+            "code": compose_plan(found, skills, experts),
+            "tasks": tasks_of(found, skills, skill.name),
+            "plan": found,
+            "spec": skill.spec,
+            "description": skill.description,
+            "source": skill.code,
+        }
+        home = self.library.paths.root
+        return prepare_training_run(
+            skill.name, data, dependencies(found), expert, completed, home=home, config=self.config
+        )
+
+    def _plan(self, skill: Skill, skills: dict[str, Skill], experts: dict[str, int]) -> Plan:
+        """Returns the plan of a run that was cut off, if its skills are those that are to be used, else a new one."""
+        run = self.library.paths.run(experts[skill.name], skill.name)
+        if run.config.exists() and not run.result.exists():
+            begun = read_json(run.config, RunSpec).plan
+            if {step.skill for step in begun.steps} == skills.keys():
+                return begun
+        return plan(skill.name, skills, vocabulary=self.base.vocabulary, experts=experts)
+
+
+@dataclass(frozen=True)
+class ModuleSetUp:
+    """Sets up the run of a task module in the seed's format; its last task's expert is the one that is trained.
+
+    Attributes:
+        code: the module's text.
+        file: where it came from, for messages.
+    """
+
+    library: SkillLibrary
+    config: RunConfig
+    code: str
+    file: Path
+
+    def proposal(self, name: str) -> Proposal:
+        """Returns what is proposed: the module's own skill, with the number that it asks for.
+
+        Raises:
+            ModuleError: the module cannot be used, or its last number belongs to another skill.
+        """
+        numbers = outline(self.code, str(self.file)).network_numbers
+        by_expert = self._by_expert()
+        self._require_own_expert(by_expert, numbers[-1], name)
+        needs = {by_expert[g].name for g in numbers[:-1] if g in by_expert and g != numbers[-1]}
+        return Proposal(name, frozenset(needs), numbers[-1])
+
+    def lacking(self) -> list[int]:
+        """Returns the experts that the module plays with and the library lacks."""
+        numbers = outline(self.code, str(self.file)).network_numbers
+        by_expert = self._by_expert()
+        return [g for g in dict.fromkeys(numbers) if g != numbers[-1] and g not in by_expert]
+
+    def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
+        """Returns the module's run, set up or ready to go on.
+
+        Raises:
+            FlowRLError: the run cannot be set up.
+        """
+        numbers = outline(self.code, str(self.file)).network_numbers
+        steps = tuple(PlanStep(skill=self._task_name(g, proposal, expert), n=1, expert=g) for g in numbers)
+        data: dict[str, Any] = {
+            "code": self.code,
+            "source": self.code,
+            "plan": Plan(goal=proposal.name, steps=steps),
+            "tasks": [TaskSpec(skill=step.skill, low=1, high=1) for step in steps],
+            "is_module": True,
+            "description": f"the last task of {self.file.name}",
+        }
+        needed: Sequence[str] = sorted(proposal.needs)
+        home, completed = self.library.paths.root, self.library.named()
+        return prepare_training_run(proposal.name, data, needed, expert, completed, home=home, config=self.config)
+
+    def _by_expert(self) -> dict[int, SkillRecord]:
+        return {record.expert_idx: record for record in self.library.records()}
+
+    def _task_name(self, expert: int, proposal: Proposal, own: int) -> str:
+        if expert == own:
+            return proposal.name
+        by_expert = self._by_expert()
+        return by_expert[expert].name if expert in by_expert else f"expert {expert}"
+
+    def _require_own_expert(self, by_expert: dict[int, SkillRecord], own: int, name: str) -> None:
+        held = by_expert.get(own)
+        if held is not None and held.name != name:
+            free = self.library.free_expert()
+            raise ModuleError(
+                f"{self.file}: the last task's expert {own} is {held.name!r} in the library. Return {free}, the next "
+                f"free number, or go on with that skill: --name {held.name!r}"
+            )
+        mine = self.library.named().get(name)
+        if mine is not None and mine.expert_idx != own:
+            raise ModuleError(
+                f"{self.file}: {name!r} is expert {mine.expert_idx} in the library, not {own}. Use --name."
+            )

@@ -1,0 +1,30 @@
+"""The process that holds candidates against a library's experts: `python -m flowrl.learning.comparison_run FOLDER`.
+
+It reads what `flowrl.merging` wrote and writes `answer.json`; that the library takes a candidate in is the
+controller's business.
+"""
+
+import sys
+from pathlib import Path
+
+from flowrl.files import read_json, write_json
+from flowrl.parallel.comparison import ComparisonPaths
+from flowrl.platform import check_jax_results, check_jax_version, configure_jax
+from flowrl.skill import RunSpec
+from flowrl.worker import DONE, run_worker
+
+
+def work(folder: Path) -> int:
+    """Answers the request that lies in a folder."""
+    paths = ComparisonPaths(folder)
+    check_jax_version()
+    configure_jax(read_json(paths.run.config, RunSpec).config.gpu_memory)
+    check_jax_results()
+    from flowrl.learning.comparing import Comparison
+
+    write_json(paths.answer, Comparison(paths).decide())
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(work, "request.json"))

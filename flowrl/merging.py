@@ -1,0 +1,142 @@
+"""Merging on evidence: which of a run's experts have to be held against the library's, and the job that does it.
+
+A candidate replaces an expert of the library only if the paired difference of plan success on common worlds has its
+95 % lower bound above zero (or, for the run's own skill, if it is learned and the library's is not). Each contest is
+decided with the winners of those before it, and the run's own skill is measured last, with what the library will hold.
+"""
+
+import shutil
+from collections.abc import Mapping
+
+from flowrl.config import RunConfig
+from flowrl.errors import TrainingError
+from flowrl.files import pack_arrays, read_arrays, read_json, write_arrays, write_json, write_text
+from flowrl.library import SkillLibrary
+from flowrl.outlook import known_skills, skill_of
+from flowrl.parallel.comparison import ANSWER, ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest
+from flowrl.parallel.executor import Job, JobEnd
+from flowrl.parallel.paths import RunPaths
+from flowrl.parallel.training_processor import trained_result
+from flowrl.playing import playing_of, policy_of, weights_for
+from flowrl.skill import RunSpec, SkillRecord, TrainResult
+from flowrl.weights import Tree, expert_of, flatten, named_state, sha256, unflatten
+
+MODULE = "flowrl.learning.comparison_run"
+
+
+def comparison(library: SkillLibrary, run: RunPaths, failed: JobEnd | None = None) -> Job | None:
+    """Returns the job that has to be done before a run's result can be processed, None where nothing is lacking.
+
+    Args:
+        failed: how that job ended, if it was done just now.
+
+    Raises:
+        TrainingError: the run failed, or that job gave no answer; shows the end of its log.
+        LibraryError: the weights are damaged or not those that the result names.
+    """
+    result = trained_result(run)
+    spec = read_json(run.config, RunSpec)
+    contests = _contests(library, spec)
+    if run.processed.exists() or not (contests or _has_moved_on(library, spec)):
+        return None
+    paths = ComparisonPaths.of(run)
+    held = {g: _hash_of(library, g, spec.skill) for g in _experts_of(library, spec, contests)}
+    if paths.answer.exists() and _still_holds(read_json(paths.answer, ComparisonAnswer), held, run, spec):
+        return None
+    job = Job(spec.skill, paths.folder, MODULE, ANSWER)
+    if failed is not None:
+        raise TrainingError(f"Holding {spec.skill} against the library came to nothing. {failed.why()}")
+    _prepare(library, run, spec, result, contests, held)
+    return job
+
+
+def _contests(library: SkillLibrary, spec: RunSpec) -> tuple[Contest, ...]:
+    """Returns a contest for each expert that the run trained and the library holds, the run's own last."""
+    by_expert = {record.expert_idx: record for record in library.records()}
+    trained = [spec.local_to_global[local] for local in spec.trained if local not in spec.random]
+    others = [g for g in trained if g != spec.expert]
+    held = [*others, spec.expert] if spec.expert in by_expert else others
+    return tuple(Contest(skill=by_expert[g].name, expert=g) for g in held)
+
+
+def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:
+    """Returns whether the library holds other weights for a frozen expert than those that the run was trained with."""
+    by_expert = {record.expert_idx: record for record in library.records()}
+    frozen = {local: g for local, g in enumerate(spec.local_to_global) if local not in spec.trained}
+    return any(
+        g in by_expert and spec.seeds.get(local, "") not in ("", library.weights_hash(by_expert[g]))
+        for local, g in frozen.items()
+    )
+
+
+def _experts_of(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]) -> list[int]:
+    """Returns the library's experts that take part: those of the run's plan and of every plan that is played."""
+    records = library.named()
+    used = {g for local, g in enumerate(spec.local_to_global) if local not in spec.random}
+    for contest in contests:
+        used |= {step.expert for step in records[contest.skill].plan.steps if step.expert is not None}
+    known = {record.expert_idx for record in records.values()}
+    return sorted(used if spec.expert in known else used - {spec.expert})
+
+
+def _still_holds(answer: ComparisonAnswer, held: Mapping[int, str], run: RunPaths, spec: RunSpec) -> bool:
+    """Returns whether the answer is about what the library holds, or about what it held before the answer's winners
+    were put there."""
+    named = unflatten(read_arrays(run.folder / "params.safetensors"))
+    to_local = {g: local for local, g in enumerate(spec.local_to_global)}
+    for g, digest in held.items():
+        if digest == answer.held.get(g):
+            continue
+        verdict = answer.verdict_on(g)
+        if verdict is None or not verdict.wins or digest != _digest(expert_of(named, to_local[g])):
+            return False
+    return True
+
+
+def _digest(expert: Tree) -> str:
+    return sha256(pack_arrays(flatten(expert)))
+
+
+def _hash_of(library: SkillLibrary, expert: int, player: str) -> str:
+    return sha256(policy_of(library, expert, player).params.read_bytes())
+
+
+def _prepare(
+    library: SkillLibrary,
+    run: RunPaths,
+    spec: RunSpec,
+    result: TrainResult,
+    contests: tuple[Contest, ...],
+    held: Mapping[int, str],
+) -> None:
+    """Writes the folder of a comparison; the request is written last."""
+    paths = ComparisonPaths.of(run)
+    if paths.request.exists():
+        shutil.rmtree(paths.folder)
+    named = unflatten(read_arrays(run.folder / result.params))
+    records = library.named()
+    candidates = {g: expert_of(named, i) for i, g in enumerate(spec.local_to_global) if i in spec.trained}
+    write_arrays(paths.candidates, flatten(named_state(candidates)))
+    weights = {g: weights_for(library, g, spec.skill) for g in held}
+    write_arrays(paths.held, flatten(named_state(weights) if weights else {}))
+    for contest in contests:
+        if contest.expert != spec.expert:
+            _write_playing(library, records[contest.skill], paths.contest(contest.expert), spec.config)
+    request = ComparisonRequest(
+        contests=contests,
+        skill=spec.skill,
+        expert=spec.expert,
+        worlds=spec.config.gate.merge_worlds,
+        number=spec.frames_before + result.frames,
+        held=dict(held),
+    )
+    write_json(paths.request, request)
+
+
+def _write_playing(library: SkillLibrary, record: SkillRecord, paths: RunPaths, config: RunConfig) -> None:
+    """Writes what it takes to play a skill's own plan, but for the weights."""
+    skills = known_skills(library) | {record.name: skill_of(library, record)}
+    experts = {name: other.expert_idx for name, other in library.named().items()}
+    playing = playing_of(record.plan, skills, experts, config)
+    write_text(paths.module, playing.module)
+    write_json(paths.config, playing.spec)

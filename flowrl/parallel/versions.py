@@ -1,0 +1,140 @@
+"""The versions of a skill: the one that the library holds, and those in its history. Nothing is ever deleted."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowrl.errors import UsageError
+from flowrl.files import Arrays, pack_arrays, read_arrays, read_json, write_json, write_text
+from flowrl.library import SkillLibrary
+from flowrl.parallel.paths import SkillPaths
+from flowrl.skill import ExpertMeta, SkillRecord
+from flowrl.weights import sha256
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a skill.
+
+    Attributes:
+        record: what was measured of it.
+        current: the library holds this one.
+    """
+
+    record: SkillRecord
+    current: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may become a skill's next version.
+
+    Attributes:
+        arrays: its expert by name.
+        module: the text of its code.
+        companions: experts that it plays with and that the library lacks, by global number.
+    """
+
+    record: SkillRecord
+    arrays: Arrays
+    module: str
+    companions: Mapping[int, Arrays]
+
+
+def history(library: SkillLibrary, name: str) -> list[Version]:
+    """Returns the versions of a skill, ascending.
+
+    Raises:
+        UsageError: the library lacks the skill.
+    """
+    current = library.record(name)
+    old = [record for _, record in _shelved(library.skill_paths(current))]
+    found = [Version(record, False) for record in old if record.version != current.version] + [Version(current, True)]
+    return sorted(found, key=lambda version: version.record.version)
+
+
+def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
+    """Returns the skill's record after an old version was made the library's again, under a new number.
+
+    Raises:
+        UsageError: the library lacks the skill, or it has no such version in its history.
+        LibraryError: that version is damaged.
+    """
+    current = library.record(name)
+    paths = library.skill_paths(current)
+    shelf = {record.version: folder for folder, record in _shelved(paths)}
+    if version == current.version:
+        return current
+    if version not in shelf:
+        there = ", ".join(map(str, sorted(shelf))) or "none"
+        raise UsageError(f"{current.name} has no version {version} in its history; there are: {there}.")
+    old = SkillPaths(shelf[version], paths.expert)
+    record = read_json(old.record, SkillRecord).model_copy(update={"version": next_version(library, current)})
+    companions = {
+        int(folder.name.split("_")[1]): read_arrays(folder / "params.safetensors")
+        for folder in (old.folder / "companions").glob("expert_*_policy")
+    }
+    text = old.module.read_text(encoding="utf-8")
+    install(library, Candidate(record, read_arrays(old.params), text, companions))
+    return record
+
+
+def install(library: SkillLibrary, candidate: Candidate) -> None:
+    """Makes a candidate the library's version of its skill; the one before it goes to the history first.
+
+    The record is written last: a process that is killed on the way does the same again, and changes nothing twice.
+    """
+    folder = library.paths.skill(candidate.record.expert_idx, candidate.record.name)
+    if folder.record.exists():
+        _keep_in_history(folder, read_json(folder.record, SkillRecord))
+    _write(library, folder, candidate)
+
+
+def shelve(library: SkillLibrary, candidate: Candidate) -> None:
+    """Puts a candidate that lost into the history, where the same weights do not lie there already."""
+    folder = library.paths.skill(candidate.record.expert_idx, candidate.record.name)
+    if not is_known(library, candidate.record, candidate.arrays):
+        target = SkillPaths(folder.history / f"version_{candidate.record.version}", folder.expert)
+        _write(library, target, candidate)
+
+
+def is_known(library: SkillLibrary, record: SkillRecord, arrays: Arrays) -> bool:
+    """Returns whether a skill's history holds these weights."""
+    folder, digest = library.paths.skill(record.expert_idx, record.name), sha256(pack_arrays(arrays))
+    metas = [SkillPaths(shelf, folder.expert).meta for shelf, _ in _shelved(folder)]
+    return any(read_json(meta, ExpertMeta).sha256 == digest for meta in metas)
+
+
+def next_version(library: SkillLibrary, record: SkillRecord) -> int:
+    """Returns a number above those of all versions of a skill."""
+    return 1 + max([record.version, *(old.version for _, old in _shelved(library.skill_paths(record)))])
+
+
+def _shelved(paths: SkillPaths) -> list[tuple[Path, SkillRecord]]:
+    """Returns the folders in a skill's history with their records; one that is not whole has none."""
+    folders = sorted(paths.history.glob("version_*")) if paths.history.exists() else []
+    return [(f, read_json(f / "skill.json", SkillRecord)) for f in folders if (f / "skill.json").exists()]
+
+
+def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
+    """Copies what the library holds; the record is copied last and makes the copy whole."""
+    old = SkillPaths(folder.history / f"version_{before.version}", folder.expert)
+    if old.record.exists():
+        return
+    shutil.rmtree(old.folder, ignore_errors=True)
+    old.folder.mkdir(parents=True)
+    shutil.copytree(folder.policy, old.policy)
+    if (folder.folder / "companions").exists():
+        shutil.copytree(folder.folder / "companions", old.folder / "companions")
+    shutil.copy2(folder.module, old.module)
+    write_json(old.record, before)
+
+
+def _write(library: SkillLibrary, folder: SkillPaths, candidate: Candidate) -> None:
+    record = candidate.record
+    for number, arrays in candidate.companions.items():
+        library.store_expert(SkillPaths(folder.folder / "companions", number), arrays, record.frames)
+    library.store_expert(folder, candidate.arrays, record.frames)
+    write_text(folder.module, candidate.module)
+    write_json(folder.record, record)

@@ -1,0 +1,86 @@
+"""Playing a plan with the experts that a library holds, without training anything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flowrl.compose import compose_plan, tasks_of
+from flowrl.config import RunConfig
+from flowrl.errors import LibraryError
+from flowrl.files import read_arrays
+from flowrl.library import SkillLibrary
+from flowrl.parallel.paths import SkillPaths
+from flowrl.parallel.training_setup import inject_remapping_header
+from flowrl.skill import Plan, RunSpec, Skill, TaskSpec
+from flowrl.weights import Tree, unflatten
+
+
+@dataclass(frozen=True)
+class Playing:
+    """What is needed to play a plan with the library's experts.
+
+    Attributes:
+        experts: the global experts that it plays with, ascending; the local ones are their places.
+        module: the task module, with local numbers.
+    """
+
+    spec: RunSpec
+    module: str
+    experts: tuple[int, ...]
+
+
+def playing_of(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, int], config: RunConfig) -> Playing:
+    """Returns how a plan is played, each skill at the amount that the plan asks.
+
+    Args:
+        experts: the global expert of each skill.
+    """
+    own = plan.steps[-1].skill
+    is_module = skills[own].is_module
+    code = skills[own].code if is_module else compose_plan(plan, skills, experts)
+    used = sorted({step.expert for step in plan.steps if step.expert is not None})
+    to_local = {g: i for i, g in enumerate(used)}
+    spec = RunSpec(
+        skill=own,
+        spec=skills[own].spec,
+        config=config,
+        tasks=tuple(task.model_copy(update={"low": task.high}) for task in _tasks(plan, skills, own)),
+        local_to_global=tuple(used),
+        trained=(),
+        own=to_local[plan.steps[-1].expert or 0],
+        plan=plan,
+    )
+    return Playing(spec, inject_remapping_header(code, to_local, dict(enumerate(used))), tuple(used))
+
+
+def _tasks(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:
+    if not skills[own].is_module:
+        return tasks_of(plan, skills, "")
+    return [TaskSpec(skill=step.skill, low=step.n, high=step.n) for step in plan.steps]
+
+
+def policy_of(library: SkillLibrary, expert: int, player: str) -> SkillPaths:
+    """Returns where the weights of an expert that ``player`` plays with lie.
+
+    Raises:
+        LibraryError: they are nowhere.
+    """
+    by_expert = {record.expert_idx: record for record in library.records()}
+    if expert in by_expert:
+        return library.skill_paths(by_expert[expert])
+    folder = library.skill_paths(library.record(player)).folder / "companions"
+    companion = SkillPaths(folder, expert)
+    if not companion.params.exists():
+        raise LibraryError(f"Expert {expert}, which {player} plays with, is neither in the library nor in {folder}.")
+    return companion
+
+
+def weights_for(library: SkillLibrary, expert: int, player: str) -> Tree:
+    """Returns the weights of an expert that the skill ``player`` plays with.
+
+    Raises:
+        LibraryError: they are nowhere, or damaged.
+    """
+    by_expert = {record.expert_idx: record for record in library.records()}
+    if expert in by_expert:
+        return unflatten(library.expert(by_expert[expert]))
+    return unflatten(read_arrays(policy_of(library, expert, player).params))

@@ -1,0 +1,45 @@
+"""What all worker processes have in common: a folder to work on, its lock, the cores they may use, a log."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
+"""Exit codes."""
+PATIENCE_SECONDS = 10.0
+"""How long another process may take to let go of the folder."""
+
+
+def run_worker(work_fn: Callable[[Path], int], needs: str) -> int:
+    """Returns the exit code of a worker that is run from the command line: `python -m MODULE FOLDER [--cores 0,1]`.
+
+    Args:
+        work_fn: does the work on the folder, which nobody else works on meanwhile; jax is not imported yet.
+        needs: a file that the folder must hold.
+    """
+    parser = argparse.ArgumentParser(description="A worker process; flowrl starts it.")
+    parser.add_argument("folder", type=Path, help=f"a folder with a {needs}")
+    parser.add_argument("--cores", default="", help="processor cores that it may use, e.g. 0,1; all if left out")
+    parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS, help="seconds to wait for the folder")
+    given = parser.parse_args()
+    if not (given.folder / needs).exists():
+        sys.stderr.write(f"usage: {given.folder} has no {needs}.\n")
+        return USAGE
+    if given.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core) for core in given.cores.split(",")})
+    logging.basicConfig(
+        filename=given.folder / "log.txt",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        with FileLock(given.folder / "lock", timeout=given.patience):
+            return work_fn(given.folder)
+    except Timeout:
+        sys.stderr.write(f"{given.folder} is being trained by another process.\n")
+        return FAILED
