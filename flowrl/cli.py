@@ -1,4 +1,4 @@
-"""The command line: flowrl grow, train, plan, eval, skills, kb, bench, doctor.
+"""The command line: flowrl grow, train, plan, eval, skills, runs, status, kb, bench, doctor.
 
 Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What is heavy is imported inside a command,
 and jax by none of them: that is for worker processes.
@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from flowrl.cli_runs import app as runs_app
+from flowrl.cli_runs import status
+from flowrl.cli_skills import app as skills_app
+from flowrl.cli_skills import record_row
+from flowrl.cli_words import DEFAULT_ENV, HOME, Env, Home, Json, print_json, print_rich
 from flowrl.kb_cli import app as kb_app
 
 if TYPE_CHECKING:
     from flowrl.config import RunConfig
     from flowrl.library import SkillLibrary
-    from flowrl.skill import Evaluation, RunSpec, SkillRecord
+    from flowrl.skill import Evaluation
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
-DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
 
 app = typer.Typer(
     help="Grows a library of reinforcement-learning skills on Craftax.",
@@ -35,35 +39,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-skills_app = typer.Typer(help="The skills of a home.", rich_markup_mode=None)
 app.add_typer(skills_app, name="skills")
+app.add_typer(runs_app, name="runs")
 app.add_typer(kb_app, name="kb")
+app.command("status", epilog="Example: flowrl status --home demo")(status)
 
-Env = Annotated[str | None, typer.Option("--env", help=f"The game; what the home holds, else {DEFAULT_ENV}.")]
-Home = Annotated[Path, typer.Option("--home", help="The folder that holds the library.")]
 Preset = Annotated[str, typer.Option("--preset", help="Starting point of the options: cpu or gpu.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")]
 OwnSkills = Annotated[
     Path | None,
     typer.Option("--kb", help="A folder of skill files of your own (flowrl kb new), besides the home's kb/."),
 ]
-HOME = Path("flowrl-home")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1))
-
-
-def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    # A table that is piped is not folded at 80 columns.
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False).print(renderable)
 
 
 def _configure(home: Path, env: str | None, preset: str, seed: int, settings: list[str] | None) -> "RunConfig":
@@ -88,10 +77,6 @@ def _library(home: Path) -> "SkillLibrary":
     from flowrl.library import SkillLibrary
 
     return SkillLibrary.open(home)
-
-
-def _running(library: "SkillLibrary") -> "list[RunSpec]":
-    return [spec for paths, spec in library.runs() if not paths.result.exists()]
 
 
 def _command_again() -> str:
@@ -137,9 +122,9 @@ def grow(
     with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         outcome = grow_library(home, config, skills, goal, display, own_skills)
     if as_json:
-        _print_json([_record_row(record) for record in outcome.records])
+        print_json([record_row(record) for record in outcome.records])
     else:
-        _print(library_table(outcome.records))
+        print_rich(library_table(outcome.records))
         print(f"{'Done' if outcome.complete else 'Not done'}: {outcome.reason}.")
     raise typer.Exit(DONE if outcome.complete else FAILED)
 
@@ -176,9 +161,9 @@ def train(
         else:
             record = train_skill(home, config, str(skill), display, own_skills)
     if as_json:
-        _print_json(_record_row(record))
+        print_json(record_row(record))
     else:
-        _print(library_table([record]))
+        print_rich(library_table([record]))
     raise typer.Exit(DONE if record.status == "learned" else FAILED)
 
 
@@ -215,15 +200,15 @@ def plan(
     if goal is None:
         verdicts = frontier_of(base, home)
         if as_json:
-            _print_json([vars(verdict) for verdict in verdicts])
+            print_json([vars(verdict) for verdict in verdicts])
         else:
-            _print(frontier_table(verdicts))
+            print_rich(frontier_table(verdicts))
         return
     outlook = plan_goal(base, home, goal, only_learned=known == "learned")
     if as_json:
-        _print_json({"goal": outlook.plan.goal, "steps": outlook.rows()})
+        print_json({"goal": outlook.plan.goal, "steps": outlook.rows()})
     else:
-        _print(plan_table(outlook))
+        print_rich(plan_table(outlook))
 
 
 @app.command("eval", epilog="Example: flowrl eval 'Make Wood Pickaxe' --home demo --episodes 1024 --seed 1")
@@ -244,9 +229,9 @@ def evaluate(
     with _stoppable():
         evaluation = _play_with_bar(library, goal, episodes, seed, steps)
     if as_json:
-        _print_json(evaluation.model_dump() | {"tasks": tasks})
+        print_json(evaluation.model_dump() | {"tasks": tasks})
     else:
-        _print(evaluation_tables(evaluation, tasks))
+        print_rich(evaluation_tables(evaluation, tasks))
 
 
 def _play_with_bar(library: "SkillLibrary", goal: str, episodes: int, seed: int, steps: int | None) -> "Evaluation":
@@ -260,90 +245,6 @@ def _play_with_bar(library: "SkillLibrary", goal: str, episodes: int, seed: int,
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("playing", total=episodes)
         return evaluate_goal(library, goal, episodes, seed, steps, lambda row: bar.update(task, completed=row["ended"]))
-
-
-def _share_fields(prefix: str, share: Any) -> dict[str, Any]:
-    known = share is not None and share.total > 0
-    return {
-        prefix: share.value if known else None,
-        f"{prefix}_low": share.low if known else None,
-        f"{prefix}_high": share.high if known else None,
-    }
-
-
-def _record_row(record: "SkillRecord") -> dict[str, Any]:
-    evaluation = record.evaluation
-    return {
-        "name": record.name,
-        "status": record.status,
-        "expert": record.expert_idx,
-        "frames": record.frames,
-        **_share_fields("success", evaluation.success),
-        **_share_fields("step_success", evaluation.step_success),
-        "episodes": evaluation.success.total,
-        "path": record.path,
-    }
-
-
-def _running_row(spec: "RunSpec") -> dict[str, Any]:
-    nothing = _share_fields("success", None) | _share_fields("step_success", None)
-    row = {"name": spec.skill, "status": "running", "expert": spec.expert, "frames": None, **nothing}
-    return row | {"episodes": None, "path": None}
-
-
-def _list_skills(home: Path, as_json: bool) -> None:
-    from flowrl.display import library_table
-
-    library = _library(home)
-    records, running = library.records(), _running(library)
-    if as_json:
-        busy = {spec.skill for spec in running}
-        rows = [_record_row(r) | ({"status": "running"} if r.name in busy else {}) for r in records]
-        known = {record.name for record in records}
-        _print_json(rows + [_running_row(spec) for spec in running if spec.skill not in known])
-    else:
-        _print(library_table(records, running))
-
-
-@skills_app.callback(invoke_without_command=True, epilog="Example: flowrl skills list --home demo --json")
-def skills_default(context: typer.Context, home: Home = HOME, as_json: Json = False) -> None:
-    """List the skills of a home, or show one."""
-    if context.invoked_subcommand is None:
-        _list_skills(home, as_json)
-
-
-@skills_app.command("list", epilog="Example: flowrl skills list --home demo --json")
-def skills_list(home: Home = HOME, as_json: Json = False) -> None:
-    """List the skills of a home with what was measured of them."""
-    _list_skills(home, as_json)
-
-
-@skills_app.command("show", epilog="Example: flowrl skills show 'Collect Wood' --home demo")
-def skills_show(
-    name: Annotated[str, typer.Argument(help="A skill of the library.")], home: Home = HOME, as_json: Json = False
-) -> None:
-    """Show one skill: what it needs and yields, its plan, and what was measured."""
-    from flowrl.display import evaluation_tables, library_table
-
-    record = _library(home).record(name)
-    if as_json:
-        _print_json(record.model_dump())
-        return
-    _print(library_table([record]))
-    print(f"\n{record.description}\n")
-    for label in ("requires", "consumes", "yields"):
-        amounts = getattr(record.spec, label)
-        shown = ", ".join(f"{_quantity(quantity)} {fluent}" for fluent, quantity in amounts.items())
-        print(f"{label:14} {shown or 'nothing'}")
-    print(f"{'range of n':14} {record.spec.n_range or 1}\n")
-    _print(evaluation_tables(record.evaluation, [step.skill for step in record.plan.steps]))
-
-
-def _quantity(quantity: Any) -> str:
-    if not quantity.per_n:
-        return str(quantity.base)
-    per_n = "n" if quantity.per_n == 1 else f"{quantity.per_n} n"
-    return f"{per_n} + {quantity.base}" if quantity.base else per_n
 
 
 @app.command(epilog="Example: flowrl bench moe --json")
@@ -363,9 +264,9 @@ def bench(
         raise TrainingError(f"Measuring {table} failed with exit code {done.returncode}; its messages are above.")
     rows = json.loads(done.stdout)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
-        _print(bench_table(rows))
+        print_rich(bench_table(rows))
     raise typer.Exit(done.returncode)
 
 
@@ -376,7 +277,7 @@ def doctor(home: Home = HOME, as_json: Json = False) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     report = json.loads(done.stdout)
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         for check in report["checks"]:
             print(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']:18} {check['found']}")

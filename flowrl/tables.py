@@ -1,13 +1,19 @@
 """Tables that commands print: plans, the frontier, measurements."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
 
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED
 from flowrl.outlook import Outlook
+from flowrl.parallel.versions import Version
 from flowrl.planning.frontier import Verdict
+from flowrl.reports import RunReport, Status, needs_of
 
 _QUIET = (ACHIEVEMENT, INTRINSIC, PLACED)
 """What a plan's table leaves out, as `--json` has it all: what only grows, and what says itself."""
@@ -51,6 +57,86 @@ def frontier_table(verdicts: Sequence[Verdict]) -> Table:
         style = {"ready": "bold green", "learned": "green"}.get(verdict.standing, "dim")
         table.add_row(verdict.skill, verdict.standing, verdict.reason, style=style)
     return table
+
+
+def history_table(versions: Sequence[Version]) -> Table:
+    """Returns a row for each version of a skill, the library's own marked."""
+    table = plain_table("version", "status", "frames", "step success", "plan success", "", right=("version", "frames"))
+    for version in versions:
+        record, evaluation = version.record, version.record.evaluation
+        mark = "the library's" if version.current else ""
+        shares = (str(evaluation.step_success), str(evaluation.success))
+        table.add_row(str(record.version), record.status, f"{record.frames:,}", *shares, mark)
+    return table
+
+
+_STATES = {
+    "learned": "green", "weak": "yellow", "running": "cyan", "trained": "cyan", "interrupted": "blue",
+    "waiting": "dim", "failed": "red", "cancelled": "magenta",
+}  # fmt: skip
+
+
+def _so_far(report: RunReport) -> str:
+    return "unknown" if report.step_success is None else str(report.step_success)
+
+
+def runs_table(found: Sequence[RunReport]) -> Table:
+    """Returns a row for each run."""
+    columns = ("skill", "state", "expert", "frames", "of at most", "step success", "minutes", "error")
+    table = plain_table(*columns, right=("expert", "frames", "of at most", "minutes"), title="runs")
+    for report in found:
+        table.add_row(
+            report.skill,
+            Text(report.state, style=_STATES[report.state]),
+            str(report.expert),
+            f"{report.frames:,}",
+            f"{report.budget:,}",
+            _so_far(report),
+            f"{report.seconds / 60:.1f}",
+            Text(first_line(report.error)),
+        )
+    return table
+
+
+def first_line(text: str) -> str:
+    """Returns the first line of a message."""
+    return text.splitlines()[0] if text else ""
+
+
+def status_view(status: Status) -> Group:
+    """Returns a home on one screen: its skills as a graph, each below the last of those that it builds on."""
+    owner = f"grown by process {status.owner}, up to {status.jobs} at once" if status.owner else "nobody grows it"
+    root = Tree(Text(f"{status.home}: {status.env}, {owner}"), guide_style="dim")
+    nodes: dict[str, Tree] = {}
+    for name, (label, needs) in _labels(status).items():
+        above = next((nodes[need] for need in reversed(needs) if need in nodes), root)
+        nodes[name] = above.add(label)
+    counts = Counter(report.state for report in status.runs if report.state not in ("learned", "weak"))
+    counts.update(record.status for record in status.records)
+    counts["waiting"] = len(status.waiting)
+    line = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    failures = [report for report in status.runs if report.state == "failed"]
+    told = [Text(f"{report.skill} failed: {first_line(report.error)}", style="red") for report in failures]
+    return Group(root, Text(line or "nothing was learned yet"), *told)
+
+
+def _labels(status: Status) -> dict[str, tuple[Text, tuple[str, ...]]]:
+    """Returns for each skill what is shown of it and what it builds on; learned ones first."""
+    found: dict[str, tuple[Text, tuple[str, ...]]] = {}
+    for record in status.records:
+        text = f"{record.name}  {record.status}, step success {record.evaluation.step_success}"
+        needs = needs_of(step.skill for step in record.plan.steps if step.skill != record.name)
+        found[record.name] = (Text(text, style=_STATES[record.status]), needs)
+    for report in status.runs:
+        if report.state in ("learned", "weak"):
+            continue
+        frames = f"{report.frames:,} of at most {report.budget:,} frames"
+        text = f"{report.skill}  {report.state}, {frames}, step success {_so_far(report)}"
+        found[report.skill] = (Text(text, style=_STATES[report.state]), report.needs)
+    for name, needs in status.waiting.items():
+        label = Text(f"{name}  waits for {', '.join(needs) or 'a free place'}", style=_STATES["waiting"])
+        found.setdefault(name, (label, needs))
+    return found
 
 
 def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:

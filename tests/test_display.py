@@ -9,8 +9,9 @@ from flowrl.display import Display, causes_text, duration, steps_text
 from flowrl.parallel.paths import RunPaths
 from flowrl.skill import Plan, RunSpec, TaskSpec
 
+NAME = "Place Table"
 SPEC = RunSpec(
-    skill="Place Table",
+    skill=NAME,
     config=RunConfig(),
     tasks=(TaskSpec(skill="Collect Wood", low=2, high=2), TaskSpec(skill="Place Table", low=1, high=1)),
     local_to_global=(0, 4),
@@ -32,15 +33,15 @@ def test_lines_are_plain_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> No
     stream = io.StringIO()
     with Display(stream) as display:
         display.started(SPEC, RunPaths("run", 4))  # type: ignore[arg-type]
-        display.row({"kind": "starting", "frames": 0})
-        display.row({"kind": "compiling", "frames": 0})
-        display.row(update(16384, None, 0, 0))
+        display.row(NAME, {"kind": "starting", "frames": 0})
+        display.row(NAME, {"kind": "compiling", "frames": 0})
+        display.row(NAME, update(16384, None, 0, 0))
         for i in range(40):
             now[0] += 1.0
-            display.row(update(16384 * (i + 2), 10_000.0, 90, 100))
+            display.row(NAME, update(16384 * (i + 2), 10_000.0, 90, 100))
         gate = {"kind": "gate", "passed": True, "step_success": {"successes": 480, "total": 485}}
-        display.row({"kind": "measuring", "frames": 1})
-        display.row(gate)
+        display.row(NAME, {"kind": "measuring", "frames": 1})
+        display.row(NAME, gate)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "Place Table: expert 4, plan Collect Wood x2 > [Place Table]"
     training = [line for line in lines if "frames/s" in line]
@@ -48,6 +49,25 @@ def test_lines_are_plain_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> No
     assert "10,000 frames/s, step success 90.0 % [82.6, 94.5], fails of zombie 75 %, lava 25 %, at most" in training[0]
     assert lines[-1] == "  measured: step success 99.0 % [97.6, 99.6], passed"
     assert "\x1b" not in stream.getvalue()
+
+
+def test_lines_of_several_runs_say_whose_they_are() -> None:
+    stream = io.StringIO()
+    other = SPEC.model_copy(update={"skill": "Collect Wood"})
+    with Display(stream) as display:
+        display.started(SPEC, RunPaths("run", 4))  # type: ignore[arg-type]
+        display.row(NAME, {"kind": "starting", "frames": 0})
+        display.started(other, RunPaths("other", 4))  # type: ignore[arg-type]
+        display.row("Collect Wood", {"kind": "compiling", "frames": 0})
+        display.failed("Collect Wood", "its reward is not finite")
+        display.row("Collect Wood", {"kind": "measuring", "frames": 0})
+        display.row("Nothing", {"kind": "measuring", "frames": 0})
+    assert stream.getvalue().splitlines()[1:] == [
+        "  starting: jax, the game, new worlds",
+        "Collect Wood: expert 4, plan Collect Wood x2 > [Place Table]",
+        "  Collect Wood: compiling",
+        "Collect Wood failed: its reward is not finite",
+    ]
 
 
 def test_words() -> None:

@@ -182,12 +182,12 @@ class LocalExecutor:
 
     def _take_slot(self, job: Job, cores: Sequence[int] = ()) -> Slot:
         """Takes a free slot, the one with the given cores where there is one."""
-        fitting = [slot for slot in self._free if slot.cores == tuple(cores)] or self._free
-        if not fitting:
+        if not self._free:
             return Slot()
-        self._free.remove(fitting[0])
-        self._taken[job.name] = fitting[0]
-        return fitting[0]
+        slot = next((slot for slot in self._free if slot.cores == tuple(cores)), self._free[0])
+        self._free.remove(slot)
+        self._taken[job.name] = slot
+        return slot
 
     def _adopt(self, job: Job) -> None:
         process = worker_process(job)

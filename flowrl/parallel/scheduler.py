@@ -345,10 +345,12 @@ def _collect(state: State) -> tuple[State, tuple[Action, ...]]:
 
 
 def _propose_or_finish(state: State) -> tuple[State, tuple[Action, ...]]:
-    """Asks for a proposal while there is room for one that could start; says so when nothing is left to do."""
-    if state.idle is not None and state.idle.complete:
+    """Asks for a proposal while there is room for one that could start; says so when nothing is left to do. What is
+    trained is collected before that."""
+    unsettled = any(run.phase != "training" for run in state.running.values())
+    if state.idle is not None and state.idle.complete and not unsettled:
         return _finish(state, state.idle.reason, True)
-    if state.count is not None and len(state.learned) >= state.count:
+    if state.count is not None and len(state.learned) >= state.count and not unsettled:
         return _finish(state, f"the library holds {len(state.learned)} learned skills", True)
     if state.asked:
         return state, ()

@@ -1,0 +1,144 @@
+"""`flowrl skills`: what a home has learned, and the versions of it."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowrl.cli_words import HOME, Home, Json, print_json, print_rich
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowrl.library import SkillLibrary
+    from flowrl.skill import RunSpec, SkillRecord
+
+app = typer.Typer(help="The skills of a home.", rich_markup_mode=None)
+Name = Annotated[str, typer.Argument(help="A skill of the library.")]
+
+
+def _library(home: "Path") -> "SkillLibrary":
+    from flowrl.library import SkillLibrary
+
+    return SkillLibrary.open(home)
+
+
+def _running(library: "SkillLibrary") -> "list[RunSpec]":
+    return [spec for paths, spec in library.runs() if not paths.result.exists()]
+
+
+def _share_fields(prefix: str, share: Any) -> dict[str, Any]:
+    known = share is not None and share.total > 0
+    return {
+        prefix: share.value if known else None,
+        f"{prefix}_low": share.low if known else None,
+        f"{prefix}_high": share.high if known else None,
+    }
+
+
+def record_row(record: "SkillRecord") -> dict[str, Any]:
+    """Returns what scripts read of a skill."""
+    evaluation = record.evaluation
+    return {
+        "name": record.name,
+        "status": record.status,
+        "expert": record.expert_idx,
+        "frames": record.frames,
+        **_share_fields("success", evaluation.success),
+        **_share_fields("step_success", evaluation.step_success),
+        "episodes": evaluation.success.total,
+        "path": record.path,
+    }
+
+
+def _running_row(spec: "RunSpec") -> dict[str, Any]:
+    nothing = _share_fields("success", None) | _share_fields("step_success", None)
+    row = {"name": spec.skill, "status": "running", "expert": spec.expert, "frames": None, **nothing}
+    return row | {"episodes": None, "path": None}
+
+
+def _list_skills(home: "Path", as_json: bool) -> None:
+    from flowrl.display import library_table
+
+    library = _library(home)
+    records, running = library.records(), _running(library)
+    if as_json:
+        busy = {spec.skill for spec in running}
+        rows = [record_row(r) | ({"status": "running"} if r.name in busy else {}) for r in records]
+        known = {record.name for record in records}
+        print_json(rows + [_running_row(spec) for spec in running if spec.skill not in known])
+    else:
+        print_rich(library_table(records, running))
+
+
+@app.callback(invoke_without_command=True, epilog="Example: flowrl skills list --home demo --json")
+def skills_default(context: typer.Context, home: Home = HOME, as_json: Json = False) -> None:
+    """List the skills of a home, or show one."""
+    if context.invoked_subcommand is None:
+        _list_skills(home, as_json)
+
+
+@app.command("list", epilog="Example: flowrl skills list --home demo --json")
+def skills_list(home: Home = HOME, as_json: Json = False) -> None:
+    """List the skills of a home with what was measured of them."""
+    _list_skills(home, as_json)
+
+
+@app.command("show", epilog="Example: flowrl skills show 'Collect Wood' --home demo")
+def skills_show(name: Name, home: Home = HOME, as_json: Json = False) -> None:
+    """Show one skill: what it needs and yields, its plan, and what was measured."""
+    from flowrl.display import evaluation_tables, library_table
+
+    record = _library(home).record(name)
+    if as_json:
+        print_json(record.model_dump())
+        return
+    print_rich(library_table([record]))
+    print(f"\n{record.description}\n")
+    for label in ("requires", "consumes", "yields"):
+        amounts = getattr(record.spec, label)
+        shown = ", ".join(f"{_quantity(quantity)} {fluent}" for fluent, quantity in amounts.items())
+        print(f"{label:14} {shown or 'nothing'}")
+    print(f"{'range of n':14} {record.spec.n_range or 1}\n")
+    print_rich(evaluation_tables(record.evaluation, [step.skill for step in record.plan.steps]))
+
+
+def _quantity(quantity: Any) -> str:
+    if not quantity.per_n:
+        return str(quantity.base)
+    per_n = "n" if quantity.per_n == 1 else f"{quantity.per_n} n"
+    return f"{per_n} + {quantity.base}" if quantity.base else per_n
+
+
+@app.command("history", epilog="Example: flowrl skills history 'Collect Wood' --home demo")
+def skills_history(name: Name, home: Home = HOME, as_json: Json = False) -> None:
+    """List the versions of a skill: the one that the library holds, and those that it held or that lost against it."""
+    from flowrl.parallel.versions import history
+    from flowrl.tables import history_table
+
+    versions = history(_library(home), name)
+    if as_json:
+        rows = [record_row(v.record) | {"version": v.record.version, "current": v.current} for v in versions]
+        print_json(rows)
+    else:
+        print_rich(history_table(versions))
+
+
+@app.command("restore", epilog="Example: flowrl skills restore 'Collect Wood' 2 --home demo")
+def skills_restore(
+    name: Name,
+    version: Annotated[int, typer.Argument(min=1, help="A version of its history.")],
+    home: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Make an old version of a skill the library's again; the present one goes to the history."""
+    from flowrl.display import library_table
+    from flowrl.parallel.versions import restore
+
+    library = _library(home)
+    with library.lock():
+        record = restore(library, name, version)
+    if as_json:
+        print_json(record_row(record) | {"version": record.version})
+    else:
+        print_rich(library_table([record]))
+        print(f"{record.name} is version {record.version} now, as version {version} was.")
