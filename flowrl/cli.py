@@ -10,7 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -25,7 +25,9 @@ from flowrl.kb_cli import app as kb_app
 
 if TYPE_CHECKING:
     from flowrl.config import RunConfig
+    from flowrl.controller import Limits
     from flowrl.library import SkillLibrary
+    from flowrl.parallel.executor import Executor
     from flowrl.skill import Evaluation
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
@@ -54,8 +56,47 @@ OwnSkills = Annotated[
     typer.Option("--kb", help="A folder of skill files of your own (flowrl kb new), besides the home's kb/."),
 ]
 
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many skills are trained at once.")]
+Cores = Annotated[
+    int | None, typer.Option("--cores", min=1, help="Processor cores of each worker; an even share if left out.")
+]
+Engine = Annotated[
+    str, typer.Option("--executor", help="Where workers run: local (this machine) or ray (a cluster; flowrl[ray]).")
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="With --executor ray: auto or HOST:PORT; starts Ray here if left out."),
+]
+Dependencies = Annotated[
+    str | None,
+    typer.Option("--dependencies", help="frozen, or train: the experts that a skill builds on learn along."),
+]
 
-def _configure(home: Path, env: str | None, preset: str, seed: int, settings: list[str] | None) -> "RunConfig":
+
+def _executor_fn(name: str, address: str | None, cores: int | None) -> "Callable[[Limits], Executor]":
+    """Returns what makes the executor that was asked for."""
+    from flowrl.errors import UsageError, nearest_names
+    from flowrl.parallel.local import LocalExecutor
+
+    if address is not None and name != "ray":
+        raise UsageError("--address goes with --executor ray.")
+    if name == "local":
+        return lambda limits: LocalExecutor(limits.jobs, cores)
+    if name == "ray":
+        from flowrl.parallel.ray_executor import RayExecutor
+
+        return lambda limits: RayExecutor(address, limits.jobs, cores or 1)
+    raise UsageError(f"--executor {name!r} is neither of two. {nearest_names(name, ['local', 'ray'])}")
+
+
+def _configure(
+    home: Path,
+    env: str | None,
+    preset: str,
+    seed: int,
+    settings: list[str] | None,
+    dependencies: str | None = None,
+) -> "RunConfig":
     """The options of a run: those given, and for environment and shape those of a home that exists."""
     from flowrl.config import build_config, parse_settings
     from flowrl.library import SkillLibrary
@@ -70,7 +111,7 @@ def _configure(home: Path, env: str | None, preset: str, seed: int, settings: li
         held.pop("model__width", None)
     if env is not None or "env__name" not in held:
         held["env__name"] = env or DEFAULT_ENV
-    return build_config(preset, settings or [], seed=seed, **held)
+    return build_config(preset, settings or [], seed=seed, dependencies=dependencies, **held)
 
 
 def _library(home: Path) -> "SkillLibrary":
@@ -100,7 +141,9 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@app.command(epilog="Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 3 --home demo --set ppo.lr=3e-4")
+@app.command(
+    epilog="Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 8 --jobs 2 --home demo --set ppo.lr=3e-4"
+)
 def grow(
     env: Env = None,
     skills: Annotated[
@@ -111,16 +154,28 @@ def grow(
     own_skills: OwnSkills = None,
     preset: Preset = "cpu",
     seed: Seed = 0,
+    jobs: Jobs = 1,
+    cores: Cores = None,
+    executor: Engine = "local",
+    address: Address = None,
+    dependencies: Dependencies = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Learn skills of the knowledge base one after another until the library has the size wanted."""
+    """Learn skills of the knowledge base until the library has the size wanted, those that can be at the same time."""
+    from flowrl.controller import Limits
     from flowrl.display import Display, library_table
     from flowrl.drive import grow as grow_library
+    from flowrl.parallel.memory import memory_warning
 
-    config = _configure(home, env, preset, seed, settings)
+    config = _configure(home, env, preset, seed, settings, dependencies)
+    executor_fn = _executor_fn(executor, address, cores)
     with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
-        outcome = grow_library(home, config, skills, goal, display, own_skills)
+        if executor == "local" and (warning := memory_warning(config.env.name, jobs)):
+            display.note(warning)
+        outcome = grow_library(
+            home, config, skills, goal, display, own_skills, limits=Limits(jobs=jobs), executor_fn=executor_fn
+        )
     if as_json:
         print_json([record_row(record) for record in outcome.records])
     else:
@@ -141,6 +196,10 @@ def train(
     own_skills: OwnSkills = None,
     preset: Preset = "cpu",
     seed: Seed = 0,
+    cores: Cores = None,
+    executor: Engine = "local",
+    address: Address = None,
+    dependencies: Dependencies = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -154,12 +213,13 @@ def train(
         raise UsageError("Give either a skill or --module FILE.py. For example: flowrl train 'Collect Wood'")
     if name is not None and module is None:
         raise UsageError("--name goes with --module; a skill of the knowledge base has its name.")
-    config = _configure(home, env, preset, seed, settings)
+    config = _configure(home, env, preset, seed, settings, dependencies)
+    executor_fn = _executor_fn(executor, address, cores)
     with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if module is not None:
-            record = train_module(home, config, module, name, display)
+            record = train_module(home, config, module, name, display, executor_fn=executor_fn)
         else:
-            record = train_skill(home, config, str(skill), display, own_skills)
+            record = train_skill(home, config, str(skill), display, own_skills, executor_fn=executor_fn)
     if as_json:
         print_json(record_row(record))
     else:

@@ -3,7 +3,10 @@
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,12 +29,15 @@ def run_worker(work_fn: Callable[[Path], int], needs: str) -> int:
     parser.add_argument("folder", type=Path, help=f"a folder with a {needs}")
     parser.add_argument("--cores", default="", help="processor cores that it may use, e.g. 0,1; all if left out")
     parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS, help="seconds to wait for the folder")
+    parser.add_argument("--parent", type=int, help="a process without which it stops, saving a checkpoint")
     given = parser.parse_args()
     if not (given.folder / needs).exists():
         sys.stderr.write(f"usage: {given.folder} has no {needs}.\n")
         return USAGE
     if given.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in given.cores.split(",")})
+    if given.parent is not None:
+        threading.Thread(target=_stop_without, args=(given.parent,), daemon=True).start()
     logging.basicConfig(
         filename=given.folder / "log.txt",
         level=logging.INFO,
@@ -43,3 +49,10 @@ def run_worker(work_fn: Callable[[Path], int], needs: str) -> int:
     except Timeout:
         sys.stderr.write(f"{given.folder} is being trained by another process.\n")
         return FAILED
+
+
+def _stop_without(parent: int) -> None:
+    """Sends this process SIGTERM once its parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

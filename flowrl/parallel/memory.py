@@ -1,0 +1,23 @@
+"""How much memory workers need, and whether there is enough."""
+
+import psutil
+
+WORKER_GIB = {"Craftax-Classic-Symbolic-v1": 1.2, "Craftax-Symbolic-v1": 3.0, "Tiny-Grid-v1": 0.7}
+"""Peak memory of a worker on a CPU with the default batch, in GiB (`flowrl bench train`)."""
+
+
+def memory_warning(env: str, jobs: int, free_gib: float | None = None) -> str | None:
+    """Returns the arithmetic where so many workers need more memory than is free, None where there is enough.
+
+    Args:
+        free_gib: memory that is free; None: as the system says.
+    """
+    free = psutil.virtual_memory().available / 2**30 if free_gib is None else free_gib
+    each = WORKER_GIB[env]
+    if jobs * each <= free:
+        return None
+    fit = max(1, int(free / each))
+    return (
+        f"{jobs} jobs of about {each:.1f} GiB each need {jobs * each:.1f} GiB, but {free:.1f} GiB are free: "
+        f"workers may be killed. Try --jobs {fit}."
+    )

@@ -1,0 +1,174 @@
+"""Jobs as Ray tasks: on a cluster that is there already, or on a Ray that is started on this machine.
+
+A task starts the job's command on whatever node Ray picks and waits for it, so that nothing but the command travels;
+the folder lies on a disk that all nodes share. Ray starts a task again whose node is lost; the command then goes on
+from the folder's last checkpoint.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flowrl.errors import PlatformError, UsageError
+from flowrl.files import write_text
+from flowrl.parallel.executor import Job, JobEnd
+from flowrl.parallel.local import GRACE_SECONDS, is_locked
+
+CONNECT_SECONDS = 10.0
+ORPHAN_SECONDS = 60.0
+"""How long a job that Ray starts again waits for the process of the lost node to let go of its folder."""
+STOP_FILE = "stop"
+
+
+def run_command(command: Sequence[str], folder: str, environment: dict[str, str]) -> int:
+    """Returns the exit code of a job's command; runs on a node of the cluster, with a watch on this process.
+
+    The command stops by itself, saving a checkpoint, when this process dies or a file `stop` appears in the folder.
+    """
+    with (Path(folder) / "log.txt").open("ab") as log:
+        child = subprocess.Popen(
+            [*command, "--patience", str(ORPHAN_SECONDS), "--parent", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+        )
+    asked = False
+    while child.poll() is None:
+        if not asked and (Path(folder) / STOP_FILE).exists():
+            child.terminate()
+            asked = True
+        time.sleep(0.2)
+    return child.returncode
+
+
+class RayExecutor:
+    """Runs jobs as tasks of a Ray cluster.
+
+    Args:
+        address: "auto" or HOST:PORT of a cluster that runs; None: starts Ray on this machine, on its loopback alone.
+        jobs: most jobs at once; a cluster with fewer GPUs has them shared.
+        cores: processor cores of each job.
+
+    Raises:
+        UsageError: Ray is not installed; names the extra.
+        PlatformError: nothing answers at the address.
+    """
+
+    def __init__(self, address: str | None = None, jobs: int = 1, cores: int = 1):
+        self._ray = _import_ray()
+        if address is not None:
+            _require_answer(address)
+        self._connect(address)
+        self._cores, self._cards = cores, share_of_card(self._ray.cluster_resources().get("GPU", 0), jobs)
+        self._tasks: dict[Any, Job] = {}
+
+    def submit(self, job: Job) -> None:
+        """Starts a task for the job; where another process works on its folder already, the task waits for it."""
+        (job.folder / STOP_FILE).unlink(missing_ok=True)
+        options: dict[str, Any] = {"num_cpus": self._cores, "max_retries": 5, "name": job.name}
+        environment = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        if self._cards:
+            options["num_gpus"] = self._cards
+            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * self._cards:.3f}"
+        task = self._ray.remote(run_command).options(**options)
+        self._tasks[task.remote(job.command(), str(job.folder.resolve()), environment)] = job
+
+    def wait(self, seconds: float) -> list[JobEnd]:
+        """Returns the jobs that have ended, as soon as there is one, else after ``seconds``."""
+        if not self._tasks:
+            time.sleep(seconds)
+            return []
+        done, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=seconds)
+        return [JobEnd(self._tasks.pop(task), self._code(task)) for task in done]
+
+    def _code(self, task: Any) -> int | None:
+        """Returns a task's exit code, None where Ray gave it up."""
+        try:
+            return int(self._ray.get(task))
+        except (self._ray.exceptions.RayError, self._ray.exceptions.TaskCancelledError):
+            return None
+
+    def cancel(self, job: Job, kill: bool = False) -> None:
+        """Asks a job to save a checkpoint and leave, by a file in its folder; ends its task after 20 seconds."""
+        task = next((task for task, other in self._tasks.items() if other.name == job.name), None)
+        if task is None:
+            return
+        if kill:
+            self._ray.cancel(task, force=True)
+            return
+        write_text(job.folder / STOP_FILE, "stop\n")
+        end = threading.Timer(GRACE_SECONDS, lambda: self._end(task))
+        end.daemon = True
+        end.start()
+
+    def _end(self, task: Any) -> None:
+        if task in self._tasks:
+            self._ray.cancel(task, force=True)
+
+    def is_under_way(self, job: Job) -> bool:
+        """Returns whether a task of this executor, or any process that shares the disk, works on the job."""
+        return any(other.name == job.name for other in self._tasks.values()) or is_locked(job)
+
+    def close(self) -> None:
+        """Leaves the cluster; a Ray that was started for this executor ends."""
+        self._ray.shutdown()
+
+    def _connect(self, address: str | None) -> None:
+        """Connects with a token: what is started here answers to nobody else."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if address is None:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+        if address is None:
+            options["_node_ip_address"] = "127.0.0.1"
+        try:
+            self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise PlatformError(f"No Ray cluster could be joined at {address or 'this machine'}: {error}") from error
+
+
+def share_of_card(cards: float, jobs: int) -> float:
+    """Returns the share of a GPU for each job: a whole one where there are enough, else parts that fill them."""
+    if cards < 1:
+        return 0.0
+    return 1.0 / -(-jobs // int(cards))
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise UsageError("--executor ray needs Ray, which is not installed: pip install 'flowrl[ray]'") from error
+    return ray
+
+
+def _require_answer(address: str) -> None:
+    """Checks that something answers at HOST:PORT, within seconds; "auto" is Ray's own business.
+
+    Raises:
+        UsageError: the address makes no sense.
+        PlatformError: nothing answers.
+    """
+    if address == "auto":
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        raise UsageError(f"--address takes auto or HOST:PORT, not {address!r}; for example --address 10.0.0.1:6379")
+    try:
+        with contextlib.closing(socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)):
+            return
+    except OSError as error:
+        raise PlatformError(
+            f"No Ray cluster answers at {address}: {error}. Start one there: ray start --head --port {port}"
+        ) from error
