@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from craftax.craftax import game_logic
+from craftax.craftax.constants import LEVEL_ACHIEVEMENT_MAP, ItemType
 from craftax.craftax.constants import BlockType as FullBlock
-from craftax.craftax.constants import ItemType
 from craftax.craftax_classic.constants import Action, BlockType
 
 from flowrl.env import tiny
@@ -235,6 +236,15 @@ def _spread(amount: Any, present: Any) -> Any:
         return amount
     kinds = present.shape[-1]
     return (amount + jnp.arange(kinds)[::-1]) // kinds
+
+
+def lived_in(world: Any) -> Any:
+    """Returns the full game's world with the flags of how it came to be: of what is in hand and of the floors passed.
+
+    Upstream sets them at any step for as long as they are so, whatever is done in it.
+    """
+    passed = world.achievements.at[LEVEL_ACHIEVEMENT_MAP[1 : int(world.player_level) + 1]].set(True)
+    return game_logic.calculate_inventory_achievements(replace(world, achievements=passed))
 
 
 def copies(world: Any) -> Any:
