@@ -39,7 +39,7 @@ class ModelConfig(_Frozen):
 class PPOConfig(_Frozen):
     """Proximal policy optimisation (Schulman et al. 2017), with routing by expert."""
 
-    frames: int = Field(4_000_000, ge=0, description="frames after which a run gives up")
+    frames: int = Field(8_000_000, ge=0, description="frames after which a run gives up")
     steps: int = Field(64, ge=1, description="steps of each world per rollout")
     epochs: int = Field(2, ge=1, description="times that an update goes over its samples")
     least_steps: int = Field(
@@ -47,9 +47,9 @@ class PPOConfig(_Frozen):
     )
     most_epochs: int = Field(8, ge=1, description="but no more often than this")
     minibatch: int = Field(2048, ge=1, description="samples of the trained experts per gradient step")
-    lr: float = Field(5e-4, gt=0)
+    lr: float = Field(1e-3, gt=0)
     anneal: bool = Field(True, description="learning rate falls linearly to zero over `frames`")
-    gamma: float = Field(0.98, ge=0, le=1)
+    gamma: float = Field(0.99, ge=0, le=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)
     clip: float = Field(0.2, gt=0)
     value_clip: float = Field(0.2, gt=0)
