@@ -75,9 +75,9 @@ VARIANTS = (
     Variant("price of dying 1", ("ppo.death_price=1",)),
     Variant("width 64", ("model.width=64",)),
     Variant("4 epochs for 2", ("ppo.epochs=4",)),
-    Variant("learning rate 1e-3 for 5e-4", ("ppo.lr=1e-3",)),
-    Variant("learning rate 2.5e-4 for 5e-4", ("ppo.lr=2.5e-4",)),
-    Variant("gamma 0.99 for 0.98", ("ppo.gamma=0.99",)),
+    Variant("learning rate 5e-4 for 1e-3", ("ppo.lr=5e-4",)),
+    Variant("learning rate 2.5e-4 for 1e-3", ("ppo.lr=2.5e-4",)),
+    Variant("gamma 0.98 for 0.99", ("ppo.gamma=0.98",)),
     Variant("entropy 0.003 for 0.01", ("ppo.entropy=0.003",)),
 )
 

@@ -60,6 +60,9 @@ Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many skills are tr
 Cores = Annotated[
     int | None, typer.Option("--cores", min=1, help="Processor cores of each worker; an even share if left out.")
 ]
+Losses = Annotated[
+    int, typer.Option("--losses", min=1, help="Workers lost in a row without progress before a run is given up.")
+]
 Engine = Annotated[
     str, typer.Option("--executor", help="Where workers run: local (this machine) or ray (a cluster; flowrl[ray]).")
 ]
@@ -156,6 +159,7 @@ def grow(
     seed: Seed = 0,
     jobs: Jobs = 1,
     cores: Cores = None,
+    losses: Losses = 3,
     executor: Engine = "local",
     address: Address = None,
     dependencies: Dependencies = None,
@@ -173,9 +177,8 @@ def grow(
     with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if executor == "local" and (warning := memory_warning(config.env.name, jobs)):
             display.note(warning)
-        outcome = grow_library(
-            home, config, skills, goal, display, own_skills, limits=Limits(jobs=jobs), executor_fn=executor_fn
-        )
+        limits = Limits(jobs=jobs, losses=losses)
+        outcome = grow_library(home, config, skills, goal, display, own_skills, limits, executor_fn)
     if as_json:
         print_json([record_row(record) for record in outcome.records])
     else:
