@@ -33,7 +33,11 @@ def run_command(command: Sequence[str], folder: str, environment: dict[str, str]
 
     The command stops by itself, saving a checkpoint, when this process dies or a file `stop` appears in the folder.
     """
+    import ray
+
     with (Path(folder) / "log.txt").open("ab") as log:
+        log.write(f"on Ray node {ray.get_runtime_context().get_node_id()}, {socket.gethostname()}\n".encode())
+        log.flush()
         child = subprocess.Popen(
             [*command, "--patience", str(ORPHAN_SECONDS), "--parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,
@@ -64,9 +68,10 @@ class RayExecutor:
     """
 
     def __init__(self, address: str | None = None, jobs: int = 1, cores: int = 1):
-        self._ray = _import_ray()
         if address is not None:
             _require_answer(address)
+        _prepare_environment(address)
+        self._ray = _import_ray()
         self._connect(address)
         self._cores, self._cards = cores, share_of_card(self._ray.cluster_resources().get("GPU", 0), jobs)
         self._tasks: dict[Any, Job] = {}
@@ -123,11 +128,6 @@ class RayExecutor:
         self._ray.shutdown()
 
     def _connect(self, address: str | None) -> None:
-        """Connects with a token: what is started here answers to nobody else."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        if address is None:
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         if address is None:
             options["_node_ip_address"] = "127.0.0.1"
@@ -135,6 +135,21 @@ class RayExecutor:
             self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise PlatformError(f"No Ray cluster could be joined at {address or 'this machine'}: {error}") from error
+
+
+def _prepare_environment(address: str | None) -> None:
+    """Asks for a token of everybody who connects: a Ray that is started here answers to nobody else.
+
+    To be called before Ray is imported, which reads these variables once.
+    """
+    host = "" if address is None else address.rpartition(":")[0]
+    if host in ("", "127.0.0.1", "localhost"):
+        # On Linux, too, the loopback is to be taken at its word; Ray would look for this machine's other address.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def share_of_card(cards: float, jobs: int) -> float:
