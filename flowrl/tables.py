@@ -5,11 +5,11 @@ from typing import Any
 
 from rich.table import Table
 
-from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED
+from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, REACHED
 from flowrl.outlook import Outlook
 from flowrl.planning.frontier import Verdict
 
-_QUIET = (ACHIEVEMENT, INTRINSIC, PLACED)
+_QUIET = (ACHIEVEMENT, INTRINSIC, PLACED, REACHED)
 """What a plan's table leaves out, as `--json` has it all: what only grows, and what says itself."""
 
 

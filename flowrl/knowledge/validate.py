@@ -11,6 +11,7 @@ from flowrl.errors import SpecError, nearest_names
 from flowrl.fluents import FLOOR, INTRINSIC, REACHED, Vocabulary, prefix_of
 from flowrl.knowledge.affine import quantity_text
 from flowrl.parallel.paths import slug
+from flowrl.planning.symbolic import gives
 from flowrl.skill import Quantity, Skill, SkillSpec
 
 _MOST_SHOWN = 10
@@ -121,7 +122,7 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
         if not 0 <= floor <= last:
             field = "to_floor" if floor == spec.to_floor else "floors"
             yield field, f"there is no floor {floor}; this game has floors 0 to {last}"
-    if spec.to_floor is None and not any(top_of(f, q, vocabulary) > 0 for f, q in spec.yields.items()):
+    if not gives(spec, vocabulary):
         yield "yields", "it yields nothing and leads to no other floor; say what holds once it is done"
     if spec.stays and spec.to_floor is not None:
         yield "stays", f"a skill that ends on floor {spec.to_floor} does not stay where it stands; leave one out"
@@ -132,14 +133,12 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
         low, high = spec.n_range
         if low < 1 or high < low:
             yield "n_range", f"{low} to {high} is no range of n; write the least, from 1 on, and then the largest"
+    if spec.n_most is not None and spec.n_most < (spec.n_range[1] if spec.n_range else 1):
+        top = spec.n_range[1] if spec.n_range else 1
+        yield "n_most", f"{spec.n_most} is less than n={top}, which it trains on; write the largest n there can be"
     for name, n in spec.practice:
         if n < 1:
             yield "practice", f"{name!r} with n={n} makes nothing; write an n of at least 1"
-
-
-def top_of(fluent: str, quantity: Quantity, vocabulary: Vocabulary) -> int:
-    """Returns the most of a fluent that an amount comes to at any n."""
-    return max(vocabulary.most(fluent), quantity.at(1)) if quantity.per_n > 0 else quantity.base
 
 
 def problems_among(skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary) -> list[str]:
@@ -186,35 +185,27 @@ def _needs(spec: SkillSpec) -> list[tuple[Need, ...]]:
     return needs
 
 
-def _gives(spec: SkillSpec, vocabulary: Vocabulary) -> dict[str, int]:
-    """Returns the most that a skill yields of each fluent at any n, the floor that it leads to among them."""
-    gives = {f: top_of(f, q, vocabulary) for f, q in spec.yields.items()}
-    if spec.to_floor is not None:
-        gives |= {f"{FLOOR}{spec.to_floor}": 1, f"{REACHED}{spec.to_floor}": 1}
-    return gives
-
-
 def _waiting(skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Vocabulary) -> list[str]:
     """Returns the circles in which skills wait for each other, a sentence each.
 
     What nobody yields counts as there: it is another matter. Amounts are never used up here, so what is left out by
     this relaxation can be done by no plan.
     """
-    gives = {skill.name: _gives(skill.spec, vocabulary) for skill in everyone}
+    given = {skill.name: gives(skill.spec, vocabulary) for skill in everyone}
     needs = {skill.name: _needs(skill.spec) for skill in everyone}
     had = {f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics} | {f"{FLOOR}0": 1, f"{REACHED}0": 1}
 
     def makers(alternatives: tuple[Need, ...]) -> list[tuple[Need, str]]:
-        return [(need, name) for need in alternatives for name in gives if gives[name].get(need[0], 0) >= need[1]]
+        return [(need, name) for need in alternatives for name in given if given[name].get(need[0], 0) >= need[1]]
 
     def unmet(name: str) -> list[tuple[Need, ...]]:
         return [a for a in needs[name] if not any(had.get(f, 0) >= amount for f, amount in a) and makers(a)]
 
-    waiting = dict.fromkeys(gives)
+    waiting = dict.fromkeys(given)
     while ready := [name for name in waiting if not unmet(name)]:
         for name in ready:
             del waiting[name]
-            for fluent, amount in gives[name].items():
+            for fluent, amount in given[name].items():
                 had[fluent] = max(had.get(fluent, 0), amount)
     follows = {name: makers(unmet(name)[0])[0] for name in waiting}
     circles: dict[frozenset[str], list[str]] = {}

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flowrl.fluents import INTRINSIC, NEAR, REACHED
+from flowrl.fluents import FLOOR, INTRINSIC, NEAR, REACHED
 from flowrl.planning.symbolic import SymbolicState, at_floor
 from flowrl.skill import Quantity, Skill
 
@@ -185,6 +185,12 @@ class Relaxation:
         """Returns a lower bound of the steps from the start to ``needs``, None where nothing leads there."""
         masks = [self._counted(needs, k) for k in (self._counts if floor is None else (floor,)) if k in self._counts]
         return min((mask.bit_count() for mask in masks if not mask & self._nowhere), default=None)
+
+    def floors_of(self, fluent: str, amount: int) -> frozenset[int]:
+        """Returns the floors on which so much of the fluent can be held."""
+        if fluent.startswith(FLOOR):
+            return frozenset({int(fluent.removeprefix(FLOOR))} & self._counts.keys())
+        return frozenset(k for k in self._counts if self.steps_left({at_floor(fluent, k): amount}, k) is not None)
 
     def _counted(self, needs: Mapping[str, int], floor: int) -> int:
         mask, seen = self._on[floor], self._seen[floor]

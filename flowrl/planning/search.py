@@ -17,7 +17,7 @@ from flowrl.fluents import FLOOR, INTRINSIC, NEAR, PLACED, Vocabulary, prefix_of
 from flowrl.planning.explain import Obstacles
 from flowrl.planning.goals import Goal
 from flowrl.planning.operators import Operator, Relaxation, done, least_n, operator
-from flowrl.planning.symbolic import SymbolicState, at_floor
+from flowrl.planning.symbolic import SymbolicState, at_floor, largest_n
 from flowrl.skill import Skill
 
 Needs = dict[str, int]
@@ -110,9 +110,9 @@ class Search:
             for fluent in yields:
                 self._yielders.setdefault(fluent, []).append(skill)
         smallest = [o for skill in skills.values() if (o := self._useful(skill, self._low(skill))) is not None]
-        self.relaxation = Relaxation(
-            smallest, {o.name: self._top(skills[o.name]) for o in smallest}, start, vocabulary.floors
-        )
+        tops = {o.name: self._top(skills[o.name]) for o in smallest}
+        self.relaxation = Relaxation(smallest, tops, start, vocabulary.floors)
+        self.obstacles.floors_of = self.relaxation.floors_of
 
     @staticmethod
     def _low(skill: Skill) -> int:
@@ -124,20 +124,18 @@ class Search:
         return top.yields if top else {}
 
     def _largest_n(self, skill: Skill) -> int:
-        """Returns the largest n at which all amounts can be held, within the range if that counts."""
-        spec = skill.spec
-        amounts = [*spec.requires.items(), *spec.consumes.items(), *spec.yields.items()]
-        bounds = [(self.vocabulary.most(f) - q.base) // q.per_n for f, q in amounts if q.per_n > 0]
-        if spec.n_range is not None and not self.lifted and skill.name not in self._wanted:
-            bounds.append(spec.n_range[1])
-        return min(bounds, default=1)
+        """Returns the largest n at which the skill can be done, within the range if that counts."""
+        top, within = largest_n(skill.spec, self.vocabulary), skill.spec.n_range
+        counts = within is not None and not self.lifted and skill.name not in self._wanted
+        return min(top, within[1]) if within is not None and counts else top
 
     def _operator(self, skill: Skill, n: int) -> Operator | None:
         """Returns the skill at ``n``, None beyond its range, or where its own amounts exceed what can be held."""
         choice = (skill.name, n)
         if choice not in self._operators:
             within = self.lifted or skill.spec.n_range is None or n <= skill.spec.n_range[1]
-            fits = (within or skill.name in self._wanted) and not any(True for _ in self._excesses(skill, n))
+            allowed = skill.spec.n_most is None or n <= skill.spec.n_most
+            fits = allowed and (within or skill.name in self._wanted) and not list(self._excesses(skill, n))
             self._operators[choice] = operator(skill, n, skill.name in self._wanted) if fits else None
         return self._operators[choice]
 
