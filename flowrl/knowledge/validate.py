@@ -4,8 +4,10 @@ What is found is a sentence each, which names the skill, the field and the next 
 needs is none of them: it makes the skill infeasible, and the frontier says so.
 """
 
+import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from flowrl.errors import SpecError, nearest_names
 from flowrl.fluents import FLOOR, INTRINSIC, REACHED, Vocabulary, prefix_of
@@ -48,21 +50,43 @@ def require_none(problems: Sequence[str]) -> None:
         raise SpecError("\n".join(shown))
 
 
-def problems_of(skill: Skill, vocabulary: Vocabulary, called: Mapping[str, str] | None = None) -> list[str]:
-    """Returns what is wrong with one skill by itself, a sentence each.
+@dataclass(frozen=True)
+class Spelling:
+    """What a spec is written with, where that is not as here.
 
-    Args:
-        called: what the parts of a spec are called where the skill was written, if not as here.
+    Attributes:
+        fields: the names of its fields.
+        key_fn: the name of a fluent.
     """
+
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    key_fn: Callable[[str], str] = str
+
+    def field(self, name: str) -> str:
+        """Returns the name of a field."""
+        return self.fields.get(name, name)
+
+    def told(self, problem: str, fluent: str = "") -> str:
+        """Returns a sentence with its fields and its fluent as they are written there."""
+        for ours, theirs in self.fields.items():
+            problem = problem.replace(f"`{ours}`", f"`{theirs}`")
+        return problem.replace(repr(fluent), repr(self.key_fn(fluent))) if fluent else problem
+
+
+OURS = Spelling()
+
+
+def problems_of(skill: Skill, vocabulary: Vocabulary, spelling: Spelling = OURS) -> list[str]:
+    """Returns what is wrong with one skill by itself, a sentence each."""
     found = [f"{skill.name!r}, name: {problem}" for problem in name_problems(skill.name)]
     for part in _PARTS:
         for fluent, quantity in getattr(skill.spec, part).items():
             problem = _amount_problem(part, fluent, quantity, skill.spec, vocabulary)
             if problem is not None:
-                field = f"{(called or {}).get(part, part)} {on_one_line(fluent)}"
-                found.append(f"{skill.name!r}, {field}: {_ended(problem)}")
+                field = f"{spelling.field(part)} {on_one_line(spelling.key_fn(fluent))}"
+                found.append(f"{skill.name!r}, {field}: {_ended(spelling.told(problem, fluent))}")
     for field, problem in _other_problems(skill, vocabulary):
-        found.append(f"{skill.name!r}, {(called or {}).get(field, field)}: {_ended(problem)}")
+        found.append(f"{skill.name!r}, {spelling.field(field)}: {_ended(spelling.told(problem))}")
     return found
 
 
@@ -141,7 +165,9 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
             yield "practice", f"{name!r} with n={n} makes nothing; write an n of at least 1"
 
 
-def problems_among(skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary) -> list[str]:
+def problems_among(
+    skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary, spelling: Spelling = OURS
+) -> list[str]:
     """Returns what is wrong between skills, a sentence each; each must be right by itself.
 
     Args:
@@ -158,7 +184,7 @@ def problems_among(skills: Sequence[Skill], known: Iterable[Skill], vocabulary: 
             elif name not in names:
                 found.append(f"{skill.name!r}, practice: there is no skill {name!r}. {nearest_names(name, names)}")
     if not found:
-        found += _waiting(skills, everyone, vocabulary)
+        found += _waiting(skills, everyone, vocabulary, spelling)
     return found
 
 
@@ -185,7 +211,9 @@ def _needs(spec: SkillSpec) -> list[tuple[Need, ...]]:
     return needs
 
 
-def _waiting(skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Vocabulary) -> list[str]:
+def _waiting(
+    skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Vocabulary, spelling: Spelling
+) -> list[str]:
     """Returns the circles in which skills wait for each other, a sentence each.
 
     What nobody yields counts as there: it is another matter. Amounts are never used up here, so what is left out by
@@ -213,7 +241,7 @@ def _waiting(skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Voc
         circle = _circle(name, follows)
         circles.setdefault(frozenset(circle), circle)
     own = {skill.name for skill in skills}
-    return [_circle_text(circle, follows) for members, circle in circles.items() if members & own]
+    return [_circle_text(circle, follows, spelling) for members, circle in circles.items() if members & own]
 
 
 def _circle(start: str, follows: Mapping[str, tuple[Need, str]]) -> list[str]:
@@ -224,14 +252,14 @@ def _circle(start: str, follows: Mapping[str, tuple[Need, str]]) -> list[str]:
     return path[path.index(start) :]
 
 
-def _circle_text(circle: Sequence[str], follows: Mapping[str, tuple[Need, str]]) -> str:
+def _circle_text(circle: Sequence[str], follows: Mapping[str, tuple[Need, str]], spelling: Spelling) -> str:
     links = []
     for name in circle:
         (fluent, amount), maker = follows[name]
-        what = fluent if amount == 1 else f"{amount} {fluent}"
+        what = spelling.key_fn(fluent) if amount == 1 else f"{amount} {spelling.key_fn(fluent)}"
         who = "only itself" if maker == name else repr(maker)
         links.append(f"{name!r} needs {what}, which {who} yields")
-    text = "; ".join(links)
+    text, field = "; ".join(links), spelling.field("requires")
     if len(circle) == 1:
-        return f"{circle[0]!r}, requires: {text}; drop the requirement, or add a skill that yields it first."
-    return f"{circle[0]!r}, requires: {text}: they wait for each other. Drop one of these, or add a skill that begins."
+        return f"{circle[0]!r}, {field}: {text}; drop the requirement, or add a skill that yields it first."
+    return f"{circle[0]!r}, {field}: {text}: they wait for each other. Drop one of these, or add a skill that begins."
