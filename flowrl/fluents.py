@@ -67,7 +67,7 @@ class Vocabulary(BaseModel):
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if kind in (KILLS, REACHED, FLOOR):
-            inside = name.isdecimal() and int(name) < self.floors
+            inside = name.isdecimal() and str(int(name)) == name and int(name) < self.floors
             return None if inside else f"{fluent!r} names no floor; this game has floors 0 to {self.floors - 1}"
         if not self.items:
             return None

@@ -61,7 +61,7 @@ def _row(skill: "Skill") -> dict[str, Any]:
 
     spec = skill.spec
     amounts = {part: texts(getattr(spec, part)) for part in ("requires", "consumes", "yields")}
-    places = {"floors": spec.floors, "to_floor": spec.to_floor, "n_range": spec.n_range}
+    places = {"floors": spec.floors, "to_floor": spec.to_floor, "n_range": spec.n_range, "n_most": spec.n_most}
     return {"name": skill.name, "description": skill.description, **amounts, **places, "trusted": skill.trusted}
 
 

@@ -9,13 +9,13 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED
+from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, REACHED
 from flowrl.outlook import Outlook
 from flowrl.parallel.versions import Version
 from flowrl.planning.frontier import Verdict
 from flowrl.reports import RunReport, Status, needs_of
 
-_QUIET = (ACHIEVEMENT, INTRINSIC, PLACED)
+_QUIET = (ACHIEVEMENT, INTRINSIC, PLACED, REACHED)
 """What a plan's table leaves out, as `--json` has it all: what only grows, and what says itself."""
 
 

@@ -171,6 +171,19 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
         read_imported(file, CLASSIC, WORDS)
 
 
+def test_another_file_of_the_same_name_does_not_replace_the_first(tmp_path: Path) -> None:
+    kept = write_imported(import_base(stored(tmp_path, whole()), WORDS, EMPTY), tmp_path / "kb")
+    before = kept.read_text()
+    (tmp_path / "other").mkdir()
+    other = stored(tmp_path / "other", {"skills": [entry("Dig", {"stone": "lambda n: n"})]})
+    with pytest.raises(UsageError, match=r"holds an earlier import with Chop, .* would be lost. Rename"):
+        write_imported(import_base(other, WORDS, EMPTY), tmp_path / "kb")
+    assert kept.read_text() == before
+    more = {"skills": [*whole()["skills"], entry("Dig", {"stone": "lambda n: n"})]}
+    write_imported(import_base(stored(tmp_path, more), WORDS, EMPTY), tmp_path / "kb")
+    assert [skill.name for skill in read_imported(kept, FULL, WORDS)][-1] == "Dig"
+
+
 def test_skills_that_the_base_has_stay_as_they_are(tmp_path: Path) -> None:
     base = load_base(CLASSIC)
     mine = {"near:crafting_table"}
@@ -231,14 +244,23 @@ BAD = {
         change([*PICK, "gain", "achievement:FLY"], "lambda n: 1"),
         r"gain achievement:FLY: no achievement",
     ),
-    "no station": (change([*PICK, "gain", "ephemeral:near_lake"], "lambda n: 1"), r"gain near:lake: no station"),
+    "no station": (
+        change([*PICK, "gain", "ephemeral:near_lake"], "lambda n: 1"),
+        r"gain ephemeral:near_lake: no station",
+    ),
     "no such key": (
         change([*PICK, "requirements", "level:player_dexterity"], "lambda n: 1"),
         r"level:player_dexterity: no key",
     ),
     "our own key": (change([*PICK, "requirements", "near:furnace"], "lambda n: 1"), r"near:furnace: no key"),
-    "no such floor": (change([*PICK, "requirements", "level:player_level"], [0, 12]), r"floors: there is no floor 12"),
-    "no floors": (change([*PICK, "requirements", "level:player_level"], []), r"floors: it names no floor"),
+    "no such floor": (
+        change([*PICK, "requirements", "level:player_level"], [0, 12]),
+        r"requirements level:player_level: there is no floor 12",
+    ),
+    "no floors": (
+        change([*PICK, "requirements", "level:player_level"], []),
+        r"requirements level:player_level: it names no floor",
+    ),
     "floors as text": (
         change([*PICK, "requirements", "level:player_level"], ["0"]),
         r"level:player_level: \['0'\] is no list",
@@ -252,11 +274,29 @@ BAD = {
         r"consumption: level.*not spent",
     ),
     "ends on two": (change([*PICK, "gain", "level:player_level"], [1, 2]), r"gain: level:player_level: .*one floor"),
-    "kills below": (change([*PICK, "gain", "stat:monsters_killed:9"], "lambda n: 1"), r"gain kills:9: .*floors 0 to 8"),
-    "kills nowhere": (change([*PICK, "gain", "stat:monsters_killed:x"], "lambda n: 1"), r"gain kills:x: "),
+    "kills below": (
+        change([*PICK, "gain", "stat:monsters_killed:9"], "lambda n: 1"),
+        r"gain stat:monsters_killed:9: 'stat:monsters_killed:9' names no floor; .*floors 0 to 8",
+    ),
+    "kills nowhere": (
+        change([*PICK, "gain", "stat:monsters_killed:x"], "lambda n: 1"),
+        r"gain stat:monsters_killed:x: ",
+    ),
+    "kills in other digits": (
+        change([*PICK, "gain", "stat:monsters_killed:\u0663"], "lambda n: 1"),
+        r"gain stat:monsters_killed:\u0663: .*names no floor",
+    ),
+    "kills with a zero before": (
+        change([*PICK, "gain", "stat:monsters_killed:01"], "lambda n: 1"),
+        r"gain stat:monsters_killed:01: .*names no floor",
+    ),
+    "leads nowhere": (
+        change([*PICK, "gain", "level:player_level"], "lambda n: 12"),
+        r"gain level:player_level: there is no floor 12",
+    ),
     "spends nearness": (
         change([*PICK, "consumption", "ephemeral:near_furnace"], "lambda n: 1"),
-        r"consumption near:furnace: only",
+        r"consumption ephemeral:near_furnace: only .*move it to `requirements`",
     ),
     "spends a deed": (
         change([*PICK, "consumption", "achievement:MAKE_TORCH"], "lambda n: 1"),
@@ -284,7 +324,7 @@ BAD = {
     "entry a text": (change(PICK, "Make Pick"), r"skill 4 is 'Make Pick', not an object"),
     "circle": (
         change(["skills", 0, "requirements"], {"pickaxe": "lambda n: 1"}),
-        r"'Chop' needs pickaxe, which 'Make Pick' yields; ",
+        r"'Chop', requirements: 'Chop' needs pickaxe, which 'Make Pick' yields; ",
     ),
     "no code": (code(""), r"'Chop', functions lacks the function is_done"),
     "code no text": (code(["def"]), r"'Chop', functions: \['def'\] is no text"),
@@ -391,7 +431,7 @@ def test_damaged_imports_are_named(tmp_path: Path) -> None:
     with pytest.raises(LibraryError, match=r"published_kb\.json is damaged"):
         read_skill_folder(file.parent, EMPTY)
     file.write_text(text.replace('"kills:1"', '"kills:12"'))
-    with pytest.raises(SpecError, match=r"published_kb\.json: 'Kill Many', gain kills:12"):
+    with pytest.raises(SpecError, match=r"published_kb\.json: 'Kill Many', yields kills:12"):
         read_skill_folder(file.parent, EMPTY)
     file.write_text(text.replace('"is_module": false', '"is_module": true', 1))
     with pytest.raises(SpecError, match="'Chop', is_module"):

@@ -32,13 +32,15 @@ def some(names: tuple[str, ...], amount: st.SearchStrategy[Quantity], most: int 
 
 
 specs = st.builds(
-    lambda held, tools, at, spent, made, leads, floors, to_floor, stays: SkillSpec(
-        requires=held | tools | at, consumes=spent, yields=made | leads, floors=floors, to_floor=to_floor, stays=stays
+    lambda held, tools, at, spent, made, leads, floors, to_floor, stays, most: SkillSpec(
+        requires=held | tools | at, consumes=spent, yields=made | leads, floors=floors, to_floor=to_floor, stays=stays,
+        n_most=most,
     ),
     some(ITEMS, few), some(("tool", "intrinsic:drink"), two), some((*STATIONS, "placed:x"), one), some(ITEMS, few),
     some((*ITEMS, "tool"), two | st.just(Quantity(per_n=1)), 2),
     some((*STATIONS, "placed:x", "intrinsic:drink"), one, 2),
     st.sampled_from([None, None, None, (0,), (1,), (0, 1)]), st.sampled_from([None, None, None, 0, 1]), st.booleans(),
+    st.sampled_from([None, None, 1, 2]),
 )  # fmt: skip
 SOURCE = SkillSpec(yields={"a": Quantity(per_n=1)})
 domains = st.lists(specs, min_size=2, max_size=5).map(
@@ -63,7 +65,7 @@ class Hand:
 
     def do(self, spec: SkillSpec, n: int) -> bool:
         """Does a skill, returns False where it cannot be done."""
-        if spec.floors is not None and self.floor not in spec.floors:
+        if (spec.floors is not None and self.floor not in spec.floors) or n > (spec.n_most or n):
             return False
         if any(self.tokens.count(self.token(f)) < q.per_n * n + q.base for f, q in spec.requires.items()):
             return False

@@ -15,7 +15,7 @@ from flowrl.errors import SpecError, UsageError
 from flowrl.files import read_json, write_json
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge import KnowledgeBase
-from flowrl.knowledge.published import CALLED, translate
+from flowrl.knowledge.published import PUBLISHED, translate
 from flowrl.knowledge.skill_text import code_problems, read_text
 from flowrl.knowledge.validate import problems_among, problems_of, require_none
 from flowrl.parallel.paths import slug
@@ -83,7 +83,8 @@ def import_base(path: Path, vocabulary: Vocabulary, base: KnowledgeBase) -> Impo
     known = {skill.name.casefold() for skill in base.skills}
     new = [skill for skill in skills if skill.name.casefold() not in known]
     # The file must make sense by itself, before what the base has already is taken out of it, and after.
-    problems = problems or problems_among(skills, others, vocabulary) or problems_among(new, base.skills, vocabulary)
+    for each, beside in ((skills, others), (new, base.skills)):
+        problems = problems or problems_among(each, beside, vocabulary, PUBLISHED)
     require_none([f"{path}: {problem}" for problem in problems])
     held = [skill.name for skill in skills if skill.name.casefold() in known]
     return ImportReport(path, base.env, tuple(new), tuple(held), tuple(notes))
@@ -123,15 +124,30 @@ def imported_file(source: Path, folder: Path) -> Path:
 def write_imported(report: ImportReport, folder: Path) -> Path:
     """Writes the new skills of an import into a folder as one file, whole, and returns its path.
 
+    An earlier import of a file of that name is replaced where none of its skills is lost.
+
     Raises:
-        UsageError: there is nothing new to write.
+        UsageError: there is nothing new to write, or skills of another file would be lost.
         PlatformError: the disk is full; what stood there is unchanged.
     """
     if not report.skills:
         raise UsageError(f"{report.source} holds nothing new: the base has all its skills already.")
     file = imported_file(report.source, folder)
+    if lost := _lost(report, file):
+        raise UsageError(
+            f"{file} holds an earlier import with {', '.join(lost)}, which {report.source} lacks and which would be "
+            f"lost. Rename one of the two, or remove {file} first."
+        )
     write_json(file, ImportedSkills(env=report.env, source=report.source.name, skills=report.skills))
     return file
+
+
+def _lost(report: ImportReport, file: Path) -> list[str]:
+    """Returns the skills that writing the import to ``file`` would remove."""
+    if not file.exists():
+        return []
+    there = {*report.held, *(skill.name for skill in report.skills)}
+    return [skill.name for skill in read_json(file, ImportedSkills).skills if skill.name not in there]
 
 
 def read_imported(file: Path, env: str, vocabulary: Vocabulary) -> list[Skill]:
@@ -147,7 +163,7 @@ def read_imported(file: Path, env: str, vocabulary: Vocabulary) -> list[Skill]:
         raise UsageError(f"{file} holds skills of {held.env}, not of {env}. Give --env {held.env}, or remove the file.")
     problems: list[str] = []
     for skill in held.skills:
-        problems += problems_of(skill, vocabulary, CALLED)
+        problems += problems_of(skill, vocabulary)
         problems += code_problems(skill.code, f"{skill.name!r}, functions", vocabulary)
         if skill.is_module:
             problems.append(f"{skill.name!r}, is_module: an imported skill is no task module; write false.")

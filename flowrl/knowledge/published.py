@@ -14,19 +14,41 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowrl.errors import ModuleError, SpecError
-from flowrl.fluents import ACHIEVEMENT, KILLS, NEAR, PLACED, Vocabulary, prefix_of
+from flowrl.fluents import ACHIEVEMENT, FLOOR, KILLS, NEAR, PLACED, Vocabulary, prefix_of
 from flowrl.knowledge.affine import parse_quantity
 from flowrl.knowledge.skill_text import FUNCTIONS, code_problems, functions_of, parse_text
-from flowrl.knowledge.validate import on_one_line, problems_of
+from flowrl.knowledge.validate import Spelling, on_one_line, problems_of
 from flowrl.skill import Quantity, Skill, SkillSpec
 
 LEVEL, _STAT, _NEAR = "level:player_level", "stat:monsters_killed:", "ephemeral:near_"
-CALLED = {"requires": "requirements", "consumes": "consumption", "yields": "gain"}
-"""What the parts of a spec are called in such a file."""
 _REQUIRED = ("skill_name", "requirements", "consumption", "gain", "functions")
 _READ = (*_REQUIRED, "description", "ephemeral")
 _MEMBER = re.compile(r"(?:task_(?:(\d+)_)?)?(is_done|reward|network_number)")
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+
+
+_KEYS = ((_STAT, KILLS), (_NEAR, NEAR), (LEVEL, FLOOR))
+
+
+def _key_of(fluent: str) -> str:
+    """Returns the key that stands for a fluent."""
+    for theirs, ours in _KEYS:
+        if fluent.startswith(ours):
+            return theirs if theirs == LEVEL else theirs + fluent.removeprefix(ours)
+    return fluent
+
+
+PUBLISHED = Spelling(
+    {
+        "requires": "requirements",
+        "consumes": "consumption",
+        "yields": "gain",
+        "floors": f"requirements {LEVEL}",
+        "to_floor": f"gain {LEVEL}",
+    },
+    _key_of,
+)
+"""What a spec is written with in such a file."""
 
 
 @dataclass
@@ -74,7 +96,7 @@ def translate(data: object, place: str, vocabulary: Vocabulary) -> tuple[Skill |
     description = "".join(c for c in " ".join(str(data.get("description", "")).split()) if c.isprintable())
     skill = Skill(name=name, description=description, spec=spec, code=code, trusted=False)
     if not entry.problems:
-        entry.problems += problems_of(skill, vocabulary, CALLED)
+        entry.problems += problems_of(skill, vocabulary, PUBLISHED)
     return skill, entry
 
 
@@ -160,7 +182,7 @@ def _floors(value: object, where: str) -> list[int] | int:
 def _fluent(key: str, where: str) -> str:
     if key.startswith(ACHIEVEMENT) or ":" not in key:
         return key
-    for theirs, ours in ((_STAT, KILLS), (_NEAR, NEAR)):
+    for theirs, ours in _KEYS[:2]:
         if key.startswith(theirs):
             return ours + key.removeprefix(theirs)
     raise SpecError(

@@ -4,13 +4,16 @@ What is found is a sentence each, which names the skill, the field and the next 
 needs is none of them: it makes the skill infeasible, and the frontier says so.
 """
 
+import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from flowrl.errors import SpecError, nearest_names
 from flowrl.fluents import FLOOR, INTRINSIC, REACHED, Vocabulary, prefix_of
 from flowrl.knowledge.affine import quantity_text
 from flowrl.parallel.paths import slug
+from flowrl.planning.symbolic import gives
 from flowrl.skill import Quantity, Skill, SkillSpec
 
 _MOST_SHOWN = 10
@@ -47,21 +50,43 @@ def require_none(problems: Sequence[str]) -> None:
         raise SpecError("\n".join(shown))
 
 
-def problems_of(skill: Skill, vocabulary: Vocabulary, called: Mapping[str, str] | None = None) -> list[str]:
-    """Returns what is wrong with one skill by itself, a sentence each.
+@dataclass(frozen=True)
+class Spelling:
+    """What a spec is written with, where that is not as here.
 
-    Args:
-        called: what the parts of a spec are called where the skill was written, if not as here.
+    Attributes:
+        fields: the names of its fields.
+        key_fn: the name of a fluent.
     """
+
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    key_fn: Callable[[str], str] = str
+
+    def field(self, name: str) -> str:
+        """Returns the name of a field."""
+        return self.fields.get(name, name)
+
+    def told(self, problem: str, fluent: str = "") -> str:
+        """Returns a sentence with its fields and its fluent as they are written there."""
+        for ours, theirs in self.fields.items():
+            problem = problem.replace(f"`{ours}`", f"`{theirs}`")
+        return problem.replace(repr(fluent), repr(self.key_fn(fluent))) if fluent else problem
+
+
+OURS = Spelling()
+
+
+def problems_of(skill: Skill, vocabulary: Vocabulary, spelling: Spelling = OURS) -> list[str]:
+    """Returns what is wrong with one skill by itself, a sentence each."""
     found = [f"{skill.name!r}, name: {problem}" for problem in name_problems(skill.name)]
     for part in _PARTS:
         for fluent, quantity in getattr(skill.spec, part).items():
             problem = _amount_problem(part, fluent, quantity, skill.spec, vocabulary)
             if problem is not None:
-                field = f"{(called or {}).get(part, part)} {on_one_line(fluent)}"
-                found.append(f"{skill.name!r}, {field}: {_ended(problem)}")
+                field = f"{spelling.field(part)} {on_one_line(spelling.key_fn(fluent))}"
+                found.append(f"{skill.name!r}, {field}: {_ended(spelling.told(problem, fluent))}")
     for field, problem in _other_problems(skill, vocabulary):
-        found.append(f"{skill.name!r}, {(called or {}).get(field, field)}: {_ended(problem)}")
+        found.append(f"{skill.name!r}, {spelling.field(field)}: {_ended(spelling.told(problem))}")
     return found
 
 
@@ -121,7 +146,7 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
         if not 0 <= floor <= last:
             field = "to_floor" if floor == spec.to_floor else "floors"
             yield field, f"there is no floor {floor}; this game has floors 0 to {last}"
-    if spec.to_floor is None and not any(top_of(f, q, vocabulary) > 0 for f, q in spec.yields.items()):
+    if not gives(spec, vocabulary):
         yield "yields", "it yields nothing and leads to no other floor; say what holds once it is done"
     if spec.stays and spec.to_floor is not None:
         yield "stays", f"a skill that ends on floor {spec.to_floor} does not stay where it stands; leave one out"
@@ -132,17 +157,17 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
         low, high = spec.n_range
         if low < 1 or high < low:
             yield "n_range", f"{low} to {high} is no range of n; write the least, from 1 on, and then the largest"
+    if spec.n_most is not None and spec.n_most < (spec.n_range[1] if spec.n_range else 1):
+        top = spec.n_range[1] if spec.n_range else 1
+        yield "n_most", f"{spec.n_most} is less than n={top}, which it trains on; write the largest n there can be"
     for name, n in spec.practice:
         if n < 1:
             yield "practice", f"{name!r} with n={n} makes nothing; write an n of at least 1"
 
 
-def top_of(fluent: str, quantity: Quantity, vocabulary: Vocabulary) -> int:
-    """Returns the most of a fluent that an amount comes to at any n."""
-    return max(vocabulary.most(fluent), quantity.at(1)) if quantity.per_n > 0 else quantity.base
-
-
-def problems_among(skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary) -> list[str]:
+def problems_among(
+    skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary, spelling: Spelling = OURS
+) -> list[str]:
     """Returns what is wrong between skills, a sentence each; each must be right by itself.
 
     Args:
@@ -159,7 +184,7 @@ def problems_among(skills: Sequence[Skill], known: Iterable[Skill], vocabulary: 
             elif name not in names:
                 found.append(f"{skill.name!r}, practice: there is no skill {name!r}. {nearest_names(name, names)}")
     if not found:
-        found += _waiting(skills, everyone, vocabulary)
+        found += _waiting(skills, everyone, vocabulary, spelling)
     return found
 
 
@@ -186,35 +211,29 @@ def _needs(spec: SkillSpec) -> list[tuple[Need, ...]]:
     return needs
 
 
-def _gives(spec: SkillSpec, vocabulary: Vocabulary) -> dict[str, int]:
-    """Returns the most that a skill yields of each fluent at any n, the floor that it leads to among them."""
-    gives = {f: top_of(f, q, vocabulary) for f, q in spec.yields.items()}
-    if spec.to_floor is not None:
-        gives |= {f"{FLOOR}{spec.to_floor}": 1, f"{REACHED}{spec.to_floor}": 1}
-    return gives
-
-
-def _waiting(skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Vocabulary) -> list[str]:
+def _waiting(
+    skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Vocabulary, spelling: Spelling
+) -> list[str]:
     """Returns the circles in which skills wait for each other, a sentence each.
 
     What nobody yields counts as there: it is another matter. Amounts are never used up here, so what is left out by
     this relaxation can be done by no plan.
     """
-    gives = {skill.name: _gives(skill.spec, vocabulary) for skill in everyone}
+    given = {skill.name: gives(skill.spec, vocabulary) for skill in everyone}
     needs = {skill.name: _needs(skill.spec) for skill in everyone}
     had = {f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics} | {f"{FLOOR}0": 1, f"{REACHED}0": 1}
 
     def makers(alternatives: tuple[Need, ...]) -> list[tuple[Need, str]]:
-        return [(need, name) for need in alternatives for name in gives if gives[name].get(need[0], 0) >= need[1]]
+        return [(need, name) for need in alternatives for name in given if given[name].get(need[0], 0) >= need[1]]
 
     def unmet(name: str) -> list[tuple[Need, ...]]:
         return [a for a in needs[name] if not any(had.get(f, 0) >= amount for f, amount in a) and makers(a)]
 
-    waiting = dict.fromkeys(gives)
+    waiting = dict.fromkeys(given)
     while ready := [name for name in waiting if not unmet(name)]:
         for name in ready:
             del waiting[name]
-            for fluent, amount in gives[name].items():
+            for fluent, amount in given[name].items():
                 had[fluent] = max(had.get(fluent, 0), amount)
     follows = {name: makers(unmet(name)[0])[0] for name in waiting}
     circles: dict[frozenset[str], list[str]] = {}
@@ -222,7 +241,7 @@ def _waiting(skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Voc
         circle = _circle(name, follows)
         circles.setdefault(frozenset(circle), circle)
     own = {skill.name for skill in skills}
-    return [_circle_text(circle, follows) for members, circle in circles.items() if members & own]
+    return [_circle_text(circle, follows, spelling) for members, circle in circles.items() if members & own]
 
 
 def _circle(start: str, follows: Mapping[str, tuple[Need, str]]) -> list[str]:
@@ -233,14 +252,14 @@ def _circle(start: str, follows: Mapping[str, tuple[Need, str]]) -> list[str]:
     return path[path.index(start) :]
 
 
-def _circle_text(circle: Sequence[str], follows: Mapping[str, tuple[Need, str]]) -> str:
+def _circle_text(circle: Sequence[str], follows: Mapping[str, tuple[Need, str]], spelling: Spelling) -> str:
     links = []
     for name in circle:
         (fluent, amount), maker = follows[name]
-        what = fluent if amount == 1 else f"{amount} {fluent}"
+        what = spelling.key_fn(fluent) if amount == 1 else f"{amount} {spelling.key_fn(fluent)}"
         who = "only itself" if maker == name else repr(maker)
         links.append(f"{name!r} needs {what}, which {who} yields")
-    text = "; ".join(links)
+    text, field = "; ".join(links), spelling.field("requires")
     if len(circle) == 1:
-        return f"{circle[0]!r}, requires: {text}; drop the requirement, or add a skill that yields it first."
-    return f"{circle[0]!r}, requires: {text}: they wait for each other. Drop one of these, or add a skill that begins."
+        return f"{circle[0]!r}, {field}: {text}; drop the requirement, or add a skill that yields it first."
+    return f"{circle[0]!r}, {field}: {text}: they wait for each other. Drop one of these, or add a skill that begins."

@@ -1,12 +1,12 @@
 """The independent oracle: a plan replayed step by step, sharing no code with the search that found it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flowrl.errors import PlanError, UsageError, nearest_names
 from flowrl.fluents import Vocabulary
-from flowrl.planning.goals import parse_goal
+from flowrl.planning.goals import Want, parse_goal
 from flowrl.planning.symbolic import ANYTHING, Lack, SymbolicState, apply, missing, new_world
-from flowrl.skill import Plan, Skill
+from flowrl.skill import Plan, PlanStep, Skill
 
 
 def check(
@@ -43,6 +43,8 @@ def _sentence(lack: Lack, state: SymbolicState) -> str:
         return f"yields {lack.asked} {lack.fluent}, but only {lack.there} fit in hand."
     if lack.part == "floors":
         return f"is done on floor {lack.fluent}, but by then the player is on floor {state.floor}."
+    if lack.part == "n_most":
+        return f"cannot be done beyond n={lack.there}."
     return f"{lack.part} {lack.asked} {lack.fluent}, but only {lack.there} is there by then."
 
 
@@ -55,8 +57,16 @@ def _check_goal(plan: Plan, skills: Mapping[str, Skill], vocabulary: Vocabulary,
         raise PlanError(f"The plan for {plan.goal!r} does not end with it.")
     for want in goal.wants:
         if want.is_skill:
-            if all(step.skill != want.name for step in plan.steps):
-                raise PlanError(f"The plan for {plan.goal!r} never does {want.name!r}.")
+            _check_done(plan, want, plan.steps if goal.own is None else plan.steps[-1:])
         elif state.amount(want.name) < want.amount:
             there = state.amount(want.name)
             raise PlanError(f"At the end of the plan for {plan.goal!r} only {there} {want.name} is there.")
+
+
+def _check_done(plan: Plan, want: Want, steps: Sequence[PlanStep]) -> None:
+    """Raises PlanError unless one of the steps does the skill that is wanted, with the amount wanted at least."""
+    amounts = [step.n for step in steps if step.skill == want.name]
+    if not amounts:
+        raise PlanError(f"The plan for {plan.goal!r} never does {want.name!r}.")
+    if max(amounts) < want.amount:
+        raise PlanError(f"The plan for {plan.goal!r} does {want.name!r} with n={max(amounts)}, not {want.amount}.")

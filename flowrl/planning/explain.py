@@ -1,12 +1,16 @@
 """Plans and failures to plan, in words."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flowrl.fluents import FLOOR, REACHED, Vocabulary
+from flowrl.fluents import FLOOR, Vocabulary
 from flowrl.planning.goals import Goal
-from flowrl.planning.symbolic import SymbolicState
+from flowrl.planning.symbolic import SymbolicState, gives
 from flowrl.skill import Quantity, Skill, SkillSpec
+
+Need = tuple[str, int]
+FloorsOf = Callable[[str, int], frozenset[int]]
 
 THE_GOAL = "the goal itself"
 
@@ -21,6 +25,7 @@ class Obstacles:
         crowded: fluents that would have to be carried beyond what can be held, with the amount.
         left_behind: stations that were needed later, with the last skill that would have left them.
         gave_up: whether the search stopped at its limit.
+        floors_of: the floors on which so much of a fluent can be held.
     """
 
     vocabulary: Vocabulary
@@ -28,6 +33,7 @@ class Obstacles:
     crowded: dict[str, int] = field(default_factory=dict)
     left_behind: dict[str, str] = field(default_factory=dict)
     gave_up: bool = False
+    floors_of: FloorsOf = lambda fluent, amount: frozenset()
 
     def too_much(self, skill: str, part: str, fluent: str, amount: int, n: int) -> None:
         """Notes that a skill's own demand or yield does not fit in hand."""
@@ -105,92 +111,129 @@ def explain_failure(
     obstacles: Obstacles,
 ) -> str:
     """Returns a sentence that says why no plan of ``skills`` reaches ``goal``, and what would help."""
-    reason = _missing(goal, skills, unlearned, start) or _in_the_way(goal, skills, obstacles)
+    missing = _missing(goal, skills, unlearned, start, obstacles.vocabulary)
+    reason = missing or _in_the_way(goal, skills, obstacles)
     return f"No plan of the {len(skills)} known skills reaches {goal.text!r}: {reason}."
 
 
 def _missing(
-    goal: Goal, skills: Mapping[str, Skill], unlearned: Mapping[str, Skill], start: SymbolicState
+    goal: Goal,
+    skills: Mapping[str, Skill],
+    unlearned: Mapping[str, Skill],
+    start: SymbolicState,
+    vocabulary: Vocabulary,
 ) -> str | None:
-    """Returns the chain from the goal to what nothing yields, None where every fluent can be had alone."""
+    """Returns the chain from the goal to what nothing yields, None where every amount can be had alone."""
     others = {name: skill for name, skill in unlearned.items() if name not in skills}
-    within_reach = _reachable(skills, start)
-    chain: list[tuple[str, str]] = []
+    view = _View(skills, others, vocabulary, start)
     for want in goal.wants:
-        if want.is_skill and want.name in others:
-            spec = others[want.name].spec
-            if all(_is_within(f, within_reach) for f in _asked(spec, want.amount)):
-                return f"{want.name!r} is not learned; what it needs can be had, so it can be learned next"
-    user, open_needs = _first_lacking(goal, {**others, **skills}, within_reach)
+        if want.is_skill and want.name in others and not view.lacking(others[want.name].spec, want.amount):
+            return f"{want.name!r} is not learned; what it needs can be had, so it can be learned next"
+    user, open_needs = _first_lacking(goal, {**others, **skills}, view)
+    chain: list[tuple[str, Need]] = []
     while open_needs:
-        fluent = open_needs[0]
-        if fluent in [earlier for _, earlier in chain]:
-            loop = [f"{name!r} needs {f}" for name, f in [*chain, (user, fluent)] if name]
-            return f"the skills wait for each other: {', '.join(dict.fromkeys(loop))}"
-        chain.append((user, fluent))
-        path = "".join(f"; {name!r} needs {f}" for name, f in chain if name)
-        providers = [skill for skill in skills.values() if fluent in given(skill.spec)]
+        need = open_needs[0]
+        if need in [earlier for _, earlier in chain]:
+            loop = [f"{name!r} needs {_told(each)}" for name, each in [*chain, (user, need)] if name]
+            helper = next((f"; {view.who_would(each)}" for _, each in chain if view.teachers(each)), "")
+            return f"the skills wait for each other: {', '.join(dict.fromkeys(loop))}{helper}"
+        chain.append((user, need))
+        path = "".join(f"; {name!r} needs {_told(each)}" for name, each in chain if name)
+        providers = [skill for skill in skills.values() if view.reaches(skill, need)]
         if not providers:
-            return f"no known skill yields {fluent}{path}; {_who_would(fluent, others, within_reach)}"
+            return _nobody(need, path, view)
         user = providers[0].name
-        open_needs = [f for f in _asked(providers[0].spec) if not _is_within(f, within_reach)]
+        open_needs = view.lacking(providers[0].spec)
     return None
 
 
-def _first_lacking(goal: Goal, skills: Mapping[str, Skill], within_reach: set[str]) -> tuple[str, list[str]]:
+def _nobody(need: Need, path: str, view: "_View") -> str:
+    fluent, amount = need
+    most = max((gives(s.spec, view.vocabulary).get(fluent, 0) for s in view.everyone), default=0)
+    if 0 < most < amount:
+        return f"{_told(need)} is asked for, but no skill yields more than {most}{path}"
+    return f"no known skill yields {_told(need)}{path}; {view.who_would(need)}"
+
+
+def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tuple[str, list[Need]]:
     """Returns the first part of the goal that cannot be had, as (the skill or nothing, what it lacks)."""
     for want in goal.wants:
-        needs = _asked(skills[want.name].spec, want.amount) if want.is_skill else [want.name]
-        lacking = [f for f in needs if not _is_within(f, within_reach)]
-        if lacking:
-            return want.name if want.is_skill else "", lacking
+        if want.is_skill and (lacking := view.lacking(skills[want.name].spec, want.amount)):
+            return want.name, lacking
+        if not want.is_skill and not view.has((want.name, want.amount)):
+            return "", [(want.name, want.amount)]
     return "", []
 
 
-def _who_would(fluent: str, others: Mapping[str, Skill], within_reach: set[str]) -> str:
-    """Returns which skill that is not learned yields the fluent, what it lacks itself, and so on to one that can be
-    learned next."""
-    parts, lacking, seen = [], fluent, set[str]()
-    while lacking not in seen:
-        seen.add(lacking)
-        teacher = next((skill for skill in others.values() if lacking in given(skill.spec)), None)
-        if teacher is None:
-            parts.append(f"a skill that yields {lacking} has to be learned first")
-            break
-        needs = [f for f in _asked(teacher.spec) if not _is_within(f, within_reach)]
-        if not needs:
-            parts.append(f"{teacher.name!r} yields {lacking} but is not learned; it can be learned next")
-            break
-        parts.append(f"{teacher.name!r} yields {lacking} but is not learned, and needs {needs[0]}")
-        lacking = needs[0]
-    return "; ".join(parts)
+class _View:
+    """What is within reach of known skills when amounts are never spent, and who would yield the rest.
+
+    A need is a fluent and an amount; floors with "or" between ask for any one of them.
+    """
+
+    def __init__(
+        self,
+        skills: Mapping[str, Skill],
+        others: Mapping[str, Skill],
+        vocabulary: Vocabulary,
+        start: SymbolicState,
+    ):
+        self.vocabulary, self.others, self.everyone = vocabulary, others, [*skills.values(), *others.values()]
+        self._within = {fluent.partition("@")[0]: amount for fluent, amount in start.facts}
+        self._within[f"{FLOOR}{start.floor}"] = 1
+        waiting = list(skills.values())
+        while ready := [skill for skill in waiting if not self.lacking(skill.spec)]:
+            waiting = [skill for skill in waiting if skill not in ready]
+            for skill in ready:
+                for fluent, amount in gives(skill.spec, vocabulary).items():
+                    self._within[fluent] = max(self._within.get(fluent, 0), amount)
+
+    def has(self, need: Need) -> bool:
+        """Whether it is within reach."""
+        return meets(self._within, need)
+
+    def lacking(self, spec: SkillSpec, n: int = 1) -> list[Need]:
+        """Returns the needs of a skill that are not within reach; what exceeds hands is another matter."""
+        asked = [(f, min(amount, self.vocabulary.most(f))) for f, amount in spec.needed(n).items() if amount > 0]
+        floors = [] if spec.floors is None else [(" or ".join(f"{FLOOR}{k}" for k in spec.floors), 1)]
+        return [need for need in [*asked, *floors] if not self.has(need)]
+
+    def reaches(self, skill: Skill, need: Need) -> bool:
+        """Whether a skill yields so much."""
+        return meets(gives(skill.spec, self.vocabulary), need)
+
+    def teachers(self, need: Need) -> list[Skill]:
+        """Returns the skills that would yield so much, but are not learned."""
+        return [skill for skill in self.others.values() if self.reaches(skill, need)]
+
+    def who_would(self, need: Need) -> str:
+        """Returns which skill that is not learned yields it, what that lacks itself, and so on to one that can be
+        learned next."""
+        parts, seen = [], set[Need]()
+        while need not in seen:
+            seen.add(need)
+            teachers = self.teachers(need)
+            if not teachers:
+                parts.append(f"a skill that yields {_told(need)} has to be learned first")
+                break
+            teacher = min(teachers, key=lambda skill: bool(self.lacking(skill.spec)))
+            lacking = self.lacking(teacher.spec)
+            if not lacking:
+                parts.append(f"{teacher.name!r} yields {_told(need)} but is not learned; it can be learned next")
+                break
+            parts.append(f"{teacher.name!r} yields {_told(need)} but is not learned, and needs {_told(lacking[0])}")
+            need = lacking[0]
+        return "; ".join(parts)
 
 
-def _is_within(fluent: str, within_reach: set[str]) -> bool:
-    """Whether it is within reach; floors with "or" between ask for any one of them."""
-    return any(part in within_reach for part in fluent.split(" or "))
+def _told(need: Need) -> str:
+    fluent, amount = need
+    return fluent if amount == 1 else f"{amount} {fluent}"
 
 
-def _asked(spec: SkillSpec, n: int = 1) -> list[str]:
-    asked = [fluent for fluent, amount in spec.needed(n).items() if amount > 0]
-    return asked if spec.floors is None else [*asked, " or ".join(f"{FLOOR}{k}" for k in spec.floors)]
-
-
-def given(spec: SkillSpec) -> list[str]:
-    """Returns the fluents that a skill yields, the floor that it leads to among them."""
-    moves = [] if spec.to_floor is None else [f"{FLOOR}{spec.to_floor}", f"{REACHED}{spec.to_floor}"]
-    return [*spec.yields, *moves]
-
-
-def _reachable(skills: Mapping[str, Skill], start: SymbolicState) -> set[str]:
-    """Returns the fluents that can be had when amounts and places are left aside."""
-    reached = {fluent.partition("@")[0] for fluent in start.amounts()} | {f"{FLOOR}{start.floor}"}
-    while True:
-        ready = [s.spec for s in skills.values() if all(_is_within(f, reached) for f in _asked(s.spec))]
-        more = {fluent for spec in ready for fluent in given(spec)}
-        if more <= reached:
-            return reached
-        reached |= more
+def meets(amounts: Mapping[str, int], need: Need) -> bool:
+    """Whether the amounts have so much of the fluent."""
+    return any(amounts.get(part, 0) >= need[1] for part in need[0].split(" or "))
 
 
 def _in_the_way(goal: Goal, skills: Mapping[str, Skill], obstacles: Obstacles) -> str:
@@ -198,14 +241,34 @@ def _in_the_way(goal: Goal, skills: Mapping[str, Skill], obstacles: Obstacles) -
         return "the search stopped at its limit; ask for a nearer goal first, or for its parts one by one"
     if obstacles.demands:
         return obstacles.demands[0]
-    for want in goal.wants:
-        specs = [s.spec for s in skills.values() if want.name in s.spec.yields]
-        most = max((spec.yields[want.name].base for spec in specs), default=0)
-        if not want.is_skill and want.amount > most and not any(spec.yields[want.name].per_n for spec in specs):
-            return f"{want.amount} {want.name} is asked for, but no skill yields more than {most}"
+    if (apart := _apart(goal, skills, obstacles.floors_of)) is not None:
+        return apart
     for fluent, amount in obstacles.crowded.items():
         fits = obstacles.vocabulary.most(fluent)
         return f"{amount} {fluent} would have to be carried at once, but only {fits} fit in hand"
     for fluent, skill in obstacles.left_behind.items():
         return f"{fluent} is needed after {skill!r}, which leaves it; no known skill leads back to it"
     return "the skills wait for each other"
+
+
+def _apart(goal: Goal, skills: Mapping[str, Skill], floors_of_fn: FloorsOf) -> str | None:
+    """Returns which two things that are wanted at once are had on floors between which no known skill leads."""
+    wants = [(want.name, want.amount) for want in goal.wants if not want.is_skill]
+    own = None if goal.own is None else skills[goal.own.name].spec
+    parts = [
+        (_told(each), floors_of_fn(*each))
+        for each in [*wants, *(own.needed(goal.wants[0].amount).items() if own else [])]
+    ]
+    if own is not None and own.floors is not None:
+        parts.append((f"{goal.wants[0].name!r}", frozenset(own.floors)))
+    for (first, here), (second, there) in itertools.combinations(parts, 2):
+        if here and there and not here & there:
+            return (
+                f"{first} can be had on floor {_listed(here)} only, {second} on floor {_listed(there)} only, and no "
+                "known skill leads from the one to the other"
+            )
+    return None
+
+
+def _listed(floors: Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(floors)))

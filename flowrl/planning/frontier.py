@@ -1,8 +1,9 @@
 """The frontier: which skills can be learned next, given those that are learned, and why the others cannot.
 
 Feasible: learned skills alone lead from a new world to what it needs. Novel: it yields a fluent, an amount or a floor
-that no plan of learned skills reaches; what passes, as being near a table, counts as new as well where the skill leads
-there in fewer steps than learned skills do from where it begins.
+that no plan of learned skills reaches; what passes, as being near a table or on a floor, counts as new as well where
+the skill leads there in fewer steps than learned skills do from where it begins. What a search could not find out is
+said to be so, and never guessed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,14 +12,16 @@ from typing import Literal
 
 from flowrl.errors import PlanError
 from flowrl.fluents import FLOOR, INTRINSIC, NEAR, REACHED, Vocabulary
-from flowrl.planning.explain import given
+from flowrl.planning.explain import meets
 from flowrl.planning.goals import Goal, Want
-from flowrl.planning.search import Search
-from flowrl.planning.symbolic import ANYTHING, SymbolicState, apply, new_world
+from flowrl.planning.operators import least_n
+from flowrl.planning.search import ANY, Search
+from flowrl.planning.symbolic import ANYTHING, SymbolicState, apply, gives, missing, new_world
 from flowrl.skill import Skill
 
-Standing = Literal["learned", "ready", "out of reach", "not novel"]
+Standing = Literal["learned", "ready", "out of reach", "not novel", "not settled"]
 SECONDS = 2.0
+"""How long one search may take; what the bases ask takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Verdict:
     """Where a skill stands.
 
     Attributes:
-        standing: "learned", "ready" (feasible and novel), "out of reach" or "not novel".
+        standing: "learned", "ready" (feasible and novel), "out of reach", "not novel", or "not settled" where a search
+            stopped at its limit.
         reason: why, as a sentence without its full stop.
     """
 
@@ -40,6 +44,7 @@ class Frontier:
 
     Args:
         others: skills of the game that may be learned some day, named where they would help.
+        seconds: how long one search may take.
     """
 
     def __init__(
@@ -47,22 +52,19 @@ class Frontier:
         learned: Mapping[str, Skill],
         vocabulary: Vocabulary = ANYTHING,
         others: Iterable[Skill] = (),
+        seconds: float = SECONDS,
     ):
         self.learned, self.vocabulary, self.others = dict(learned), vocabulary, tuple(others)
-        self.start = new_world(vocabulary)
-        self._search = Search(self.learned, vocabulary, self.start, lifted=True)
-        self._reached: dict[tuple[Want, ...], int | None] = {}
+        self._search = Search(self.learned, vocabulary, new_world(vocabulary), lifted=True)
+        self._seconds = seconds
+        self._gives = {skill.name: gives(skill.spec, vocabulary) for skill in self.others}
+        self._reached: dict[tuple[Want, ...], bool | None] = {}
 
     def judge(self, skill: Skill) -> Verdict:
         """Returns where ``skill`` stands."""
         if skill.name in self.learned:
             return Verdict(skill.name, "learned", "it is in the library")
-        if (lacking := self._infeasible(skill)) is not None:
-            return Verdict(skill.name, "out of reach", lacking)
-        news = self._news(skill)
-        if news is None:
-            return Verdict(skill.name, "not novel", "learned skills reach all that it yields")
-        return Verdict(skill.name, "ready", f"it brings {news}")
+        return self._infeasible(skill) or self._news(skill)
 
     def judge_all(self, skills: Iterable[Skill]) -> list[Verdict]:
         """Returns where each skill stands, in their order."""
@@ -71,72 +73,89 @@ class Frontier:
     def require(self, skill: Skill) -> None:
         """Raises PlanError unless ``skill`` is feasible and novel; says why it is not."""
         verdict = self.judge(skill)
-        if verdict.standing in ("out of reach", "not novel"):
+        if verdict.standing not in ("learned", "ready"):
             raise PlanError(f"{skill.name!r} cannot be learned now, it is {verdict.standing}: {verdict.reason}.")
 
-    def _steps_to(self, wants: tuple[Want, ...], search: Search | None = None) -> int | None:
-        """Returns how many learned steps lead to the wants, None where none do."""
-        if search is not None:
-            found = search.find(Goal("", wants), SECONDS)
-            return None if found is None else len(found.choices)
+    def _reaches(self, wants: tuple[Want, ...]) -> bool | None:
+        """Whether learned skills lead to the wants, None where that is not settled."""
         if wants not in self._reached:
-            found = self._search.find(Goal("", wants), SECONDS)
-            self._reached[wants] = None if found is None else len(found.choices)
+            found = self._search.find(Goal("", wants), self._seconds, ANY)
+            self._reached[wants] = None if self._search.obstacles.gave_up else found is not None
         return self._reached[wants]
 
-    def _infeasible(self, skill: Skill) -> str | None:
+    def _infeasible(self, skill: Skill) -> Verdict | None:
         """Returns what keeps the skill from being begun, None where learned skills lead there."""
         top = _top(skill)
         floors: Sequence[int | None] = skill.spec.floors if skill.spec.floors is not None else (None,)
-        for floor in floors:
-            if self._steps_to(_wants(skill.spec.needed(top), floor)) is not None:
-                break
-        else:
-            return self._what_is_lacking(skill, top)
+        ways = [self._reaches(_wants(skill.spec.needed(top), floor)) for floor in floors]
+        if not any(ways):
+            if None in ways:
+                return _not_settled(skill, "what it needs can be had together")
+            return Verdict(skill.name, "out of reach", self._what_is_lacking(skill, top))
         unlearned = [name for name, _ in skill.spec.practice if name not in self.learned]
-        return f"it is practised after {unlearned[0]!r}, which is not learned" if unlearned else None
+        if unlearned:
+            return Verdict(skill.name, "out of reach", f"it is practised after {unlearned[0]!r}, which is not learned")
+        return None
 
     def _what_is_lacking(self, skill: Skill, n: int) -> str:
         """Returns the first need of the skill that learned skills do not meet, and who would."""
-        needs = [(fluent, (Want(fluent, amount, False),)) for fluent, amount in skill.spec.needed(n).items() if amount]
+        needs = [(fluent, amount) for fluent, amount in skill.spec.needed(n).items() if amount > 0]
         if skill.spec.floors is not None and 0 not in skill.spec.floors:
-            needs += [(f"{FLOOR}{k}", (Want(f"{FLOOR}{k}", 1, False),)) for k in skill.spec.floors[:1]]
-        for fluent, wants in needs:
-            if self._steps_to(wants) is None:
-                teachers = [s.name for s in self.others if s.name != skill.name and fluent in given(s.spec)]
-                whose = (
-                    f", which {teachers[0]!r} yields but is not learned"
-                    if teachers
-                    else ", which no known skill yields"
-                )
-                amount = "" if wants[0].amount == 1 else f"{wants[0].amount} "
-                return f"it needs {amount}{fluent}{whose}"
+            needs += [(f"{FLOOR}{k}", 1) for k in skill.spec.floors[:1]]
+        for fluent, amount in needs:
+            if self._reaches((Want(fluent, amount, False),)) is False:
+                asked = fluent if amount == 1 else f"{amount} {fluent}"
+                return f"it needs {asked}, which {self._who_yields((fluent, amount), skill)}"
         return f"learned skills reach {', '.join(fluent for fluent, _ in needs)} one by one, but not together"
 
-    def _news(self, skill: Skill) -> str | None:
-        """Returns what the skill yields that learned skills do not reach, None where there is nothing."""
+    def _who_yields(self, need: tuple[str, int], user: Skill) -> str:
+        """Returns who would meet a need that learned skills do not meet."""
+        for other in self.others:
+            if other.name != user.name and other.name not in self.learned and meets(self._gives[other.name], need):
+                return f"{other.name!r} yields but is not learned"
+        return "no known skill yields"
+
+    def _news(self, skill: Skill) -> Verdict:
+        """Returns what the skill yields that learned skills do not reach, or that there is nothing."""
         top = _top(skill)
-        yields = {fluent: quantity.at(top) for fluent, quantity in skill.spec.yields.items()}
+        yields = {fluent: quantity.at(top) for fluent, quantity in skill.spec.yields.items() if quantity.at(top) > 0}
+        lasting = yields if skill.spec.to_floor is None else yields | {f"{REACHED}{skill.spec.to_floor}": 1}
+        ways = {fluent: self._reaches(_wants({fluent: amount}, None)) for fluent, amount in lasting.items()}
+        for fluent, way in ways.items():
+            if way is False:
+                news = fluent if lasting[fluent] == 1 else f"{lasting[fluent]} {fluent}"
+                return Verdict(skill.name, "ready", f"it brings {news}")
+        passing = {fluent: amount for fluent, amount in yields.items() if fluent.startswith((NEAR, INTRINSIC))}
         if skill.spec.to_floor is not None:
-            yields[f"{REACHED}{skill.spec.to_floor}"] = 1
-        for fluent, amount in yields.items():
-            if amount > 0 and self._steps_to(_wants({fluent: amount}, None)) is None:
-                return fluent if amount == 1 else f"{amount} {fluent}"
-        for fluent, amount in yields.items():
-            if fluent.startswith((NEAR, INTRINSIC)) and self._is_shorter(skill, top, fluent, amount):
-                return f"{fluent} in fewer steps"
-        return None
+            passing[f"{FLOOR}{skill.spec.to_floor}"] = 1
+        for fluent, amount in passing.items():
+            if self._is_shorter(skill, top, fluent, amount):
+                return Verdict(skill.name, "ready", f"it brings {fluent} in fewer steps")
+        if None in ways.values():
+            return _not_settled(skill, "learned skills reach all that it yields")
+        return Verdict(skill.name, "not novel", "learned skills reach all that it yields")
 
     def _is_shorter(self, skill: Skill, n: int, fluent: str, amount: int) -> bool:
         """Whether learned skills need more than one step to a passing fluent from what the skill itself begins with."""
-        floor = skill.spec.floors[0] if skill.spec.floors else 0
-        begin = SymbolicState.of(skill.spec.needed(n), floor)
-        if apply(begin, skill.spec, n).amount(fluent) < amount:
-            return False
-        steps = self._steps_to(
-            _wants({fluent: amount}, None), Search(self.learned, self.vocabulary, begin, lifted=True)
+        floors = range(self.vocabulary.floors) if skill.spec.floors is None else skill.spec.floors
+        begin = SymbolicState.of(
+            skill.spec.needed(n), next((k for k in floors if fluent != f"{FLOOR}{k}"), floors[0] if floors else 0)
         )
-        return steps is None or steps > 1
+        if apply(begin, skill.spec, n).amount(fluent) < amount or begin.amount(fluent) >= amount:
+            return False
+        return not any(self._leads(other, begin, fluent, amount) for other in self.learned.values())
+
+    def _leads(self, skill: Skill, begin: SymbolicState, fluent: str, amount: int) -> bool:
+        """Whether the skill alone leads from there to so much of a fluent."""
+        quantity = skill.spec.yields.get(fluent)
+        n = 1 if quantity is None else least_n(quantity, amount)
+        if n is None or missing(begin, skill.spec, n, self.vocabulary):
+            return False
+        return apply(begin, skill.spec, n).amount(fluent) >= amount
+
+
+def _not_settled(skill: Skill, question: str) -> Verdict:
+    return Verdict(skill.name, "not settled", f"the search stopped at its limit before it knew whether {question}")
 
 
 def _top(skill: Skill) -> int:

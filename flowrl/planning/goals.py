@@ -1,6 +1,6 @@
 """Goals: a skill, an amount of a fluent, a floor, or several of them at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flowrl.errors import UsageError, nearest_names
@@ -51,15 +51,26 @@ def parse_goal(goal: str, skills: Mapping[str, Skill], vocabulary: Vocabulary, n
             f"n={n} fits one goal, not the {len(parts)} of {goal!r}; write amounts as in 'wood=3, stone=2'."
         )
     names = _known_names(skills, vocabulary)
-    wants = tuple(dict.fromkeys(_parse_want(part, names, skills, vocabulary, n) for part in parts))
+    wants = _merged(_parse_want(part, names, skills, vocabulary, n) for part in parts)
     floors = [want.name for want in wants if want.name.startswith(FLOOR)]
     if len(floors) > 1:
         raise UsageError(f"{goal!r} asks to be on two floors at once: {' and '.join(floors)}.")
-    return Goal(", ".join(_text(want) for want in wants), wants)
+    return Goal(", ".join(_text(want, skills) for want in wants), wants)
 
 
-def _text(want: Want) -> str:
-    return want.name if want.amount == 1 or want.is_skill else f"{want.name}={want.amount}"
+def _merged(wants: Iterable[Want]) -> tuple[Want, ...]:
+    """Returns each thing wanted once, in the largest amount: who has 5 of it has 3."""
+    most: dict[tuple[str, bool], Want] = {}
+    for want in wants:
+        before = most.get((want.name, want.is_skill), want)
+        most[want.name, want.is_skill] = max(before, want, key=lambda each: each.amount)
+    return tuple(most.values())
+
+
+def _text(want: Want, skills: Mapping[str, Skill]) -> str:
+    """Returns the want as it is read again: of a skill that scales the amount is said, as a default may change."""
+    says_amount = skills[want.name].spec.scales if want.is_skill else want.amount > 1
+    return f"{want.name}={want.amount}" if says_amount else want.name
 
 
 def _known_names(skills: Mapping[str, Skill], vocabulary: Vocabulary) -> dict[str, str]:
@@ -100,4 +111,7 @@ def _own_amount(skill: Skill, amount: int | None) -> int:
         if amount not in (None, 1):
             raise UsageError(f"{skill.name!r} yields the same whatever n is; leave n={amount} out.")
         return 1
+    most = skill.spec.n_most
+    if amount is not None and most is not None and amount > most:
+        raise UsageError(f"{skill.name!r} cannot be done beyond n={most}, so n={amount} makes no sense.")
     return amount or (skill.spec.n_range[1] if skill.spec.n_range else 1)

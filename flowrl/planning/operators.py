@@ -1,13 +1,15 @@
 """Skills as the search sees them: the amounts at one n worked out, the relaxation that guides it."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
-from flowrl.fluents import FLOOR, PLACED, REACHED
-from flowrl.planning.symbolic import SymbolicState
+from flowrl.fluents import FLOOR, INTRINSIC, NEAR, REACHED
+from flowrl.planning.symbolic import SymbolicState, at_floor
 from flowrl.skill import Quantity, Skill
+
+PASSING = (INTRINSIC, NEAR)
+"""What is not carried from floor to floor."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,36 @@ def done(name: str) -> str:
     return f"done:{name}"
 
 
+@dataclass(frozen=True)
+class _Doing:
+    """An operator as it is done on one floor; `placed:` in its needs and yields is on a floor, too.
+
+    Attributes:
+        there, after: the floors that the player is on before and after it.
+        yields: the most that it yields at any n.
+    """
+
+    name: str
+    there: int
+    after: int
+    needs: Mapping[str, int]
+    yields: Mapping[str, int]
+
+
+def _doings(operator: Operator, tops: Mapping[str, int], floors: int) -> list[_Doing]:
+    found = []
+    for there in range(floors) if operator.floors is None else operator.floors:
+        after = there if operator.to_floor is None else operator.to_floor
+        needs = {at_floor(f, there): amount for f, amount in operator.needs.items()}
+        found.append(_Doing(operator.name, there, after, needs, {at_floor(f, after): a for f, a in tops.items()}))
+    return found
+
+
 class Relaxation:
-    """What can be had when nothing is ever lost, and what any plan must do at least; worked out once a search.
+    """What can be had when nothing is ever spent, and what any plan must do at least; worked out once a search.
+
+    A fact is an amount of a fluent that is held while on a floor: made there, or carried there. So a floor from which
+    no way leads on keeps what is only made on it.
 
     The bound on the steps that are left counts landmarks: sets of skills of which every plan does at least one, chosen
     pairwise disjoint, so that it never exceeds the true number. Landmarks by the fixpoint of Zhu and Givan 2003
@@ -78,103 +108,121 @@ class Relaxation:
     Args:
         operators: each skill at the least n it may be done with.
         tops: what each skill yields at the largest n, by name.
+        floors: how many floors there are.
     """
 
-    def __init__(self, operators: Iterable[Operator], tops: Mapping[str, Mapping[str, int]], start: SymbolicState):
-        self.start, self._tops = start, tops
-        self._held = {f.partition("@")[0]: amount for f, amount in start.facts} | {f"{FLOOR}{start.floor}": 1}
-        usable = self._usable(list(operators))
-        self._levels = self._levels_of(usable)
-        self._masks = self._landmarks(usable)
-        counted = self._disjoint()
-        self._counts = {f: [mask & counted for mask in masks] for f, masks in self._masks.items()}
-
-    def _usable(self, operators: list[Operator]) -> list[Operator]:
-        """Returns the operators whose needs can be had at all."""
-        had: dict[str, int] = dict(self._held)
-        usable: list[Operator] = []
-        while True:
-            ready = [o for o in operators if self._can_begin(o, had)]
-            if not ready:
-                return usable
-            usable += ready
-            operators = [o for o in operators if not self._can_begin(o, had)]
-            for o in ready:
-                for fluent, amount in self._given(o):
-                    had[fluent] = max(had.get(fluent, 0), amount)
-
-    @staticmethod
-    def _can_begin(operator: Operator, had: Mapping[str, int]) -> bool:
-        if any(had.get(fluent, 0) < amount for fluent, amount in operator.needs.items()):
-            return False
-        return operator.floors is None or any(f"{FLOOR}{k}" in had for k in operator.floors)
-
-    def _given(self, operator: Operator) -> list[tuple[str, int]]:
-        moves = [] if operator.to_floor is None else [(f"{FLOOR}{operator.to_floor}", 1)]
-        return [*self._tops[operator.name].items(), *moves]
-
-    def _levels_of(self, usable: Sequence[Operator]) -> dict[str, list[int]]:
-        """Returns for each fluent the amounts at which some skill drops out that yields no more of it."""
-        levels: dict[str, set[int]] = {}
-        for o in usable:
-            for fluent, amount in self._given(o):
-                levels.setdefault(fluent, set()).add(amount)
-        return {fluent: sorted(amounts) for fluent, amounts in levels.items()}
-
-    def _landmarks(self, usable: Sequence[Operator]) -> dict[str, list[int]]:
-        """Returns for each fluent and level the landmarks of any plan for it, as the bits of a number."""
-        facts = {
-            (fluent, i): [o for o in usable if dict(self._given(o)).get(fluent, 0) >= amount]
+    def __init__(
+        self, operators: Iterable[Operator], tops: Mapping[str, Mapping[str, int]], start: SymbolicState, floors: int
+    ):
+        self.start, self._held = start, start.amounts()
+        doings = [doing for o in operators for doing in _doings(o, tops[o.name], floors)]
+        self._levels = _levels_of(doings)
+        makers = {
+            (fluent, i): frozenset(d.name for d in doings if d.yields.get(fluent, 0) >= amount)
             for fluent, levels in self._levels.items()
             for i, amount in enumerate(levels)
         }
-        alone = {o.name: frozenset((o.name,)) for o in usable}
-        makers = {fact: frozenset(o.name for o in operators) for fact, operators in facts.items()}
-        self._sets = list(dict.fromkeys([*alone.values(), *makers.values()]))
-        bit = {each: 1 << i for i, each in enumerate(self._sets)}
-        everything = (1 << len(self._sets)) - 1
-        masks = {fluent: [everything] * len(levels) for fluent, levels in self._levels.items()}
+        sets = list(dict.fromkeys([*(frozenset((d.name,)) for d in doings), *makers.values()]))
+        self._bits = {each: 1 << i for i, each in enumerate(sets)}
+        self._nowhere = 1 << len(sets)
+        self._on = {start.floor: 0} | {d.after: 2 * self._nowhere - 1 for d in doings if d.after != start.floor}
+        self._masks = {k: self._none_yet(k) for k in self._on}
+        self._propagate(
+            doings, {f: [self._bits[makers[f, i]] for i in range(len(of))] for f, of in self._levels.items()}
+        )
+        counted = _disjoint(sets) | self._nowhere
+        self._on = {k: mask & counted for k, mask in self._on.items() if not mask & self._nowhere}
+        self._counts = {k: {f: [m & counted for m in of] for f, of in self._masks[k].items()} for k in self._on}
+        self._seen: dict[int, dict[tuple[str, int], int]] = {k: {} for k in self._on}
+
+    def _none_yet(self, floor: int) -> dict[str, list[int]]:
+        """Returns masks of all landmarks, of none where the start holds so much."""
+        everything = 2 * self._nowhere - 1
+        held = self._held if floor == self.start.floor else {}
+        return {f: [0 if held.get(f, 0) >= a else everything for a in levels] for f, levels in self._levels.items()}
+
+    def _propagate(self, doings: Sequence[_Doing], of_makers: Mapping[str, list[int]]) -> None:
+        """Takes from the masks what some way to the fact does without, until nothing changes."""
+        carried = [fluent for fluent in self._levels if not fluent.startswith(PASSING)]
         changed = True
         while changed:
             changed = False
-            of_operator = {o.name: bit[alone[o.name]] | self._before(o, masks) for o in usable}
-            for (fluent, i), operators in facts.items():
-                mask = bit[makers[fluent, i]] | reduce(int.__and__, (of_operator[o.name] for o in operators))
-                if mask != masks[fluent][i]:
-                    masks[fluent][i], changed = mask, True
-        return masks
+            for doing in doings:
+                mask = self._before(doing)
+                if mask & self._nowhere:
+                    continue
+                masks = self._masks[doing.after]
+                for fluent, amount in doing.yields.items():
+                    for i in range(bisect_right(self._levels[fluent], amount)):
+                        changed |= _narrow(masks[fluent], i, mask | of_makers[fluent][i])
+                if doing.there != doing.after:
+                    changed |= self._on[doing.after] & ~mask != 0
+                    self._on[doing.after] &= mask
+                    for fluent in carried:
+                        for i, there in enumerate(self._masks[doing.there][fluent]):
+                            changed |= _narrow(masks[fluent], i, mask | there)
 
-    def _before(self, operator: Operator, masks: Mapping[str, list[int]]) -> int:
-        mask = 0
-        for fluent, amount in operator.needs.items():
-            if self._held.get(fluent, 0) < amount:
-                mask |= masks[fluent][bisect_left(self._levels[fluent], amount)]
-        if operator.floors is not None and self.start.floor not in operator.floors:
-            ways = [masks[f][0] for k in operator.floors if (f := f"{FLOOR}{k}") in masks]
-            mask |= reduce(int.__and__, ways)
+    def _before(self, doing: _Doing) -> int:
+        """Returns the landmarks of a skill done on a floor."""
+        mask = self._bits[frozenset((doing.name,))] | self._on.get(doing.there, self._nowhere)
+        return mask | self._of(doing.needs, doing.there, self._masks)
+
+    def _of(self, needs: Mapping[str, int], floor: int, masks: Mapping[int, Mapping[str, list[int]]]) -> int:
+        """Returns the landmarks of holding the needs on a floor."""
+        if floor not in masks:
+            return self._nowhere
+        mask, here = 0, masks[floor]
+        for fluent, amount in needs.items():
+            if self._held.get(fluent, 0) >= amount and (floor == self.start.floor or not fluent.startswith(PASSING)):
+                continue
+            levels = self._levels.get(fluent)
+            if levels is None or levels[-1] < amount:
+                return self._nowhere
+            mask |= here[fluent][bisect_left(levels, amount)]
         return mask
-
-    def _disjoint(self) -> int:
-        chosen, seen = 0, set[str]()
-        for i, names in sorted(enumerate(self._sets), key=lambda item: len(item[1])):
-            if not seen & names:
-                chosen |= 1 << i
-                seen |= names
-        return chosen
 
     def steps_left(self, needs: Mapping[str, int], floor: int | None) -> int | None:
         """Returns a lower bound of the steps from the start to ``needs``, None where nothing leads there."""
-        mask = 0
-        for fluent, amount in needs.items():
-            name = fluent.partition("@")[0] if fluent.startswith(PLACED) else fluent
-            if self._held.get(name, 0) < amount:
-                levels = self._levels.get(name)
-                if levels is None or levels[-1] < amount:
-                    return None
-                mask |= self._counts[name][bisect_left(levels, amount)]
-        if floor is not None and floor != self.start.floor:
-            there = f"{FLOOR}{floor}"
-            if there not in self._counts:
-                return None
-            mask |= self._counts[there][0]
-        return mask.bit_count()
+        masks = [self._counted(needs, k) for k in (self._counts if floor is None else (floor,)) if k in self._counts]
+        return min((mask.bit_count() for mask in masks if not mask & self._nowhere), default=None)
+
+    def floors_of(self, fluent: str, amount: int) -> frozenset[int]:
+        """Returns the floors on which so much of the fluent can be held."""
+        if fluent.startswith(FLOOR):
+            return frozenset({int(fluent.removeprefix(FLOOR))} & self._counts.keys())
+        return frozenset(k for k in self._counts if self.steps_left({at_floor(fluent, k): amount}, k) is not None)
+
+    def _counted(self, needs: Mapping[str, int], floor: int) -> int:
+        mask, seen = self._on[floor], self._seen[floor]
+        for need in needs.items():
+            counted = seen.get(need)
+            if counted is None:
+                counted = seen[need] = self._of(dict((need,)), floor, self._counts)
+            mask |= counted
+        return mask
+
+
+def _narrow(masks: list[int], i: int, mask: int) -> bool:
+    """Takes from a mask what is not in ``mask``; returns whether that was anything."""
+    before = masks[i]
+    masks[i] = before & mask
+    return masks[i] != before
+
+
+def _levels_of(doings: Iterable[_Doing]) -> dict[str, list[int]]:
+    """Returns for each fluent the amounts at which some skill drops out that yields no more of it."""
+    levels: dict[str, set[int]] = {}
+    for doing in doings:
+        for fluent, amount in doing.yields.items():
+            levels.setdefault(fluent, set()).add(amount)
+    return {fluent: sorted(amounts) for fluent, amounts in levels.items()}
+
+
+def _disjoint(sets: Sequence[frozenset[str]]) -> int:
+    """Returns pairwise disjoint sets, small ones first, as the bits of a number."""
+    chosen, seen = 0, set[str]()
+    for i, names in sorted(enumerate(sets), key=lambda item: len(item[1])):
+        if not seen & names:
+            chosen |= 1 << i
+            seen |= names
+    return chosen

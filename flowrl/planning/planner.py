@@ -3,6 +3,7 @@
 `plan` searches backwards (`search.py`) and hands out nothing that `check` has not replayed forwards.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 
 from flowrl.errors import PlanError
@@ -54,13 +55,34 @@ def plan(
     found, obstacles = _search(wanted, known, vocabulary, start, seconds)
     if found is None:
         raise PlanError(explain_failure(wanted, known, unlearned or {}, start, obstacles))
+    choices = _without_needless(found, wanted, known, vocabulary, start)
     steps = tuple(
-        PlanStep(skill=name, n=amount, expert=(experts or {}).get(name), why=purpose_of(i, found.choices, skills))
-        for i, (name, amount) in enumerate(found.choices)
+        PlanStep(skill=name, n=amount, expert=(experts or {}).get(name), why=purpose_of(i, choices, skills))
+        for i, (name, amount) in enumerate(choices)
     )
     made = Plan(goal=wanted.text, steps=steps)
     check(made, skills, vocabulary=vocabulary, start=start)
     return made
+
+
+def _without_needless(
+    found: Found, goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState
+) -> tuple[Choice, ...]:
+    """Returns the steps less those without which the plan still holds; a plan with the fewest steps has none.
+
+    A step taken out later may free an earlier one, so it goes from the last to the first. The steps that the goal
+    itself gives, at the end, stay.
+    """
+    choices = list(found.choices)
+    given = 0 if goal.own is None else 1 + len(skills[goal.own.name].spec.practice)
+    for i in reversed(range(len(choices) - given if found.weight > 1 else 0)):
+        fewer = tuple(PlanStep(skill=name, n=n) for name, n in choices[:i] + choices[i + 1 :])
+        try:
+            check(Plan(goal=goal.text, steps=fewer), skills, vocabulary=vocabulary, start=start)
+        except PlanError:
+            continue
+        del choices[i]
+    return tuple(choices)
 
 
 def _search(
@@ -70,10 +92,11 @@ def _search(
     way if not."""
     wanted = frozenset(want.name for want in goal.wants if want.is_skill)
     found, obstacles = None, Obstacles(vocabulary)
+    deadline = time.monotonic() + seconds
     if wanted <= skills.keys():
         for lifted in (False, True):
             search = Search(skills, vocabulary, start, wanted, lifted)
-            found, obstacles = search.find(goal, seconds), search.obstacles
+            found, obstacles = search.find(goal, deadline - time.monotonic()), search.obstacles
             if found is not None:
                 break
     return found, obstacles

@@ -10,19 +10,25 @@ import heapq
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import le
+from typing import NamedTuple
 
-from flowrl.fluents import FLOOR, INTRINSIC, NEAR, PLACED, Vocabulary
+from flowrl.fluents import FLOOR, INTRINSIC, NEAR, PLACED, Vocabulary, prefix_of
 from flowrl.planning.explain import Obstacles
 from flowrl.planning.goals import Goal
 from flowrl.planning.operators import Operator, Relaxation, done, least_n, operator
-from flowrl.planning.symbolic import SymbolicState, at_floor
+from flowrl.planning.symbolic import SymbolicState, at_floor, largest_n
 from flowrl.skill import Skill
 
 Needs = dict[str, int]
 Choice = tuple[str, int]
 
-PHASES = ((1.0, 1_500), (1.5, 3_000), (3.0, 10_000), (8.0, 60_000))
+Phases = tuple[tuple[float, int], ...]
 """(weight, most states) of one attempt after the other."""
+FEWEST: Phases = ((1.0, 5_000), (2.0, 5_000), (4.0, 20_000), (8.0, 200_000))
+"""For plans with the fewest steps where the search stays small."""
+ANY: Phases = ((4.0, 20_000), (8.0, 200_000))
+"""For whether there is a plan at all."""
 _BEYOND = 3
 """What a step beyond the range that its skill trains on costs on top, in steps, where such steps are allowed."""
 
@@ -34,7 +40,7 @@ class Found:
     Attributes:
         choices: the steps in order, as (skill, n).
         weight: the plan has at most so many times the fewest steps.
-        states: how many sets of needs were looked at, over all attempts.
+        states: how many sets of needs were met, over all attempts.
     """
 
     choices: tuple[Choice, ...]
@@ -45,7 +51,12 @@ class Found:
 @dataclass(order=True)
 class _Node:
     """A set of needs and the steps from there to the goal; the most promising comes first, then the nearest, then the
-    one with the smallest amounts, then the oldest."""
+    one with the smallest amounts, then the oldest.
+
+    Attributes:
+        amounts: those of ``needs``, in an order that all nodes with needs of the same names share.
+        outdone: another node asks for no more, in as few steps.
+    """
 
     estimate: float
     left: int
@@ -56,6 +67,17 @@ class _Node:
     floor: int | None = field(compare=False)
     choice: Choice | None = field(compare=False)
     after: "_Node | None" = field(compare=False)
+    amounts: list[int] = field(default_factory=list, compare=False)
+    outdone: bool = field(default=False, compare=False)
+
+
+class _Look(NamedTuple):
+    """What there is to know of a fluent: its name without its floor, that floor, its kind, and the most of it."""
+
+    name: str
+    floor: int | None
+    kind: str
+    most: int
 
 
 class Search:
@@ -78,6 +100,8 @@ class Search:
         self.obstacles = Obstacles(vocabulary)
         self._wanted = wanted
         self._operators: dict[Choice, Operator | None] = {}
+        self._looks: dict[str, _Look] = {}
+        self._rank = {name: -i for i, name in enumerate(skills)}
         self._yielders: dict[str, list[Skill]] = {}
         for skill in reversed(list(skills.values())):
             yields = list(skill.spec.yields) + ([done(skill.name)] if skill.name in wanted else [])
@@ -86,7 +110,9 @@ class Search:
             for fluent in yields:
                 self._yielders.setdefault(fluent, []).append(skill)
         smallest = [o for skill in skills.values() if (o := self._useful(skill, self._low(skill))) is not None]
-        self.relaxation = Relaxation(smallest, {o.name: self._top(skills[o.name]) for o in smallest}, start)
+        tops = {o.name: self._top(skills[o.name]) for o in smallest}
+        self.relaxation = Relaxation(smallest, tops, start, vocabulary.floors)
+        self.obstacles.floors_of = self.relaxation.floors_of
 
     @staticmethod
     def _low(skill: Skill) -> int:
@@ -98,20 +124,18 @@ class Search:
         return top.yields if top else {}
 
     def _largest_n(self, skill: Skill) -> int:
-        """Returns the largest n at which all amounts can be held, within the range if that counts."""
-        spec = skill.spec
-        amounts = [*spec.requires.items(), *spec.consumes.items(), *spec.yields.items()]
-        bounds = [(self.vocabulary.most(f) - q.base) // q.per_n for f, q in amounts if q.per_n > 0]
-        if spec.n_range is not None and not self.lifted and skill.name not in self._wanted:
-            bounds.append(spec.n_range[1])
-        return min(bounds, default=1)
+        """Returns the largest n at which the skill can be done, within the range if that counts."""
+        top, within = largest_n(skill.spec, self.vocabulary), skill.spec.n_range
+        counts = within is not None and not self.lifted and skill.name not in self._wanted
+        return min(top, within[1]) if within is not None and counts else top
 
     def _operator(self, skill: Skill, n: int) -> Operator | None:
         """Returns the skill at ``n``, None beyond its range, or where its own amounts exceed what can be held."""
         choice = (skill.name, n)
         if choice not in self._operators:
             within = self.lifted or skill.spec.n_range is None or n <= skill.spec.n_range[1]
-            fits = (within or skill.name in self._wanted) and not any(True for _ in self._excesses(skill, n))
+            allowed = skill.spec.n_most is None or n <= skill.spec.n_most
+            fits = allowed and (within or skill.name in self._wanted) and not list(self._excesses(skill, n))
             self._operators[choice] = operator(skill, n, skill.name in self._wanted) if fits else None
         return self._operators[choice]
 
@@ -161,18 +185,23 @@ class Search:
         """Returns the needs that the step does not provide and so has to leave whole, None where it cannot."""
         before: Needs = {}
         for fluent, amount in needs.items():
-            name, _, floor = fluent.partition("@")
-            if step.yields.get(name, 0) >= amount and (not floor or int(floor) == after):
+            look = self._looks.get(fluent) or self._look(fluent)
+            if step.yields.get(look.name, 0) >= amount and look.floor in (None, after):
                 continue
-            if fluent.startswith(INTRINSIC) or (not step.stays and fluent.startswith(NEAR)):
+            if look.kind == INTRINSIC or (look.kind == NEAR and not step.stays):
                 self.obstacles.left_behind.setdefault(fluent, step.name)
                 return None
-            carried = amount + step.consumes.get(name, 0)
-            if carried > self.vocabulary.most(name):
+            carried = amount + step.consumes.get(look.name, 0)
+            if carried > look.most:
                 self.obstacles.crowded.setdefault(fluent, carried)
                 return None
             before[fluent] = carried
         return before
+
+    def _look(self, fluent: str) -> "_Look":
+        name, _, floor = fluent.partition("@")
+        look = _Look(name, int(floor) if floor else None, prefix_of(name), self.vocabulary.most(name))
+        return self._looks.setdefault(fluent, look)
 
     def _providers(self, needs: Needs, floor: int | None) -> Iterator[Operator]:
         """Yields the skills that provide some need, each with the least amounts that provide one need or more."""
@@ -185,8 +214,7 @@ class Search:
                 n = self._serving(skill, fluent, amount)
                 if n is not None:
                     chosen[skill.name, n] = None
-        order = {name: i for i, name in enumerate(self.skills)}
-        for name, n in sorted(chosen, key=lambda choice: (-order[choice[0]], choice[1])):
+        for name, n in sorted(chosen, key=lambda choice: (self._rank[choice[0]], choice[1])):
             step = self._useful(self.skills[name], n)
             if step is not None:
                 yield step
@@ -236,11 +264,14 @@ class Search:
         cost = after.cost + 1 + _BEYOND * step.beyond
         return _Node(0, 0, after.total + step.n, 0, cost, needs, floor, (step.name, step.n), after)
 
-    def find(self, goal: Goal, seconds: float) -> Found | None:
-        """Returns a plan's steps, None where there are none, or where states and time ran out (see ``obstacles``)."""
+    def find(self, goal: Goal, seconds: float, phases: Phases = FEWEST) -> Found | None:
+        """Returns a plan's steps, None where there are none.
+
+        Where states or time ran out it returns None as well, and ``obstacles.gave_up`` says so.
+        """
         deadline = time.monotonic() + seconds
-        states = 0
-        for weight, most in PHASES:
+        states, self.obstacles.gave_up = 0, False
+        for weight, most in phases:
             end, looked_at, exhausted = self._attempt(self.first(goal), weight, most, deadline)
             states += looked_at
             if end is not None:
@@ -251,36 +282,29 @@ class Search:
         return None
 
     def _attempt(self, nodes: list[_Node], weight: float, most: int, deadline: float) -> tuple[_Node | None, int, bool]:
-        """Returns (the node that the start fulfils, states looked at, whether there are no others)."""
+        """Returns (the node that the start fulfils, states met, whether there are no others)."""
         queue: list[_Node] = []
-        best: dict[tuple[object, ...], int] = {}
+        met = _Met()
         for node in nodes:
-            self._push(queue, best, node, weight)
-        closed = 0
+            self._push(queue, met, node, weight)
         while queue:
             node = heapq.heappop(queue)
             if node.left == 0 and self._fulfilled(node):
-                return node, closed, False
-            if node.cost > best[_key(node)]:
+                return node, met.count, False
+            if node.outdone:
                 continue
-            closed += 1
-            if closed > most or (closed % 64 == 0 and time.monotonic() > deadline):
-                return None, closed, False
+            if met.count > most or time.monotonic() > deadline:
+                return None, met.count, False
             for step in self._providers(node.needs, node.floor):
                 for needs, floor in self._before(node.needs, node.floor, step):
-                    self._push(queue, best, self._node(needs, floor, step, node), weight)
-        return None, closed, True
+                    self._push(queue, met, self._node(needs, floor, step, node), weight)
+        return None, met.count, True
 
-    def _push(self, queue: list[_Node], best: dict[tuple[object, ...], int], node: _Node, weight: float) -> None:
-        key = _key(node)
-        if best.get(key, node.cost + 1) <= node.cost:
-            return
+    def _push(self, queue: list[_Node], met: "_Met", node: _Node, weight: float) -> None:
         left = self.relaxation.steps_left(node.needs, node.floor)
-        if left is None:
-            return
-        best[key] = node.cost
-        node.left, node.estimate, node.number = left, node.cost + weight * left, len(best)
-        heapq.heappush(queue, node)
+        if left is not None and met.takes(node):
+            node.left, node.estimate, node.number = left, node.cost + weight * left, met.count
+            heapq.heappush(queue, node)
 
     def _fulfilled(self, node: _Node) -> bool:
         if node.floor not in (None, self.start.floor):
@@ -291,8 +315,31 @@ class Search:
         )
 
 
-def _key(node: _Node) -> tuple[object, ...]:
-    return (node.floor, *sorted(node.needs.items()))
+class _Met:
+    """The sets of needs met so far, without those that another outdoes: as many steps or fewer, and no amount larger.
+
+    Whatever leads to the larger amounts leads to the smaller ones, so nothing is missed.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._alike: dict[tuple[int | None, frozenset[str]], tuple[list[str], list[_Node]]] = {}
+
+    def takes(self, node: _Node) -> bool:
+        """Returns whether no other outdoes the node; takes it in then, and marks those that it outdoes."""
+        fluents, others = self._alike.setdefault((node.floor, frozenset(node.needs)), (list(node.needs), []))
+        node.amounts = [node.needs[fluent] for fluent in fluents]
+        if any(_outdoes(other, node) for other in others):
+            return False
+        for other in others:
+            other.outdone = _outdoes(node, other)
+        others[:] = [*(other for other in others if not other.outdone), node]
+        self.count += 1
+        return True
+
+
+def _outdoes(node: _Node, other: _Node) -> bool:
+    return node.cost <= other.cost and all(map(le, node.amounts, other.amounts))
 
 
 def _choices(node: _Node) -> tuple[Choice, ...]:

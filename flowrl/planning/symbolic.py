@@ -2,8 +2,9 @@
 
     missing(state, spec, n)    what the skill still needs; nothing: it is applicable
     apply(state, spec, n)      what is held at least when it is done
+    gives(spec, vocabulary)    the most that it can leave behind, whatever n is
 
-Both are pure; `check` replays plans with them, and shares nothing with the search.
+All are pure; `check` replays plans with them, and shares nothing with the search.
 """
 
 from collections.abc import Mapping
@@ -56,8 +57,9 @@ class SymbolicState:
 
 
 def new_world(vocabulary: Vocabulary = ANYTHING) -> SymbolicState:
-    """Returns the state that every episode begins in: empty hands, and a body without wants."""
-    return SymbolicState.of({f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics})
+    """Returns the state that every episode begins in: the first floor, empty hands, a body without wants."""
+    levels = {f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics}
+    return SymbolicState.of({f"{REACHED}0": 1, **levels})
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ class Lack:
     """One thing that keeps a skill from being done.
 
     Attributes:
-        part: which part of the spec asks: "requires", "consumes", "yields" (what does not fit in hand) or "floors".
+        part: which part of the spec asks: "requires", "consumes", "yields" (what does not fit in hand), "floors" or
+            "n_most".
         fluent: what is lacking.
         asked: how much is asked.
-        there: how much is there; for "yields", how much fits.
+        there: how much is there; for "yields", how much fits; for "n_most", the largest n.
     """
 
     part: str
@@ -90,7 +93,25 @@ def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabular
     for fluent, quantity in spec.yields.items():
         if quantity.at(n) > vocabulary.most(fluent):
             lacks.append(Lack("yields", fluent, quantity.at(n), vocabulary.most(fluent)))
+    if spec.n_most is not None and n > spec.n_most:
+        lacks.append(Lack("n_most", "n", n, spec.n_most))
     return lacks
+
+
+def largest_n(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> int:
+    """Returns the largest n that the game allows and at which all amounts can be held; below 1 where there is none."""
+    amounts = [*spec.requires.items(), *spec.consumes.items(), *spec.yields.items()]
+    bounds = [(vocabulary.most(f) - q.base) // q.per_n for f, q in amounts if q.per_n > 0]
+    return min(bounds + ([] if spec.n_most is None else [spec.n_most]), default=1)
+
+
+def gives(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> dict[str, int]:
+    """Returns the most that a skill yields of each fluent at any n, the floor that it leads to among them."""
+    top = max(1, largest_n(spec, vocabulary))
+    made = {fluent: quantity.at(top) for fluent, quantity in spec.yields.items() if quantity.at(top) > 0}
+    if spec.to_floor is not None:
+        made |= {f"{FLOOR}{spec.to_floor}": 1, f"{REACHED}{spec.to_floor}": 1}
+    return made
 
 
 def apply(state: SymbolicState, spec: SkillSpec, n: int) -> SymbolicState:

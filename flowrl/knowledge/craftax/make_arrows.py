@@ -1,4 +1,4 @@
-"""Make Arrows: make arrows of wood and stone at a crafting table within reach, two at a time."""
+"""Make Arrows: make arrows of wood and stone at a crafting table within reach, n times two."""
 
 from craftax.craftax.constants import BlockType
 from craftax.craftax.craftax_state import Inventory
@@ -6,15 +6,17 @@ from jax import Array
 
 from flowrl.env.shaping import approach, gathered
 
-WANTED = 2
+AT_ONCE = 2
 
 
-def is_done(inventory: Inventory) -> Array:
-    """Returns whether two arrows are in hand."""
-    return inventory.arrows >= WANTED
+def is_done(inventory: Inventory, n: Array) -> Array:
+    """Returns whether n times two arrows are in hand."""
+    return inventory.arrows >= AT_ONCE * n
 
 
-def reward(inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
+def reward(
+    inventory: Inventory, inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array, n: Array
+) -> Array:
     """Returns the share made in this step, and a little for coming back to a table."""
     nearer = approach(closest_blocks, closest_blocks_prev, BlockType.CRAFTING_TABLE.value, lasting=True)
-    return gathered(inventory.arrows, inventory_diff.arrows, WANTED) + nearer
+    return gathered(inventory.arrows, inventory_diff.arrows, AT_ONCE * n) + nearer

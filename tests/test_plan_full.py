@@ -1,0 +1,54 @@
+"""Planning over the whole base of the full game: large goals, floors that nothing leads back from, and reasons."""
+
+import random
+import time
+
+import pytest
+
+from flowrl.errors import PlanError
+from flowrl.knowledge import load_base
+from flowrl.planning.check import check
+from flowrl.planning.planner import plan
+
+BASE = load_base("Craftax-Symbolic-v1")
+SKILLS = BASE.named()
+EVENTS = sorted({f for skill in BASE.skills for f in skill.spec.yields if f.startswith("achievement:")})
+GEMS = "armour=4, sapphire=9, ruby=9, pickaxe=4, sword=4, bow"
+EIGHT = "EAT_BAT, EAT_SNAIL, EAT_PLANT, EAT_COW, DEFEAT_GNOME_ARCHER, FIRE_BOW, COLLECT_RUBY, MAKE_TORCH"
+SECONDS = 4.0
+"""How long a large goal may take: half a second on an idle core."""
+
+
+@pytest.mark.parametrize(("goal", "witness"), [(GEMS, 30), (EIGHT, 35), (", ".join(EVENTS), 60)])
+def test_large_goals_are_reached(goal: str, witness: int) -> None:
+    found = plan(goal, SKILLS, vocabulary=BASE.vocabulary, seconds=SECONDS)
+    check(found, SKILLS, vocabulary=BASE.vocabulary)
+    assert len(found.steps) <= witness
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_events_together_are_reached(seed: int) -> None:
+    rng = random.Random(seed)
+    goal = ", ".join(rng.sample(EVENTS, rng.randint(2, len(EVENTS))))
+    found = plan(goal, SKILLS, vocabulary=BASE.vocabulary, seconds=SECONDS)
+    check(found, SKILLS, vocabulary=BASE.vocabulary)
+
+
+def test_what_cannot_be_carried_to_a_floor_is_known_at_once() -> None:
+    begin = time.perf_counter()
+    with pytest.raises(PlanError):
+        plan(", ".join([*EVENTS, "floor:0"]), SKILLS, vocabulary=BASE.vocabulary)
+    assert time.perf_counter() - begin < 1
+
+
+def test_no_plan_has_a_step_that_it_can_do_without() -> None:
+    found = plan(GEMS, SKILLS, vocabulary=BASE.vocabulary)
+    for i in range(len(found.steps)):
+        fewer = found.model_copy(update={"steps": found.steps[:i] + found.steps[i + 1 :]})
+        with pytest.raises(PlanError):
+            check(fewer, SKILLS, vocabulary=BASE.vocabulary)
+
+
+def test_a_search_that_ran_out_of_time_says_so() -> None:
+    with pytest.raises(PlanError, match="stopped at its limit"):
+        plan(EIGHT, SKILLS, vocabulary=BASE.vocabulary, seconds=0)
