@@ -44,13 +44,17 @@ class KnowledgeProposer:
         if self.goal is not None and self._is_reached(learned):
             return NothingToPropose(f"{self.goal} is learned", complete=True)
         known = {skill.name: skill for skill in self.base.skills if skill.name in hopeful} | learned
-        frontier = Frontier(known, self.base.vocabulary, self.base.skills)
+        frontier, unsettled = Frontier(known, self.base.vocabulary, self.base.skills), ""
         for name in self._wanted(given_up, learned):
             skill = self.base.skill(name)
-            untried = name not in hopeful and name not in given_up and skill.trusted
-            if untried and frontier.judge(skill).standing == "ready":
+            if name in hopeful or name in given_up or not skill.trusted:
+                continue
+            verdict = frontier.judge(skill)
+            if verdict.standing == "ready":
                 return Proposed(Proposal(name, self._needs(skill, known)))
-        return NothingToPropose(self._why_stuck(hopeful, given_up, learned))
+            if verdict.standing == "not settled":
+                unsettled = unsettled or f"whether {name} can be learned next is not settled: {verdict.reason}"
+        return NothingToPropose(unsettled or self._why_stuck(given_up, learned))
 
     def _wanted(self, given_up: Mapping[str, str], learned: Mapping[str, Skill]) -> list[str]:
         """Returns what the goal needs if it is reached without the skills that were given up, in curriculum order."""
