@@ -312,17 +312,20 @@ def _play_with_bar(library: "SkillLibrary", goal: str, episodes: int, seed: int,
 
 @app.command(epilog="Example: flowrl bench moe --json")
 def bench(
-    table: Annotated[str, typer.Argument(help="plan, env, moe, train or all.")] = "all", as_json: Json = False
+    table: Annotated[str, typer.Argument(help="plan, env, moe, train, parallel or all.")] = "all",
+    slow: Annotated[bool, typer.Option("--slow", help="With all: the rows that take many minutes as well.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure speed and memory, and hold them against their targets."""
     from flowrl.errors import TrainingError, UsageError, nearest_names
     from flowrl.tables import bench_table
 
-    names = ["plan", "env", "moe", "train", "all"]
+    names = ["plan", "env", "moe", "train", "parallel", "all"]
     if table not in names:
         raise UsageError(f"No table {table!r}. {nearest_names(table, names)}")
     with _stoppable():
-        done = subprocess.run([sys.executable, "-m", "flowrl.bench", table], stdout=subprocess.PIPE, check=False)
+        command = [sys.executable, "-m", "flowrl.bench", table, *(["--slow"] if slow else [])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if not done.stdout.strip():
         raise TrainingError(f"Measuring {table} failed with exit code {done.returncode}; its messages are above.")
     rows = json.loads(done.stdout)

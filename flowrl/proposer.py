@@ -86,7 +86,7 @@ class KnowledgeProposer:
             return False
         return True
 
-    def _why_stuck(self, hopeful: Collection[str], given_up: Mapping[str, str], learned: Mapping[str, Skill]) -> str:
+    def _why_stuck(self, given_up: Mapping[str, str], learned: Mapping[str, Skill]) -> str:
         wanted = self._wanted({}, learned)
         lost = [(name, given_up[name]) for name in wanted if name in given_up]
         if not lost:

@@ -1,4 +1,4 @@
-"""`python -m flowrl.bench [plan | env | moe | train | all]` prints its rows as JSON."""
+"""`python -m flowrl.bench [plan | env | moe | train | parallel | all] [--slow]` prints its rows as JSON."""
 
 import importlib
 import json
@@ -11,8 +11,11 @@ MODULES = {
     "env": "flowrl.bench.environment",
     "moe": "flowrl.bench.mixture",
     "train": "flowrl.bench.training",
+    "parallel": "flowrl.bench.parallel",
 }
 """Imported one by one: planning is measured in a process that holds no jax."""
+WITH_SLOW_ROWS = {"parallel"}
+"""What has rows that take many minutes; they are left out of `all`, unless it is said to be `--slow`."""
 
 
 def main() -> int:
@@ -20,14 +23,18 @@ def main() -> int:
     names = list(MODULES)
     asked = [argument for argument in sys.argv[1:] if not argument.startswith("-")] or ["all"]
     if not set(asked) <= {*names, "all"}:
-        sys.stderr.write(f"usage: python -m flowrl.bench [{' | '.join(names)} | all]\n")
+        sys.stderr.write(f"usage: python -m flowrl.bench [{' | '.join(names)} | all] [--slow]\n")
         return 2
     rows = []
     for name in names if "all" in asked else asked:
         sys.stderr.write(f"measuring {name} ...\n")
         if name != "plan":
             check_jax_version()
-        rows += importlib.import_module(MODULES[name]).measure()
+        module = importlib.import_module(MODULES[name])
+        if name in WITH_SLOW_ROWS:
+            rows += module.measure(slow="all" not in asked or "--slow" in sys.argv)
+        else:
+            rows += module.measure()
     print(json.dumps([row.model_dump() for row in rows], indent=1))
     return 0 if all(row.ok for row in rows) else 1
 
