@@ -29,7 +29,7 @@ from flowrl.parallel.scheduler import (
     next_actions,
 )
 from flowrl.parallel.training_processor import process_completed_training
-from flowrl.skill import Plan, RunSpec, SkillRecord, TaskSpec, TrainResult
+from flowrl.skill import Evaluation, Plan, RunSpec, SkillRecord, TaskSpec, TrainResult
 from flowrl.weights import expert_indices, flatten, named_state, sha256, unflatten
 
 FOUR = ("Collect Wood", "Collect Sapling", "Collect Drink", "Eat Cow")
@@ -151,7 +151,7 @@ def _set_up_and_process_seconds(folder: Path, size: int, turns: int = 5) -> list
         start = time.perf_counter()
         paths = SkillSetUp(base, library, config)(Proposal("Make Pickaxe", frozenset(real)), size)
         spent = time.perf_counter() - start
-        _pretend_result(paths, arrays)
+        pretend_result(paths, arrays, library.record(real[0]).evaluation)
         start = time.perf_counter()
         process_completed_training(paths, library)
         seconds.append(spent + time.perf_counter() - start)
@@ -160,7 +160,7 @@ def _set_up_and_process_seconds(folder: Path, size: int, turns: int = 5) -> list
     return seconds
 
 
-def _pretend_result(paths: RunPaths, arrays: Arrays) -> None:
+def pretend_result(paths: RunPaths, arrays: Arrays, evaluation: Evaluation) -> None:
     """Leaves a result as a worker would, with the experts that the run began with and a new one."""
     spec = read_json(paths.config, RunSpec)
     named = unflatten(read_arrays(paths.initial))
@@ -168,10 +168,9 @@ def _pretend_result(paths: RunPaths, arrays: Arrays) -> None:
     file = paths.folder / "params.safetensors"
     held = {i: {t: named["params"][f"{t}_networks_{i}"] for t in ("actor", "critic")} for i in expert_indices(named)}
     write_arrays(file, flatten(named_state(held | {spec.own: new})))
-    record = next(iter(SkillLibrary.open(paths.folder.parent.parent).records()))
     result = TrainResult(
         outcome="done", params=file.name, params_sha256=sha256(file.read_bytes()), frames=1000, status="learned",
-        evaluation=record.evaluation,
+        evaluation=evaluation,
     )  # fmt: skip
     write_json(paths.result, result)
 
