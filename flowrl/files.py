@@ -57,6 +57,20 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def read_text(path: Path) -> str:
+    """Returns the text stored at ``path``.
+
+    Raises:
+        LibraryError: the file is missing, cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise LibraryError(f"{path} is missing. Restore it from a copy.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LibraryError(f"{path} is damaged: {error}. Restore it from a copy.") from error
+
+
 def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
     """Puts a value at ``path`` as indented JSON, whole."""
     if isinstance(value, BaseModel):

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,14 +136,7 @@ class SkillLibrary:
         Raises:
             LibraryError: the weights are missing or damaged, or are not those that the record was made with.
         """
-        paths = self.skill_paths(record)
-        meta = read_json(paths.meta, ExpertMeta)
-        if meta.fits != self.description:
-            raise LibraryError(f"{paths.policy} holds weights for {meta.fits}, this home is {self.description}.")
-        arrays = read_arrays(paths.params)
-        if sha256(paths.params.read_bytes()) not in (meta.sha256, meta.replaces):
-            raise LibraryError(f"{paths.params} is not the file that {paths.meta} describes: it was changed since.")
-        return arrays
+        return read_expert(self.skill_paths(record), self.description)
 
     def store_expert(self, folder: SkillPaths, arrays: Arrays, frames: int) -> None:
         """Writes an expert's weights and what they are for; at every moment the weights that stand there are whole."""
@@ -171,19 +164,45 @@ class SkillLibrary:
     def taken_experts(self) -> dict[str, int]:
         """Returns the expert's number of every skill that has one: in the library, or in a run that trains or trained.
 
-        The number of a run that ended before it trained at all is free again. Experts that a skill brought along have
-        its name and theirs.
+        The number of a run that ended before it trained at all is free again. Experts that a skill brought along, or
+        brings along in a run, have its name and theirs.
         """
-        taken = {spec.skill: spec.expert for paths, spec in self.runs() if not has_come_to_nothing(paths)}
+        taken: dict[str, int] = {}
+        for paths, spec in self.runs():
+            if not has_come_to_nothing(paths):
+                taken |= _numbers(spec.skill, spec.expert, [spec.local_to_global[local] for local in spec.random])
         for record in self.records():
-            taken[record.name] = record.expert_idx
-            taken |= {f"{record.name}, companion {g}": g for g in record.companions}
+            taken |= _numbers(record.name, record.expert_idx, record.companions)
         return taken
 
     def free_expert(self) -> int:
         """Returns the lowest number that no expert has."""
         taken = set(self.taken_experts().values())
         return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
+def _numbers(skill: str, expert: int, companions: Iterable[int]) -> dict[str, int]:
+    return {skill: expert} | {f"{skill}, companion {g}": g for g in companions}
+
+
+def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> dict[str, Any]:
+    """Returns the arrays of an expert in a library by name, after checking them against what lies beside them.
+
+    Args:
+        fits: what the weights must be for; None: anything.
+
+    Raises:
+        LibraryError: the weights are missing or damaged, of another shape, or were changed since they were stored.
+    """
+    meta = read_json(paths.meta, ExpertMeta)
+    if fits is not None and meta.fits != fits:
+        raise LibraryError(f"{paths.policy} holds weights for {meta.fits}, this home is {fits}.")
+    arrays = read_arrays(paths.params)
+    if sha256(paths.params.read_bytes()) not in (meta.sha256, meta.replaces):
+        raise LibraryError(
+            f"{paths.params} is not the file that {paths.meta} describes: it was changed since. Restore it from a copy."
+        )
+    return arrays
 
 
 def has_come_to_nothing(run: RunPaths) -> bool:

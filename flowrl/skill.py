@@ -126,9 +126,10 @@ class RunSpec(_Value):
         local_to_global: the global expert of each local index.
         trained: the local experts that learn; the others are frozen.
         own: the local index of the skill's own expert.
-        seeds: the hash of the library's weights that each local expert began with, where it had any.
+        seeds: the hash of the weights in the library that each local expert began with, where it had any.
         frames_before: frames that the own expert was trained on in earlier runs.
-        random: the local experts that start without weights from the library, apart from a new ``own``.
+        random: the local experts, apart from a new ``own``, that are of no skill of the library: the companions of
+            this one. They learn too, and start random, or in a later run from the skill's own folder.
         plan: what the run plays, for the record.
     """
 

@@ -12,8 +12,9 @@ from flowrl.config import RunConfig
 from flowrl.env.module_source import outline, remap_network_numbers
 from flowrl.errors import LibraryError, UsageError, nearest_names
 from flowrl.files import read_arrays, read_json, write_arrays, write_json, write_text
-from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, policy_folder, slug
-from flowrl.skill import Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
+from flowrl.library import read_expert
+from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
+from flowrl.skill import HomeDescription, Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
 from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
 SOURCE_FILE = "source.py"
@@ -79,16 +80,52 @@ def build_moe_checkpoint(
     Args:
         completed_skills: name -> an entry with ``expert_idx`` and ``path``, the skill's folder (below ``home``).
 
+    Weights in a home, and those with a `meta.json` beside them, must be the ones that were stored there.
+
     Raises:
         UsageError: a dependency is unknown.
-        LibraryError: a dependency's weights are missing or damaged.
+        LibraryError: a dependency's weights are missing or damaged, were changed, or are of another shape.
     """
-    experts: dict[int, Tree] = {}
-    for name in dict.fromkeys(dependencies):
-        index, folder = _place(_entry(name, completed_skills), home or Path())
-        file = policy_folder(folder, index) / "params.safetensors"
-        experts[global_to_local[index]] = unflatten(read_arrays(file))
-    return named_state(experts)
+    policies = _policies(dependencies, global_to_local, completed_skills, home or Path())
+    return _named(policies, _description(home))
+
+
+def _policies(
+    skills: Sequence[str], global_to_local: Mapping[int, int], completed_skills: Mapping[str, Any], home: Path
+) -> dict[int, SkillPaths]:
+    """Returns where the expert of each skill lies, by the run's local numbers."""
+    found = {}
+    for name in skills:
+        index, folder = _place(_entry(name, completed_skills), home)
+        found[global_to_local[index]] = SkillPaths(folder, index)
+    return found
+
+
+def _companions(before: Any, lacking: Sequence[int], home: Path) -> dict[int, SkillPaths]:
+    """Returns where the experts lie that the skill brought along in an earlier run, by global number."""
+    if before is None:
+        return {}
+    index, folder = _place(before, home)
+    brought = set(_field(before, "companions", ()))
+    return {g: SkillPaths(folder, index).companion(g) for g in lacking if g in brought}
+
+
+def _description(home: Path | None) -> HomeDescription | None:
+    """Returns what the experts of a home are for; None where the folder is no home: entries may be anywhere."""
+    file = HomePaths(home or Path()).description
+    return read_json(file, HomeDescription) if home is not None and file.exists() else None
+
+
+def _named(policies: Mapping[int, SkillPaths], fits: HomeDescription | None) -> Tree:
+    """Returns the weights as a named state, checked."""
+    return named_state({local: unflatten(_checked(policy, fits)) for local, policy in policies.items()})
+
+
+def _checked(policy: SkillPaths, fits: HomeDescription | None) -> dict[str, Any]:
+    """Returns an expert's arrays; outside of a home nothing need be known of them but the arrays."""
+    if fits is None and not policy.meta.exists():
+        return read_arrays(policy.params)
+    return read_expert(policy, fits)
 
 
 def prepare_training_run(
@@ -102,6 +139,9 @@ def prepare_training_run(
     config: RunConfig | None = None,
 ) -> RunPaths:
     """Sets up a run's folder and returns its paths, which unpack into (run_folder, module_path).
+
+    Experts that the module plays with and that no dependency holds learn in the run too. They start from the weights
+    that the skill brought along if it is completed, else random.
 
     Args:
         skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
@@ -125,10 +165,12 @@ def prepare_training_run(
         ordered = sorted({*to_local, *lacking})
         to_local, to_global = {g: i for i, g in enumerate(ordered)}, dict(enumerate(ordered))
     module = inject_remapping_header(code, to_local, to_global)
-    named = build_moe_checkpoint(seeded, to_local, completed_skills, home=home)
     random = tuple(to_local[g] for g in lacking)
     own = to_local[global_expert_idx]
     before = completed_skills.get(skill_name)
+    policies = _policies(seeded, to_local, completed_skills, home)
+    policies |= {to_local[g]: policy for g, policy in _companions(before, lacking, home).items()}
+    named = _named(policies, _description(home))
     config = config or RunConfig()
     learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
     spec = RunSpec(
@@ -142,7 +184,7 @@ def prepare_training_run(
         trained=tuple(sorted(set(learn))),
         own=own,
         random=random,
-        seeds=_seeds(seeded, to_local, completed_skills, home),
+        seeds={local: sha256(policy.params.read_bytes()) for local, policy in sorted(policies.items())},
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
         plan=skill_data.get("plan") or Plan(goal=skill_name, steps=()),
     )
@@ -154,17 +196,6 @@ def prepare_training_run(
     write_arrays(paths.initial, flatten(named))
     write_json(paths.config, spec)
     return paths
-
-
-def _seeds(
-    seeded: Sequence[str], to_local: Mapping[int, int], completed_skills: Mapping[str, Any], home: Path
-) -> dict[int, str]:
-    """Returns the hash of the weights that each local expert is seeded with."""
-    files = {}
-    for name in seeded:
-        index, folder = _place(completed_skills[name], home)
-        files[to_local[index]] = policy_folder(folder, index) / "params.safetensors"
-    return {local: sha256(file.read_bytes()) for local, file in sorted(files.items())}
 
 
 def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
