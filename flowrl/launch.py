@@ -17,7 +17,7 @@ from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_setup import prepare_training_run
 from flowrl.planning.planner import dependencies, plan
-from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, require_trusted
+from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult, require_trusted
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ class SkillSetUp:
         )
 
     def _plan(self, skill: Skill, skills: dict[str, Skill], experts: dict[str, int]) -> Plan:
-        """Returns the plan of a run that was cut off, if its skills are those that are to be used, else a new one."""
+        """Returns the plan of a run that is not done, if its skills are those that are to be used, else a new one."""
         run = self.library.paths.run(experts[skill.name], skill.name)
-        if run.config.exists() and not run.result.exists():
+        is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
+        if run.config.exists() and not is_done:
             begun = read_json(run.config, RunSpec).plan
             if {step.skill for step in begun.steps} == skills.keys():
                 return begun
@@ -117,6 +118,7 @@ class ModuleSetUp:
             "plan": Plan(goal=proposal.name, steps=steps),
             "tasks": [TaskSpec(skill=step.skill, low=1, high=1) for step in steps],
             "is_module": True,
+            "source_file": str(self.file),
             "description": self.description or f"the last task of {self.file.name}",
         }
         needed: Sequence[str] = sorted(proposal.needs)

@@ -11,12 +11,16 @@ from typing import Any
 from flowrl.config import RunConfig
 from flowrl.env.module_source import outline, remap_network_numbers
 from flowrl.errors import LibraryError, UsageError, nearest_names
-from flowrl.files import read_arrays, read_json, write_arrays, write_json, write_text
+from flowrl.files import read_arrays, read_json, read_text, write_arrays, write_json, write_text
 from flowrl.library import read_expert
+from flowrl.parallel.executor import Job
+from flowrl.parallel.local import is_locked
 from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
 from flowrl.skill import HomeDescription, Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
 from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
+_WORDS = {"description", "source_file", "runs_before"}
+"""What a `RunSpec` says that makes no other run of it."""
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
 
@@ -110,6 +114,15 @@ def _companions(before: Any, lacking: Sequence[int], home: Path) -> dict[int, Sk
     return {g: SkillPaths(folder, index).companion(g) for g in lacking if g in brought}
 
 
+def _runs_before(before: Any, home: Path) -> int:
+    """Returns how many runs of the skill have ended: as many as it has versions, be it that they won or lost."""
+    if before is None:
+        return 0
+    index, folder = _place(before, home)
+    shelf = SkillPaths(folder, index).history.glob("version_*")
+    return max([int(_field(before, "version", 1)), *(int(path.name.removeprefix("version_")) for path in shelf)])
+
+
 def _description(home: Path | None) -> HomeDescription | None:
     """Returns what the experts of a home are for; None where the folder is no home: entries may be anywhere."""
     file = HomePaths(home or Path()).description
@@ -145,7 +158,8 @@ def prepare_training_run(
 
     Args:
         skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
-            ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``is_module``.
+            ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``source_file`` (where that came
+            from, for messages), ``is_module``.
         dependencies: skills that the run plays with, which learn along if the configuration says so. A skill that is
             itself completed goes on from its weights.
         config: the run's configuration; the defaults if None.
@@ -178,6 +192,7 @@ def prepare_training_run(
         description=skill_data.get("description", ""),
         spec=skill_data.get("spec", SkillSpec()),
         is_module=bool(skill_data.get("is_module", False)),
+        source_file=str(skill_data.get("source_file", "")),
         config=config,
         tasks=tuple(skill_data.get("tasks") or _plain_tasks(skill_name, len(numbers))),
         local_to_global=tuple(to_global[i] for i in range(len(to_global))),
@@ -186,6 +201,7 @@ def prepare_training_run(
         random=random,
         seeds={local: sha256(policy.params.read_bytes()) for local, policy in sorted(policies.items())},
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
+        runs_before=_runs_before(before, home),
         plan=skill_data.get("plan") or Plan(goal=skill_name, steps=()),
     )
     if _goes_on(paths, spec, module):
@@ -204,16 +220,35 @@ def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
 
 
 def _goes_on(paths: RunPaths, spec: RunSpec, module: str) -> bool:
-    """Returns whether the folder holds this very run, unfinished; a run that is done makes room for the next."""
-    if paths.result.exists():
-        if read_json(paths.result, TrainResult).outcome == "done":
+    """Returns whether the folder holds this very run, unfinished.
+
+    A run that is done makes room for the next, and one that failed for one with other settings.
+
+    Raises:
+        LibraryError: the folder holds another run that is not over: it has trained, or a worker is at it.
+    """
+    outcome = read_json(paths.result, TrainResult).outcome if paths.result.exists() else None
+    if outcome == "done":
+        _put_aside(paths.folder)
+        return False
+    has_worker = paths.config.exists() and paths.lock.exists() and is_locked(Job(spec.skill, paths.folder))
+    has_trained = paths.config.exists() and any(paths.checkpoints.glob("*.json"))
+    if has_worker or has_trained:
+        different = _differences(paths, spec, module)
+        if different and outcome == "failed" and not has_worker:
             _put_aside(paths.folder)
             return False
-        paths.result.unlink()
-    if not (paths.config.exists() and paths.checkpoints.exists() and any(paths.checkpoints.iterdir())):
-        return False
-    _require_same(paths, spec, module)
-    return True
+        if different:
+            raise LibraryError(
+                f"{paths.folder} holds an unfinished run with other settings ({different}). Give the settings that it "
+                f"began with to go on, or {_way_out(has_worker)} to begin anew."
+            )
+    paths.result.unlink(missing_ok=True)
+    return has_worker or has_trained
+
+
+def _way_out(has_worker: bool) -> str:
+    return "stop its worker and delete that folder" if has_worker else "delete that folder"
 
 
 def _put_aside(folder: Path) -> None:
@@ -230,17 +265,13 @@ def _put_aside_others(paths: RunPaths, skill_name: str) -> None:
             _put_aside(folder)
 
 
-def _require_same(paths: RunPaths, wanted: RunSpec, module: str) -> None:
+def _differences(paths: RunPaths, wanted: RunSpec, module: str) -> str:
+    """Returns in what a run differs from the one that is wanted, nothing where they are the same."""
     held = read_json(paths.config, RunSpec)
-    differing = [f for f in RunSpec.model_fields if getattr(held, f) != getattr(wanted, f)]
-    if paths.module.read_text() != module:
+    differing = [f for f in RunSpec.model_fields.keys() - _WORDS if getattr(held, f) != getattr(wanted, f)]
+    if read_text(paths.module) != module:
         differing.append("module")
-    if differing:
-        detail = _config_differences(held.config, wanted.config) or ", ".join(differing)
-        raise LibraryError(
-            f"{paths.folder} holds an unfinished run with other settings ({detail}). Give the settings that it began "
-            f"with to go on, or delete that folder to begin anew."
-        )
+    return _config_differences(held.config, wanted.config) or ", ".join(sorted(differing))
 
 
 def _config_differences(held: RunConfig, wanted: RunConfig) -> str:
