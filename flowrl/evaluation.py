@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowrl.config import RunConfig, build_config
+from flowrl.config import MOST_SEED, RunConfig, build_config
 from flowrl.errors import TrainingError
 from flowrl.files import read_json, write_arrays, write_json, write_text
 from flowrl.library import SkillLibrary
@@ -27,7 +27,7 @@ class EvaluationRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     episodes: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=MOST_SEED)
 
 
 def evaluate_goal(

@@ -17,9 +17,10 @@ from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.trial import check_module_arguments, try_tasks
 from flowrl.errors import ModuleError, TrainingError
+from flowrl.evaluate import training_key
 from flowrl.files import append_line, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
-from flowrl.learning.checkpoint import load_newest, save_checkpoint
-from flowrl.learning.gates import asks_for_gate, is_learned, measure
+from flowrl.learning.checkpoint import checkpoint_updates, load_newest, save_checkpoint
+from flowrl.learning.gates import asks_for_gate, gate_number, is_learned, measure
 from flowrl.learning.programs import Programs
 from flowrl.learning.progress import Progress, TrainingSuccess
 from flowrl.learning.trainer import Trainer, TrainState, UpdateStats
@@ -71,7 +72,7 @@ class Run:
         self.spec = read_json(self.paths.config, RunSpec)
         self.config = self.spec.config
         self.env = build_env(self.spec, self.paths)
-        self.key = jax.random.PRNGKey(self.config.seed)
+        self.key = training_key(self.config.seed, self.spec.runs_before)
         self.trainer = Trainer(self.env, self.config, len(self.spec.local_to_global), self.spec.trained)
         self.programs = Programs(self.trainer)
         self.progress = Progress()
@@ -163,9 +164,16 @@ class Run:
         bad += [name for name, leaf in params.items() if not np.isfinite(leaf).all()]
         if bad:
             raise TrainingError(
-                f"NaN or infinity in {', '.join(bad[:3])} after update {update} of {self.spec.skill}; the last good "
-                f"checkpoint stays in {self.paths.checkpoints}. Try a lower learning rate: --set ppo.lr=1e-4"
+                f"NaN or infinity in {', '.join(bad[:3])} after update {update} of {self.spec.skill}; "
+                f"{self._last_good()}. Begin anew with a lower learning rate: "
+                f"--set ppo.lr={min(1e-4, self.config.ppo.lr / 10):.0e}"
             )
+
+    def _last_good(self) -> str:
+        saved = checkpoint_updates(self.paths.checkpoints)
+        if not saved:
+            return "no checkpoint had been saved yet"
+        return f"the last good checkpoint, of update {saved[-1]}, stays in {self.paths.checkpoints}"
 
     def _report(self, stats: UpdateStats, recent: TrainingSuccess, update: int) -> None:
         now = time.monotonic()
@@ -192,7 +200,8 @@ class Run:
         gate = self.progress.gates
         self.progress.gates += 1
         append_line(self.paths.metrics, {"kind": "measuring", "frames": self.progress.frames, "gate": gate})
-        evaluation = measure(self.programs, params, self.config.gate, self.config.seed, gate)
+        number = gate_number(self.spec.runs_before, gate)
+        evaluation = measure(self.programs, params, self.config.gate, self.config.seed, number)
         passed = is_learned(self.config.gate, evaluation)
         append_line(
             self.paths.metrics,
