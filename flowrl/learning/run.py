@@ -15,7 +15,7 @@ from flowrl.env.abstraction import promises
 from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
-from flowrl.env.trial import check_module_arguments, try_tasks
+from flowrl.env.trial import TaskNames, check_module_arguments, try_tasks
 from flowrl.errors import ModuleError, TrainingError
 from flowrl.evaluate import training_key
 from flowrl.files import append_line, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
@@ -40,19 +40,28 @@ def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
         ModuleError: the module cannot be used, or does not fit the run's experts.
     """
     domain = domain_named(spec.config.env.name)
-    tasks = bind_tasks(load_module(paths.module))
-    file = str(paths.module)
+    file = spec.source_file or str(paths.module)
+    tasks = bind_tasks(load_module(paths.module, file), file)
     if len(tasks.skill_of_task) != len(spec.tasks):
         raise ModuleError(f"{file} has {len(tasks.skill_of_task)} tasks; the run's plan has {len(spec.tasks)}.")
     if max(tasks.expert_of_task) >= len(spec.local_to_global):
         raise ModuleError(f"{file} asks for local expert {max(tasks.expert_of_task)} of {len(spec.local_to_global)}.")
-    check_module_arguments(tasks, domain.sight.floors > 1, file)
+    check_module_arguments(tasks, domain.sight.floors > 1, task_names(spec, paths))
     own = tasks.default_amounts
     low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
     promised = promises(domain, spec.spec, high[-1])
     return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps, promised)
+
+
+def task_names(spec: RunSpec, paths: RunPaths) -> list[TaskNames]:
+    """Returns what messages call the functions of a run's tasks: as its author does, or with the skill's name."""
+    if spec.source_file:
+        calls = [(f"{spec.source_file}: task_{i}", "") for i in range(len(spec.tasks))]
+    else:
+        calls = [(f"{paths.module}: task_{i}", f" (of {task.skill!r})") for i, task in enumerate(spec.tasks)]
+    return [TaskNames(f"{task}_is_done{whose}", f"{task}_reward{whose}") for task, whose in calls]
 
 
 @dataclass
@@ -79,7 +88,7 @@ class Run:
 
     def execute(self) -> TrainResult | None:
         """Returns the run's result, or None where it was asked to stop before the end."""
-        try_tasks(self.env, str(self.paths.module), self.key)
+        try_tasks(self.env, task_names(self.spec, self.paths), self.key)
         state = self._restore()
         budget = self.config.ppo.frames // self.trainer.frames_per_update
         while int(state.update) < budget:
@@ -156,9 +165,8 @@ class Run:
     def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
         for i, value in enumerate(stats.reward):
             if not np.isfinite(value):
-                raise TrainingError(
-                    f"task_{i}_reward of {self.paths.module} returned NaN or infinity in update {update}."
-                )
+                where = task_names(self.spec, self.paths)[i].reward
+                raise TrainingError(f"{where} returned NaN or infinity in update {update}; {self._last_good()}.")
         bad = [name for name, value in stats.losses._asdict().items() if not np.isfinite(value)]
         params = flatten({"params": jax.tree.map(np.asarray, state.params)})
         bad += [name for name, leaf in params.items() if not np.isfinite(leaf).all()]
