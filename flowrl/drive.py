@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flowrl.config import RunConfig
 from flowrl.controller import Controller, Limits, Observer
+from flowrl.env.module_source import outline
 from flowrl.errors import FlowRLError, ModuleError, TrainingError, UsageError
 from flowrl.files import read_text
 from flowrl.knowledge.user import base_for
@@ -157,6 +158,7 @@ def train_module(
         code = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModuleError(f"Cannot read the task module {file}: {error}") from error
+    outline(code, str(file))  # a home is not made for a module that cannot be used
     library = SkillLibrary.open_for(home, config)
     with library.lock():
         set_up = ModuleSetUp(library, config, code, file)

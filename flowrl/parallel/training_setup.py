@@ -173,8 +173,7 @@ def prepare_training_run(
     code = str(skill_data["code"])
     numbers = outline(code, f"the module of {skill_name}").network_numbers
     to_local, to_global = build_remapping(dependencies, global_expert_idx, completed_skills)
-    known = {int(_field(completed_skills[name], "expert_idx")) for name in seeded}
-    lacking = sorted(set(numbers) - known - {global_expert_idx})
+    lacking = sorted(set(numbers) - to_local.keys())
     if lacking:
         ordered = sorted({*to_local, *lacking})
         to_local, to_global = {g: i for i, g in enumerate(ordered)}, dict(enumerate(ordered))
@@ -204,14 +203,18 @@ def prepare_training_run(
         runs_before=_runs_before(before, home),
         plan=skill_data.get("plan") or Plan(goal=skill_name, steps=()),
     )
-    if _goes_on(paths, spec, module):
-        return paths
-    _put_aside_others(paths, skill_name)
+    if not _goes_on(paths, spec, module):
+        _put_aside_others(paths, skill_name)
+        _write(paths, spec, module, str(skill_data.get("source", code)), named)
+    return paths
+
+
+def _write(paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree) -> None:
+    """Writes a run's folder; its `run.json` comes last and makes it whole."""
     write_text(paths.module, module)
-    write_text(paths.folder / SOURCE_FILE, str(skill_data.get("source", code)))
+    write_text(paths.folder / SOURCE_FILE, source)
     write_arrays(paths.initial, flatten(named))
     write_json(paths.config, spec)
-    return paths
 
 
 def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
