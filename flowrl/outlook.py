@@ -118,7 +118,9 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
         if records[goal].is_module:
             return records[goal].plan, skills
     if not skills:
-        raise PlanError(f"{library.paths.root} holds no learned skill. Grow one: flowrl grow --skills 1")
+        raise PlanError(
+            f"{library.paths.root} holds no learned skill. Grow one: {library.command('grow', '--skills', '1')}"
+        )
     experts = {name: record.expert_idx for name, record in records.items()}
     vocabulary = load_base(library.description.env).vocabulary
     return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills
