@@ -20,7 +20,7 @@ from flowrl.cli_runs import app as runs_app
 from flowrl.cli_runs import status
 from flowrl.cli_skills import app as skills_app
 from flowrl.cli_skills import record_row
-from flowrl.cli_words import DEFAULT_ENV, HOME, Env, Home, Json, print_json, print_rich
+from flowrl.cli_words import DEFAULT_ENV, HOME, MOST_SEED, Env, Home, Json, print_json, print_rich
 from flowrl.kb_cli import app as kb_app
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ app.add_typer(kb_app, name="kb")
 app.command("status", epilog="Example: flowrl status --home demo")(status)
 
 Preset = Annotated[str, typer.Option("--preset", help="Starting point of the options: cpu or gpu.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of everything random.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
 ]
@@ -113,7 +113,7 @@ def _configure(
     if preset != "cpu":
         held.pop("model__width", None)
     if env is not None or "env__name" not in held:
-        held["env__name"] = env or DEFAULT_ENV
+        held["env__name"] = DEFAULT_ENV if env is None else env
     return build_config(preset, settings or [], seed=seed, dependencies=dependencies, **held)
 
 
@@ -124,7 +124,10 @@ def _library(home: Path) -> "SkillLibrary":
 
 
 def _command_again() -> str:
-    return shlex.join(["flowrl", *sys.argv[1:]])
+    """Returns the command line as it was given, so that it can be given again from the same folder."""
+    called = sys.argv[0]
+    program = [sys.executable, "-m", "flowrl"] if called.endswith("__main__.py") else [called]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 @contextlib.contextmanager
@@ -278,7 +281,7 @@ def plan(
 def evaluate(
     goal: Annotated[str, typer.Argument(metavar="SKILL_OR_GOAL", help="A skill of the library, or a goal for it.")],
     episodes: Annotated[int, typer.Option("--episodes", min=1, help="Worlds played, one episode each.")] = 1024,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which worlds.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Which worlds.")] = 0,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Time limit of an episode.")] = None,
     home: Home = HOME,
     as_json: Json = False,
@@ -339,9 +342,17 @@ def bench(
 @app.command(epilog="Example: flowrl doctor --json")
 def doctor(home: Home = HOME, as_json: Json = False) -> None:
     """Check Python, jax and its results, devices, memory and disk."""
+    from flowrl.errors import PlatformError
+
     command = [sys.executable, "-m", "flowrl.doctor", str(home)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    report = json.loads(done.stdout)
+    try:
+        report = json.loads(done.stdout)
+    except json.JSONDecodeError as error:
+        raise PlatformError(
+            f"The checks ended with exit code {done.returncode} and no report; their messages are above. "
+            f"Run them alone: {shlex.join(command)}"
+        ) from error
     if as_json:
         print_json(report)
     else:
@@ -361,7 +372,7 @@ def main() -> int:
     except (UsageError, ModuleError, SpecError) as error:
         sys.stderr.write(f"flowrl: {error}\n")
         return USAGE
-    except FlowRLError as error:
+    except (FlowRLError, OSError) as error:
         sys.stderr.write(f"flowrl: {error}\n")
         return FAILED
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowrl.cli_words import HOME, Home, Json, print_json, print_rich
+from flowrl.cli_words import HOME, Home, Json, print_json, print_rich, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def runs_list(home: Home = HOME, as_json: Json = False) -> None:
     from flowrl.reports import reports
     from flowrl.tables import runs_table
 
-    found = reports(_library(home))
+    found = reports(_library(home), warn)
     if as_json:
         print_json([report.row() for report in found])
     else:
@@ -99,7 +99,7 @@ def runs_cancel(skill: Skill, home: Home = HOME) -> None:
         return
     with library.lock():
         cancel_run(library, skill)
-    print(f"{skill} is cancelled. Try it again: flowrl runs retry {skill!r} --home {home}")
+    print(f"{skill} is cancelled. Try it again: {library.command('runs', 'retry', skill)}")
 
 
 @app.command("retry", epilog="Example: flowrl runs retry 'Collect Wood' --home demo")
@@ -115,7 +115,7 @@ def runs_retry(skill: Skill, home: Home = HOME) -> None:
         return
     with library.lock():
         retry_run(library, skill)
-    print(f"The next flowrl grow --home {home} takes {skill} up again.")
+    print(f"The next {library.command('grow')} takes {skill} up again.")
 
 
 def _known(library: "SkillLibrary", skill: str) -> str:
@@ -138,7 +138,7 @@ def status(home: Home = HOME, as_json: Json = False) -> None:
     from flowrl.reports import status_of
     from flowrl.tables import status_view
 
-    found = status_of(_library(home))
+    found = status_of(_library(home), warn)
     if as_json:
         print_json(found.row())
     else:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrl.cli_words import HOME, Home, Json, print_json, print_rich
+from flowrl.cli_words import HOME, Home, Json, print_json, print_rich, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def _library(home: "Path") -> "SkillLibrary":
 
 
 def _running(library: "SkillLibrary") -> "list[RunSpec]":
-    return [spec for paths, spec in library.runs() if not paths.result.exists()]
+    return [spec for paths, spec in library.runs(warn) if not paths.result.exists()]
 
 
 def _share_fields(prefix: str, share: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _list_skills(home: "Path", as_json: bool) -> None:
     from flowrl.display import library_table
 
     library = _library(home)
-    records, running = library.records(), _running(library)
+    records, running = library.records(warn), _running(library)
     if as_json:
         busy = {spec.skill for spec in running}
         rows = [record_row(r) | ({"status": "running"} if r.name in busy else {}) for r in records]

@@ -9,10 +9,16 @@ import typer
 
 DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
 HOME = Path("flowrl-home")
+MOST_SEED = 2**32 - 1
 
 Env = Annotated[str | None, typer.Option("--env", help=f"The game; what the home holds, else {DEFAULT_ENV}.")]
 Home = Annotated[Path, typer.Option("--home", help="The folder that holds the library.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")]
+
+
+def warn(error: Exception) -> None:
+    """Says on stderr what is wrong but keeps nothing from being shown."""
+    sys.stderr.write(f"flowrl: warning: {error}\n")
 
 
 def print_json(value: Any) -> None:

@@ -16,6 +16,12 @@ LAYOUTS: dict[str, str] = {
 ENVIRONMENTS: tuple[str, ...] = tuple(LAYOUTS)
 
 
+MOST_GATES = 999
+"""Gates that a run may ask for; its reserved worlds are numbered with room for so many."""
+MOST_SEED = 2**32 - 1
+"""The largest seed that jax tells from others."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -69,7 +75,7 @@ class GateConfig(_Frozen):
     per_amount_worlds: int = Field(100, ge=0, description="reserved worlds for each smaller amount of the range")
     learned_at: float = Field(0.8, ge=0, le=1, description="a skill is learned at this lower bound of step success")
     least_episodes: int = Field(200, ge=1, description="episodes that must reach the skill's task for it to be learned")
-    most_gates: int = Field(4, ge=1, description="gates asked for before the budget ends")
+    most_gates: int = Field(4, ge=1, le=MOST_GATES, description="gates asked for before the budget ends")
     merge_worlds: int = Field(
         1000, ge=1000, description="common worlds on which a candidate is held against the library's expert"
     )
@@ -92,7 +98,7 @@ class RunConfig(_Frozen):
     dependencies: Literal["frozen", "train"] = Field(
         "frozen", description="whether the experts that a skill builds on learn in its run too"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a card's memory that one worker may take")
 
 

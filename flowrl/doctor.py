@@ -1,9 +1,11 @@
 """The checks of `flowrl doctor`: `python -m flowrl.doctor HOME` prints them as JSON."""
 
 import json
+import logging
 import platform
 import shutil
 import sys
+import traceback
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import flowrl
 from flowrl.errors import PlatformError
 from flowrl.platform import check_jax_results, check_jax_version, compilation_cache, configure_jax
 
+logger = logging.getLogger(__name__)
 LEAST_MEMORY_GB, LEAST_DISK_GB = 2.0, 1.0
 
 
@@ -28,7 +31,18 @@ def _versions() -> list[dict[str, Any]]:
         _check("python", f"{platform.python_version()} at {sys.executable}{hint}", python_ok),
         _check("flowrl", flowrl.__version__),
     ]
-    return rows + [_check(name, metadata.version(name)) for name in ("jax", "jaxlib", "craftax", "flax")]
+    return rows + [_package(name) for name in ("jax", "jaxlib", "craftax", "flax")]
+
+
+def _package(name: str) -> dict[str, Any]:
+    try:
+        return _check(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return _check(
+            name,
+            f"is not installed. Install the pinned packages: {sys.executable} -m pip install -r lock/core.txt",
+            False,
+        )
 
 
 def _jax_checks() -> list[dict[str, Any]]:
@@ -42,6 +56,9 @@ def _jax_checks() -> list[dict[str, Any]]:
         check_jax_results()
     except PlatformError as error:
         return [_check("jax results", str(error), ok=False)]
+    except Exception as error:  # a broken installation may raise anything
+        logger.error("%s", traceback.format_exc())
+        return [_check("jax results", f"jax cannot be used: {type(error).__name__}: {error}", ok=False)]
     return [*rows, _check("jax results", "vmapped noise maps equal single ones")]
 
 

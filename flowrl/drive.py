@@ -1,16 +1,18 @@
 """Growing a library: what to learn, runs for it, their results into the library."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flowrl.config import RunConfig
 from flowrl.controller import Controller, Limits, Observer
+from flowrl.env.module_source import outline
 from flowrl.errors import FlowRLError, ModuleError, TrainingError, UsageError
+from flowrl.files import read_text
 from flowrl.knowledge.user import base_for
 from flowrl.launch import ModuleSetUp, SkillSetUp
 from flowrl.library import SkillLibrary
-from flowrl.outlook import known_skills, spelt_as_known
+from flowrl.outlook import known_skills, records_of, spelt_as_known, with_library
 from flowrl.parallel.executor import Executor
 from flowrl.parallel.local import LocalExecutor
 from flowrl.parallel.paths import RunPaths
@@ -101,6 +103,8 @@ def train(
 ) -> SkillRecord:
     """Trains one skill of the knowledge base, or goes on with one of the library, and returns its record.
 
+    A skill that came as a task module goes on with the module as the library holds it.
+
     Args:
         own_skills: a folder of skill files that the base is extended by, beside the home's own.
 
@@ -110,14 +114,20 @@ def train(
         FlowRLError: the run cannot be set up, or fails.
     """
     base = base_for(config.env.name, home, own_skills)
-    skill = base.skill(spelt_as_known(base, name))
-    require_trusted(skill)
+    held = _spelt(records_of(config.env.name, home), name)
+    if held is None or not held.is_module:
+        base = with_library(base, home)
+        skill = base.skill(spelt_as_known(base, name))
+        require_trusted(skill)
+        name = skill.name
     library = SkillLibrary.open_for(home, config)
     with library.lock():
-        held = library.named().get(skill.name)
+        held = _spelt(library.named(), name)
         if held is not None and held.status == "learned" and config.dependencies == "frozen":
-            observer.note(f"{skill.name} is learned already; there is nothing to do.")
+            observer.note(f"{held.name} is learned already; there is nothing to do.")
             return held
+        if held is not None and held.is_module:
+            return _train_module(_stored_module(library, config, held), held.name, observer, limits, executor_fn)
         learned = known_skills(library)
         if held is None:
             Frontier(learned, base.vocabulary, base.skills).require(skill)
@@ -148,14 +158,36 @@ def train_module(
         code = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModuleError(f"Cannot read the task module {file}: {error}") from error
+    outline(code, str(file))  # a home is not made for a module that cannot be used
     library = SkillLibrary.open_for(home, config)
     with library.lock():
         set_up = ModuleSetUp(library, config, code, file)
-        proposal = set_up.proposal(name or file.stem)
-        if lacking := set_up.lacking():
-            which = ", ".join(map(str, lacking))
-            observer.note(f"The library lacks expert {which}: it starts random and learns in this run too.")
-        return _train(library, proposal, set_up, observer, limits, executor_fn)
+        return _train_module(set_up, name or file.stem, observer, limits, executor_fn)
+
+
+def _spelt(records: Mapping[str, SkillRecord], name: str) -> SkillRecord | None:
+    """Returns the record of that name, capitals making no difference."""
+    return {known.casefold(): record for known, record in records.items()}.get(name.casefold())
+
+
+def _stored_module(library: SkillLibrary, config: RunConfig, record: SkillRecord) -> ModuleSetUp:
+    """Returns how a skill that came as a task module goes on, without the file that it came from."""
+    file = library.skill_paths(record).module
+    return ModuleSetUp(library, config, read_text(file), file, record.description)
+
+
+def _train_module(
+    set_up: ModuleSetUp,
+    name: str,
+    observer: Observer,
+    limits: Limits | None,
+    executor_fn: Callable[[Limits], Executor] | None,
+) -> SkillRecord:
+    proposal = set_up.proposal(name)
+    if lacking := set_up.lacking(name):
+        which = ", ".join(map(str, lacking))
+        observer.note(f"The library lacks expert {which}: it starts random and learns in this run too.")
+    return _train(set_up.library, proposal, set_up, observer, limits, executor_fn)
 
 
 def _train(

@@ -22,6 +22,12 @@ def world_key(purpose: int, seed: int, number: int = 0) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(seed), 1_000_003 + purpose), number)
 
 
+def training_key(seed: int, run: int) -> jax.Array:
+    """Returns the key that a skill's training grows from; each of its runs, the first being 0, has a stream of its
+    own."""
+    return jax.random.PRNGKey(seed) if run == 0 else world_key(TRAINING, seed, run)
+
+
 class Outcome(NamedTuple):
     """How the one episode of each of W worlds went, as numpy arrays.
 

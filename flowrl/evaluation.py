@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowrl.config import RunConfig, build_config
+from flowrl.config import MOST_SEED, RunConfig, build_config
 from flowrl.errors import TrainingError
 from flowrl.files import read_json, write_arrays, write_json, write_text
-from flowrl.library import SkillLibrary
+from flowrl.library import SkillLibrary, description_of
 from flowrl.outlook import plan_with_library
 from flowrl.parallel.local import follow
 from flowrl.parallel.paths import RunPaths
@@ -27,7 +27,7 @@ class EvaluationRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     episodes: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=MOST_SEED)
 
 
 def evaluate_goal(
@@ -47,13 +47,16 @@ def evaluate_goal(
         on_row: called with {"kind": "playing", "ended", "episodes", "steps"} now and then.
 
     Raises:
-        UsageError, PlanError, LibraryError: the goal is unknown, out of reach, or an expert's weights are damaged.
+        UsageError, PlanError, LibraryError: the goal is unknown, out of reach, or an expert's weights are damaged or
+            made for another observation.
         TrainingError: the child failed.
     """
+    config = _config(library, steps)
+    library.require(description_of(config))
     plan, skills = plan_with_library(library, goal)
     with tempfile.TemporaryDirectory(prefix="flowrl-eval-") as folder:
         paths = RunPaths(Path(folder) / "skill_0_evaluation", 0)
-        _prepare(library, plan, skills, paths, _config(library, steps))
+        _prepare(library, plan, skills, paths, config)
         write_json(paths.folder / "request.json", EvaluationRequest(episodes=episodes, seed=seed))
         command = [sys.executable, "-m", "flowrl.learning.evaluation_run", str(paths.folder)]
         with paths.log.open("wb") as log:

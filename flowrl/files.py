@@ -26,7 +26,16 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         PlatformError: the disk is full or cannot be written; the old file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_beside(path, data)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+        raise PlatformError(f"Could not write {path}: {reason}. What stood there is unchanged.") from error
+
+
+def _write_beside(path: Path, data: bytes) -> None:
+    """Writes a new file into the folder of ``path`` and renames it; nothing is left over if that fails."""
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -36,9 +45,6 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.chmod(beside, 0o644)
         os.replace(beside, path)
         _sync_folder(path.parent)
-    except OSError as error:
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
-        raise PlatformError(f"Could not write {path}: {reason}. What stood there is unchanged.") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
@@ -55,6 +61,20 @@ def _sync_folder(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Puts ``text`` at ``path``, whole, as UTF-8."""
     write_bytes(path, text.encode())
+
+
+def read_text(path: Path) -> str:
+    """Returns the text stored at ``path``.
+
+    Raises:
+        LibraryError: the file is missing, cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise LibraryError(f"{path} is missing. Restore it from a copy.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LibraryError(f"{path} is damaged: {error}. Restore it from a copy.") from error
 
 
 def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ def _game(env: str | None, home: Path) -> str:
     """Returns the game that is meant: the one named, else the home's."""
     from flowrl.knowledge.user import game_of
 
-    return env or game_of(home) or DEFAULT_ENV
+    return env if env is not None else game_of(home) or DEFAULT_ENV
 
 
 @app.command("list", epilog="Example: flowrl kb list --env Craftax-Classic-Symbolic-v1 --json")

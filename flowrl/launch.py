@@ -17,7 +17,7 @@ from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_setup import prepare_training_run
 from flowrl.planning.planner import dependencies, plan
-from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, require_trusted
+from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult, require_trusted
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ class SkillSetUp:
         )
 
     def _plan(self, skill: Skill, skills: dict[str, Skill], experts: dict[str, int]) -> Plan:
-        """Returns the plan of a run that was cut off, if its skills are those that are to be used, else a new one."""
+        """Returns the plan of a run that is not done, if its skills are those that are to be used, else a new one."""
         run = self.library.paths.run(experts[skill.name], skill.name)
-        if run.config.exists() and not run.result.exists():
+        is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
+        if run.config.exists() and not is_done:
             begun = read_json(run.config, RunSpec).plan
             if {step.skill for step in begun.steps} == skills.keys():
                 return begun
@@ -75,12 +76,14 @@ class ModuleSetUp:
     Attributes:
         code: the module's text.
         file: where it came from, for messages.
+        description: of the skill; empty: which file it was.
     """
 
     library: SkillLibrary
     config: RunConfig
     code: str
     file: Path
+    description: str = ""
 
     def proposal(self, name: str) -> Proposal:
         """Returns what is proposed: the module's own skill, with the number that it asks for.
@@ -88,17 +91,18 @@ class ModuleSetUp:
         Raises:
             ModuleError: the module cannot be used, or its last number belongs to another skill.
         """
-        numbers = outline(self.code, str(self.file)).network_numbers
-        by_expert = self._by_expert()
-        self._require_own_expert(by_expert, numbers[-1], name)
+        numbers = self._numbers()
+        by_expert = self._by_expert(name)
+        self._require_own_expert(numbers[-1], name)
         needs = {by_expert[g].name for g in numbers[:-1] if g in by_expert and g != numbers[-1]}
         return Proposal(name, frozenset(needs), numbers[-1])
 
-    def lacking(self) -> list[int]:
-        """Returns the experts that the module plays with and the library lacks."""
-        numbers = outline(self.code, str(self.file)).network_numbers
-        by_expert = self._by_expert()
-        return [g for g in dict.fromkeys(numbers) if g != numbers[-1] and g not in by_expert]
+    def lacking(self, name: str) -> list[int]:
+        """Returns the experts that the module plays with and that neither the library has nor the skill brought along
+        in an earlier run."""
+        numbers, by_expert = self._numbers(), self._by_expert(name)
+        known = by_expert.keys() | {numbers[-1], *self._brought(name)}
+        return [g for g in dict.fromkeys(numbers) if g not in known]
 
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
         """Returns the module's run, set up or ready to go on.
@@ -106,7 +110,7 @@ class ModuleSetUp:
         Raises:
             FlowRLError: the run cannot be set up.
         """
-        numbers = outline(self.code, str(self.file)).network_numbers
+        numbers = self._numbers()
         steps = tuple(PlanStep(skill=self._task_name(g, proposal, expert), n=1, expert=g) for g in numbers)
         data: dict[str, Any] = {
             "code": self.code,
@@ -114,31 +118,47 @@ class ModuleSetUp:
             "plan": Plan(goal=proposal.name, steps=steps),
             "tasks": [TaskSpec(skill=step.skill, low=1, high=1) for step in steps],
             "is_module": True,
-            "description": f"the last task of {self.file.name}",
+            "source_file": str(self.file),
+            "description": self.description or f"the last task of {self.file.name}",
         }
         needed: Sequence[str] = sorted(proposal.needs)
         home, completed = self.library.paths.root, self.library.named()
         return prepare_training_run(proposal.name, data, needed, expert, completed, home=home, config=self.config)
 
-    def _by_expert(self) -> dict[int, SkillRecord]:
-        return {record.expert_idx: record for record in self.library.records()}
+    def _numbers(self) -> tuple[int, ...]:
+        return outline(self.code, str(self.file)).network_numbers
+
+    def _brought(self, name: str) -> tuple[int, ...]:
+        """Returns the experts that the skill brought along in an earlier run."""
+        mine = self.library.named().get(name)
+        return mine.companions if mine is not None else ()
+
+    def _by_expert(self, name: str) -> dict[int, SkillRecord]:
+        """Returns the library's skills by expert; what the skill brought along itself stays its own."""
+        brought = self._brought(name)
+        return {r.expert_idx: r for r in self.library.records() if r.expert_idx not in brought}
 
     def _task_name(self, expert: int, proposal: Proposal, own: int) -> str:
         if expert == own:
             return proposal.name
-        by_expert = self._by_expert()
+        by_expert = self._by_expert(proposal.name)
         return by_expert[expert].name if expert in by_expert else f"expert {expert}"
 
-    def _require_own_expert(self, by_expert: dict[int, SkillRecord], own: int, name: str) -> None:
-        held = by_expert.get(own)
-        if held is not None and held.name != name:
-            free = self.library.free_expert()
+    def _require_own_expert(self, own: int, name: str) -> None:
+        """Checks that the last task's number is the skill's own, or free: no two skills share an expert."""
+        held = self.library.named()
+        taken = self.library.taken_experts()
+        holder = next((holder for holder, expert in taken.items() if expert == own and holder != name), None)
+        if holder is not None:
+            where = "in the library" if holder in held else f"in {self.library.paths.root}"
+            other = f", or go on with that skill: --name {holder!r}" if holder in held else ""
             raise ModuleError(
-                f"{self.file}: the last task's expert {own} is {held.name!r} in the library. Return {free}, the next "
-                f"free number, or go on with that skill: --name {held.name!r}"
+                f"{self.file}: the last task's expert {own} is {holder!r} {where}. "
+                f"Return {self.library.free_expert()}, the next free number{other}"
             )
-        mine = self.library.named().get(name)
-        if mine is not None and mine.expert_idx != own:
+        if taken.get(name, own) != own:
+            where = "in the library" if name in held else "in its unfinished run"
             raise ModuleError(
-                f"{self.file}: {name!r} is expert {mine.expert_idx} in the library, not {own}. Use --name."
+                f"{self.file}: {name!r} is expert {taken[name]} {where}, not {own}. Return {taken[name]}, or give the "
+                f"skill another name with --name."
             )

@@ -1,10 +1,11 @@
 """What can be planned and learned next, with the skills of a home and of its knowledge base."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flowrl.errors import PlanError
+from flowrl.files import read_text
 from flowrl.knowledge import KnowledgeBase, load_base
 from flowrl.library import SkillLibrary
 from flowrl.planning.check import check
@@ -46,7 +47,7 @@ def skill_of(library: SkillLibrary, record: SkillRecord) -> Skill:
         name=record.name,
         description=record.description,
         spec=record.spec,
-        code=library.skill_paths(record).module.read_text(encoding="utf-8"),
+        code=read_text(library.skill_paths(record).module),
         is_module=record.is_module,
     )
 
@@ -67,6 +68,15 @@ def records_of(env: str, home: Path) -> dict[str, SkillRecord]:
 def learned_for(env: str, home: Path) -> dict[str, Skill]:
     """Returns the learned skills that the home holds for a game by name."""
     return known_skills(SkillLibrary.open(home)) if records_of(env, home) else {}
+
+
+def with_library(base: KnowledgeBase, home: Path) -> KnowledgeBase:
+    """Returns a base with the skills of a home after its own, so that each is known by its name."""
+    lacking = [record for name, record in records_of(base.env, home).items() if name not in base.named()]
+    if not lacking:
+        return base
+    library = SkillLibrary.open(home)
+    return replace(base, skills=(*base.skills, *(skill_of(library, record) for record in lacking)))
 
 
 def plan_goal(base: KnowledgeBase, home: Path, goal: str, only_learned: bool = False) -> Outlook:
@@ -108,7 +118,9 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
         if records[goal].is_module:
             return records[goal].plan, skills
     if not skills:
-        raise PlanError(f"{library.paths.root} holds no learned skill. Grow one: flowrl grow --skills 1")
+        raise PlanError(
+            f"{library.paths.root} holds no learned skill. Grow one: {library.command('grow', '--skills', '1')}"
+        )
     experts = {name: record.expert_idx for name, record in records.items()}
     vocabulary = load_base(library.description.env).vocabulary
     return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills

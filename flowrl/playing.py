@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from flowrl.compose import compose_plan, tasks_of
 from flowrl.config import RunConfig
 from flowrl.errors import LibraryError
-from flowrl.files import read_arrays
-from flowrl.library import SkillLibrary
+from flowrl.library import SkillLibrary, read_expert
 from flowrl.parallel.paths import SkillPaths
 from flowrl.parallel.training_setup import inject_remapping_header
 from flowrl.skill import Plan, RunSpec, Skill, TaskSpec
@@ -59,19 +58,22 @@ def _tasks(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:
 
 
 def policy_of(library: SkillLibrary, expert: int, player: str) -> SkillPaths:
-    """Returns where the weights of an expert that ``player`` plays with lie.
+    """Returns where the weights of an expert that ``player`` plays with lie: in its own folder if it brought them
+    along, whoever has that number in the library, else in the library.
 
     Raises:
         LibraryError: they are nowhere.
     """
+    own = library.named().get(player)
+    if own is not None and expert in own.companions:
+        return library.skill_paths(own).companion(expert)
     by_expert = {record.expert_idx: record for record in library.records()}
     if expert in by_expert:
         return library.skill_paths(by_expert[expert])
-    folder = library.skill_paths(library.record(player)).folder / "companions"
-    companion = SkillPaths(folder, expert)
-    if not companion.params.exists():
-        raise LibraryError(f"Expert {expert}, which {player} plays with, is neither in the library nor in {folder}.")
-    return companion
+    raise LibraryError(
+        f"Expert {expert}, which {player} plays with, is neither among the {len(by_expert)} of {library.paths.skills} "
+        f"nor a companion of {player}. Its skill's folder was removed: restore it from a copy, or train it again."
+    )
 
 
 def weights_for(library: SkillLibrary, expert: int, player: str) -> Tree:
@@ -80,7 +82,4 @@ def weights_for(library: SkillLibrary, expert: int, player: str) -> Tree:
     Raises:
         LibraryError: they are nowhere, or damaged.
     """
-    by_expert = {record.expert_idx: record for record in library.records()}
-    if expert in by_expert:
-        return unflatten(library.expert(by_expert[expert]))
-    return unflatten(read_arrays(policy_of(library, expert, player).params))
+    return unflatten(read_expert(policy_of(library, expert, player), library.description))

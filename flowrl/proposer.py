@@ -92,7 +92,7 @@ class KnowledgeProposer:
         if not lost:
             return "no skill of the knowledge base can be learned next"
         name, how = lost[0]
-        again = f"flowrl train {name!r}" if how == "weak" else f"flowrl runs retry {name!r}"
+        again = self.library.command(*(["train", name] if how == "weak" else ["runs", "retry", name]))
         return f"{name} is {how}, and what is left builds on it. Go on with it: {again}"
 
 

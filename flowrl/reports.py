@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from flowrl.controller import Snapshot
 from flowrl.errors import LibraryError, UsageError, nearest_names
 from flowrl.files import read_json, read_lines, write_json
-from flowrl.library import SkillLibrary
+from flowrl.library import OnDamaged, SkillLibrary
 from flowrl.parallel.executor import Job
 from flowrl.parallel.local import GRACE_SECONDS, is_locked, worker_process
 from flowrl.parallel.paths import RunPaths
@@ -91,9 +91,9 @@ def needs_of(skills: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(skills))
 
 
-def reports(library: SkillLibrary) -> list[RunReport]:
-    """Returns the reports on all runs of a home, by expert."""
-    return [report_on(paths, spec) for paths, spec in library.runs()]
+def reports(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> list[RunReport]:
+    """Returns the reports on all runs of a home, by expert; ``on_damaged`` is told of those that cannot be read."""
+    return [report_on(paths, spec) for paths, spec in library.runs(on_damaged)]
 
 
 def run_of(library: SkillLibrary, skill: str) -> tuple[RunPaths, RunSpec]:
@@ -158,7 +158,7 @@ def retry_run(library: SkillLibrary, skill: str) -> None:
     paths, spec = run_of(library, skill)
     state = report_on(paths, spec).state
     if state not in ("failed", "cancelled"):
-        again = f" Go on with it: flowrl train {spec.skill!r}" if state == "weak" else ""
+        again = f" Go on with it: {library.command('train', spec.skill)}" if state == "weak" else ""
         raise UsageError(
             f"The run of {spec.skill} is {state}; only one that failed or was cancelled is tried again.{again}"
         )
@@ -198,15 +198,15 @@ class Status:
         }
 
 
-def status_of(library: SkillLibrary) -> Status:
-    """Returns a home at a glance."""
+def status_of(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> Status:
+    """Returns a home at a glance; ``on_damaged`` is told of records and runs that cannot be read."""
     snapshot, grown = snapshot_of(library), is_grown(library)
     return Status(
         home=str(library.paths.root),
         env=library.description.env,
         owner=snapshot.pid if snapshot is not None and grown else None,
         jobs=snapshot.jobs if snapshot is not None and grown else 0,
-        records=tuple(library.records()),
-        runs=tuple(reports(library)),
+        records=tuple(library.records(on_damaged)),
+        runs=tuple(reports(library, on_damaged)),
         waiting=snapshot.queue if snapshot is not None and grown else {},
     )

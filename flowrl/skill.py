@@ -128,9 +128,12 @@ class RunSpec(_Value):
         local_to_global: the global expert of each local index.
         trained: the local experts that learn; the others are frozen.
         own: the local index of the skill's own expert.
-        seeds: the hash of the library's weights that each local expert began with, where it had any.
+        seeds: the hash of the weights in the library that each local expert began with, where it had any.
         frames_before: frames that the own expert was trained on in earlier runs.
-        random: the local experts that start without weights from the library, apart from a new ``own``.
+        runs_before: earlier runs of the skill; each run trains and is measured on worlds of its own.
+        source_file: the file that a task module came from, for messages.
+        random: the local experts, apart from a new ``own``, that are of no skill of the library: the companions of
+            this one. They learn too, and start random, or in a later run from the skill's own folder.
         plan: what the run plays, for the record.
     """
 
@@ -146,6 +149,8 @@ class RunSpec(_Value):
     random: tuple[int, ...] = ()
     seeds: dict[int, str] = Field(default_factory=dict)
     frames_before: int = 0
+    runs_before: int = 0
+    source_file: str = ""
     plan: Plan
 
     @model_validator(mode="after")

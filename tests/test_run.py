@@ -275,6 +275,7 @@ def test_a_function_that_misbehaves_is_refused_before_training(home: Path, tmp_p
     watcher = Watcher()
     with pytest.raises(TrainingError, match=REFUSED[reward]):
         train_module(home, tiny_config(), write_module(tmp_path, reward=reward), None, watcher)
+    assert f"{tmp_path / 'two_wood.py'}: task_1_reward" in watcher.failures["two_wood"]
     assert not [row for row in watcher.rows if row["kind"] == "update"]
     assert "two_wood" not in SkillLibrary.open(home).named()
 

@@ -6,6 +6,7 @@ reads such files only as text (`module_source.py`).
 
 import importlib.util
 import inspect
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,14 +83,18 @@ def task_and_reward_funcs(module_dict: Mapping[str, Any]) -> TaskFunctions:
     )
 
 
-def bind_tasks(module_dict: Mapping[str, Any]) -> TaskModule:
+def bind_tasks(module_dict: Mapping[str, Any], file: str = "") -> TaskModule:
     """Returns the module's tasks with each function's arguments bound by name.
 
+    Args:
+        file: what messages call the module; empty: the file that it was loaded from.
+
     Raises:
-        ModuleError: an argument that flowrl does not know, or one that cannot be bound by name.
+        ModuleError: an argument that flowrl does not know or that cannot be bound by name, or a default of `n` that is
+            no amount.
     """
     functions = task_and_reward_funcs(module_dict)
-    file = _file_of(module_dict)
+    file = file or _file_of(module_dict)
     pairs = list(zip(functions.is_done_functions, functions.reward_functions, strict=True))
     distinct = list(dict.fromkeys(pairs))
     skills = tuple(
@@ -104,8 +109,11 @@ def bind_tasks(module_dict: Mapping[str, Any]) -> TaskModule:
     )
 
 
-def load_module(path: Path) -> dict[str, Any]:
+def load_module(path: Path, file: str = "") -> dict[str, Any]:
     """Returns the names that a task module's file defines, after checking its text; this runs the file.
+
+    Args:
+        file: what messages call the module; empty: the path.
 
     Raises:
         ModuleError: the file is missing, is no task module, or fails when run; names the file.
@@ -115,7 +123,7 @@ def load_module(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ModuleError(f"Cannot read the task module {path}: {error}") from error
     if "GLOBAL_TO_LOCAL" not in text:
-        outline(text, str(path))
+        outline(text, file or str(path))
     spec = importlib.util.spec_from_file_location(f"flowrl_tasks_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ModuleError(f"{path} is not a Python file: its name must end in .py.")
@@ -123,7 +131,7 @@ def load_module(path: Path) -> dict[str, Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ModuleError(f"{path} fails when it is loaded: {type(error).__name__}: {error}") from error
+        raise ModuleError(f"{file or path} fails when it is loaded: {type(error).__name__}: {error}") from error
     return vars(module)
 
 
@@ -152,5 +160,18 @@ def _default_amount(is_done: SkillFunction, reward: SkillFunction, file: str) ->
     for function in (is_done, reward):
         parameter = _parameters(function, file).get("n")
         if parameter is not None and parameter.default is not parameter.empty:
-            return int(parameter.default)
+            return _whole(parameter.default, f"{file}: {getattr(function, '__name__', function)}")
     return None
+
+
+def _whole(default: Any, where: str) -> int:
+    try:
+        amount = operator.index(default)
+    except TypeError:
+        amount = -1
+    if amount < 0 or isinstance(default, bool):
+        raise ModuleError(
+            f"{where} has the default n={default!r}, which is no amount. Give a whole number, or no default: then n is "
+            f"what the plan asks, else 1."
+        )
+    return amount

@@ -1,6 +1,7 @@
 """Trying a run's skill functions before any training: shapes, types and finite numbers."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,23 @@ from flowrl.errors import ModuleError
 _SAMPLES = 256
 
 
-def try_tasks(env: FlowEnv, file: str, key: jax.Array) -> None:
+class TaskNames(NamedTuple):
+    """What messages call the functions of a task: the file and the function's name, as its author knows them."""
+
+    is_done: str
+    reward: str
+
+
+def try_tasks(env: FlowEnv, names: Sequence[TaskNames], key: jax.Array) -> None:
     """Runs every task's functions on new worlds and on made-up transitions.
 
+    Args:
+        names: what each task's functions are called.
+
     Raises:
-        ModuleError: a function fails, returns no scalar, the wrong type or a number that is not finite, or a task
-            is done in every new world; names the file and the function.
+        ModuleError: a function fails, returns no scalar, the wrong type or a number that is not finite, or the first
+            task is done in every new world; names the file and the function. Later tasks begin where those before them
+            end, so that new worlds say nothing of when they are done.
     """
     inputs = _initial_inputs(env, key)
     made_up = _scrambled(inputs, key)
@@ -29,16 +41,16 @@ def try_tasks(env: FlowEnv, file: str, key: jax.Array) -> None:
         if which in env.tasks.skill_of_task[:i]:
             continue
         skill = env.tasks.skills[which]
-        done = _run(skill.is_done, skill.is_done_arguments, inputs, f"{file}: task_{i}_is_done")
-        _run(skill.is_done, skill.is_done_arguments, made_up, f"{file}: task_{i}_is_done")
+        done = _run(skill.is_done, skill.is_done_arguments, inputs, names[i].is_done)
+        _run(skill.is_done, skill.is_done_arguments, made_up, names[i].is_done)
         for values in (inputs, made_up):
-            reward = _run(skill.reward, skill.reward_arguments, values, f"{file}: task_{i}_reward")
-            _require_finite(reward, f"{file}: task_{i}_reward")
-        if bool(np.asarray(done).astype(bool).all()):
-            raise ModuleError(f"{file}: task_{i}_is_done is true in every new world; the task would teach nothing.")
+            reward = _run(skill.reward, skill.reward_arguments, values, names[i].reward)
+            _require_finite(reward, names[i].reward)
+        if i == 0 and bool(np.asarray(done).astype(bool).all()):
+            raise ModuleError(f"{names[i].is_done} is true in every new world; the task would teach nothing.")
 
 
-def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, file: str) -> None:
+def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Sequence[TaskNames]) -> None:
     """Checks that no function asks for what this game does not have.
 
     Raises:
@@ -50,9 +62,12 @@ def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, file: str
         return
     for i, which in enumerate(tasks.skill_of_task):
         skill = tasks.skills[which]
-        for member, names in (("is_done", skill.is_done_arguments), ("reward", skill.reward_arguments)):
-            if absent := FULL_GAME_ONLY & set(names):
-                raise ModuleError(f"{file}: task_{i}_{member} asks for {min(absent)!r}; only full Craftax has it.")
+        for where, taken in (
+            (names[i].is_done, skill.is_done_arguments),
+            (names[i].reward, skill.reward_arguments),
+        ):
+            if absent := FULL_GAME_ONLY & set(taken):
+                raise ModuleError(f"{where} asks for {min(absent)!r}; only full Craftax has it.")
 
 
 def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:

@@ -1,6 +1,6 @@
 """When a run asks for its skill to be measured, and what the measurement says."""
 
-from flowrl.config import GateConfig
+from flowrl.config import MOST_GATES, GateConfig
 from flowrl.evaluate import GATE, amounts_to_play, play_worlds, summarise, world_key
 from flowrl.learning.programs import Programs
 from flowrl.learning.progress import Progress, TrainingSuccess
@@ -22,9 +22,19 @@ def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
     return share.total >= config.least_episodes and share.low >= config.learned_at
 
 
-def measure(programs: Programs, params: Params, config: GateConfig, seed: int, gate: int) -> Evaluation:
-    """Returns what one gate measures: each gate has reserved worlds of its own."""
+def measure(programs: Programs, params: Params, config: GateConfig, seed: int, number: int) -> Evaluation:
+    """Returns what one gate measures; see `gate_number` for the worlds."""
     env = programs.trainer.env
     amounts = amounts_to_play(env, config.worlds, config.per_amount_worlds)
-    outcome = play_worlds(programs, params, world_key(GATE, seed, gate), amounts)
-    return summarise(env, outcome, amounts, env.domain.causes, gate)
+    outcome = play_worlds(programs, params, world_key(GATE, seed, number), amounts)
+    return summarise(env, outcome, amounts, env.domain.causes, number)
+
+
+def gate_number(run: int, gate: int) -> int:
+    """Returns which reserved worlds a gate plays: each gate of each run of a skill has its own.
+
+    Args:
+        run: earlier runs of the skill.
+        gate: earlier gates of this run.
+    """
+    return run * (MOST_GATES + 1) + gate

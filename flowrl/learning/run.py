@@ -15,11 +15,12 @@ from flowrl.env.abstraction import promises
 from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
-from flowrl.env.trial import check_module_arguments, try_tasks
+from flowrl.env.trial import TaskNames, check_module_arguments, try_tasks
 from flowrl.errors import ModuleError, TrainingError
+from flowrl.evaluate import training_key
 from flowrl.files import append_line, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
-from flowrl.learning.checkpoint import load_newest, save_checkpoint
-from flowrl.learning.gates import asks_for_gate, is_learned, measure
+from flowrl.learning.checkpoint import checkpoint_updates, load_newest, save_checkpoint
+from flowrl.learning.gates import asks_for_gate, gate_number, is_learned, measure
 from flowrl.learning.programs import Programs
 from flowrl.learning.progress import Progress, TrainingSuccess
 from flowrl.learning.trainer import Trainer, TrainState, UpdateStats
@@ -39,19 +40,28 @@ def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
         ModuleError: the module cannot be used, or does not fit the run's experts.
     """
     domain = domain_named(spec.config.env.name)
-    tasks = bind_tasks(load_module(paths.module))
-    file = str(paths.module)
+    file = spec.source_file or str(paths.module)
+    tasks = bind_tasks(load_module(paths.module, file), file)
     if len(tasks.skill_of_task) != len(spec.tasks):
         raise ModuleError(f"{file} has {len(tasks.skill_of_task)} tasks; the run's plan has {len(spec.tasks)}.")
     if max(tasks.expert_of_task) >= len(spec.local_to_global):
         raise ModuleError(f"{file} asks for local expert {max(tasks.expert_of_task)} of {len(spec.local_to_global)}.")
-    check_module_arguments(tasks, domain.sight.floors > 1, file)
+    check_module_arguments(tasks, domain.sight.floors > 1, task_names(spec, paths))
     own = tasks.default_amounts
     low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
     promised = promises(domain, spec.spec, high[-1])
     return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps, promised)
+
+
+def task_names(spec: RunSpec, paths: RunPaths) -> list[TaskNames]:
+    """Returns what messages call the functions of a run's tasks: as its author does, or with the skill's name."""
+    if spec.source_file:
+        calls = [(f"{spec.source_file}: task_{i}", "") for i in range(len(spec.tasks))]
+    else:
+        calls = [(f"{paths.module}: task_{i}", f" (of {task.skill!r})") for i, task in enumerate(spec.tasks)]
+    return [TaskNames(f"{task}_is_done{whose}", f"{task}_reward{whose}") for task, whose in calls]
 
 
 @dataclass
@@ -71,14 +81,14 @@ class Run:
         self.spec = read_json(self.paths.config, RunSpec)
         self.config = self.spec.config
         self.env = build_env(self.spec, self.paths)
-        self.key = jax.random.PRNGKey(self.config.seed)
+        self.key = training_key(self.config.seed, self.spec.runs_before)
         self.trainer = Trainer(self.env, self.config, len(self.spec.local_to_global), self.spec.trained)
         self.programs = Programs(self.trainer)
         self.progress = Progress()
 
     def execute(self) -> TrainResult | None:
         """Returns the run's result, or None where it was asked to stop before the end."""
-        try_tasks(self.env, str(self.paths.module), self.key)
+        try_tasks(self.env, task_names(self.spec, self.paths), self.key)
         state = self._restore()
         budget = self.config.ppo.frames // self.trainer.frames_per_update
         while int(state.update) < budget:
@@ -155,17 +165,23 @@ class Run:
     def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
         for i, value in enumerate(stats.reward):
             if not np.isfinite(value):
-                raise TrainingError(
-                    f"task_{i}_reward of {self.paths.module} returned NaN or infinity in update {update}."
-                )
+                where = task_names(self.spec, self.paths)[i].reward
+                raise TrainingError(f"{where} returned NaN or infinity in update {update}; {self._last_good()}.")
         bad = [name for name, value in stats.losses._asdict().items() if not np.isfinite(value)]
         params = flatten({"params": jax.tree.map(np.asarray, state.params)})
         bad += [name for name, leaf in params.items() if not np.isfinite(leaf).all()]
         if bad:
             raise TrainingError(
-                f"NaN or infinity in {', '.join(bad[:3])} after update {update} of {self.spec.skill}; the last good "
-                f"checkpoint stays in {self.paths.checkpoints}. Try a lower learning rate: --set ppo.lr=1e-4"
+                f"NaN or infinity in {', '.join(bad[:3])} after update {update} of {self.spec.skill}; "
+                f"{self._last_good()}. Begin anew with a lower learning rate: "
+                f"--set ppo.lr={min(1e-4, self.config.ppo.lr / 10):.0e}"
             )
+
+    def _last_good(self) -> str:
+        saved = checkpoint_updates(self.paths.checkpoints)
+        if not saved:
+            return "no checkpoint had been saved yet"
+        return f"the last good checkpoint, of update {saved[-1]}, stays in {self.paths.checkpoints}"
 
     def _report(self, stats: UpdateStats, recent: TrainingSuccess, update: int) -> None:
         now = time.monotonic()
@@ -192,7 +208,8 @@ class Run:
         gate = self.progress.gates
         self.progress.gates += 1
         append_line(self.paths.metrics, {"kind": "measuring", "frames": self.progress.frames, "gate": gate})
-        evaluation = measure(self.programs, params, self.config.gate, self.config.seed, gate)
+        number = gate_number(self.spec.runs_before, gate)
+        evaluation = measure(self.programs, params, self.config.gate, self.config.seed, number)
         passed = is_learned(self.config.gate, evaluation)
         append_line(
             self.paths.metrics,

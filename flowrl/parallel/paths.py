@@ -48,6 +48,15 @@ class SkillPaths:
     def meta(self) -> Path:
         return self.policy / "meta.json"
 
+    @property
+    def companions(self) -> Path:
+        """The experts that the skill plays with and that the library lacks."""
+        return self.folder / "companions"
+
+    def companion(self, expert: int) -> "SkillPaths":
+        """Returns where the policy of such an expert lies."""
+        return SkillPaths(self.companions, expert)
+
 
 def policy_folder(skill_folder: Path, expert: int) -> Path:
     """Returns the folder that holds an expert's weights inside a skill's folder."""

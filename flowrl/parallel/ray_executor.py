@@ -23,6 +23,7 @@ from flowrl.parallel.executor import Job, JobEnd
 from flowrl.parallel.local import GRACE_SECONDS, is_locked
 
 CONNECT_SECONDS = 10.0
+JOIN_SECONDS = 60.0
 ORPHAN_SECONDS = 60.0
 """How long a job that Ray starts again waits for the process of the lost node to let go of its folder."""
 STOP_FILE = "stop"
@@ -131,10 +132,21 @@ class RayExecutor:
         options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         if address is None:
             options["_node_ip_address"] = "127.0.0.1"
-        try:
-            self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise PlatformError(f"No Ray cluster could be joined at {address or 'this machine'}: {error}") from error
+        place, failure = address or "this machine", list[Exception]()
+
+        def connect() -> None:
+            try:
+                self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                failure.append(error)
+
+        joining = threading.Thread(target=connect, daemon=True)
+        joining.start()
+        joining.join(JOIN_SECONDS)
+        if joining.is_alive():
+            raise PlatformError(f"What answers at {place} does not let this process join within {JOIN_SECONDS:.0f} s.")
+        if failure:
+            raise PlatformError(f"No Ray cluster could be joined at {place}: {failure[0]}") from failure[0]
 
 
 def _prepare_environment(address: str | None) -> None:

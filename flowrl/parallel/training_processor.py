@@ -4,7 +4,7 @@ library holds put there."""
 from dataclasses import dataclass
 
 from flowrl.errors import LibraryError, TrainingError
-from flowrl.files import Arrays, pack_arrays, read_arrays, read_json, write_json
+from flowrl.files import Arrays, pack_arrays, read_arrays, read_json, read_text, write_json
 from flowrl.library import SkillLibrary
 from flowrl.parallel.comparison import ComparisonAnswer, ComparisonPaths
 from flowrl.parallel.paths import RunPaths
@@ -87,7 +87,7 @@ class _Processing:
                     "evaluation": verdict.evaluation,
                 }
             )
-            module = self.library.skill_paths(held).module.read_text(encoding="utf-8")
+            module = read_text(self.library.skill_paths(held).module)
             candidate = Candidate(record, arrays, module, {})
             (install if verdict.wins else shelve)(self.library, candidate)
 
@@ -143,5 +143,5 @@ class _Processing:
 
     def _candidate(self, record: SkillRecord, arrays: Arrays, named: Tree) -> Candidate:
         companions = {self.spec.local_to_global[i]: flatten(expert_of(named, i)) for i in self.spec.random}
-        module = (self.run.folder / SOURCE_FILE).read_text(encoding="utf-8")
+        module = read_text(self.run.folder / SOURCE_FILE)
         return Candidate(record, arrays, module, companions)

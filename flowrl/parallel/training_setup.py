@@ -11,11 +11,16 @@ from typing import Any
 from flowrl.config import RunConfig
 from flowrl.env.module_source import outline, remap_network_numbers
 from flowrl.errors import LibraryError, UsageError, nearest_names
-from flowrl.files import read_arrays, read_json, write_arrays, write_json, write_text
-from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, policy_folder, slug
-from flowrl.skill import Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
+from flowrl.files import read_arrays, read_json, read_text, write_arrays, write_json, write_text
+from flowrl.library import read_expert
+from flowrl.parallel.executor import Job
+from flowrl.parallel.local import is_locked
+from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
+from flowrl.skill import HomeDescription, Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
 from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
+_WORDS = {"description", "source_file", "runs_before"}
+"""What a `RunSpec` says that makes no other run of it."""
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
 
@@ -79,16 +84,61 @@ def build_moe_checkpoint(
     Args:
         completed_skills: name -> an entry with ``expert_idx`` and ``path``, the skill's folder (below ``home``).
 
+    Weights in a home, and those with a `meta.json` beside them, must be the ones that were stored there.
+
     Raises:
         UsageError: a dependency is unknown.
-        LibraryError: a dependency's weights are missing or damaged.
+        LibraryError: a dependency's weights are missing or damaged, were changed, or are of another shape.
     """
-    experts: dict[int, Tree] = {}
-    for name in dict.fromkeys(dependencies):
-        index, folder = _place(_entry(name, completed_skills), home or Path())
-        file = policy_folder(folder, index) / "params.safetensors"
-        experts[global_to_local[index]] = unflatten(read_arrays(file))
-    return named_state(experts)
+    policies = _policies(dependencies, global_to_local, completed_skills, home or Path())
+    return _named(policies, _description(home))
+
+
+def _policies(
+    skills: Sequence[str], global_to_local: Mapping[int, int], completed_skills: Mapping[str, Any], home: Path
+) -> dict[int, SkillPaths]:
+    """Returns where the expert of each skill lies, by the run's local numbers."""
+    found = {}
+    for name in skills:
+        index, folder = _place(_entry(name, completed_skills), home)
+        found[global_to_local[index]] = SkillPaths(folder, index)
+    return found
+
+
+def _companions(before: Any, lacking: Sequence[int], home: Path) -> dict[int, SkillPaths]:
+    """Returns where the experts lie that the skill brought along in an earlier run, by global number."""
+    if before is None:
+        return {}
+    index, folder = _place(before, home)
+    brought = set(_field(before, "companions", ()))
+    return {g: SkillPaths(folder, index).companion(g) for g in lacking if g in brought}
+
+
+def _runs_before(before: Any, home: Path) -> int:
+    """Returns how many runs of the skill have ended: as many as it has versions, be it that they won or lost."""
+    if before is None:
+        return 0
+    index, folder = _place(before, home)
+    shelf = SkillPaths(folder, index).history.glob("version_*")
+    return max([int(_field(before, "version", 1)), *(int(path.name.removeprefix("version_")) for path in shelf)])
+
+
+def _description(home: Path | None) -> HomeDescription | None:
+    """Returns what the experts of a home are for; None where the folder is no home: entries may be anywhere."""
+    file = HomePaths(home or Path()).description
+    return read_json(file, HomeDescription) if home is not None and file.exists() else None
+
+
+def _named(policies: Mapping[int, SkillPaths], fits: HomeDescription | None) -> Tree:
+    """Returns the weights as a named state, checked."""
+    return named_state({local: unflatten(_checked(policy, fits)) for local, policy in policies.items()})
+
+
+def _checked(policy: SkillPaths, fits: HomeDescription | None) -> dict[str, Any]:
+    """Returns an expert's arrays; outside of a home nothing need be known of them but the arrays."""
+    if fits is None and not policy.meta.exists():
+        return read_arrays(policy.params)
+    return read_expert(policy, fits)
 
 
 def prepare_training_run(
@@ -103,9 +153,13 @@ def prepare_training_run(
 ) -> RunPaths:
     """Sets up a run's folder and returns its paths, which unpack into (run_folder, module_path).
 
+    Experts that the module plays with and that no dependency holds learn in the run too. They start from the weights
+    that the skill brought along if it is completed, else random.
+
     Args:
         skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
-            ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``is_module``.
+            ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``source_file`` (where that came
+            from, for messages), ``is_module``.
         dependencies: skills that the run plays with, which learn along if the configuration says so. A skill that is
             itself completed goes on from its weights.
         config: the run's configuration; the defaults if None.
@@ -119,16 +173,17 @@ def prepare_training_run(
     code = str(skill_data["code"])
     numbers = outline(code, f"the module of {skill_name}").network_numbers
     to_local, to_global = build_remapping(dependencies, global_expert_idx, completed_skills)
-    known = {int(_field(completed_skills[name], "expert_idx")) for name in seeded}
-    lacking = sorted(set(numbers) - known - {global_expert_idx})
+    lacking = sorted(set(numbers) - to_local.keys())
     if lacking:
         ordered = sorted({*to_local, *lacking})
         to_local, to_global = {g: i for i, g in enumerate(ordered)}, dict(enumerate(ordered))
     module = inject_remapping_header(code, to_local, to_global)
-    named = build_moe_checkpoint(seeded, to_local, completed_skills, home=home)
     random = tuple(to_local[g] for g in lacking)
     own = to_local[global_expert_idx]
     before = completed_skills.get(skill_name)
+    policies = _policies(seeded, to_local, completed_skills, home)
+    policies |= {to_local[g]: policy for g, policy in _companions(before, lacking, home).items()}
+    named = _named(policies, _description(home))
     config = config or RunConfig()
     learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
     spec = RunSpec(
@@ -136,35 +191,30 @@ def prepare_training_run(
         description=skill_data.get("description", ""),
         spec=skill_data.get("spec", SkillSpec()),
         is_module=bool(skill_data.get("is_module", False)),
+        source_file=str(skill_data.get("source_file", "")),
         config=config,
         tasks=tuple(skill_data.get("tasks") or _plain_tasks(skill_name, len(numbers))),
         local_to_global=tuple(to_global[i] for i in range(len(to_global))),
         trained=tuple(sorted(set(learn))),
         own=own,
         random=random,
-        seeds=_seeds(seeded, to_local, completed_skills, home),
+        seeds={local: sha256(policy.params.read_bytes()) for local, policy in sorted(policies.items())},
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
+        runs_before=_runs_before(before, home),
         plan=skill_data.get("plan") or Plan(goal=skill_name, steps=()),
     )
-    if _goes_on(paths, spec, module):
-        return paths
-    _put_aside_others(paths, skill_name)
-    write_text(paths.module, module)
-    write_text(paths.folder / SOURCE_FILE, str(skill_data.get("source", code)))
-    write_arrays(paths.initial, flatten(named))
-    write_json(paths.config, spec)
+    if not _goes_on(paths, spec, module):
+        _put_aside_others(paths, skill_name)
+        _write(paths, spec, module, str(skill_data.get("source", code)), named)
     return paths
 
 
-def _seeds(
-    seeded: Sequence[str], to_local: Mapping[int, int], completed_skills: Mapping[str, Any], home: Path
-) -> dict[int, str]:
-    """Returns the hash of the weights that each local expert is seeded with."""
-    files = {}
-    for name in seeded:
-        index, folder = _place(completed_skills[name], home)
-        files[to_local[index]] = policy_folder(folder, index) / "params.safetensors"
-    return {local: sha256(file.read_bytes()) for local, file in sorted(files.items())}
+def _write(paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree) -> None:
+    """Writes a run's folder; its `run.json` comes last and makes it whole."""
+    write_text(paths.module, module)
+    write_text(paths.folder / SOURCE_FILE, source)
+    write_arrays(paths.initial, flatten(named))
+    write_json(paths.config, spec)
 
 
 def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
@@ -173,16 +223,35 @@ def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
 
 
 def _goes_on(paths: RunPaths, spec: RunSpec, module: str) -> bool:
-    """Returns whether the folder holds this very run, unfinished; a run that is done makes room for the next."""
-    if paths.result.exists():
-        if read_json(paths.result, TrainResult).outcome == "done":
+    """Returns whether the folder holds this very run, unfinished.
+
+    A run that is done makes room for the next, and one that failed for one with other settings.
+
+    Raises:
+        LibraryError: the folder holds another run that is not over: it has trained, or a worker is at it.
+    """
+    outcome = read_json(paths.result, TrainResult).outcome if paths.result.exists() else None
+    if outcome == "done":
+        _put_aside(paths.folder)
+        return False
+    has_worker = paths.config.exists() and paths.lock.exists() and is_locked(Job(spec.skill, paths.folder))
+    has_trained = paths.config.exists() and any(paths.checkpoints.glob("*.json"))
+    if has_worker or has_trained:
+        different = _differences(paths, spec, module)
+        if different and outcome == "failed" and not has_worker:
             _put_aside(paths.folder)
             return False
-        paths.result.unlink()
-    if not (paths.config.exists() and paths.checkpoints.exists() and any(paths.checkpoints.iterdir())):
-        return False
-    _require_same(paths, spec, module)
-    return True
+        if different:
+            raise LibraryError(
+                f"{paths.folder} holds an unfinished run with other settings ({different}). Give the settings that it "
+                f"began with to go on, or {_way_out(has_worker)} to begin anew."
+            )
+    paths.result.unlink(missing_ok=True)
+    return has_worker or has_trained
+
+
+def _way_out(has_worker: bool) -> str:
+    return "stop its worker and delete that folder" if has_worker else "delete that folder"
 
 
 def _put_aside(folder: Path) -> None:
@@ -199,17 +268,13 @@ def _put_aside_others(paths: RunPaths, skill_name: str) -> None:
             _put_aside(folder)
 
 
-def _require_same(paths: RunPaths, wanted: RunSpec, module: str) -> None:
+def _differences(paths: RunPaths, wanted: RunSpec, module: str) -> str:
+    """Returns in what a run differs from the one that is wanted, nothing where they are the same."""
     held = read_json(paths.config, RunSpec)
-    differing = [f for f in RunSpec.model_fields if getattr(held, f) != getattr(wanted, f)]
-    if paths.module.read_text() != module:
+    differing = [f for f in RunSpec.model_fields.keys() - _WORDS if getattr(held, f) != getattr(wanted, f)]
+    if read_text(paths.module) != module:
         differing.append("module")
-    if differing:
-        detail = _config_differences(held.config, wanted.config) or ", ".join(differing)
-        raise LibraryError(
-            f"{paths.folder} holds an unfinished run with other settings ({detail}). Give the settings that it began "
-            f"with to go on, or delete that folder to begin anew."
-        )
+    return _config_differences(held.config, wanted.config) or ", ".join(sorted(differing))
 
 
 def _config_differences(held: RunConfig, wanted: RunConfig) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowrl.errors import UsageError
-from flowrl.files import Arrays, pack_arrays, read_arrays, read_json, write_json, write_text
-from flowrl.library import SkillLibrary
+from flowrl.files import Arrays, pack_arrays, read_json, read_text, write_json, write_text
+from flowrl.library import SkillLibrary, read_expert
 from flowrl.parallel.paths import SkillPaths
 from flowrl.skill import ExpertMeta, SkillRecord
 from flowrl.weights import sha256
@@ -71,12 +71,9 @@ def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
         raise UsageError(f"{current.name} has no version {version} in its history; there are: {there}.")
     old = SkillPaths(shelf[version], paths.expert)
     record = read_json(old.record, SkillRecord).model_copy(update={"version": next_version(library, current)})
-    companions = {
-        int(folder.name.split("_")[1]): read_arrays(folder / "params.safetensors")
-        for folder in (old.folder / "companions").glob("expert_*_policy")
-    }
-    text = old.module.read_text(encoding="utf-8")
-    install(library, Candidate(record, read_arrays(old.params), text, companions))
+    companions = {g: read_expert(old.companion(g), library.description) for g in record.companions}
+    arrays = read_expert(old, library.description)
+    install(library, Candidate(record, arrays, read_text(old.module), companions))
     return record
 
 
@@ -125,8 +122,8 @@ def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
     shutil.rmtree(old.folder, ignore_errors=True)
     old.folder.mkdir(parents=True)
     shutil.copytree(folder.policy, old.policy)
-    if (folder.folder / "companions").exists():
-        shutil.copytree(folder.folder / "companions", old.folder / "companions")
+    if folder.companions.exists():
+        shutil.copytree(folder.companions, old.companions)
     shutil.copy2(folder.module, old.module)
     write_json(old.record, before)
 
@@ -134,7 +131,7 @@ def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
 def _write(library: SkillLibrary, folder: SkillPaths, candidate: Candidate) -> None:
     record = candidate.record
     for number, arrays in candidate.companions.items():
-        library.store_expert(SkillPaths(folder.folder / "companions", number), arrays, record.frames)
+        library.store_expert(folder.companion(number), arrays, record.frames)
     library.store_expert(folder, candidate.arrays, record.frames)
     write_text(folder.module, candidate.module)
     write_json(folder.record, record)
