@@ -366,5 +366,8 @@ def newest_update(checkpoints: Path) -> int:
 
 
 def _proposal_of(spec: RunSpec) -> Proposal:
-    needs = frozenset(step.skill for step in spec.plan.steps if step.skill != spec.skill)
+    """Returns what a run was proposed as; what a module brings along is nothing that it needs."""
+    brought = {spec.local_to_global[local] for local in spec.random}
+    steps = [step for step in spec.plan.steps if step.expert not in brought]
+    needs = frozenset(step.skill for step in steps if step.skill != spec.skill)
     return Proposal(spec.skill, needs, spec.expert if spec.is_module else None)

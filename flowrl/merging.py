@@ -36,26 +36,31 @@ def comparison(library: SkillLibrary, run: RunPaths, failed: JobEnd | None = Non
     """
     result = trained_result(run)
     spec = read_json(run.config, RunSpec)
-    contests = _contests(library, spec)
+    contests = _contests(library, run, spec)
     if run.processed.exists() or not (contests or _has_moved_on(library, spec)):
         return None
     paths = ComparisonPaths.of(run)
-    held = {g: _hash_of(library, g, spec.skill) for g in _experts_of(library, spec, contests)}
+    players = _players(library, spec, contests)
+    held = {g: _hash_of(library, g, player) for g, player in sorted(players.items())}
     if paths.answer.exists() and _still_holds(read_json(paths.answer, ComparisonAnswer), held, run, spec):
         return None
     job = Job(spec.skill, paths.folder, MODULE, ANSWER)
     if failed is not None:
         raise TrainingError(f"Holding {spec.skill} against the library came to nothing. {failed.why()}")
-    _prepare(library, run, spec, result, contests, held)
+    _prepare(library, run, spec, result, contests, players, held)
     return job
 
 
-def _contests(library: SkillLibrary, spec: RunSpec) -> tuple[Contest, ...]:
-    """Returns a contest for each expert that the run trained and the library holds, the run's own last."""
+def _contests(library: SkillLibrary, run: RunPaths, spec: RunSpec) -> tuple[Contest, ...]:
+    """Returns a contest for each expert that the run trained and the library holds, the run's own last; none for an own
+    expert that is the library's already, be it that it was put there and the process was killed before it noted so."""
     by_expert = {record.expert_idx: record for record in library.records()}
     trained = [spec.local_to_global[local] for local in spec.trained if local not in spec.random]
-    others = [g for g in trained if g != spec.expert]
-    held = [*others, spec.expert] if spec.expert in by_expert else others
+    held = [g for g in trained if g != spec.expert]
+    if spec.expert in by_expert:
+        named = unflatten(read_arrays(run.folder / "params.safetensors"))
+        if library.weights_hash(by_expert[spec.expert]) != _digest(expert_of(named, spec.own)):
+            held.append(spec.expert)
     return tuple(Contest(skill=by_expert[g].name, expert=g) for g in held)
 
 
@@ -69,14 +74,18 @@ def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:
     )
 
 
-def _experts_of(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]) -> list[int]:
-    """Returns the library's experts that take part: those of the run's plan and of every plan that is played."""
+def _players(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]) -> dict[int, str]:
+    """Returns the library's experts that take part, those of the run's plan and of every plan that is played, each with
+    a skill that plays with it."""
     records = library.named()
-    used = {g for local, g in enumerate(spec.local_to_global) if local not in spec.random}
+    known = spec.skill in records
+    mine = {g for local, g in enumerate(spec.local_to_global) if known or local not in (spec.own, *spec.random)}
+    players = dict.fromkeys(mine, spec.skill)
     for contest in contests:
-        used |= {step.expert for step in records[contest.skill].plan.steps if step.expert is not None}
-    known = {record.expert_idx for record in records.values()}
-    return sorted(used if spec.expert in known else used - {spec.expert})
+        for step in records[contest.skill].plan.steps:
+            if step.expert is not None:
+                players.setdefault(step.expert, contest.skill)
+    return players
 
 
 def _still_holds(answer: ComparisonAnswer, held: Mapping[int, str], run: RunPaths, spec: RunSpec) -> bool:
@@ -107,6 +116,7 @@ def _prepare(
     spec: RunSpec,
     result: TrainResult,
     contests: tuple[Contest, ...],
+    players: Mapping[int, str],
     held: Mapping[int, str],
 ) -> None:
     """Writes the folder of a comparison; the request is written last."""
@@ -117,7 +127,7 @@ def _prepare(
     records = library.named()
     candidates = {g: expert_of(named, i) for i, g in enumerate(spec.local_to_global) if i in spec.trained}
     write_arrays(paths.candidates, flatten(named_state(candidates)))
-    weights = {g: weights_for(library, g, spec.skill) for g in held}
+    weights = {g: weights_for(library, g, player) for g, player in players.items()}
     write_arrays(paths.held, flatten(named_state(weights) if weights else {}))
     for contest in contests:
         if contest.expert != spec.expert:
@@ -127,7 +137,7 @@ def _prepare(
         skill=spec.skill,
         expert=spec.expert,
         worlds=spec.config.gate.merge_worlds,
-        number=spec.frames_before + result.frames,
+        number=(spec.frames_before + result.frames + 1_000_003 * spec.runs_before) % 2**31,
         held=dict(held),
     )
     write_json(paths.request, request)

@@ -10,10 +10,11 @@ from filelock import FileLock, Timeout
 from flowrl.controller import Snapshot
 from flowrl.errors import LibraryError, UsageError, nearest_names
 from flowrl.files import read_json, read_lines, write_json
-from flowrl.library import OnDamaged, SkillLibrary
+from flowrl.library import OnDamaged, SkillLibrary, has_come_to_nothing
 from flowrl.parallel.executor import Job
 from flowrl.parallel.local import GRACE_SECONDS, is_locked, worker_process
 from flowrl.parallel.paths import RunPaths
+from flowrl.parallel.training_setup import put_aside
 from flowrl.skill import RunSpec, SkillRecord, TrainResult
 from flowrl.stats import Share
 
@@ -162,7 +163,10 @@ def retry_run(library: SkillLibrary, skill: str) -> None:
         raise UsageError(
             f"The run of {spec.skill} is {state}; only one that failed or was cancelled is tried again.{again}"
         )
-    paths.result.unlink()
+    if has_come_to_nothing(paths):
+        put_aside(paths.folder)  # its number may be another skill's by now
+    else:
+        paths.result.unlink()
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,9 @@ def test_a_skill_that_trained_and_failed_keeps_its_number(library: SkillLibrary,
 
 def test_what_failed_is_left_alone_until_somebody_wants_it_tried_again(library: SkillLibrary, arrays: Arrays) -> None:
     first = Scripted({"Collect Wood": [fail("NaN", trained=True)], "Collect Drink": [learn(arrays)]})
-    controller_of(library, first).run()
+    controller_of(library, first, goal="COLLECT_WOOD, COLLECT_DRINK").run()
     again = Scripted({name: [learn(arrays)] for name in NAMES})
-    controller_of(library, again).run()
+    controller_of(library, again, goal="COLLECT_WOOD, COLLECT_DRINK").run()
     assert again.submitted == []
     retry_run(library, "collect wood")
     assert report_on(*run_of(library, "Collect Wood")).state == "interrupted"
@@ -172,7 +172,7 @@ def test_a_worker_that_is_lost_is_started_again_and_given_up_with_its_last_words
 ) -> None:
     deeds = {"Collect Wood": [die(), die(1), die(2), die(), learn(arrays)], "Collect Drink": [die()] * 9}
     executor, watcher = Scripted(deeds), Watcher()
-    finish = controller_of(library, executor, watcher, count=2, losses=3).run()
+    finish = controller_of(library, executor, watcher, "COLLECT_WOOD, COLLECT_DRINK", losses=3).run()
     assert library.record("Collect Wood").status == "learned" and not finish.complete
     assert executor.submitted.count("Collect Wood") == 5 and executor.submitted.count("Collect Drink") == 3
     assert "exit code -9" in watcher.failures["Collect Drink"] and "the last words" in watcher.failures["Collect Drink"]
@@ -216,20 +216,30 @@ class Asking(Scripted):
         return super().wait(seconds)
 
 
-def test_a_run_is_cancelled_on_request_and_tried_again_on_request(library: SkillLibrary, arrays: Arrays) -> None:
+def test_a_run_is_cancelled_on_request_and_tried_again_when_that_is_wanted(
+    library: SkillLibrary, arrays: Arrays
+) -> None:
     deeds = {name: [learn(arrays)] for name in NAMES if name != "Collect Wood"}
     executor = Asking(deeds, library, [Request(what="cancel", skill="Collect Wood")])
-    finish = controller_of(library, executor, jobs=1).run()
+    finish = controller_of(library, executor).run()
     assert "Collect Wood is cancelled" in finish.reason
     assert report_on(*run_of(library, "Collect Wood")).state == "cancelled"
     assert [r.name for r in library.records()] == ["Collect Drink"] and library.records()[0].expert_idx == 0
-    again = Asking(deeds | {"Collect Wood": [learn(arrays)]}, library, [Request(what="retry", skill="Collect Wood")])
-    again.deeds["Collect Drink"] = []
-    (library.paths.skill(0, "Collect Drink").folder / "skill.json").unlink()
-    run_of(library, "Collect Drink")[0].result.unlink()
-    controller = controller_of(library, again, count=2)
-    _end_soon(again, "Collect Drink", learn(arrays))
-    assert controller.run().complete
+    retry_run(library, "Collect Wood")
+    assert controller_of(library, Scripted({"Collect Wood": [learn(arrays)]}), count=2).run().complete
+    assert library.record("Collect Wood").expert_idx == 1
+
+
+def test_a_skill_that_failed_is_tried_again_on_request_while_others_train(
+    library: SkillLibrary, arrays: Arrays
+) -> None:
+    deeds = {"Collect Wood": [fail("the disk was full", trained=False), learn(arrays)]}
+    executor = Asking(deeds, library, [Request(what="retry", skill="Collect Wood")])
+    _end_soon(executor, "Collect Drink", learn(arrays))
+    watcher = Watcher()
+    assert controller_of(library, executor, watcher, count=2).run().complete
+    assert executor.submitted == ["Collect Wood", "Collect Drink", "Collect Wood"]
+    assert "the disk was full" in watcher.failures["Collect Wood"]
     assert {r.name for r in library.records()} == {"Collect Wood", "Collect Drink"}
 
 
@@ -311,8 +321,8 @@ def test_a_dependency_that_does_not_exist_is_named(library: SkillLibrary) -> Non
 def test_a_home_without_a_controller_is_cancelled_and_shown_as_it_is(
     library: SkillLibrary, arrays: Arrays, tmp_path: Path
 ) -> None:
-    deeds = {"Collect Wood": [learn(arrays)], "Collect Drink": [die(4)] * 3}
-    controller_of(library, Scripted(deeds), count=2).run()
+    deeds = {"Collect Wood": [learn(arrays)], "Collect Drink": [die(4)] + [die()] * 3}
+    controller_of(library, Scripted(deeds), goal="COLLECT_WOOD, COLLECT_DRINK").run()
     states = {report.skill: report.state for report in reports(library)}
     assert states == {"Collect Wood": "learned", "Collect Drink": "failed"}
     run, _ = run_of(library, "Collect Drink")

@@ -114,7 +114,11 @@ class Comparison:
         )
 
     def _candidate(self, expert: int) -> Experts:
-        return {expert: self.candidates[expert]}
+        """Returns a contest's candidate; the run's own comes with the experts that it alone plays with."""
+        if expert != self.request.expert:
+            return {expert: self.candidates[expert]}
+        others = {contest.expert for contest in self.request.contests} - {expert}
+        return {g: weights for g, weights in self.candidates.items() if g not in others}
 
     def _player(self, run: RunPaths) -> Player:
         return Player(run, self.request.worlds, self.request.number, self.paths.folder / "heartbeat")

@@ -94,7 +94,7 @@ class _Processing:
     def _process_own(self, named: Tree) -> SkillRecord:
         before = self.library.named().get(self.spec.skill)
         arrays = flatten(expert_of(named, self.spec.own))
-        if before is not None and self._is_held(before, arrays) and before.frames == self._record(1).frames:
+        if before is not None and self._is_held(before, arrays):
             return before
         if before is None:
             record = self._record(1)

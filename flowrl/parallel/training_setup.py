@@ -232,14 +232,14 @@ def _goes_on(paths: RunPaths, spec: RunSpec, module: str) -> bool:
     """
     outcome = read_json(paths.result, TrainResult).outcome if paths.result.exists() else None
     if outcome == "done":
-        _put_aside(paths.folder)
+        put_aside(paths.folder)
         return False
     has_worker = paths.config.exists() and paths.lock.exists() and is_locked(Job(spec.skill, paths.folder))
     has_trained = paths.config.exists() and any(paths.checkpoints.glob("*.json"))
     if has_worker or has_trained:
         different = _differences(paths, spec, module)
         if different and outcome == "failed" and not has_worker:
-            _put_aside(paths.folder)
+            put_aside(paths.folder)
             return False
         if different:
             raise LibraryError(
@@ -254,7 +254,8 @@ def _way_out(has_worker: bool) -> str:
     return "stop its worker and delete that folder" if has_worker else "delete that folder"
 
 
-def _put_aside(folder: Path) -> None:
+def put_aside(folder: Path) -> None:
+    """Renames a run's folder, which is the run of no skill from then on."""
     number = 1
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
@@ -265,7 +266,7 @@ def _put_aside_others(paths: RunPaths, skill_name: str) -> None:
     """An earlier try under another number, which came to nothing, is not the skill's run any more."""
     for folder in paths.folder.parent.glob(f"skill_*_{slug(skill_name)}"):
         if folder != paths.folder and re.fullmatch(rf"skill_\d+_{slug(skill_name)}", folder.name):
-            _put_aside(folder)
+            put_aside(folder)
 
 
 def _differences(paths: RunPaths, wanted: RunSpec, module: str) -> str:
