@@ -34,6 +34,7 @@ LAYERS = {
     "flowrl.parallel": 2,
     "flowrl.worker": 2,
     "flowrl.bench": 2,
+    "flowrl.bench.parallel": 3,
     "flowrl.compose": 3,
     "flowrl.controller": 3,
     "flowrl.drive": 3,
