@@ -1,0 +1,146 @@
+"""`flowrl runs`, `flowrl status`, `flowrl skills history` through the real entry point; metrics read as they come."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowrl.bench.library import expert_arrays, fill_library, small_config
+from flowrl.files import append_line, write_json, write_text
+from flowrl.library import SkillLibrary
+from flowrl.parallel.metrics import MetricsReader
+from flowrl.parallel.requests import Request, leave_request, take_requests
+from flowrl.parallel.versions import Candidate, install
+from flowrl.skill import Plan, PlanStep, RunSpec, TaskSpec, TrainResult
+
+SHARE = {"successes": 30, "total": 60}
+
+
+def flowrl(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "flowrl", *words, "--home", str(home)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def set_up(library: SkillLibrary, expert: int, skill: str, needs: tuple[str, ...] = ()) -> None:
+    steps = tuple(PlanStep(skill=name, n=1) for name in (*needs, skill))
+    spec = RunSpec(
+        skill=skill, config=small_config(), tasks=tuple(TaskSpec(skill=s.skill, low=1, high=1) for s in steps),
+        local_to_global=(expert,), trained=(0,), own=0, plan=Plan(goal=skill, steps=steps),
+    )  # fmt: skip
+    paths = library.paths.run(expert, skill)
+    write_json(paths.config, spec)
+    row = {"kind": "update", "frames": 4096, "success": SHARE, "step_success": SHARE, "seconds": 12.0, "fps": 9.0}
+    append_line(paths.metrics, row)
+    write_text(paths.log, "".join(f"line {i}\n" for i in range(100)))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two learned skills, one run that was cut off and one that failed."""
+    home = tmp_path_factory.mktemp("runs") / "home"
+    config = small_config()
+    arrays = expert_arrays(config)
+    library = fill_library(home, 2, config, arrays, ("Collect Wood", "Place Table"))
+    wood = library.record("Collect Wood")
+    changed = {name: array + 1 for name, array in arrays.items()}
+    module = library.skill_paths(wood).module.read_text()
+    install(library, Candidate(wood.model_copy(update={"version": 2}), changed, module, {}))
+    set_up(library, 2, "Make Pickaxe", ("Collect Wood", "Place Table"))
+    set_up(library, 3, "Collect Drink")
+    failed = TrainResult(outcome="failed", error="task_0_reward returned NaN\nand more of it")
+    write_json(library.paths.run(3, "Collect Drink").result, failed)
+    return home
+
+
+def test_runs_are_listed_with_state_and_success_so_far(home: Path) -> None:
+    rows = json.loads(flowrl(home, "runs", "list", "--json").stdout)
+    assert [(r["skill"], r["state"], r["expert"], r["frames"]) for r in rows] == [
+        ("Make Pickaxe", "interrupted", 2, 4096),
+        ("Collect Drink", "failed", 3, 4096),
+    ]
+    assert rows[0]["step_success"] == 0.5 and 0 < rows[0]["step_success_low"] < 0.5 < rows[0]["step_success_high"]
+    assert rows[0]["needs"] == ["Collect Wood", "Place Table"]
+    table = flowrl(home, "runs").stdout
+    assert "interrupted" in table and "task_0_reward returned NaN" in table and "and more of it" not in table
+
+
+def test_one_run_is_shown_with_its_whole_error_and_its_log(home: Path) -> None:
+    shown = flowrl(home, "runs", "show", "collect drink").stdout
+    assert "3 as 0 (global as local); 3 learns" in shown and "and more of it" in shown
+    assert flowrl(home, "runs", "logs", "Collect Drink", "--lines", "2").stdout == "line 98\nline 99\n"
+    unknown = flowrl(home, "runs", "show", "Colect Drink")
+    assert unknown.returncode == 2 and "Did you mean 'Collect Drink'" in unknown.stderr
+
+
+def test_the_status_shows_skills_below_what_they_build_on(home: Path) -> None:
+    shown = flowrl(home, "status").stdout
+    lines = [line for line in shown.splitlines() if "──" in line]
+    assert [line.split("── ")[1].split("  ")[0] for line in lines] == [
+        "Collect Wood",
+        "Place Table",
+        "Make Pickaxe",
+        "Collect Drink",
+    ]
+    assert lines[2].startswith("│   └──") and lines[3].startswith("└──"), "the pickaxe hangs below the table"
+    assert "nobody grows it" in shown and "1 interrupted, 1 failed, 2 learned" in shown
+    assert "Collect Drink failed: task_0_reward returned NaN" in shown
+    found = json.loads(flowrl(home, "status", "--json").stdout)
+    assert found["learned"] == ["Collect Wood", "Place Table"] and found["owner"] is None
+
+
+def test_a_run_that_has_ended_is_not_cancelled_and_one_that_has_not_failed_not_tried_again(home: Path) -> None:
+    cancelled = flowrl(home, "runs", "cancel", "Collect Drink")
+    assert cancelled.returncode == 2 and "has ended: failed" in cancelled.stderr
+    again = flowrl(home, "runs", "retry", "Make Pickaxe")
+    assert again.returncode == 2 and "is interrupted; only one that failed or was cancelled" in again.stderr
+
+
+def test_a_home_that_is_grown_is_asked_by_a_file(home: Path) -> None:
+    library = SkillLibrary.open(home)
+    with library.lock():
+        asked = flowrl(home, "runs", "cancel", "make pickaxe")
+        assert asked.returncode == 0 and "was asked to cancel" in asked.stdout
+        flowrl(home, "runs", "retry", "Collect Drink")
+        unknown = flowrl(home, "runs", "retry", "Nothing")
+    assert unknown.returncode == 2
+    assert take_requests(library.paths) == [
+        Request(what="cancel", skill="Make Pickaxe"),
+        Request(what="retry", skill="Collect Drink"),
+    ]
+
+
+def test_the_history_lists_versions_and_an_old_one_is_restored(home: Path) -> None:
+    rows = json.loads(flowrl(home, "skills", "history", "Collect Wood", "--json").stdout)
+    assert [(row["version"], row["current"]) for row in rows] == [(1, False), (2, True)]
+    assert "the library's" in flowrl(home, "skills", "history", "Collect Wood").stdout
+    restored = json.loads(flowrl(home, "skills", "restore", "Collect Wood", "1", "--json").stdout)
+    assert restored["version"] == 3
+    missing = flowrl(home, "skills", "restore", "Collect Wood", "7")
+    assert missing.returncode == 2 and "no version 7 in its history; there are: 1, 2" in missing.stderr
+
+
+def test_rows_are_read_once_as_they_come_and_after_a_rewrite_too(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    reader = MetricsReader(file)
+    assert reader.new_rows() == []
+    file.write_text('{"a": 1}\n{"a": 2}\n{"a"')
+    assert reader.new_rows() == [{"a": 1}, {"a": 2}]
+    with file.open("a") as more:
+        more.write(": 3}\n")
+    assert reader.new_rows() == [{"a": 3}] and reader.new_rows() == []
+    write_text(file, '{"a": 1}\n')  # a run that goes on from a checkpoint drops rows and writes them again
+    assert reader.new_rows() == []
+    append_line(file, {"a": 2})
+    assert reader.new_rows() == [{"a": 2}]
+    file.write_bytes(file.read_bytes() + b'{"a": \n{"a": 4}\n')
+    assert reader.new_rows() == [{"a": 4}], "a line that a killed worker left half-written is left out"
+
+
+def test_requests_are_taken_once_in_the_order_in_which_they_were_left(tmp_path: Path) -> None:
+    library = SkillLibrary.open_for(tmp_path / "home", small_config())
+    wanted = [Request(what="cancel", skill=f"Skill {i}") for i in range(5)]
+    for request in wanted:
+        leave_request(library.paths, request)
+    assert take_requests(library.paths) == wanted and take_requests(library.paths) == []
