@@ -63,6 +63,9 @@ Cores = Annotated[
 Losses = Annotated[
     int, typer.Option("--losses", min=1, help="Workers lost in a row without progress before a run is given up.")
 ]
+Hang = Annotated[
+    float, typer.Option("--hang-minutes", min=0.1, help="Minutes without a sign of life after which a worker is ended.")
+]
 Engine = Annotated[
     str, typer.Option("--executor", help="Where workers run: local (this machine) or ray (a cluster; flowrl[ray]).")
 ]
@@ -163,6 +166,7 @@ def grow(
     jobs: Jobs = 1,
     cores: Cores = None,
     losses: Losses = 3,
+    hang_minutes: Hang = 30.0,
     executor: Engine = "local",
     address: Address = None,
     dependencies: Dependencies = None,
@@ -180,7 +184,7 @@ def grow(
     with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if executor == "local" and (warning := memory_warning(config.env.name, jobs)):
             display.note(warning)
-        limits = Limits(jobs=jobs, losses=losses)
+        limits = Limits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
         outcome = grow_library(home, config, skills, goal, display, own_skills, limits, executor_fn)
     if as_json:
         print_json([record_row(record) for record in outcome.records])

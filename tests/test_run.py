@@ -328,6 +328,19 @@ def test_an_unknown_skill_names_the_nearest(home: Path) -> None:
         grow_tiny(home, "Colect Wood")
 
 
+def test_a_home_grows_in_this_process_too(tmp_path: Path) -> None:
+    """With the executor for debuggers; the outcome is as that of a process of its own."""
+    from flowrl.parallel.inline import InlineExecutor
+
+    homes = [tmp_path / "inline", tmp_path / "local"]
+    config = tiny_config(ppo__frames=20_000, gate__learned_at=0.0, gate__least_episodes=1)
+    for home, executor_fn in zip(homes, (lambda limits: InlineExecutor(), None), strict=True):
+        assert grow(home, config, 1, None, Watcher(), executor_fn=executor_fn).complete
+    one, other = (SkillLibrary.open(home) for home in homes)
+    assert one.records() == other.records()
+    assert one.weights_hash(one.records()[0]) == other.weights_hash(other.records()[0])
+
+
 def test_every_file_of_a_home_is_json_text_or_safetensors(grown: Path) -> None:
     suffixes = {".json", ".jsonl", ".txt", ".py", ".safetensors"}
     for path in grown.rglob("*"):

@@ -159,19 +159,12 @@ class LocalExecutor:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if not kill:
                     process.terminate()
-                    process.wait(GRACE_SECONDS)
-                    return
-            with contextlib.suppress(psutil.NoSuchProcess):
+                    deadline = time.monotonic() + GRACE_SECONDS
+                    while _is_there(process) and time.monotonic() < deadline:
+                        time.sleep(0.05)
                 process.kill()
 
-        def end_in_any_case() -> None:
-            try:
-                end()
-            except psutil.TimeoutExpired:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-
-        threading.Thread(target=end_in_any_case, daemon=True).start()
+        threading.Thread(target=end, daemon=True).start()
 
     def is_under_way(self, job: Job) -> bool:
         """Returns whether a process works on the job's folder, or has ended and `wait` has not said so yet."""
@@ -211,6 +204,14 @@ def is_locked(job: Job) -> bool:
             return False
     except Timeout:
         return True
+
+
+def _is_there(process: psutil.Process) -> bool:
+    """Returns whether a process has not ended; it is not waited for, which would take its exit code from its parent."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _until_unlocked(job: Job) -> None:
