@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -89,12 +89,10 @@ def runs_logs(
 @app.command("cancel", epilog="Example: flowrl runs cancel 'Collect Wood' --home demo")
 def runs_cancel(skill: Skill, home: Home = HOME) -> None:
     """Stop a run, or take a skill out of the queue; checkpoints stay, and `flowrl runs retry` goes on from them."""
-    from flowrl.parallel.requests import Request, leave_request
-    from flowrl.reports import cancel_run, is_grown
+    from flowrl.reports import cancel_run
 
     library = _library(home)
-    if is_grown(library):
-        leave_request(library.paths, Request(what="cancel", skill=_known(library, skill)))
+    if _was_asked(library, "cancel", skill):
         print(f"The process that grows {home} was asked to cancel {skill}.")
         return
     with library.lock():
@@ -105,17 +103,30 @@ def runs_cancel(skill: Skill, home: Home = HOME) -> None:
 @app.command("retry", epilog="Example: flowrl runs retry 'Collect Wood' --home demo")
 def runs_retry(skill: Skill, home: Home = HOME) -> None:
     """Try a skill again whose run failed or was cancelled; it goes on from its last checkpoint."""
-    from flowrl.parallel.requests import Request, leave_request
-    from flowrl.reports import is_grown, retry_run
+    from flowrl.reports import retry_run
 
     library = _library(home)
-    if is_grown(library):
-        leave_request(library.paths, Request(what="retry", skill=_known(library, skill)))
+    if _was_asked(library, "retry", skill):
         print(f"The process that grows {home} was asked to try {skill} again.")
         return
     with library.lock():
         retry_run(library, skill)
     print(f"The next {library.command('grow')} takes {skill} up again.")
+
+
+def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill: str) -> bool:
+    """Returns whether a process grows the home, which then finds the request.
+
+    Raises:
+        UsageError: no skill of that name has a run or waits for one.
+    """
+    from flowrl.parallel.requests import Request, leave_request
+    from flowrl.reports import is_grown
+
+    if not is_grown(library):
+        return False
+    leave_request(library.paths, Request(what=what, skill=_known(library, skill)))
+    return True
 
 
 def _known(library: "SkillLibrary", skill: str) -> str:

@@ -16,6 +16,9 @@ from tests.runs import TINY
 SMALL = build_config(env__name=TINY, model__width=8)
 
 MODULE = """
+import jax.numpy as jnp
+
+
 def task_0_is_done(inventory):
     return inventory.wood >= 1
 
@@ -33,12 +36,17 @@ def task_1_is_done(inventory, n=2):
 
 
 def task_1_reward(inventory_diff):
-    return inventory_diff.wood * 1.0
+    return {reward}
 
 
 def task_1_network_number():
     return {own}
 """
+
+
+def two_wood(first: int = 0, own: int = 50, reward: str = "inventory_diff.wood * 1.0") -> str:
+    """A task module: wood by one expert, a second wood by another."""
+    return MODULE.format(first=first, own=own, reward=reward)
 
 
 def weights(value: float) -> Arrays:

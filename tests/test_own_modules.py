@@ -16,7 +16,7 @@ from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_setup import build_moe_checkpoint
 from flowrl.playing import weights_for
 from flowrl.skill import RunSpec, TrainResult
-from tests.homes import MODULE, SMALL, add_skill, empty_home, weights
+from tests.homes import SMALL, add_skill, empty_home, two_wood, weights
 from tests.runs import TINY, Watcher, grow_tiny, tiny_config
 
 
@@ -26,7 +26,7 @@ def library(tmp_path: Path) -> SkillLibrary:
 
 
 def set_up(library: SkillLibrary, first: int, own: int) -> ModuleSetUp:
-    return ModuleSetUp(library, SMALL, MODULE.format(first=first, own=own), Path("two.py"))
+    return ModuleSetUp(library, SMALL, two_wood(first, own), Path("two.py"))
 
 
 def module_run(library: SkillLibrary, name: str, first: int, own: int) -> RunPaths:
@@ -59,7 +59,7 @@ def test_the_number_of_a_run_that_came_to_nothing_is_free(library: SkillLibrary)
 @pytest.mark.parametrize("finished", [True, False], ids=["in the library", "in a run"])
 def test_a_module_cannot_take_the_number_of_a_companion(library: SkillLibrary, finished: bool) -> None:
     if finished:
-        add_skill(library, "Two", 50, companions=[7], module=MODULE.format(first=7, own=50))
+        add_skill(library, "Two", 50, companions=[7], module=two_wood(7, 50))
     else:
         module_run(library, "Two", 7, 50)
     with pytest.raises(ModuleError, match="expert 7 is 'Two, companion 7'"):
@@ -67,7 +67,7 @@ def test_a_module_cannot_take_the_number_of_a_companion(library: SkillLibrary, f
 
 
 def test_a_module_keeps_the_number_that_it_has(library: SkillLibrary) -> None:
-    add_skill(library, "Two", 50, module=MODULE.format(first=7, own=50))
+    add_skill(library, "Two", 50, module=two_wood(7, 50))
     with pytest.raises(ModuleError, match="'Two' is expert 50 in the library, not 51"):
         set_up(library, 0, 51).proposal("Two")
     module_run(library, "Other", 7, 60)
@@ -76,8 +76,8 @@ def test_a_module_keeps_the_number_that_it_has(library: SkillLibrary) -> None:
 
 
 def test_a_skill_plays_with_the_companions_that_it_brought_along(library: SkillLibrary) -> None:
-    add_skill(library, "Two", 50, companions=[7], module=MODULE.format(first=7, own=50))
-    add_skill(library, "Seven", 7, module=MODULE.format(first=0, own=7))
+    add_skill(library, "Two", 50, companions=[7], module=two_wood(7, 50))
+    add_skill(library, "Seven", 7, module=two_wood(0, 7))
     assert weights_for(library, 7, "Two")["actor"]["layer_0"]["bias"][0] == 7.5
     assert weights_for(library, 7, "Seven")["actor"]["layer_0"]["bias"][0] == 7
 
@@ -89,8 +89,8 @@ def test_an_expert_that_is_nowhere_is_named(library: SkillLibrary) -> None:
 
 
 def test_companions_of_a_weak_module_go_on_from_their_weights(library: SkillLibrary) -> None:
-    add_skill(library, "Two", 50, companions=[7], module=MODULE.format(first=7, own=50))
-    add_skill(library, "Seven", 7, module=MODULE.format(first=0, own=7))
+    add_skill(library, "Two", 50, companions=[7], module=two_wood(7, 50))
+    add_skill(library, "Seven", 7, module=two_wood(0, 7))
     module = set_up(library, 7, 50)
     assert module.lacking("Two") == [] and module.lacking("Another") == []
     run = module_run(library, "Two", 7, 50)
@@ -104,7 +104,7 @@ def test_companions_of_a_weak_module_go_on_from_their_weights(library: SkillLibr
 
 
 def test_damaged_companions_are_refused(library: SkillLibrary) -> None:
-    record = add_skill(library, "Two", 50, companions=[7], module=MODULE.format(first=7, own=50))
+    record = add_skill(library, "Two", 50, companions=[7], module=two_wood(7, 50))
     library.skill_paths(record).companion(7).params.write_bytes(b"no arrays")
     with pytest.raises(LibraryError, match=r"companions/expert_7_policy/params\.safetensors is damaged"):
         module_run(library, "Two", 7, 50)
@@ -144,13 +144,13 @@ def test_a_home_does_not_take_weights_of_which_nothing_is_known(library: SkillLi
 
 
 def test_unknown_names_are_looked_for_in_the_library_too(library: SkillLibrary) -> None:
-    add_skill(library, "Two", 50, module=MODULE.format(first=0, own=50))
+    add_skill(library, "Two", 50, module=two_wood(0, 50))
     with pytest.raises(UsageError, match="Did you mean 'Two'"):
         train(library.paths.root, SMALL, "Twoo", Watcher())
 
 
 def test_a_learned_module_is_not_trained_again_by_name(library: SkillLibrary) -> None:
-    add_skill(library, "Two", 50, module=MODULE.format(first=0, own=50), status="learned")
+    add_skill(library, "Two", 50, module=two_wood(0, 50), status="learned")
     watcher = Watcher()
     assert train(library.paths.root, SMALL, "two", watcher).name == "Two"
     assert "Two is learned already" in watcher.notes[0]
@@ -161,7 +161,7 @@ def test_a_weak_module_goes_on_by_its_name(tmp_path: Path) -> None:
     from flowrl.drive import train_module
 
     home, file = tmp_path / "home", tmp_path / "two.py"
-    file.write_text(MODULE.format(first=7, own=50))
+    file.write_text(two_wood(7, 50))
     first = train_module(home, tiny_config(ppo__frames=0), file, "Two", Watcher())
     assert first.status == "weak" and first.companions == (7,)
     file.unlink()

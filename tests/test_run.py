@@ -23,6 +23,7 @@ from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import build_moe_checkpoint, prepare_training_run
 from flowrl.skill import RunSpec, TrainResult
 from flowrl.weights import expert_indices, unflatten
+from tests.homes import two_wood
 from tests.runs import Watcher, assert_same_arrays, grow_tiny, tiny_config, tree_bytes
 
 pytestmark = pytest.mark.slow
@@ -204,38 +205,9 @@ def test_build_moe_checkpoint_leaves_out_the_new_expert(home: Path) -> None:
     assert_same_arrays(flatten(named), flatten(again))
 
 
-MODULE = """
-import jax.numpy as jnp
-
-
-def task_0_is_done(inventory):
-    return inventory.wood >= 1
-
-
-def task_0_reward(inventory_diff):
-    return inventory_diff.wood * 1.0
-
-
-def task_0_network_number():
-    return {first}
-
-
-def task_1_is_done(inventory, n=2):
-    return inventory.wood >= n
-
-
-def task_1_reward(inventory_diff):
-    return {reward}
-
-
-def task_1_network_number():
-    return {own}
-"""
-
-
 def write_module(folder: Path, first: int = 0, own: int = 50, reward: str = "inventory_diff.wood * 1.0") -> Path:
     file = folder / "two_wood.py"
-    file.write_text(MODULE.format(first=first, own=own, reward=reward))
+    file.write_text(two_wood(first, own, reward))
     return file
 
 

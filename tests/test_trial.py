@@ -12,9 +12,9 @@ from flowrl.launch import ModuleSetUp
 from flowrl.learning.run import build_env, task_names
 from flowrl.parallel.paths import RunPaths
 from flowrl.skill import RunSpec
-from tests.homes import MODULE, SMALL, empty_home
+from tests.homes import SMALL, empty_home, two_wood
 
-TEXT = MODULE.format(first=0, own=1)
+TEXT = two_wood(0, 1)
 
 
 def set_up(folder: Path, text: str) -> RunPaths:
