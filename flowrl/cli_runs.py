@@ -138,7 +138,7 @@ def _known(library: "SkillLibrary", skill: str) -> str:
     from flowrl.reports import run_of, snapshot_of
 
     snapshot = snapshot_of(library)
-    waiting = {name.casefold(): name for name in (snapshot.queue if snapshot else ())}
+    waiting = {name.casefold(): name for name in ((*snapshot.queue, *snapshot.ended) if snapshot else ())}
     if skill.casefold() in waiting:
         return waiting[skill.casefold()]
     return run_of(library, skill)[1].skill

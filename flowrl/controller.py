@@ -41,6 +41,7 @@ from flowrl.parallel.scheduler import (
     next_actions,
 )
 from flowrl.parallel.training_processor import process_completed_training
+from flowrl.parallel.versions import mend
 from flowrl.proposer import Proposer
 from flowrl.skill import RunSpec, SkillRecord, TrainResult
 
@@ -153,6 +154,8 @@ class Controller:
 
     def _begin(self) -> None:
         """Takes up what earlier processes left: what is learned, what ended otherwise, what is under way."""
+        for name in mend(self.library):
+            self.observer.note(f"{name}: a version that was half put into the library was taken back.")
         records = self.library.named()
         learned = {name for name, record in records.items() if record.status == "learned"} - self.again
         ended: dict[str, Outcome] = {n: "weak" for n, record in records.items() if record.status == "weak"}
@@ -222,7 +225,8 @@ class Controller:
 
     def _end(self, name: str, outcome: Outcome, trained: bool = True) -> None:
         self.watched.pop(name, None)
-        self.events.append(Ended(name, outcome, trained))
+        # The number of a skill that the library holds is its own, whatever became of this run.
+        self.events.append(Ended(name, outcome, trained or name in self.library.named()))
 
     def _on_end(self, end: JobEnd) -> None:
         """Takes in that a process is gone: a run's worker, or one that held candidates against the library."""
@@ -269,27 +273,18 @@ class Controller:
 
     def _look_around(self) -> None:
         """Reads what runs wrote and what people ask for; ends workers that hang."""
-        for request in take_requests(self.library.paths):
-            if request.what == "cancel":
-                self.events.append(CancelRequested(request.skill))
-            else:
-                self.events.append(RetryRequested(self._proposal_again(request.skill)))
+        if self.adopt is None:
+            for request in take_requests(self.library.paths):
+                self.events.append((CancelRequested if request.what == "cancel" else RetryRequested)(request.skill))
         for name, watched in list(self.watched.items()):
             self._read_rows(name, watched)
-            if watched.silent_for() > self.limits.hang_seconds:
+            if watched.silent_for() > self.limits.hang_seconds and not self.executor.is_waiting(watched.job):
                 self.observer.note(
                     f"{name}: its worker has shown no sign of life for {self.limits.hang_seconds:.0f} s and is ended. "
                     f"Its log ends:\n{watched.job.last_words()}"
                 )
                 watched.seen_alive()
                 self.executor.cancel(watched.job, kill=True)
-
-    def _proposal_again(self, name: str) -> Proposal:
-        """Returns what was proposed when the skill was tried before, by its run; its needs may be others by now."""
-        for _, spec in self.library.runs():
-            if spec.skill == name:
-                return _proposal_of(spec)
-        return Proposal(name)
 
     def _read_rows(self, name: str, watched: "Watched") -> None:
         for row in watched.reader.new_rows():

@@ -109,7 +109,7 @@ class SkillLibrary:
         """
         lock = FileLock(self.paths.lock)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=1.0)  # somebody who only looks whether it is held holds it for an instant
         except Timeout as error:
             raise LibraryError(f"The home {self.paths.root} is in use by {self._owner()}. Wait, or stop it.") from error
         except OSError as error:

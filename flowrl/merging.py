@@ -1,7 +1,7 @@
 """Merging on evidence: which of a run's experts have to be held against the library's, and the job that does it.
 
 A candidate replaces an expert of the library only if the paired difference of plan success on common worlds has its
-95 % lower bound above zero (or, for the run's own skill, if it is learned and the library's is not). Each contest is
+95 % lower bound above zero. Each contest is
 decided with the winners of those before it, and the run's own skill is measured last, with what the library will hold.
 """
 
@@ -12,9 +12,10 @@ from flowrl.config import RunConfig
 from flowrl.errors import TrainingError
 from flowrl.files import pack_arrays, read_arrays, read_json, write_arrays, write_json, write_text
 from flowrl.library import SkillLibrary
-from flowrl.outlook import known_skills, skill_of
+from flowrl.outlook import skill_of
 from flowrl.parallel.comparison import ANSWER, ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest
 from flowrl.parallel.executor import Job, JobEnd
+from flowrl.parallel.local import is_locked
 from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.training_processor import trained_result
 from flowrl.playing import playing_of, policy_of, weights_for
@@ -45,6 +46,8 @@ def comparison(library: SkillLibrary, run: RunPaths, failed: JobEnd | None = Non
     if paths.answer.exists() and _still_holds(read_json(paths.answer, ComparisonAnswer), held, run, spec):
         return None
     job = Job(spec.skill, paths.folder, MODULE, ANSWER)
+    if is_locked(job):
+        return job  # an earlier process began it, and it is not done
     if failed is not None:
         raise TrainingError(f"Holding {spec.skill} against the library came to nothing. {failed.why()}")
     _prepare(library, run, spec, result, contests, players, held)
@@ -145,7 +148,7 @@ def _prepare(
 
 def _write_playing(library: SkillLibrary, record: SkillRecord, paths: RunPaths, config: RunConfig) -> None:
     """Writes what it takes to play a skill's own plan, but for the weights."""
-    skills = known_skills(library) | {record.name: skill_of(library, record)}
+    skills = {other.name: skill_of(library, other) for other in library.records()}
     experts = {name: other.expert_idx for name, other in library.named().items()}
     playing = playing_of(record.plan, skills, experts, config)
     write_text(paths.module, playing.module)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from flowrl.errors import PlanError
+from flowrl.errors import PlanError, UsageError
 from flowrl.knowledge import KnowledgeBase
 from flowrl.library import SkillLibrary
 from flowrl.outlook import known_skills
@@ -63,7 +63,7 @@ class KnowledgeProposer:
         usable = [learned.get(s.name, s) for s in self.base.skills if s.name not in given_up]
         try:
             return curriculum_for(self.goal, usable, vocabulary=self.base.vocabulary)
-        except PlanError:
+        except (PlanError, UsageError):  # the latter where the goal is a skill that was given up itself
             return []
 
     def _needs(self, skill: Skill, known: Mapping[str, Skill]) -> frozenset[str]:

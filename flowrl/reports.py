@@ -1,10 +1,10 @@
 """What there is to say of a home's runs, whoever grows it: read from files, nothing is touched."""
 
-import contextlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from flowrl.controller import Snapshot
@@ -144,8 +144,11 @@ def cancel_run(library: SkillLibrary, skill: str) -> None:
         if worker is None:
             raise LibraryError(f"The worker of {paths.folder} is not on this machine, or has not begun yet.")
         worker.terminate()
-        with contextlib.suppress(Exception):
+        try:
             worker.wait(GRACE_SECONDS)
+        except psutil.TimeoutExpired:
+            worker.kill()
+            worker.wait()
     if not paths.result.exists():
         write_json(paths.result, TrainResult(outcome="cancelled", error="cancelled on request"))
 

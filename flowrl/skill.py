@@ -256,6 +256,7 @@ class SkillRecord(_Value):
         frames: frames that the expert was trained on, all runs together.
         is_module: the skill came as a task module of its own.
         companions: global experts that the skill plays with but that the library lacks; they lie in its own folder.
+        weights: the hash of the weights that it was measured with; "" where nobody noted it.
     """
 
     name: str
@@ -270,3 +271,4 @@ class SkillRecord(_Value):
     is_module: bool = False
     companions: tuple[int, ...] = ()
     path: str = ""
+    weights: str = ""

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
+ORPHAN_SECONDS = 30.0
 PATIENCE_SECONDS = 10.0
 """How long another process may take to let go of the folder."""
 
@@ -52,7 +53,9 @@ def run_worker(work_fn: Callable[[Path], int], needs: str) -> int:
 
 
 def _stop_without(parent: int) -> None:
-    """Sends this process SIGTERM once its parent is gone."""
+    """Asks this process to stop once its parent is gone, and ends it if it does not within half a minute."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -72,6 +72,9 @@ class Scripted:
     def is_under_way(self, job: Job) -> bool:
         return job.name in self.under_way
 
+    def is_waiting(self, job: Job) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 
@@ -308,6 +311,31 @@ def test_a_goal_ends_the_growing_as_soon_as_it_is_learned(library: SkillLibrary,
     finish = controller_of(library, executor, goal="Place Table", jobs=3).run()
     assert finish == Finish("Place Table is learned", True)
     assert executor.submitted == ["Collect Wood", "Place Table"], "and nothing else is trained"
+
+
+def test_a_goal_that_was_given_up_itself_ends_the_growing_with_the_next_move(
+    library: SkillLibrary, arrays: Arrays
+) -> None:
+    for _ in range(2):
+        executor = Scripted({"Collect Wood": [fail("NaN", trained=True)]})
+        finish = controller_of(library, executor, goal="Collect Wood").run()
+        assert not finish.complete and "Collect Wood is failed" in finish.reason and "runs retry" in finish.reason
+
+
+def test_a_skill_of_the_library_keeps_its_number_although_its_next_run_comes_to_nothing(
+    library: SkillLibrary, arrays: Arrays
+) -> None:
+    controller_of(library, Scripted({"Collect Wood": [learn(arrays)]}), count=1).run()
+    record = library.record("Collect Wood")
+    write_json(library.skill_paths(record).record, record.model_copy(update={"status": "weak"}))
+    deeds: dict[str, list[Deed]] = {"Collect Wood": [fail("the disk was full", trained=False)]}
+    executor = Asking(deeds, library, [Request(what="retry", skill="Collect Wood")])
+    _end_soon(executor, "Collect Drink", learn(arrays))
+    controller_of(library, executor, jobs=2).run()
+    assert executor.submitted == ["Collect Drink", "Collect Wood"]
+    numbers = {record.name: record.expert_idx for record in library.records()}
+    assert numbers == {"Collect Wood": 0, "Collect Drink": 1}
+    assert library.free_expert() == 2
 
 
 def test_a_dependency_that_does_not_exist_is_named(library: SkillLibrary) -> None:

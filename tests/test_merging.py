@@ -187,6 +187,39 @@ def test_an_answer_about_another_library_is_not_used(home: Path, tmp_path: Path)
     assert answer_of(run).held[0] == sha256(policy(home, "Collect Wood").read_bytes()) or answer_of(run) != first
 
 
+def test_a_version_that_was_half_put_into_the_library_is_taken_back_and_put_there_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller is killed between the winner's weights and its record."""
+    grow_tiny(home, "Make Pickaxe", ppo__frames=0)
+    weak = read_arrays(policy(home, "Make Pickaxe"))
+    shutil.rmtree(home / "training_runs" / "skill_3_Make_Pickaxe")
+    run = uncollected(home, tmp_path, "Make Pickaxe")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path: Path, value: Any) -> None:
+        if path.name == "skill.json" and "history" not in path.parts:
+            raise Killed
+        write_json(path, value)
+
+    monkeypatch.setattr("flowrl.parallel.versions.write_json", killed)
+    with pytest.raises(Killed):
+        grow(home, tiny_config(), 4, None, Watcher())
+    monkeypatch.undo()
+    assert sha256(policy(home, "Make Pickaxe").read_bytes()) != SkillLibrary.open(home).record("Make Pickaxe").weights
+    watcher = Watcher()
+    assert grow(home, tiny_config(), 4, None, watcher).complete
+    assert "half put into the library was taken back" in watcher.notes[0]
+    library = SkillLibrary.open(home)
+    record = library.record("Make Pickaxe")
+    assert (record.status, record.version) == ("learned", 2) and record.evaluation == answer_of(run).evaluation
+    assert record.weights == library.weights_hash(record)
+    shelf = library.skill_paths(record).history / "version_1" / "expert_3_policy" / "params.safetensors"
+    assert_same_arrays(read_arrays(shelf), weak)
+
+
 def test_versions_are_listed_and_restored_under_a_new_number(home: Path) -> None:
     grow_tiny(home, "Make Pickaxe", ppo__frames=0)
     weak = read_arrays(policy(home, "Make Pickaxe"))

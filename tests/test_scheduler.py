@@ -1,7 +1,7 @@
 """The scheduler's core under every order of events that chance comes up with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -200,7 +200,7 @@ def test_losses_cancels_and_retries_at_any_moment_leave_no_deadlock(
             assert before is None or world.pending[name] == Ended(name, "cancelled", fates[name].trains)
         elif what == "retry":
             other = list(fates)[number % len(fates)]
-            world.tell(RetryRequested(Proposal(other, fates[other].needs)))
+            world.tell(RetryRequested(other))
     world.drain(data)
     assert world.finish is not None
     assert world.state.learned <= reachable(fates)
@@ -235,6 +235,15 @@ def test_a_proposal_that_cannot_be_served_is_refused_and_does_not_hang(proposal:
     state = State(learned=frozenset(["old"]), ended={"weak one": "weak"}, asked=True)
     state, actions = next_actions(state, Proposed(proposal))
     assert actions == (Finish(reason, False),) and not state.queue
+
+
+def test_what_is_learned_after_all_counts_as_learned_alone() -> None:
+    state = State(ended={"a": "weak"}, asked=True)
+    state, _ = next_actions(state, RetryRequested("a"))
+    state, _ = next_actions(state, Proposed(Proposal("a")))
+    state, _ = next_actions(state, Trained("a"))
+    state, _ = next_actions(replace(state, ended={"a": "weak"}), Ended("a", "learned"))
+    assert state.learned == {"a"} and state.ended == {}
 
 
 def test_a_weak_skill_frees_its_place_and_what_builds_on_it_leaves_the_queue() -> None:

@@ -102,10 +102,7 @@ class Comparison:
         other = player.play(self.held)
         difference = player.difference(outcome, other)
         ours, theirs = player.evaluation(outcome), player.evaluation(other)
-        gate = player.spec.config.gate
-        is_own = contest.expert == self.request.expert
-        unlocks = is_own and is_learned(gate, ours) and not is_learned(gate, theirs)
-        wins = difference.is_gain or unlocks
+        wins = difference.is_gain
         if wins:
             self.held |= self._candidate(contest.expert)
         evaluation = ours if wins else theirs

@@ -4,10 +4,12 @@ It reads what `flowrl.merging` wrote and writes `answer.json`; that the library 
 controller's business.
 """
 
+import os
 import sys
+import time
 from pathlib import Path
 
-from flowrl.files import read_json, write_json
+from flowrl.files import read_json, write_json, write_text
 from flowrl.parallel.comparison import ComparisonPaths
 from flowrl.platform import check_jax_results, check_jax_version, configure_jax
 from flowrl.skill import RunSpec
@@ -17,6 +19,7 @@ from flowrl.worker import DONE, run_worker
 def work(folder: Path) -> int:
     """Answers the request that lies in a folder."""
     paths = ComparisonPaths(folder)
+    write_text(folder / "heartbeat", f"{os.getpid()} {time.time():.3f}\n")
     check_jax_version()
     configure_jax(read_json(paths.run.config, RunSpec).config.gpu_memory)
     check_jax_results()

@@ -95,5 +95,8 @@ class Executor(Protocol):
     def is_under_way(self, job: Job) -> bool:
         """Returns whether a process works on the job, be it started here or by an earlier process."""
 
+    def is_waiting(self, job: Job) -> bool:
+        """Returns whether a job that was submitted waits for a free place, so that no sign of life can be expected."""
+
     def close(self) -> None:
         """Lets go of all resources; jobs under way are left to themselves."""

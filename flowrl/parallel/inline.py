@@ -36,5 +36,9 @@ class InlineExecutor:
         """Returns whether another process works on the job's folder."""
         return is_locked(job)
 
+    def is_waiting(self, job: Job) -> bool:
+        """Returns False: nothing waits here."""
+        return False
+
     def close(self) -> None:
         """Does nothing."""

@@ -117,7 +117,7 @@ class LocalExecutor:
 
     def submit(self, job: Job) -> None:
         """Starts a child process for the job, or watches the process that holds the folder's lock already."""
-        if is_locked(job):
+        if is_locked(job, seconds=0.5):
             self._adopt(job)
             return
         slot = self._take_slot(job)
@@ -151,7 +151,7 @@ class LocalExecutor:
 
     def cancel(self, job: Job, kill: bool = False) -> None:
         """Sends the process SIGTERM, and SIGKILL if it is still there after 20 seconds."""
-        process = self._processes.get(job.name)
+        process = self._processes.get(job.name) or worker_process(job)
         if process is None:
             return
 
@@ -169,6 +169,10 @@ class LocalExecutor:
     def is_under_way(self, job: Job) -> bool:
         """Returns whether a process works on the job's folder, or has ended and `wait` has not said so yet."""
         return job.name in self._watching or is_locked(job)
+
+    def is_waiting(self, job: Job) -> bool:
+        """Returns False: a process is started at once."""
+        return False
 
     def close(self) -> None:
         """Does nothing: the processes are watched by daemon threads and outlive this one."""
@@ -197,10 +201,14 @@ class LocalExecutor:
         threading.Thread(target=lambda: self._ends.put(JobEnd(job, wait_fn())), daemon=True).start()
 
 
-def is_locked(job: Job) -> bool:
-    """Returns whether a process works on the job's folder."""
+def is_locked(job: Job, seconds: float = 0.0) -> bool:
+    """Returns whether a process works on the job's folder.
+
+    Args:
+        seconds: how long to try; somebody who looks as this does holds the lock for an instant as well.
+    """
     try:
-        with FileLock(job.lock, timeout=0):
+        with FileLock(job.lock, timeout=seconds):
             return False
     except Timeout:
         return True

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from flowrl.parallel.executor import Job, JobEnd
 from flowrl.parallel.local import GRACE_SECONDS, is_locked
 
 CONNECT_SECONDS = 10.0
-JOIN_SECONDS = 60.0
+JOIN_SECONDS = 30.0
 ORPHAN_SECONDS = 60.0
 """How long a job that Ray starts again waits for the process of the lost node to let go of its folder."""
 STOP_FILE = "stop"
@@ -73,8 +73,9 @@ class RayExecutor:
             _require_answer(address)
         _prepare_environment(address)
         self._ray = _import_ray()
+        self._cores = cores
         self._connect(address)
-        self._cores, self._cards = cores, share_of_card(self._ray.cluster_resources().get("GPU", 0), jobs)
+        self._cards = share_of_card(self._ray.cluster_resources().get("GPU", 0), jobs)
         self._tasks: dict[Any, Job] = {}
 
     def submit(self, job: Job) -> None:
@@ -120,6 +121,22 @@ class RayExecutor:
         if task in self._tasks:
             self._ray.cancel(task, force=True)
 
+    def _require_room(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """Checks that some node has as many cores as a job is to get, or it would wait for ever.
+
+        Raises:
+            UsageError: none has; says how many there are.
+        """
+        most = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
+        if most < self._cores:
+            raise UsageError(
+                f"No node of the Ray cluster has {self._cores} cores; the largest has {most:.0f}. Try --cores."
+            )
+
+    def is_waiting(self, job: Job) -> bool:
+        """Returns whether the job's task waits for a free place: no process works on the folder yet."""
+        return not is_locked(job)
+
     def is_under_way(self, job: Job) -> bool:
         """Returns whether a task of this executor, or any process that shares the disk, works on the job."""
         return any(other.name == job.name for other in self._tasks.values()) or is_locked(job)
@@ -129,15 +146,15 @@ class RayExecutor:
         self._ray.shutdown()
 
     def _connect(self, address: str | None) -> None:
-        options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+        options: dict[str, Any] = {"address": address or "local"}
         if address is None:
-            options["_node_ip_address"] = "127.0.0.1"
+            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         place, failure = address or "this machine", list[Exception]()
 
         def connect() -> None:
             try:
                 self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
                 failure.append(error)
 
         joining = threading.Thread(target=connect, daemon=True)
@@ -146,7 +163,11 @@ class RayExecutor:
         if joining.is_alive():
             raise PlatformError(f"What answers at {place} does not let this process join within {JOIN_SECONDS:.0f} s.")
         if failure:
-            raise PlatformError(f"No Ray cluster could be joined at {place}: {failure[0]}") from failure[0]
+            raise PlatformError(
+                f"No Ray cluster could be joined at {place}: {failure[0]}\n"
+                "A cluster with a token has to be given it here too: RAY_AUTH_TOKEN=..., see docs/cluster.md."
+            ) from failure[0]
+        self._require_room(self._ray.nodes())
 
 
 def _prepare_environment(address: str | None) -> None:

@@ -82,9 +82,9 @@ class CancelRequested:
 
 @dataclass(frozen=True)
 class RetryRequested:
-    """Somebody wants a skill that ended without being learned to be tried again."""
+    """Somebody wants a skill that ended without being learned to be tried again, when the proposer comes to it."""
 
-    proposal: Proposal
+    name: str
 
 
 Event = Proposed | NothingToPropose | Trained | Lost | Ended | CancelRequested | RetryRequested
@@ -221,11 +221,8 @@ def _take_in(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
             return _end(state, event), ()
         case CancelRequested(name):
             return _cancel(state, name)
-        case RetryRequested(proposal):
-            ended = {name: outcome for name, outcome in state.ended.items() if name != proposal.name}
-            return (
-                (state, ()) if proposal.name in state.hopeful else (_accept(replace(state, ended=ended), proposal), ())
-            )
+        case RetryRequested(name):
+            return _forget(replace(state, idle=None), name), ()
 
 
 def why_refused(state: State, proposal: Proposal) -> str | None:
@@ -277,8 +274,13 @@ def _end(state: State, event: Ended) -> State:
     if not event.trained and run.proposal.expert is None:
         state = replace(state, experts={name: g for name, g in state.experts.items() if name != event.name})
     if event.outcome == "learned":
-        return replace(state, learned=state.learned | {event.name})
+        return _forget(replace(state, learned=state.learned | {event.name}), event.name)
     return _drop(replace(state, ended={**state.ended, event.name: event.outcome}))
+
+
+def _forget(state: State, name: str) -> State:
+    """Forgets that a skill ended without being learned."""
+    return replace(state, ended={other: outcome for other, outcome in state.ended.items() if other != name})
 
 
 def _drop(state: State) -> State:

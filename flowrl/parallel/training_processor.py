@@ -98,13 +98,11 @@ class _Processing:
             return before
         if before is None:
             record = self._record(1)
-            install(self.library, self._candidate(record, arrays, named))
-            return record
+            return install(self.library, self._candidate(record, arrays, named))
         verdict = self._require_answer().verdict_on(self.spec.expert)
         record = self._record(next_version(self.library, before))
         if verdict is not None and verdict.wins:
-            install(self.library, self._candidate(record, arrays, named))
-            return record
+            return install(self.library, self._candidate(record, arrays, named))
         if not is_known(self.library, before, arrays):
             shelve(self.library, self._candidate(record, arrays, named))
         answer = self._require_answer()

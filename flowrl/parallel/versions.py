@@ -73,19 +73,42 @@ def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
     record = read_json(old.record, SkillRecord).model_copy(update={"version": next_version(library, current)})
     companions = {g: read_expert(old.companion(g), library.description) for g in record.companions}
     arrays = read_expert(old, library.description)
-    install(library, Candidate(record, arrays, read_text(old.module), companions))
-    return record
+    return install(library, Candidate(record, arrays, read_text(old.module), companions))
 
 
-def install(library: SkillLibrary, candidate: Candidate) -> None:
-    """Makes a candidate the library's version of its skill; the one before it goes to the history first.
+def install(library: SkillLibrary, candidate: Candidate) -> SkillRecord:
+    """Makes a candidate the library's version of its skill and returns its record.
 
-    The record is written last: a process that is killed on the way does the same again, and changes nothing twice.
+    The version before it goes to the history first.
+    The record is written last and names its weights: what a process that is killed on the way leaves is told by that,
+    and `mend` takes it back.
     """
     folder = library.paths.skill(candidate.record.expert_idx, candidate.record.name)
     if folder.record.exists():
         _keep_in_history(folder, read_json(folder.record, SkillRecord))
-    _write(library, folder, candidate)
+    return _write(library, folder, candidate)
+
+
+def mend(library: SkillLibrary) -> list[str]:
+    """Takes back what a process that was killed while it installed a version left of it; returns the skills concerned.
+
+    Where a skill's weights are not those of its record, the record's own lie in the history, where `install` put them
+    first. To be called by the process that has locked the home.
+    """
+    mended = []
+    for record in library.records():
+        folder = library.skill_paths(record)
+        kept = SkillPaths(folder.history / f"version_{record.version}", folder.expert)
+        if not (record.weights and folder.params.exists() and kept.record.exists()):
+            continue
+        if record.weights == library.weights_hash(record):
+            continue
+        pairs = [(kept.companion(g), folder.companion(g)) for g in record.companions] + [(kept, folder)]
+        for whole, half in pairs:
+            library.store_expert(half, read_expert(whole, library.description), record.frames)
+        write_text(folder.module, read_text(kept.module))
+        mended.append(record.name)
+    return mended
 
 
 def shelve(library: SkillLibrary, candidate: Candidate) -> None:
@@ -128,10 +151,11 @@ def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
     write_json(old.record, before)
 
 
-def _write(library: SkillLibrary, folder: SkillPaths, candidate: Candidate) -> None:
-    record = candidate.record
+def _write(library: SkillLibrary, folder: SkillPaths, candidate: Candidate) -> SkillRecord:
+    record = candidate.record.model_copy(update={"weights": sha256(pack_arrays(candidate.arrays))})
     for number, arrays in candidate.companions.items():
         library.store_expert(folder.companion(number), arrays, record.frames)
     library.store_expert(folder, candidate.arrays, record.frames)
     write_text(folder.module, candidate.module)
     write_json(folder.record, record)
+    return record
