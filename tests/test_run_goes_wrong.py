@@ -53,7 +53,9 @@ def spoilt_run(paths: RunPaths, after: int, factor: float) -> Run:
 
 def test_a_run_that_falls_apart_ends_with_its_best_parameters(tmp_path: Path) -> None:
     updates = 70
-    config = tiny_config(gate__stop_at=1.0, ppo__frames=updates * 64 * 32, checkpoint__every=1000)
+    # Success is known some updates after its episodes began; with this gamma it has settled before it is spoilt.
+    settings = {"gate__stop_at": 1.0, "checkpoint__every": 1000, "ppo__gamma": 0.98}
+    config = tiny_config(ppo__frames=updates * 64 * 32, **settings)
     paths = collect_wood(tmp_path / "home", config)
     result = spoilt_run(paths, after=50, factor=0.0).execute()
     rows = {row["update"]: row for row in read_lines(paths.metrics) if row["kind"] == "update"}
@@ -64,7 +66,7 @@ def test_a_run_that_falls_apart_ends_with_its_best_parameters(tmp_path: Path) ->
 
 
 def test_the_best_parameters_outlast_a_restart(tmp_path: Path) -> None:
-    config = tiny_config(gate__stop_at=1.0, ppo__frames=55 * 64 * 32, checkpoint__every=52)
+    config = tiny_config(gate__stop_at=1.0, ppo__frames=55 * 64 * 32, checkpoint__every=52, ppo__gamma=0.98)
     paths = collect_wood(tmp_path / "home", config)
     asked = iter([False] * 52 + [True])
     first = spoilt_run(paths, after=50, factor=0.0)

@@ -69,9 +69,10 @@ class RayExecutor:
     """
 
     def __init__(self, address: str | None = None, jobs: int = 1, cores: int = 1):
+        _prepare_environment(address)
         if address is not None:
             _require_answer(address)
-        _prepare_environment(address)
+            _require_cluster(address)
         self._ray = _import_ray()
         self._cores = cores
         self._connect(address)
@@ -149,24 +150,10 @@ class RayExecutor:
         options: dict[str, Any] = {"address": address or "local"}
         if address is None:
             options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        place, failure = address or "this machine", list[Exception]()
-
-        def connect() -> None:
-            try:
-                self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
-            except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
-                failure.append(error)
-
-        joining = threading.Thread(target=connect, daemon=True)
-        joining.start()
-        joining.join(JOIN_SECONDS)
-        if joining.is_alive():
-            raise PlatformError(f"What answers at {place} does not let this process join within {JOIN_SECONDS:.0f} s.")
-        if failure:
-            raise PlatformError(
-                f"No Ray cluster could be joined at {place}: {failure[0]}\n"
-                "A cluster with a token has to be given it here too: RAY_AUTH_TOKEN=..., see docs/cluster.md."
-            ) from failure[0]
+        try:
+            self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
+            raise PlatformError(f"Ray does not start or let this process join: {error}") from error
         self._require_room(self._ray.nodes())
 
 
@@ -220,3 +207,24 @@ def _require_answer(address: str) -> None:
         raise PlatformError(
             f"No Ray cluster answers at {address}: {error}. Start one there: ray start --head --port {port}"
         ) from error
+
+
+def _require_cluster(address: str) -> None:
+    """Checks in a process of its own that a cluster lets one join: Ray itself may wait for minutes.
+
+    Raises:
+        PlatformError: it does not, or takes too long.
+    """
+    code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, address], capture_output=True, text=True, timeout=JOIN_SECONDS, check=False
+        )
+        reason = (done.stderr.strip().splitlines() or ["it does not say why"])[-1] if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        reason = f"it did not within {JOIN_SECONDS:.0f} s"
+    if reason:
+        raise PlatformError(
+            f"The Ray cluster at {address} does not let this process join: {reason}\n"
+            "One that asks for a token needs it here too: RAY_AUTH_TOKEN=... (docs/cluster.md)."
+        )
