@@ -187,7 +187,10 @@ def _grow_four(folder: Path, name: str, jobs: int, cores: int | None) -> tuple[f
     command = [sys.executable, "-m", "flowrl", "grow", "--skills", "4", "--jobs", str(jobs), "--home", str(home)]
     command += ["--cores", str(cores)] if cores else []
     goal = ", ".join(("wood", "sapling", "COLLECT_DRINK", "EAT_COW"))
-    settings = (f"ppo.frames={FOUR_FRAMES}", "gate.stop_at=1", "gate.learned_at=0", "gate.least_episodes=1")
+    settings = (
+        f"ppo.frames={FOUR_FRAMES}", "gate.stop_at=1", "gate.learned_at=0", "gate.least_episodes=1", "gate.worlds=256",
+        "gate.per_amount_worlds=0",
+    )  # fmt: skip
     command += [word for setting in settings for word in ("--set", setting)]
     start = time.monotonic()
     subprocess.run([*command, "--goal", goal], check=True, stdout=subprocess.DEVNULL)
