@@ -2,8 +2,8 @@
 
 import psutil
 
-WORKER_GIB = {"Craftax-Classic-Symbolic-v1": 1.2, "Craftax-Symbolic-v1": 3.0, "Tiny-Grid-v1": 0.7}
-"""Peak memory of a worker on a CPU with the default batch, in GiB (`flowrl bench train`)."""
+WORKER_GIB = {"Craftax-Classic-Symbolic-v1": 1.2, "Craftax-Symbolic-v1": 2.2, "Tiny-Grid-v1": 0.7}
+"""Peak memory of a worker on a CPU with the default batch, in GiB: the high-water mark of the process (VmHWM)."""
 
 
 def memory_warning(env: str, jobs: int, free_gib: float | None = None) -> str | None:
