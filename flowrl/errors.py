@@ -7,7 +7,10 @@
     ├── PlanError           a goal that no plan of the known skills reaches, or a plan that breaks
     ├── LibraryError        a home that is not ours, of another shape, locked or damaged
     ├── PlatformError       a jax that computes wrong, a disk that is full
-    └── TrainingError       a run that failed: NaN, a worker that died
+    ├── TrainingError       a run that failed: NaN, a worker that died
+    └── LLMError            a language model that does not answer, or is not to be asked any more
+        ├── BudgetSpent     the calls or the money that --max-calls or --max-cost allow are spent
+        └── NotRecorded     a replayed transcript lacks what would be asked now
 
 A message names the thing, its value, the place, and the next move.
 """
@@ -46,6 +49,18 @@ class PlatformError(FlowRLError):
 
 class TrainingError(FlowRLError):
     """A run failed."""
+
+
+class LLMError(FlowRLError):
+    """A language model gives no answer; the message says why, and the next move."""
+
+
+class BudgetSpent(LLMError):
+    """The calls or the money that were allowed are spent."""
+
+
+class NotRecorded(LLMError):
+    """A transcript that is replayed lacks what would be asked now."""
 
 
 def nearest_names(wrong: str, valid: Iterable[str], most: int = 3) -> str:

@@ -72,7 +72,8 @@ class Skill(_Value):
     Attributes:
         code: the text of a skill file (`is_done` and `reward`) or of a whole task module, see ``is_module``.
         is_module: ``code`` is a task module in the seed's format, the last task being the skill's own.
-        trusted: the code may be run; that of an imported skill may not until it is verified.
+        trusted: the code ships with the package or was passed by hand, so that a worker may run it. Any other code is
+            verified in a sandbox, and workers run what that exports.
     """
 
     name: str

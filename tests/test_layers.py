@@ -25,6 +25,8 @@ LAYERS = {
     "flowrl.parallel.paths": 0,
     "flowrl.library": 0,
     "flowrl.env": 1,
+    "flowrl.verify": 1,
+    "flowrl.llm": 1,
     "flowrl.models": 1,
     "flowrl.planning": 1,
     "flowrl.knowledge": 1,

@@ -31,7 +31,7 @@ from flowrl.skill import Evaluation, Plan, RunSpec, SkillRecord, TaskSpec, Train
 from flowrl.weights import expert_indices, flatten, named_state, sha256, unflatten
 
 FOUR = ("Collect Wood", "Collect Sapling", "Collect Drink", "Eat Cow")
-FOUR_FRAMES = 131_072
+FOUR_FRAMES = 262_144
 """So many frames each, none stops early: the same work in every row, with and without company."""
 
 
