@@ -144,6 +144,10 @@ class HomePaths:
         return self.root / "state.json"
 
     @property
+    def drafts(self) -> Path:
+        return self.root / "drafts"
+
+    @property
     def requests(self) -> Path:
         return self.root / "requests"
 
