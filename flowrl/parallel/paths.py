@@ -115,6 +115,10 @@ class RunPaths:
     def lock(self) -> Path:
         return self.folder / "lock"
 
+    def artefact(self, key: str) -> Path:
+        """Returns where an exported skill lies that the run loads."""
+        return self.folder / "artefacts" / f"{key}.stablehlo"
+
     @property
     def merge(self) -> Path:
         """The folder in which candidates are held against the library's experts."""
@@ -150,6 +154,16 @@ class HomePaths:
     @property
     def requests(self) -> Path:
         return self.root / "requests"
+
+    @property
+    def ledger(self) -> Path:
+        """What was asked of language models, and what it cost."""
+        return self.root / "ledger.jsonl"
+
+    @property
+    def prices(self) -> Path:
+        """The user's own prices of language models."""
+        return self.root / "prices.toml"
 
     @property
     def skills(self) -> Path:
