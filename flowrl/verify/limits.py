@@ -52,12 +52,19 @@ def limit_resources(limits: SandboxLimits) -> list[str]:
         number = getattr(resource, name)
         _, hard = resource.getrlimit(number)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(number, (value, value))
+        # A second from the first limit of processor time to the last, so that its own signal says which it was.
+        last = value + 1 if number == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else value
+        resource.setrlimit(number, (value, last))
     return [
         f"processor time of {limits.cpu_seconds} s, files of 0 bytes, {limits.files} open files, no core dumps "
         f"(resource limits)",
         f"memory of {limits.memory // MEBIBYTE:,} MiB (resource limit, and watched by the parent)",
     ]
+
+
+def prepare_filter() -> None:
+    """Loads what the filter needs; to find its library, other programs are run, which is too late behind the door."""
+    _unfiltered()
 
 
 def close_door() -> list[str]:
