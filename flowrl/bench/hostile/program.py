@@ -1,0 +1,69 @@
+"""What a hostile or broken program is, and how short ones are put together from a line."""
+
+from dataclasses import dataclass
+
+from flowrl.skill import Quantity, Skill, SkillSpec
+
+CLASSIC = "Craftax-Classic-Symbolic-v1"
+WOOD = SkillSpec(
+    yields={"wood": Quantity(per_n=1), "achievement:COLLECT_WOOD": Quantity(base=1)}, item="wood", n_range=(1, 9)
+)
+"""What most programs claim to do: collect n wood."""
+
+DONE = "def is_done(inventory, n):\n    return inventory.wood >= n\n"
+REWARD = "def reward(inventory, inventory_diff, n):\n    return gathered(inventory.wood, inventory_diff.wood, n)\n"
+IMPORTS = "import jax\nimport jax.numpy as jnp\n\nfrom flowrl.env.shaping import gathered\n"
+BREACH = "BREACH"
+"""What a program says in an error of its own when it did what it should not have been able to do."""
+
+FOLDER, PORT, VICTIM, SECRET = "@FOLDER@", "@PORT@", "@VICTIM@", "@SECRET@"
+"""What stands in a program's text for a folder, a loopback port, a process and a file that it aims at."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A text that pretends to be the code of a skill.
+
+    Attributes:
+        code: its text; aim it at something before use, see `aimed`.
+        why: what it tries, or what is wrong with it.
+        stage: the check that must refuse it; "ok" where nothing may.
+        below: the checks that may refuse it when the allow-list is switched off, "ok" among them where it may well pass,
+            having done no harm; empty where that would show nothing.
+    """
+
+    name: str
+    code: str
+    why: str
+    stage: str
+    below: tuple[str, ...] = ()
+    spec: SkillSpec = WOOD
+    env: str = CLASSIC
+
+    def aimed(self, folder: str = "/tmp/flowrl-canary", port: int = 9, victim: int = 0, secret: str = "") -> Skill:
+        """Returns the program as an untrusted skill that goes for this folder, port, process and file."""
+        code = self.code.replace(FOLDER, folder).replace(PORT, str(port))
+        code = code.replace(VICTIM, str(victim)).replace(SECRET, secret)
+        return Skill(name=self.name, spec=self.spec, code=code, trusted=False)
+
+
+def loaded(lines: str) -> str:
+    """Returns a good skill that runs the lines when it is loaded."""
+    return f"{IMPORTS}\n{lines}\n\n\n{DONE}\n\n{REWARD}"
+
+
+def traced(lines: str) -> str:
+    """Returns a good skill whose reward runs the lines first, when it is traced."""
+    body = "".join(f"    {line}\n" for line in lines.split("\n"))
+    head, last = REWARD.rstrip("\n").split("\n")
+    return f"{IMPORTS}\n\n{DONE}\n\n{head}\n{body}{last}\n"
+
+
+def rewards(expression: str, arguments: str = "inventory, inventory_diff, n") -> str:
+    """Returns a skill with a good `is_done` whose reward is the expression."""
+    return f"{IMPORTS}\n\n{DONE}\n\ndef reward({arguments}):\n    return {expression}\n"
+
+
+def ends(expression: str, arguments: str = "inventory, n") -> str:
+    """Returns a skill with a good reward whose `is_done` is the expression."""
+    return f"{IMPORTS}\n\ndef is_done({arguments}):\n    return {expression}\n\n\n{REWARD}"
