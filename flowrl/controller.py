@@ -1,8 +1,11 @@
 """The one process that holds a home: carries out what the scheduler's core decides, and tells it what came of it."""
 
 import contextlib
+import functools
 import logging
 import os
+import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -33,6 +36,7 @@ from flowrl.parallel.scheduler import (
     Outcome,
     Proposal,
     Propose,
+    Respecified,
     RetryRequested,
     Run,
     State,
@@ -41,9 +45,10 @@ from flowrl.parallel.scheduler import (
     next_actions,
 )
 from flowrl.parallel.training_processor import process_completed_training
-from flowrl.parallel.versions import mend
+from flowrl.parallel.versions import mend, respecify
 from flowrl.proposer import Proposer
 from flowrl.skill import RunSpec, SkillRecord, TrainResult
+from flowrl.trials import collect_trial
 
 logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.25
@@ -134,6 +139,7 @@ class Controller:
         self.events: deque[Event] = deque()
         self.watched: dict[str, Watched] = {}
         self.finish: Finish | None = None
+        self.asking: Asking | None = None
         self.state = State(jobs=limits.jobs, count=limits.count, most_losses=limits.losses)
         self.again, self.adopt = again, adopt
 
@@ -149,6 +155,7 @@ class Controller:
                     self._on_end(end)
                 self._look_around()
         finally:
+            self.proposer.stop()
             self._stop_all()
         return self.finish
 
@@ -183,6 +190,8 @@ class Controller:
         )
 
     def _advance(self, event: Event | None) -> None:
+        if isinstance(event, Respecified):
+            respecify(self.library, event.name, event.spec)
         self.state, actions = next_actions(self.state, event)
         for action in actions:
             self._do(action)
@@ -191,7 +200,7 @@ class Controller:
     def _do(self, action: Action) -> None:
         match action:
             case Propose():
-                self.events.append(self.proposer.propose(self.state.hopeful, self.state.ended))
+                self._ask()
             case Launch(proposal, expert):
                 self._launch(proposal, expert)
             case Collect(name):
@@ -202,6 +211,14 @@ class Controller:
                 self._give_up(name)
             case Finish():
                 self.finish = action
+
+    def _ask(self) -> None:
+        """Asks the proposer; one that takes its time answers when it has one, and holds up nothing that trains."""
+        ask_fn = functools.partial(self.proposer.propose, self.state.hopeful, dict(self.state.ended))
+        if self.proposer.in_background:
+            self.asking = Asking(ask_fn)
+        else:
+            self.events.append(ask_fn())
 
     def _launch(self, proposal: Proposal, expert: int) -> None:
         try:
@@ -258,6 +275,10 @@ class Controller:
         """Puts a run's result into the library; what has to be held against the library's experts is played first."""
         watched = self.watched[name]
         try:
+            if self.state.running[name].proposal.trial:
+                collect_trial(self.library, watched.paths)
+                self._end(name, "weak", trained=False)
+                return
             job = comparison(self.library, watched.paths, failed=end)
             if job is not None:
                 self.observer.note(f"{name}: candidates are held against the library on common worlds.")
@@ -272,7 +293,10 @@ class Controller:
         self._end(name, record.status)
 
     def _look_around(self) -> None:
-        """Reads what runs wrote and what people ask for; ends workers that hang."""
+        """Reads what runs wrote, what people ask for and what the proposer says; ends workers that hang."""
+        if self.asking is not None and (answer := self.asking.answer()) is not None:
+            self.asking = None
+            self.events.append(answer)
         if self.adopt is None:
             for request in take_requests(self.library.paths):
                 self.events.append((CancelRequested if request.what == "cancel" else RetryRequested)(request.skill))
@@ -317,6 +341,30 @@ class Controller:
         while under_way and time.monotonic() < deadline:
             under_way -= {end.job.name for end in self.executor.wait(TICK_SECONDS)}
         self.executor.close()
+
+
+class Asking:
+    """A question to a proposer, answered in a thread of its own; the thread ends with the process at the latest."""
+
+    def __init__(self, ask_fn: Callable[[], Event]):
+        self._answers: queue.Queue[Event | BaseException] = queue.Queue()
+
+        def ask() -> None:
+            try:
+                self._answers.put(ask_fn())
+            except BaseException as error:  # raised where somebody sees it: in `answer`
+                self._answers.put(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+
+    def answer(self) -> Event | None:
+        """Returns the answer, None while there is none; what the proposer raised is raised here."""
+        with contextlib.suppress(queue.Empty):
+            answer = self._answers.get_nowait()
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
+        return None
 
 
 class Watched:
@@ -365,4 +413,4 @@ def _proposal_of(spec: RunSpec) -> Proposal:
     brought = {spec.local_to_global[local] for local in spec.random}
     steps = [step for step in spec.plan.steps if step.expert not in brought]
     needs = frozenset(step.skill for step in steps if step.skill != spec.skill)
-    return Proposal(spec.skill, needs, spec.expert if spec.is_module else None)
+    return Proposal(spec.skill, needs, spec.expert if spec.is_module else None, spec.trial)

@@ -7,16 +7,27 @@ from flowrl.errors import PlanError, UsageError
 from flowrl.knowledge import KnowledgeBase
 from flowrl.library import SkillLibrary
 from flowrl.outlook import known_skills
-from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed
+from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import curriculum_for, dependencies, plan
 from flowrl.skill import Skill
 
 
 class Proposer(Protocol):
-    """Names skills to learn; whatever it names is feasible and novel, given what is learned or under way."""
+    """Names skills to learn; whatever it names is feasible and novel, given what is learned or under way.
 
-    def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
+    Attributes:
+        in_background: it may take long, and is asked in a thread of its own.
+    """
+
+    in_background: bool
+
+    def stop(self) -> None:
+        """Makes a question that is under way come to an end soon; nothing is asked any more."""
+
+    def propose(
+        self, hopeful: Collection[str], given_up: Mapping[str, str]
+    ) -> Proposed | NothingToPropose | Respecified:
         """Returns the next skill.
 
         Args:
@@ -25,7 +36,16 @@ class Proposer(Protocol):
         """
 
 
-class KnowledgeProposer:
+class _Prompt:
+    """A proposer that answers at once."""
+
+    in_background = False
+
+    def stop(self) -> None:
+        """Does nothing: it never takes long."""
+
+
+class KnowledgeProposer(_Prompt):
     """Goes through a knowledge base in its order: the first skill that is feasible and novel comes next.
 
     Feasible and novel are judged as if all that is under way were learned already, so that the same skills are named in
@@ -96,7 +116,7 @@ class KnowledgeProposer:
         return f"{name} is {how}, and what is left builds on it. Go on with it: {again}"
 
 
-class OneSkill:
+class OneSkill(_Prompt):
     """Names one skill, and is content when it is learned."""
 
     def __init__(self, proposal: Proposal, library: SkillLibrary):

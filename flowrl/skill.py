@@ -97,6 +97,21 @@ def require_trusted(skill: Skill) -> None:
         )
 
 
+class GameSignature(_Value):
+    """What skill code of a game may see.
+
+    Attributes:
+        leaves: shape and type of each argument, a struct's fields as `inventory.wood`.
+        blocks: names of the rows of `closest_blocks`.
+        achievements, actions: names, in order.
+    """
+
+    leaves: dict[str, tuple[tuple[int, ...], str]]
+    blocks: tuple[str, ...]
+    achievements: tuple[str, ...]
+    actions: tuple[str, ...]
+
+
 class PlanStep(_Value):
     """One skill execution of a plan: do ``skill`` until ``n`` is reached, by global expert ``expert``."""
 
@@ -135,6 +150,7 @@ class RunSpec(_Value):
         source_file: the file that a task module came from, for messages.
         random: the local experts, apart from a new ``own``, that are of no skill of the library: the companions of
             this one. They learn too, and start random, or in a later run from the skill's own folder.
+        trial: the run only measures one way of rewarding a skill; nothing of it enters the library.
         plan: what the run plays, for the record.
     """
 
@@ -148,6 +164,7 @@ class RunSpec(_Value):
     trained: tuple[int, ...]
     own: int
     random: tuple[int, ...] = ()
+    trial: bool = False
     seeds: dict[int, str] = Field(default_factory=dict)
     frames_before: int = 0
     runs_before: int = 0

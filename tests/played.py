@@ -1,6 +1,5 @@
 """Worlds staged and played by hand, with everything that a step hands to skill code."""
 
-import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,12 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from craftax.craftax import game_logic
-from craftax.craftax.constants import LEVEL_ACHIEVEMENT_MAP, ItemType
-from craftax.craftax.constants import BlockType as FullBlock
-from craftax.craftax_classic.constants import Action, BlockType
 
-from flowrl.env import tiny
+from flowrl.env import staging
 from flowrl.env.code_parser import SkillFunctions, bind_tasks, load_module
 from flowrl.env.domain import Domain
 from flowrl.env.domains import domain_named
@@ -29,10 +24,6 @@ from flowrl.knowledge import KnowledgeBase, load_base
 CLASSIC, TINY, FULL = "Craftax-Classic-Symbolic-v1", "Tiny-Grid-v1", "Craftax-Symbolic-v1"
 BASES = {name: load_base(name) for name in (CLASSIC, TINY)}
 WORLDS = 8
-HERDS = {
-    CLASSIC: ("zombies", "cows", "skeletons", "arrows"),
-    FULL: ("melee_mobs", "passive_mobs", "ranged_mobs", "mob_projectiles", "player_projectiles"),
-}
 
 
 class Moment:
@@ -146,106 +137,8 @@ def plain(env: str, floor: int = 0) -> Any:
 
     All floors of the full game are so, lit and without ladders.
     """
-    world = jax.tree.map(lambda leaf: leaf[0], new_worlds(env))
-    middle = jnp.full(2, world.map.shape[-1] // 2)
-    if env == TINY:
-        return replace(world, map=jnp.full_like(world.map, tiny.Block.GRASS), position=middle, direction=3)
-    if env == FULL:
-        lit = {"item_map": jnp.full_like(world.item_map, ItemType.NONE.value), "player_level": floor}
-        world = replace(world, light_map=jnp.ones_like(world.light_map), **lit)
-    herds = {herd: getattr(world, herd) for herd in HERDS[env]}
-    return replace(
-        world,
-        map=jnp.full_like(world.map, block(world, "SAND")),
-        mob_map=jnp.zeros_like(world.mob_map),
-        player_position=middle,
-        player_direction=Action.UP.value,
-        **{herd: mobs.replace(mask=jnp.zeros_like(mobs.mask)) for herd, mobs in herds.items()},
-    )
-
-
-def replace(world: Any, **parts: Any) -> Any:
-    """Returns the world with parts replaced, whatever the game; arrays keep their types."""
-
-    def cast(new: Any, old: Any) -> Any:
-        return jnp.asarray(new, old.dtype)
-
-    return dataclasses.replace(
-        world, **{name: jax.tree.map(cast, part, getattr(world, name)) for name, part in parts.items()}
-    )
-
-
-def is_full(world: Any) -> bool:
-    return hasattr(world, "player_level")
-
-
-def here(world: Any) -> tuple[int, ...]:
-    """Returns what comes before row and column in an index into the world's maps: the floor, if there are floors."""
-    return (int(world.player_level),) if is_full(world) else ()
-
-
-def block(world: Any, name: str) -> int:
-    """Returns the number of a block; of the full game's ladders and torches, their number as an item."""
-    if isinstance(world, tiny.TinyState):
-        return tiny.Block[name]
-    if is_full(world):
-        return FullBlock[name].value if name in FullBlock.__members__ else ItemType[name].value
-    return BlockType[name].value
-
-
-def put(world: Any, name: str, *offsets: tuple[int, int]) -> Any:
-    """Returns the world with blocks at (rows, columns) from the middle of the present floor.
-
-    Ladders and torches of the full game go on top of what is there.
-    """
-    field = "item_map" if is_full(world) and name not in FullBlock.__members__ else "map"
-    cells = getattr(world, field)
-    middle = cells.shape[-1] // 2
-    spots = (*here(world), *(jnp.array(offsets).T + middle))
-    return replace(world, **{field: cells.at[spots].set(block(world, name))})
-
-
-def put_creature(world: Any, herd: str, offset: tuple[int, int], health: int = 1, kind: int = 0) -> Any:
-    """Returns the world with the herd's first creature at (rows, columns) from the middle of the present floor.
-
-    Args:
-        herd: a field of the world, see `HERDS`.
-        kind: the full game's `type_id`.
-    """
-    floor, mobs = here(world), getattr(world, herd)
-    spot = jnp.array(offset) + world.map.shape[-1] // 2
-    first = (*floor, 0)
-    changed = mobs.replace(
-        position=mobs.position.at[first].set(spot),
-        health=mobs.health.at[first].set(health),
-        mask=mobs.mask.at[first].set(True),
-        attack_cooldown=mobs.attack_cooldown.at[first].set(9),
-        **({"type_id": mobs.type_id.at[first].set(kind)} if is_full(world) else {}),
-    )
-    return replace(world, **{herd: changed}, mob_map=world.mob_map.at[(*floor, *spot)].set(True))
-
-
-def hold(world: Any, **amounts: Any) -> Any:
-    """Returns the world with amounts in hand; a number for armour or potions is spread over their kinds."""
-    held = {item: _spread(amount, getattr(world.inventory, item)) for item, amount in amounts.items()}
-    return replace(world, inventory=dataclasses.replace(world.inventory, **held))
-
-
-def _spread(amount: Any, present: Any) -> Any:
-    if np.shape(amount) == np.shape(present):
-        return amount
-    kinds = present.shape[-1]
-    return (amount + jnp.arange(kinds)[::-1]) // kinds
-
-
-def lived_in(world: Any) -> Any:
-    """Returns the full game's world with the flags of how it came to be: of what is in hand and of the floors passed.
-
-    Upstream sets them at any step for as long as they are so, whatever is done in it.
-    """
-    passed = world.achievements.at[LEVEL_ACHIEVEMENT_MAP[1 : int(world.player_level) + 1]].set(True)
-    return game_logic.calculate_inventory_achievements(replace(world, achievements=passed))
+    return staging.plain(jax.tree.map(lambda leaf: leaf[0], new_worlds(env)), floor)
 
 
 def copies(world: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (WORLDS, *leaf.shape)), world)
+    return staging.copies(world, WORLDS)

@@ -12,10 +12,11 @@ import pytest
 
 from flowrl.env.abstraction import abstract, fluents_of
 from flowrl.env.domains import domain_named
+from flowrl.env.staging import hold, put, replace
 from flowrl.errors import UsageError
 from flowrl.fluents import KILLS, REACHED, Vocabulary
 from flowrl.planning.symbolic import new_world
-from tests.played import CLASSIC, FULL, TINY, WORLDS, Moment, copies, game_of, hold, new_worlds, plain, put, replace
+from tests.played import CLASSIC, FULL, TINY, WORLDS, Moment, copies, game_of, new_worlds, plain
 
 GAMES = {CLASSIC: "classic", TINY: "tiny", FULL: "craftax"}
 TABLE = {CLASSIC: "crafting_table", TINY: "table", FULL: "crafting_table"}

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flowrl.env.staging import hold, put
 from flowrl.knowledge import load_base
-from tests.played import FULL, Moment, copies, game_of, hold, plain, put
+from tests.played import FULL, Moment, copies, game_of, plain
 
 pytestmark = pytest.mark.slow
 IRON, DIAMOND = "Make Iron Armour", "Make Diamond Armour"

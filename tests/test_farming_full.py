@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.played import FULL, copies, game_of, hold, plain, put
+from flowrl.env.staging import hold, put
+from tests.played import FULL, copies, game_of, plain
 
 pytestmark = pytest.mark.slow
 Script = tuple[Any, list[str]]

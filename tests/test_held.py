@@ -12,12 +12,13 @@ from flowrl.bench.setup import plan_env, plan_trainer
 from flowrl.env.abstraction import promises
 from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, FlowState
+from flowrl.env.staging import hold, put
 from flowrl.errors import UsageError
 from flowrl.evaluate import EVALUATION, amounts_to_play, play_worlds, summarise, world_key
 from flowrl.knowledge import load_base
 from flowrl.learning.programs import Programs
 from flowrl.skill import Evaluation, Quantity, SkillSpec
-from tests.played import CLASSIC, TINY, copies, game_of, hold, plain, put
+from tests.played import CLASSIC, TINY, copies, game_of, plain
 from tests.runs import tiny_config
 
 ONE = Quantity(base=1)

@@ -14,28 +14,14 @@ from flowrl.env.abstraction import abstract
 from flowrl.env.full import TIERS
 from flowrl.env.shaping import LOSS_PRICE, STEP_VALUE
 from flowrl.env.skill_inputs import SkillInputs
+from flowrl.env.staging import block, hold, lived_in, put, put_creature, replace
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, prefix_of
 from flowrl.knowledge import load_base
 from flowrl.knowledge.validate import validate_skills
 from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import SymbolicState, apply, missing
 from flowrl.skill import SkillSpec
-from tests.played import (
-    FULL,
-    WORLDS,
-    Moment,
-    block,
-    copies,
-    game_of,
-    hold,
-    lived_in,
-    load_skills,
-    new_worlds,
-    plain,
-    put,
-    put_creature,
-    replace,
-)
+from tests.played import FULL, WORLDS, Moment, copies, game_of, load_skills, new_worlds, plain
 
 pytestmark = pytest.mark.slow
 BASE = load_base(FULL)

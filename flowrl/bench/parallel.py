@@ -82,8 +82,13 @@ class Silent:
 class NumberedProposer:
     """Proposes skills by number, each needing one of the first few, until there are so many."""
 
+    in_background = False
+
     def __init__(self, most: int):
         self.most, self.next = most, 0
+
+    def stop(self) -> None:
+        """Does nothing."""
 
     def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
         """Returns the next skill."""

@@ -83,6 +83,17 @@ def load_base(env: str) -> KnowledgeBase:
     return KnowledgeBase(env, vocabulary, fill_ranges(skills, vocabulary), stated)
 
 
+def manual_of(env: str) -> str:
+    """Returns what there is to know about playing a game, as text for people and models.
+
+    Raises:
+        UsageError: there is no such game.
+    """
+    if env not in _FOLDERS:
+        raise UsageError(f"No environment {env!r}. {nearest_names(env, _FOLDERS)}")
+    return (resources.files(__name__) / _FOLDERS[env] / "manual.md").read_text(encoding="utf-8")
+
+
 def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
     entry = dict(entry)
     file = folder / entry.pop("code")

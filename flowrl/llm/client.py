@@ -68,3 +68,10 @@ class LLM(Protocol):
         Raises:
             LLMError: there is none, and asking again in the same way is no use; says why, and the next move.
         """
+
+
+class JudgedLLM(LLM, Protocol):
+    """A model whose answers are judged, and the judgements kept."""
+
+    def note(self, request: Request, outcome: Literal["accepted", "rejected"], reason: str = "") -> None:
+        """Keeps what became of the answer to a request."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from flowrl.skill import SkillSpec
+
 Outcome = Literal["learned", "weak", "failed", "cancelled"]
 Phase = Literal["training", "trained", "collecting"]
 
@@ -19,18 +21,30 @@ class Proposal:
     Attributes:
         needs: the skills whose experts its run plays with.
         expert: the global expert that it must get; None: the lowest free one.
+        trial: its run only measures one way of rewarding a skill; nothing of it enters the library.
     """
 
     name: str
     needs: frozenset[str] = frozenset()
     expert: int | None = None
+    trial: bool = False
 
 
 @dataclass(frozen=True)
 class Proposed:
-    """The proposer names a skill."""
+    """The proposer names a skill; ``again``: one that ended without being learned, to be trained further."""
 
     proposal: Proposal
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Respecified:
+    """The proposer has found out what a skill of the library really needs and brings; what builds on it is planned
+    anew."""
+
+    name: str
+    spec: SkillSpec
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ class RetryRequested:
     name: str
 
 
-Event = Proposed | NothingToPropose | Trained | Lost | Ended | CancelRequested | RetryRequested
+Event = Proposed | Respecified | NothingToPropose | Trained | Lost | Ended | CancelRequested | RetryRequested
 
 
 @dataclass(frozen=True)
@@ -196,7 +210,8 @@ def next_actions(state: State, event: Event | None = None) -> tuple[State, tuple
     """Returns the state after an event and what has to be done now; without an event, what to begin with.
 
     Every action but `Finish` and `Propose` concerns one run and is answered by events about that run; `Propose` is
-    answered by `Proposed` or `NothingToPropose`. An event about a run that is not under way changes nothing.
+    answered by `Proposed`, `Respecified` or `NothingToPropose`. An event about a run that is not under way changes
+    nothing.
     """
     if state.finished:
         return state, ()
@@ -209,8 +224,12 @@ def next_actions(state: State, event: Event | None = None) -> tuple[State, tuple
 
 def _take_in(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
     match event:
-        case Proposed(proposal):
-            return _accept(replace(state, asked=False), proposal), ()
+        case Proposed(proposal, again):
+            state = replace(state, asked=False)
+            return _accept(_forget(state, proposal.name) if again else state, proposal), ()
+        case Respecified():
+            # Who proposed what waits will propose it again, with the plan that holds now.
+            return replace(state, asked=False, queue=(), idle=None), ()
         case NothingToPropose():
             return replace(state, asked=False, idle=event), ()
         case Trained(name):

@@ -9,7 +9,7 @@ from flowrl.errors import UsageError
 from flowrl.files import Arrays, pack_arrays, read_json, read_text, write_json, write_text
 from flowrl.library import SkillLibrary, read_expert
 from flowrl.parallel.paths import SkillPaths
-from flowrl.skill import ExpertMeta, SkillRecord
+from flowrl.skill import ExpertMeta, SkillRecord, SkillSpec
 from flowrl.weights import sha256
 
 
@@ -52,6 +52,27 @@ def history(library: SkillLibrary, name: str) -> list[Version]:
     old = [record for _, record in _shelved(library.skill_paths(current))]
     found = [Version(record, False) for record in old if record.version != current.version] + [Version(current, True)]
     return sorted(found, key=lambda version: version.record.version)
+
+
+def respecify(library: SkillLibrary, name: str, spec: SkillSpec) -> SkillRecord:
+    """Returns the skill's record after its specification was corrected; what was measured of it stays.
+
+    The old one is kept in its history, as spec_1.json and so on.
+
+    Raises:
+        UsageError: the library lacks the skill.
+    """
+    record = library.record(name)
+    if record.spec == spec:
+        return record
+    paths = library.skill_paths(record)
+    number = 1
+    while (kept := paths.history / f"spec_{number}.json").exists():
+        number += 1
+    write_json(kept, record.spec)
+    changed = record.model_copy(update={"spec": spec})
+    write_json(paths.record, changed)
+    return changed
 
 
 def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:

@@ -76,6 +76,17 @@ class Frontier:
         if verdict.standing not in ("learned", "ready"):
             raise PlanError(f"{skill.name!r} cannot be learned now, it is {verdict.standing}: {verdict.reason}.")
 
+    def most(self, fluent: str) -> int:
+        """Returns the largest amount of a fluent that plans of learned skills reach, as far as searches settle it."""
+        low, high = 0, self.vocabulary.most(fluent)
+        while low < high:
+            amount = high if low == 0 and high == self.vocabulary.most(fluent) else (low + high + 1) // 2
+            if self._reaches((Want(fluent, amount, False),)):
+                low = amount
+            else:
+                high = amount - 1
+        return low
+
     def _reaches(self, wants: tuple[Want, ...]) -> bool | None:
         """Whether learned skills lead to the wants, None where that is not settled."""
         if wants not in self._reached:

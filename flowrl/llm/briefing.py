@@ -1,0 +1,119 @@
+"""What a model is told about a game before it is asked anything: manual, fluents, and what skill code may see.
+
+All but the manual is generated from the code that it describes, so that it cannot drift from it.
+"""
+
+import ast
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from flowrl.env.skill_names import SKILL_INPUTS
+from flowrl.errors import PlatformError
+from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, REACHED, Vocabulary
+from flowrl.knowledge import manual_of
+from flowrl.knowledge.skill_text import read_text
+from flowrl.llm.client import Message
+from flowrl.llm.prompts import load_prompt
+from flowrl.skill import GameSignature
+
+_SECONDS = 120
+
+
+def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Message:
+    """Returns the system message for a game.
+
+    Args:
+        manual: a file that takes the place of the game's own manual.
+
+    Raises:
+        UsageError: the manual cannot be read.
+        PlatformError: the game cannot be loaded.
+    """
+    signature = read_signature(env)
+    return load_prompt("system").render(
+        env=env,
+        manual=(manual_of(env) if manual is None else read_text(manual)).strip(),
+        fluents=_fluents(vocabulary),
+        inputs=inputs_text(signature),
+        achievements=_numbered(signature.achievements),
+        blocks=_numbered(signature.blocks),
+        actions=", ".join(signature.actions),
+    )
+
+
+def read_signature(env: str) -> GameSignature:
+    """Returns what skill code of a game may see; a child process asks the game, which needs jax.
+
+    Raises:
+        PlatformError: the game cannot be loaded; shows the end of the child's messages.
+    """
+    command = [sys.executable, "-m", "flowrl.env.signature", env]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
+        return GameSignature.model_validate_json(done.stdout)
+    except (subprocess.SubprocessError, ValidationError) as error:
+        said = "\n".join((getattr(error, "stderr", None) or str(error)).splitlines()[-5:])
+        raise PlatformError(f"{env} cannot be asked what skill code may see. Look: flowrl doctor\n{said}") from error
+
+
+def inputs_text(signature: GameSignature) -> str:
+    """Returns the arguments of skill functions, a line each, with fields, shapes and types."""
+    lines = []
+    for name, what in SKILL_INPUTS.items():
+        fields = {
+            leaf.partition(".")[2]: kind for leaf, kind in signature.leaves.items() if leaf.startswith(f"{name}.")
+        }
+        if name in signature.leaves:
+            lines.append(f"- `{name}`: {_kind(signature.leaves[name])}; {what}")
+        elif fields:
+            listed = ", ".join(f"{field} {_kind(kind)}" for field, kind in sorted(fields.items()))
+            lines.append(f"- `{name}`: a struct; {what}. Fields: {listed}")
+    return "\n".join(lines)
+
+
+def shaping_text() -> str:
+    """Returns the helpers of `flowrl.env.shaping`, a line each: signature and what it returns."""
+    text = (resources.files("flowrl.env") / "shaping.py").read_text(encoding="utf-8")
+    lines = []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            summary = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+            lines.append(f"- {node.name}({ast.unparse(_without_types(node.args))}): {summary}")
+    return "\n".join(lines)
+
+
+def _without_types(arguments: ast.arguments) -> ast.arguments:
+    for argument in [*arguments.args, *arguments.kwonlyargs, *([arguments.vararg] if arguments.vararg else [])]:
+        argument.annotation = None
+    return arguments
+
+
+def _kind(leaf: tuple[tuple[int, ...], str]) -> str:
+    shape, dtype = leaf
+    return f"{dtype}{list(shape) if shape else ''}"
+
+
+def _numbered(names: tuple[str, ...]) -> str:
+    return ", ".join(f"{i} {name}" for i, name in enumerate(names))
+
+
+def _fluents(vocabulary: Vocabulary) -> str:
+    plain = [f"{item} (at most {vocabulary.most(item)})" for item in vocabulary.items if item not in vocabulary.tiers]
+    tiers = [f"{item} (a tier, 0 to {most})" for item, most in vocabulary.tiers.items()]
+    lines = [
+        f"- items in hand: {', '.join([*plain, *tiers])}",
+        f"- stations: {', '.join(f'{NEAR}{s}, {PLACED}{s}' for s in vocabulary.stations)}",
+        f"- what has happened in this episode: {', '.join(ACHIEVEMENT + name for name in vocabulary.achievements)}",
+        f"- the body, 0 to {vocabulary.full}, sure only straight after what raised it: "
+        + ", ".join(INTRINSIC + name for name in vocabulary.intrinsics),
+    ]
+    if vocabulary.floors > 1:
+        last = vocabulary.floors - 1
+        lines.append(
+            f"- floors that were visited: {REACHED}0 to {REACHED}{last}; kills per floor: {KILLS}0 to {KILLS}{last}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""Prompts: text files with named variables, each marked as fixed or measured.
+
+A prompt file begins with a head that names its variables:
+
+    ---
+    fixed: goal, frontier
+    measured: success
+    ---
+    What is wanted: {{ goal }} ...
+
+Measured variables (success rates, trajectories, the words of a check) differ from machine to machine. A prompt is
+therefore rendered twice: as it is sent, and with each measured variable replaced by its name, which is what a replay
+matches on. A variable that is missing, not named in the head, or not used is an error.
+"""
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+import jinja2.meta
+
+from flowrl.errors import UsageError
+from flowrl.llm.client import Message
+
+_MARK = "---\n"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt's text and its variables.
+
+    Attributes:
+        fixed: the variables that are the same on every machine.
+        measured: those that are not.
+    """
+
+    name: str
+    text: str
+    fixed: frozenset[str]
+    measured: frozenset[str]
+
+    def render(self, **variables: Any) -> Message:
+        """Returns the message of a user (of the system, for a prompt called so).
+
+        Raises:
+            UsageError: a variable is missing, or there is one that the prompt does not have.
+        """
+        wanted = self.fixed | self.measured
+        if lacking := sorted(wanted - variables.keys()):
+            raise UsageError(f"The prompt {self.name!r} lacks its variable {', '.join(lacking)}.")
+        if unused := sorted(variables.keys() - wanted):
+            raise UsageError(f"The prompt {self.name!r} does not use {', '.join(unused)}. It has {sorted(wanted)}.")
+        masked = variables | {name: _Mask(name) for name in self.measured}
+        template = _environment().from_string(self.text)
+        role: Any = "system" if self.name.startswith("system") else "user"
+        return Message(role=role, text=template.render(variables).strip(), masked=template.render(masked).strip())
+
+
+class _Mask:
+    """Stands for a measured value and for all that could be looked up in it."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __str__(self) -> str:
+        return f"<{self._name}>"
+
+    def __getitem__(self, _key: object) -> "_Mask":
+        return self
+
+    def __iter__(self) -> Any:
+        return iter([self])
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+
+
+def parse_prompt(name: str, text: str) -> Prompt:
+    """Returns the prompt that a file's text describes.
+
+    Raises:
+        UsageError: it has no head, or the variables in it are not those that its head names.
+    """
+    begin, _, rest = text.partition(_MARK)
+    head, mark, body = rest.partition(_MARK)
+    if begin or not mark:
+        raise UsageError(f"The prompt {name!r} must begin with its variables between two lines of ---.")
+    named = dict(line.split(":", 1) for line in head.splitlines() if line.strip())
+    if unknown := sorted(named.keys() - {"fixed", "measured"}):
+        raise UsageError(f"The head of the prompt {name!r} has {unknown[0]!r}; it can have fixed and measured.")
+    fixed, measured = (
+        frozenset(word.strip() for word in named.get(kind, "").split(",") if word.strip())
+        for kind in ("fixed", "measured")
+    )
+    used = jinja2.meta.find_undeclared_variables(_environment().parse(body))
+    if missing := sorted(used - fixed - measured):
+        raise UsageError(f"The prompt {name!r} uses {missing[0]!r}, which its head does not name.")
+    if unused := sorted((fixed | measured) - used):
+        raise UsageError(f"The prompt {name!r} never uses {unused[0]!r}, which its head names.")
+    if both := sorted(fixed & measured):
+        raise UsageError(f"The prompt {name!r} names {both[0]!r} as fixed and as measured.")
+    return Prompt(name, body, fixed, measured)
+
+
+@functools.cache
+def load_prompt(name: str) -> Prompt:
+    """Returns a prompt that ships with the package, by the name of its file."""
+    return parse_prompt(
+        name, (resources.files(__name__.rpartition(".")[0]) / "prompts" / f"{name}.md").read_text("utf-8")
+    )
+
+
+def prompt_names() -> list[str]:
+    """Returns the names of the prompts that ship."""
+    folder = resources.files(__name__.rpartition(".")[0]) / "prompts"
+    return sorted(file.name.removesuffix(".md") for file in folder.iterdir() if file.name.endswith(".md"))

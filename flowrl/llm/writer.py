@@ -1,0 +1,189 @@
+"""One skill from a model, from its name to verified code; every answer is judged before the next thing is asked."""
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from flowrl.errors import FlowRLError, SpecError
+from flowrl.knowledge.validate import name_problems, problems_among, problems_of
+from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, RewardDesign, SpecAnswer
+from flowrl.llm.briefing import shaping_text
+from flowrl.llm.code import CodeError, own_functions
+from flowrl.llm.conversation import RejectedError, StageFailedError
+from flowrl.llm.drafts import Candidate, Draft
+from flowrl.llm.prompts import load_prompt
+from flowrl.llm.standing import failures_text, reach_text, skill_lines, success_texts
+from flowrl.parallel.paths import slug
+from flowrl.planning.symbolic import gives
+from flowrl.skill import Skill, SkillSpec
+
+if TYPE_CHECKING:
+    from flowrl.llm.flow import Flow, Known
+
+_PLACEHOLDER = "def is_done():\n    return True\n\n\ndef reward():\n    return 0.0\n"
+
+
+class Writer:
+    """Takes one skill through the stages.
+
+    Attributes:
+        name: of the skill, once it has one.
+    """
+
+    def __init__(self, flow: "Flow", known: "Known"):
+        self.flow, self.known = flow, known
+        self.name = ""
+
+    def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> ProposeAnswer:
+        """Returns the model's proposal: a new skill with a name of its own, or a weak one to go on with.
+
+        Raises:
+            StageFailedError, LLMError: it has none.
+        """
+        records = self.flow.library.named()
+        reached, unreached = reach_text(self.known.frontier, self.flow.vocabulary)
+        taken = sorted({draft.skill.name for draft in self.flow.drafts if draft.status != "failed"} | records.keys())
+        own = self.flow.base().named()
+        weak = {name: record for name, record in records.items() if record.status == "weak" and name in own}
+        prompt = load_prompt("propose").render(
+            goal=self.flow.settings.goal or "",
+            learned=skill_lines(self.known.learned.values()),
+            running=skill_lines(skill for name, skill in self.known.all.items() if name not in self.known.learned),
+            reached=reached,
+            unreached=unreached,
+            names_taken=", ".join(taken) or "none",
+            success=success_texts(records),
+            failures=failures_text(self.flow.drafts.failures(), weak, given_up, {}),
+        )
+
+        def judge(answer: ProposeAnswer) -> ProposeAnswer:
+            self._judge_name(answer, taken, [name for name in weak if name not in hopeful])
+            return answer
+
+        idea = self.flow.conversation.ask("propose", "", prompt, ProposeAnswer, judge)
+        self.name = idea.name
+        return idea
+
+    def _judge_name(self, answer: ProposeAnswer, taken: Collection[str], weak: Collection[str]) -> None:
+        if answer.action == "continue":
+            if answer.name not in weak:
+                raise RejectedError(
+                    f"{answer.name!r} can't be trained further: only weak skills can. These are: "
+                    f"{', '.join(weak) or 'none at present'}. Name a new skill."
+                )
+            return
+        problems = [f"The name {answer.name!r}: {problem}" for problem in name_problems(answer.name)]
+        if slug(answer.name).casefold() in {slug(name).casefold() for name in taken}:
+            problems.append(f"The name {answer.name!r} is taken; name another skill, or give this one another name.")
+        if not answer.description:
+            problems.append("The description is empty; say in a sentence what the player does and until when.")
+        if (problem := self.flow.vocabulary.problem(answer.gain.split(" ")[-1])) is not None:
+            problems.append(f"gain: {problem}. Write one fluent, exactly as in the list.")
+        if problems:
+            raise RejectedError("\n".join(problems))
+
+    def write(self, idea: ProposeAnswer) -> Draft:
+        """Returns the skill with its specification and as many verified rewards as are to be tried.
+
+        Raises:
+            StageFailedError, LLMError: one of the stages came to nothing.
+        """
+        spec = self._specify(idea)
+        skill = Skill(name=idea.name, description=idea.description, spec=spec, code=_PLACEHOLDER, trusted=False)
+        designs = self._design(skill)
+        candidates: list[Candidate] = []
+        failed: StageFailedError | None = None
+        for design in designs:
+            try:
+                candidates.append(Candidate(design=design, code=self._code(skill, design)))
+            except StageFailedError as error:
+                failed = error
+        if not candidates:
+            assert failed is not None
+            raise failed
+        draft = Draft(skill=skill, gain=idea.gain, candidates=tuple(candidates), status="trial")
+        return draft if len(candidates) > 1 else draft.using(0)
+
+    def _lines(self) -> list[object]:
+        return list(skill_lines(self.known.all.values()))
+
+    def _specify(self, idea: ProposeAnswer) -> SkillSpec:
+        prompt = load_prompt("specify").render(
+            name=idea.name, description=idea.description, gain=idea.gain, learned=self._lines()
+        )
+
+        def judge(answer: SpecAnswer) -> SkillSpec:
+            return self.judged_spec(answer, idea)
+
+        return self.flow.conversation.ask("specify", idea.name, prompt, SpecAnswer, judge)
+
+    def judged_spec(self, answer: SpecAnswer, idea: ProposeAnswer) -> SkillSpec:
+        """Returns the specification that an answer gives.
+
+        Raises:
+            RejectedError: it contradicts the game or itself, does not bring what was promised, is out of reach of the
+                known skills, or brings nothing that these do not reach.
+        """
+        try:
+            spec = answer.spec(idea.name)
+        except SpecError as error:
+            raise RejectedError(str(error)) from None
+        skill = Skill(name=idea.name, description=idea.description, spec=spec, code=_PLACEHOLDER)
+        vocabulary = self.flow.vocabulary
+        problems = problems_of(skill, vocabulary) or problems_among([skill], self.known.all.values(), vocabulary)
+        gain = idea.gain.split(" ")[-1]
+        if not problems and gain not in gives(spec, vocabulary):
+            problems.append(
+                f"{idea.name!r}, yields: it was to bring {gain}, but does not yield it. Add it to `yields`."
+            )
+        if problems:
+            raise RejectedError("\n".join(problems))
+        verdict = self.known.frontier.judge(skill)
+        if verdict.standing != "ready":
+            raise RejectedError(f"{idea.name!r} with this specification is {verdict.standing}: {verdict.reason}.")
+        return spec
+
+    def _design(self, skill: Skill) -> tuple[RewardDesign, ...]:
+        wanted = self.flow.settings.candidates
+        prompt = load_prompt("design").render(
+            name=skill.name,
+            description=skill.description,
+            spec=SpecAnswer.of(skill.spec).text(),
+            candidates=wanted,
+        )
+
+        def judge(answer: DesignAnswer) -> tuple[RewardDesign, ...]:
+            if len(answer.designs) != wanted:
+                raise RejectedError(f"There are {len(answer.designs)} designs in it; give {wanted}.")
+            if len(set(answer.designs)) < wanted:
+                raise RejectedError("Two of the designs are the same; give different ones.")
+            return answer.designs
+
+        return self.flow.conversation.ask("design", skill.name, prompt, DesignAnswer, judge)
+
+    def _code(self, skill: Skill, design: RewardDesign) -> str:
+        expert = self.flow.library.free_expert()
+        prompt = load_prompt("write").render(
+            name=skill.name,
+            spec=SpecAnswer.of(skill.spec).text(),
+            done_when=design.done_when,
+            terms=list(design.terms),
+            farming=design.farming,
+            expert=expert,
+            shaping=shaping_text(),
+        )
+
+        def judge(answer: CodeAnswer) -> str:
+            try:
+                code = own_functions(answer.code, expert)
+            except CodeError as error:
+                raise RejectedError(str(error)) from None
+            self.flow.tell_fn(f"{skill.name}: its code is verified in the sandbox")
+            try:
+                verdict = self.flow.verify_fn(skill.model_copy(update={"code": code}), self.flow.env)
+            except FlowRLError as error:
+                raise RejectedError(str(error)) from None
+            if not verdict.ok:
+                raise RejectedError(verdict.error)
+            return code
+
+        return self.flow.conversation.ask("write", skill.name, prompt, CodeAnswer, judge)
