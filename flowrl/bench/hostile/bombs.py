@@ -19,7 +19,6 @@ _LINES = {
     "list of a range": ("list(range(10**10))", "80 GB"),
     "bytes": ("bytes(10**10)", "10 GB"),
     "sum of a range": ("sum(range(10**12))", "hours"),
-    "product by multiplication": ("1000000 * 1000000 * 1000000 * jnp.ones(3)", "a number beyond 64 bits"),
 }
 _RECURSION = {
     "recursion": "def helper(x):\n    return helper(x)",
@@ -44,12 +43,13 @@ BOMBS = (
     *(Program(name, loaded(text), "never returns", "allow-list") for name, text in _RECURSION.items()),
     Program(
         "calls that double", f"{IMPORTS}\n\ndef h0(x):\n    return x\n{_DOUBLING}\n\n{DONE}\n\n"
-        "def reward(n):\n    return h24(n * 1.0)\n", "sixteen million operations from twenty-four lines", "time",
+        "def reward(n):\n    return h24(n * 1.0)\n", "sixteen million operations from twenty-four lines", "trace", "time",
     ),
-    Program("nested broadcast", _with_blocks(_BROADCAST), "800 million numbers for each world", "primitives"),
+    Program("product of numbers", traced("x = 1000000 * 1000000 * 1000000 * jnp.ones(3)"), "beyond 64 bits", "trace"),
+    Program("nested broadcast", _with_blocks(_BROADCAST), "800 million numbers for each world", "trace"),
     Program(
         "outer products", _with_blocks("a = closest_blocks.ravel()\nb = jnp.outer(a, a).ravel()\nreturn jnp.outer(b, b).sum()"),
-        "800 million numbers for each world", "primitives",
+        "800 million numbers for each world", "trace",
     ),
     Program(
         "broadcast by shape", rewards("jnp.broadcast_to(n, (9999,)).sum() + jnp.broadcast_to(n, (99, 99, 99)).sum() * 0.0"),
@@ -58,7 +58,7 @@ BOMBS = (
     Program(
         "repeats what it repeated", _with_blocks(
             "a = closest_blocks.ravel()\na = jnp.repeat(a, 50)\na = jnp.repeat(a, 50)\na = jnp.repeat(a, 50)\nreturn a.sum()"
-        ), "20 million numbers for each world", "primitives",
+        ), "20 million numbers for each world", "trace",
     ),
     Program(
         "size from a product", rewards("jnp.ones(n.ndim + 1).sum() + jnp.zeros((len(range(9999)), len(range(9999)))).sum()"),
@@ -66,31 +66,31 @@ BOMBS = (
     ),
     Program(
         "size from a constant", f"{IMPORTS}\nMANY = 99999\n\n\n{DONE}\n\ndef reward(n):\n"
-        "    return jnp.zeros((MANY, MANY)).sum() * n\n", "40 GB", "primitives",
+        "    return jnp.zeros((MANY, MANY)).sum() * n\n", "40 GB", "trace",
     ),
     Program(
         "long constant", f"{IMPORTS}\nMANY = range(999999)\n\n\n{DONE}\n\ndef reward(n):\n"
         "    return jnp.array(MANY).sum() * 0.0\n", "a constant of a million numbers", "allow-list",
     ),
     Program(
-        "many sorts", _with_blocks("\n".join(["a = closest_blocks.ravel()", *["a = jnp.sort(a)[::-1] + 1"] * 900, "return a.sum()"])),
-        "a thousand sorts a step", "primitives",
+        "many sorts", _with_blocks("\n".join(["a = closest_blocks.ravel()", *["a = jnp.sort(a)[::-1]"] * 700, "return a.sum()"])),
+        "hundreds of sorts a step", "trace",
     ),
     # What the allow-list does not let through, against the walls that stand behind it.
-    Program("gigabyte of zeros, traced", traced("x = jnp.zeros(10**10).sum()"), "40 GB", "allow-list", ("memory", "trace", "primitives", "crash")),
-    Program("gigabytes of text", loaded("X = [str(i) * 10**7 for i in range(4000)]"), "40 GB, bit by bit", "allow-list", ("memory", "load", "crash")),
+    Program("gigabyte of zeros, traced", traced("x = jnp.zeros(10**10).sum()"), "40 GB", "allow-list", below="trace"),
+    Program("gigabytes of text", loaded("X = [str(i) * 10**7 for i in range(4000)]"), "40 GB, bit by bit", "allow-list", below="trace", below_says="[Mm]emory"),
     Program(
         "shared memory without a name",
         loaded("import mmap\nX = [mmap.mmap(-1, 10**9) for _ in range(20)]\nfor m in X:\n    m.write(b'x' * 10**9)"),
-        "memory that resource limits do not count", "allow-list", ("memory", "load", "crash"),
+        "memory that resource limits do not count", "allow-list", below="trace", below_says="[Mm]emory",
     ),
-    Program("endless loop when loaded", loaded("while True:\n    pass"), "never answers", "allow-list", ("time",)),
-    Program("endless loop when traced", traced("while True:\n    pass"), "never answers", "allow-list", ("time",)),
-    Program("endless power", loaded("X = 9 ** 9 ** 9"), "one operation that cannot be interrupted", "allow-list", ("time", "parse", "memory")),
-    Program("endless recursion below", loaded("def helper(x):\n    return helper(x)\n\n\nhelper(1)"), "the stack", "allow-list", ("load",)),
+    Program("endless loop when loaded", loaded("while True:\n    pass"), "never answers", "allow-list", below="trace", below_says="time"),
+    Program("endless loop when traced", traced("while True:\n    pass"), "never answers", "allow-list", below="trace", below_says="time"),
+    Program("endless power", loaded("X = 9 ** 9 ** 9"), "one operation that cannot be interrupted", "allow-list", below="any"),
+    Program("endless recursion below", loaded("def helper(x):\n    return helper(x)\n\n\nhelper(1)"), "the stack", "allow-list", below="trace", below_says="without end"),
     Program(
         "endless recursion in C", loaded("import sys\nsys.setrecursionlimit(10**9)\ndef helper(x):\n    return helper(x)\n\n\nhelper(1)"),
-        "the stack of C", "allow-list", ("load", "crash", "memory"),
+        "the stack of C", "allow-list", below="trace",
     ),
 )  # fmt: skip
 """What the limits hold."""

@@ -7,6 +7,14 @@ _TABLE = SkillSpec(yields={"near:crafting_table": Quantity(base=1)}, requires={"
 _COAL = SkillSpec(yields={"coal": Quantity(per_n=1)}, item="coal", n_range=(1, 2))
 
 _TRACE = {
+    "misspelled achievement": (
+        "from craftax.craftax_classic.constants import Achievement\n"
+        + rewards("achievements_diff[Achievement.COLECT_WOOD.value] * 1.0", "achievements_diff"), "no such achievement",
+    ),
+    "block of another game": (
+        "from craftax.craftax_classic.constants import BlockType\n"
+        + rewards("closest_blocks[BlockType.SAPPHIRE.value, 0, 0] * 0.0", "closest_blocks"), "there is no such block",
+    ),
     "python if": (ends("True if inventory.wood > n else False"), "a branch on a traced value"),
     "python and": (ends("inventory.wood >= n and inventory.stone >= 0"), "a truth value of a traced one"),
     "python or": (ends("inventory.wood >= n or inventory.stone > 99"), "a truth value of a traced one"),
@@ -34,28 +42,22 @@ _TRACE = {
     "index that is a float": (rewards("closest_blocks[5, 0, 0.5] * 1.0", "closest_blocks"), "an index that is none"),
     "too many indices": (rewards("achievements_diff[0, 1] * 1.0", "achievements_diff"), "an axis that is not there"),
     "calls a number": (rewards("n(3)"), "a number is no function"),
-    "inventory by index": (rewards("inventory['wood'] * 1.0"), "a struct is no dict"),
+    "inventory by number": (rewards("inventory[0] * 1.0"), "a struct is no array"),
     "forgets an argument of a helper": (
         f"{IMPORTS}\n\ndef helper(a, b):\n    return a + b\n\n\n{DONE}\n\ndef reward(n):\n    return helper(n) * 1.0\n",
         "a call that lacks an argument",
     ),
     "unknown keyword": (rewards("jnp.where(n > 3, x=1.0, z=0.0)"), "a keyword that is not there"),
     "returns nothing": (f"{IMPORTS}\n\n{DONE}\n\ndef reward(n):\n    x = n * 1.0\n    return\n", "forgot the value"),
-    "complex": (rewards("jnp.sqrt(jnp.array(-1.0, dtype=complex)) * n"), "no real number"),
 }
 _NAMES = {
+    "complex": (rewards("jnp.sqrt(jnp.array(-1.0, dtype=complex)) * n"), "no real number"),
+    "inventory by name": (rewards("inventory['wood'] * 1.0"), "a struct is no dict"),
+    "NaN where masked": (rewards("jnp.where(n > 99, 0.0, jnp.nan)"), "no number"),
     "reads an item of another game": (ends("inventory.sapphire >= n"), "full Craftax has it, Classic does not"),
     "misspelled item": (ends("inventory.woood >= n"), "there is no such item"),
     "constants of another game": (
         "from craftax.craftax.constants import BlockType\n" + rewards("n * 1.0"), "full Craftax's blocks in Classic",
-    ),
-    "block of another game": (
-        "from craftax.craftax_classic.constants import BlockType\n"
-        + rewards("closest_blocks[BlockType.SAPPHIRE.value, 0, 0] * 0.0", "closest_blocks"), "there is no such block",
-    ),
-    "misspelled achievement": (
-        "from craftax.craftax_classic.constants import Achievement\n"
-        + rewards("achievements_diff[Achievement.COLECT_WOOD.value] * 1.0", "achievements_diff"), "no such achievement",
     ),
     "undefined name": (rewards("wood / n"), "a name from nowhere"),
     "undefined function": (rewards("clip(n, 0, 1)"), "a name from nowhere"),
@@ -78,7 +80,7 @@ _FINITE = {
     "root of a loss": (rewards("jnp.sqrt(inventory_diff.wood)", "inventory_diff"), "no number when something is spent"),
     "infinity": (rewards("jnp.inf * n"), "infinite"),
     "overflow": (rewards("jnp.exp(100.0 * (1 + inventory.wood))", "inventory"), "infinite"),
-    "NaN where masked": (rewards("jnp.where(n > 99, 0.0, jnp.nan)"), "no number"),
+    "difference of infinities": (rewards("jnp.where(n > 99, 0.0, jnp.inf - jnp.inf)"), "no number"),
 }
 _DONE_TOO_SOON = {
     "done from the start": (ends("n > 0", "n"), "nothing has to be done"),

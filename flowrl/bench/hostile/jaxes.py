@@ -45,7 +45,7 @@ _EXPRESSIONS = {
     "profiler's trace": ("jax.profiler.start_trace('@FOLDER@')", "writes files"),
     "cache elsewhere": ("jax.config.jax_compilation_cache_dir", "where programs are kept"),
     "distributed": ("jax.distributed.initialize('127.0.0.1:@PORT@', 2, 0)", "calls somebody"),
-    "random": ("jax.random.normal(jax.random.key(0))", "another number for each program"),
+    "jax.random": ("jax.random.normal(jax.random.key(0))", "another number for each program"),
     "jnp.linalg.svd": ("jnp.linalg.svd(closest_blocks)", "a call into LAPACK"),
     "jnp.linalg.inv": ("jnp.linalg.inv(closest_blocks[:, :, 0])", "a call into LAPACK"),
     "jnp.fft": ("jnp.fft.fft(n)", "complex numbers"),
@@ -61,59 +61,61 @@ _EXPRESSIONS = {
     "shape of another": ("jax.eval_shape(print, n)", "a function handed over"),
     "nonzero": ("jnp.nonzero(n)[0]", "a shape that depends on the data"),
     "unique": ("jnp.unique(n)", "a shape that depends on the data"),
-    "boolean mask": ("n[jnp.array(n > 3)].save", "a shape that depends on the data"),
+    "boolean mask and more": ("n[jnp.array(n > 3)].save", "a shape that depends on the data"),
     "searchsorted": ("jnp.searchsorted(closest_blocks[0, 0], n)", "a loop within"),
     "polyfit": ("jnp.polyfit(n, n, 1)", "a call into LAPACK"),
     "setflags": ("closest_blocks.setflags(write=True)", "a method of numpy"),
     "ctypes of an array": ("closest_blocks.ctypes", "an address"),
-    "function as a value": ("jnp.where(n > 3, jnp.where, n)", "a function where a number belongs"),
 }  # fmt: skip
 
 _BELOW = {
-    "a callback in every step": (traced("jax.pure_callback(lambda x: x, n, n)\nn = n + jax.pure_callback(lambda x: x, n, n)"), ("primitives",)),
+    "a callback in every step": (traced("jax.pure_callback(lambda x: x, n, n)\nn = n + jax.pure_callback(lambda x: x, n, n)"), ("trace", "uses the operation")),
     "a callback with effects": (
         traced("from jax.experimental import io_callback\nio_callback(lambda x: open('@FOLDER@/x', 'w'), None, n)"),
-        ("primitives",),
+        ("trace", "uses the operation"),
     ),
-    "a print in every step": (traced("jax.debug.print('{}', n)"), ("primitives",)),
-    "an endless loop of jax": (traced("n = jax.lax.while_loop(lambda x: x >= 0, lambda x: x, n)"), ("primitives",)),
-    "a long scan": (traced("n = jax.lax.scan(lambda c, _: (c, None), n, None, 10**9)[0]"), ("primitives",)),
+    "a print in every step": (traced("jax.debug.print('{}', n)"), ("trace", "uses the operation")),
+    "an endless loop of jax": (traced("n = jax.lax.while_loop(lambda x: x >= 0, lambda x: x, n)"), ("trace", "uses the operation")),
+    "a long scan": (traced("n = jax.lax.scan(lambda c, _: (c, None), n, None, 10**9)[0]"), ("trace", "uses the operation")),
     "a callback behind a cond": (
         traced("n = jax.lax.cond(n > 99, lambda x: jax.pure_callback(lambda y: y, x, x), lambda x: x, n)"),
-        ("primitives",),
+        ("trace", "uses the operation"),
     ),
     "a callback behind a jit": (
-        traced("n = jax.jit(lambda x: jax.pure_callback(lambda y: y, x, x))(n)"), ("primitives",),
+        traced("n = jax.jit(lambda x: jax.pure_callback(lambda y: y, x, x))(n)"), ("trace", "uses the operation"),
     ),
     "a callback in a derivative": (
         traced(
             "f = jax.custom_jvp(lambda x: jax.pure_callback(lambda y: y, x, x))\n"
             "f.defjvp(lambda p, t: (p[0], t[0]))\nn = f(n)"
         ),
-        ("primitives",),
+        ("trace", "uses the operation"),
     ),
-    "a call into C": (traced("n = jax.ffi.ffi_call('flowrl_canary', n)(n)"), ("primitives", "trace")),
-    "random numbers": (traced("n = n + jax.random.randint(jax.random.key(0), (), 0, 2)"), ("primitives",)),
-    "a call into LAPACK": (traced("n = n + jnp.linalg.det(jnp.eye(9) * n).astype(int)"), ("primitives",)),
-    "64 bits": (traced("jax.config.update('jax_enable_x64', True)\nn = n * 1.5"), ("ok", "trace", "result")),
+    "a call into C": (traced("n = jax.ffi.ffi_call('flowrl_canary', n)(n)"), ("trace", "ffi|operation")),
+    "random numbers": (traced("n = n + jax.random.randint(jax.random.key(0), (), 0, 2)"), ("trace", "uses the operation")),
+    "a call into LAPACK": (traced("n = n + jnp.linalg.det(jnp.eye(9) * n).astype(int)"), ("trace", "uses the operation")),
+    "64 bits": (traced("jax.config.update('jax_enable_x64', True)\nn = n * 1.5"), ("any", "")),
     "another jax for the checks": (
         loaded(
             "import numpy as np\nnp.isfinite = lambda x: np.ones(np.shape(x), bool)\n"
             "jnp.isfinite = np.isfinite\nnp.all = lambda *a, **k: True"
         ),
-        ("ok", "load", "trace", "finite"),
+        ("any", ""),
     ),
     "another reward for each call": (
         loaded("seen = []\n\n\ndef gathered(*a):\n    seen.append(1)\n    return 1.0 * len(seen)"),
-        ("farming", "finite", "trace", "once"),
+        ("any", ""),
     ),
 }  # fmt: skip
 
 JAXES = (
+    Program("function as a value", rewards("jnp.where(n > 3, jnp.where, n)"), "a function for a number", "trace"),
+    Program("module within a module", rewards("jnp.linalg.jnp.save * n"), "what a module imported", "allow-list"),
+    Program("loader of a module", rewards("jnp.linalg.__loader__.get_data * n"), "reads files", "allow-list"),
     *(
         Program(name, rewards(f"{code} * 1.0", "inventory, closest_blocks, n"), why, "allow-list")
         for name, (code, why) in _EXPRESSIONS.items()
     ),
-    *(Program(name, code, name, "allow-list", below) for name, (code, below) in _BELOW.items()),
+    *(Program(name, code, name, "allow-list", below=below, below_says=says) for name, (code, (below, says)) in _BELOW.items()),
 )
 """What the allow-list of names keeps out, and what the allow-list of operations must see without it."""

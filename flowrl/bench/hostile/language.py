@@ -16,7 +16,7 @@ _LINES = {
     "globals": ("globals()['jnp']", "the module's own names as a dict"),
     "locals": ("locals()", "the frame's names"),
     "eval": ("eval('1 + 1')", "code in a string"),
-    "exec": ("exec('import os')", "code in a string"),
+    "exec of a text": ("exec('import os')", "code in a string"),
     "compile": ("compile('1', 'x', 'eval')", "code in a string"),
     "dunder import": ("__import__('os').getcwd()", "an import that is no statement"),
     "breakpoint": ("breakpoint()", "waits for a debugger for ever"),
@@ -67,12 +67,6 @@ _LINES = {
     "star import of jnp": ("from jax.numpy import *", "names that nobody sees"),
     "relative import": ("from . import skill", "whatever package it is loaded in"),
     "relative import of a parent": ("from ..errors import FlowRLError", "whatever package it is loaded in"),
-    "future import by another name": ("from __future__ import annotations as jnp", "a name replaced by a feature"),
-    "homoglyph of open": ("ｏｐｅｎ('@FOLDER@/x', 'w')", "NFKC makes it open"),
-    "homoglyph of a dunder": ("jnp.__ｃlass__", "NFKC makes it __class__"),
-    "homoglyph of underscores": ("jnp.＿＿class＿＿", "NFKC makes them underscores"),
-    "homoglyph of an import": ("import ｏｓ", "NFKC makes it os"),
-    "ligature in a name": ("jnp.__deﬁne__", "NFKC takes the ligature apart"),
     "raises SystemExit": ("raise SystemExit(0)", "ends the process as if all were well"),
     "raises KeyboardInterrupt": ("raise KeyboardInterrupt", "looks like the user's Ctrl-C"),
     "raises StopIteration": ("raise StopIteration", "ends a loop of the caller"),
@@ -91,6 +85,14 @@ _LINES = {
     "print": ("print('{\"ok\": true}')", "looks like the sandbox's answer"),
     "prints a gigabyte": ("print('x' * 10**9)", "fills whoever reads it"),
     "next of an iterator": ("max(iter(int, 1))", "an iterator without an end"),
+}
+
+_HOMOGLYPHS = {
+    "homoglyph of open": ("ｏｐｅｎ('@FOLDER@/x', 'w')", "NFKC makes it open"),
+    "homoglyph of a dunder": ("jnp.__ｃlass__", "NFKC makes it __class__"),
+    "homoglyph of underscores": ("jnp.＿＿class＿＿", "NFKC makes them underscores"),
+    "homoglyph of an import": ("import ｏｓ", "NFKC makes it os"),
+    "ligature in a name": ("jnp.__deﬁne__", "NFKC takes the ligature apart"),
 }
 
 _TEXTS = {
@@ -128,9 +130,6 @@ _TEXTS = {
     "builtin assigned": (loaded("abs = print"), "hides a builtin"),
     "function bound by assignment": (loaded("is_done = print"), "is_done is something else than the function"),
     "name of flowrl's header": (loaded("GLOBAL_TO_LOCAL = {0: 5}"), "the run's own numbering of experts"),
-    "name of a task": (loaded("def task_0_is_done():\n    return True"), "a task's function in the composed module"),
-    "name of a network number": (loaded("def task_0_network_number():\n    return 7"), "another skill's expert"),
-    "name of another skill": (loaded("def skill_0_reward():\n    return 9.0"), "another skill in the composed module"),
     "dunder name": (loaded("__name__ = 'flowrl'"), "the module's own name"),
     "module's getattr": (loaded("def __getattr__(name):\n    return print"), "runs for every name that is not there"),
     "subscript of a dict": (traced("inventory.__dict__['wood'] = 9"), "changes what the others see"),
@@ -143,19 +142,27 @@ _TEXTS = {
 _OTHERS = (
     Program(
         "type parameters", loaded("def helper[T: open('@FOLDER@/x', 'w')](x: T) -> T:\n    return x"),
-        "code in a bound that runs later, where the Python is new enough", "syntax",
+        "code in a bound that runs later, where the Python is new enough", "parse",
     ),
-    Program("parameter called jnp", ends("jnp.any(n)", "inventory, n, jnp"), "hides jnp", "arguments"),
-    Program("is_done twice", f"{IMPORTS}\n\n{DONE}\n\n{REWARD}\n\n{DONE}", "the second one wins", "functions"),
-    Program("two reward functions", f"{IMPORTS}\n\n{DONE}\n\n{REWARD}\n\n{REWARD}", "the second one wins", "functions"),
-    Program("nonlocal at the top", loaded("nonlocal x"), "no such place", "syntax"),
-    Program("await at the top", loaded("await x"), "no such place", "syntax"),
-    Program("return at the top", loaded("return 1"), "no such place", "syntax"),
+    Program("parameter called jnp", ends("jnp.any(n)", "inventory, n, jnp"), "hides jnp", _ALLOW),
+    Program("is_done twice", f"{IMPORTS}\n\n{DONE}\n\n{REWARD}\n\n{DONE}", "the second one wins", _ALLOW),
+    Program("two reward functions", f"{IMPORTS}\n\n{DONE}\n\n{REWARD}\n\n{REWARD}", "the second one wins", _ALLOW),
+    Program(
+        "future import by another name", loaded("from __future__ import annotations as jnp"), "not at the top", "parse",
+    ),
+    # Names that flowrl puts before what a skill defines: they are no danger, so that they need not be refused.
+    Program("name of a task", loaded("def task_0_is_done():\n    return True"), "a task's function", "ok"),
+    Program("name of a network number", loaded("def task_0_network_number():\n    return 7"), "an expert", "ok"),
+    Program("name of another skill", loaded("def skill_0_reward():\n    return 9.0"), "another skill's reward", "ok"),
+    Program("nonlocal at the top", loaded("nonlocal x"), "no such place", "parse"),
+    Program("await at the top", loaded("await x"), "no such place", "parse"),
+    Program("return at the top", loaded("return 1"), "no such place", "parse"),
 )  # fmt: skip
 
 LANGUAGE = (
     *(Program(name, loaded(lines), why, _ALLOW) for name, (lines, why) in _LINES.items()),
     *(Program(name, code, why, _ALLOW) for name, (code, why) in _TEXTS.items()),
+    *(Program(name, loaded(lines), why, "parse") for name, (lines, why) in _HOMOGLYPHS.items()),
     *_OTHERS,
 )
 """What the allow-list of syntax, names and attributes must know."""

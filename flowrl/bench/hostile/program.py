@@ -28,23 +28,27 @@ class Program:
         code: its text; aim it at something before use, see `aimed`.
         why: what it tries, or what is wrong with it.
         stage: the check that must refuse it; "ok" where nothing may.
-        below: the checks that may refuse it when the allow-list is switched off, "ok" among them where it may well pass,
-            having done no harm; empty where that would show nothing.
+        says: a regular expression that what is said must match, beyond naming a line or a function.
+        below: the check that refuses it when the allow-list is switched off, "ok" where it then passes, having done
+            no harm, "any" where either will do; empty where that would show nothing.
+        below_says: a regular expression that what is said then must match.
     """
 
     name: str
     code: str
     why: str
     stage: str
-    below: tuple[str, ...] = ()
+    says: str = ""
+    below: str = ""
+    below_says: str = ""
     spec: SkillSpec = WOOD
     env: str = CLASSIC
 
-    def aimed(self, folder: str = "/tmp/flowrl-canary", port: int = 9, victim: int = 0, secret: str = "") -> Skill:
-        """Returns the program as an untrusted skill that goes for this folder, port, process and file."""
+    def aimed(self, folder: str, port: int, victim: int, secret: str, trusted: bool = False) -> Skill:
+        """Returns the program as a skill that goes for this folder, port, process and file."""
         code = self.code.replace(FOLDER, folder).replace(PORT, str(port))
         code = code.replace(VICTIM, str(victim)).replace(SECRET, secret)
-        return Skill(name=self.name, spec=self.spec, code=code, trusted=False)
+        return Skill(name=self.name, spec=self.spec, code=code, trusted=trusted)
 
 
 def loaded(lines: str) -> str:
