@@ -50,10 +50,15 @@ def check_jax_results(worlds: int = 64) -> None:
         )
 
 
-def compilation_cache() -> Path:
-    """Returns the folder for compiled programs: per user, outside of any repository or home."""
+def cache_folder() -> Path:
+    """Returns the folder for what can be made anew: per user, outside of any repository or home."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "flowrl" / "jax"
+    return Path(base) / "flowrl"
+
+
+def compilation_cache() -> Path:
+    """Returns the folder for compiled programs."""
+    return cache_folder() / "jax"
 
 
 def configure_jax(gpu_memory: float) -> None:
