@@ -308,7 +308,7 @@ class _Walker:
             return
         if path[0] != "jnp":
             yield _at(node, f"'{'.'.join(chain)}' is not allowed; write it with jax.numpy (jnp). jax.Array is a type.")
-        elif len(path) == 1 or path[1] not in JNP or (len(path) > 2 and path[1] != "linalg"):
+        elif len(path) != 2 or path[1] not in JNP:
             name = path[1] if len(path) > 1 else "numpy"
             near = nearest_names(name, sorted(JNP))
             yield _at(node, f"'{'.'.join(chain)}' is not on the list of jax.numpy functions that may be used. {near}")

@@ -26,6 +26,11 @@ _RECURSION = {
     "recursion through the skill": "def helper(inventory, n):\n    return is_done(inventory, n)",
 }
 _DOUBLING = "".join(f"\n\ndef h{i + 1}(x):\n    return h{i}(x) + h{i}(x + 1)\n" for i in range(24))
+_SORTS = "".join(
+    f"\n\ndef s{i}(x):\n" + f"    x = {call}\n" * 10 + "    return x\n"
+    for i, call in enumerate(["", "jnp.sort(x)[::-1]", "s1(x)", "s2(x)"])
+    if i
+)
 _BROADCAST = """\
 a = closest_blocks.reshape(-1) * 1.0
 b = a[:, None] * a[None, :]
@@ -42,55 +47,111 @@ BOMBS = (
     *(Program(name, traced(f"x = {line}"), why, "allow-list") for name, (line, why) in _LINES.items()),
     *(Program(name, loaded(text), "never returns", "allow-list") for name, text in _RECURSION.items()),
     Program(
-        "calls that double", f"{IMPORTS}\n\ndef h0(x):\n    return x\n{_DOUBLING}\n\n{DONE}\n\n"
-        "def reward(n):\n    return h24(n * 1.0)\n", "sixteen million operations from twenty-four lines", "trace", "time",
+        "calls that double",
+        f"{IMPORTS}\n\ndef h0(x):\n    return x\n{_DOUBLING}\n\n{DONE}\n\ndef reward(n):\n    return h24(n * 1.0)\n",
+        "sixteen million operations from twenty-four lines",
+        "trace",
+        "time",
     ),
     Program("product of numbers", traced("x = 1000000 * 1000000 * 1000000 * jnp.ones(3)"), "beyond 64 bits", "trace"),
     Program("nested broadcast", _with_blocks(_BROADCAST), "800 million numbers for each world", "trace"),
     Program(
-        "outer products", _with_blocks("a = closest_blocks.ravel()\nb = jnp.outer(a, a).ravel()\nreturn jnp.outer(b, b).sum()"),
-        "800 million numbers for each world", "trace",
+        "outer products",
+        _with_blocks("a = closest_blocks.ravel()\nb = jnp.outer(a, a).ravel()\nreturn jnp.outer(b, b).sum()"),
+        "800 million numbers for each world",
+        "trace",
     ),
     Program(
-        "broadcast by shape", rewards("jnp.broadcast_to(n, (9999,)).sum() + jnp.broadcast_to(n, (99, 99, 99)).sum() * 0.0"),
-        "a million numbers for each world", "allow-list",
+        "broadcast by shape",
+        rewards("jnp.broadcast_to(n, (9999,)).sum() + jnp.broadcast_to(n, (99, 99, 99)).sum() * 0.0"),
+        "a million numbers for each world",
+        "allow-list",
     ),
     Program(
-        "repeats what it repeated", _with_blocks(
-            "a = closest_blocks.ravel()\na = jnp.repeat(a, 50)\na = jnp.repeat(a, 50)\na = jnp.repeat(a, 50)\nreturn a.sum()"
-        ), "20 million numbers for each world", "trace",
+        "repeats what it repeated",
+        _with_blocks("a = closest_blocks.ravel()\n" + "a = jnp.repeat(a, 50)\n" * 3 + "return a.sum()"),
+        "20 million numbers for each world",
+        "trace",
     ),
     Program(
-        "size from a product", rewards("jnp.ones(n.ndim + 1).sum() + jnp.zeros((len(range(9999)), len(range(9999)))).sum()"),
-        "400 MB", "allow-list",
+        "size from a product",
+        rewards("jnp.ones(n.ndim + 1).sum() + jnp.zeros((len(range(9999)), len(range(9999)))).sum()"),
+        "400 MB",
+        "allow-list",
     ),
     Program(
-        "size from a constant", f"{IMPORTS}\nMANY = 99999\n\n\n{DONE}\n\ndef reward(n):\n"
-        "    return jnp.zeros((MANY, MANY)).sum() * n\n", "40 GB", "trace",
+        "size from a constant",
+        f"{IMPORTS}\nMANY = 99999\n\n\n{DONE}\n\ndef reward(n):\n    return jnp.zeros((MANY, MANY)).sum() * n\n",
+        "40 GB",
+        "trace",
     ),
     Program(
-        "long constant", f"{IMPORTS}\nMANY = range(999999)\n\n\n{DONE}\n\ndef reward(n):\n"
-        "    return jnp.array(MANY).sum() * 0.0\n", "a constant of a million numbers", "allow-list",
+        "long constant",
+        f"{IMPORTS}\nMANY = range(999999)\n\n\n{DONE}\n\ndef reward(n):\n    return jnp.array(MANY).sum() * 0.0\n",
+        "a constant of a million numbers",
+        "allow-list",
     ),
     Program(
-        "many sorts", _with_blocks("\n".join(["a = closest_blocks.ravel()", *["a = jnp.sort(a)[::-1]"] * 700, "return a.sum()"])),
-        "hundreds of sorts a step", "trace",
+        "many sorts",
+        f"{IMPORTS}{_SORTS}\n\n{DONE}\n\ndef reward(closest_blocks):\n    return s3(closest_blocks.ravel()).sum()\n",
+        "a thousand a step",
+        "trace",
     ),
     # What the allow-list does not let through, against the walls that stand behind it.
     Program("gigabyte of zeros, traced", traced("x = jnp.zeros(10**10).sum()"), "40 GB", "allow-list", below="trace"),
-    Program("gigabytes of text", loaded("X = [str(i) * 10**7 for i in range(4000)]"), "40 GB, bit by bit", "allow-list", below="trace", below_says="[Mm]emory"),
+    Program(
+        "gigabytes of text",
+        loaded("X = [str(i) * 10**7 for i in range(4000)]"),
+        "40 GB, bit by bit",
+        "allow-list",
+        below="trace",
+        below_says="[Mm]emory",
+    ),
     Program(
         "shared memory without a name",
         loaded("import mmap\nX = [mmap.mmap(-1, 10**9) for _ in range(20)]\nfor m in X:\n    m.write(b'x' * 10**9)"),
-        "memory that resource limits do not count", "allow-list", below="trace", below_says="[Mm]emory",
+        "memory that resource limits do not count",
+        "allow-list",
+        below="trace",
+        below_says="[Mm]emory",
     ),
-    Program("endless loop when loaded", loaded("while True:\n    pass"), "never answers", "allow-list", below="trace", below_says="time"),
-    Program("endless loop when traced", traced("while True:\n    pass"), "never answers", "allow-list", below="trace", below_says="time"),
-    Program("endless power", loaded("X = 9 ** 9 ** 9"), "one operation that cannot be interrupted", "allow-list", below="any"),
-    Program("endless recursion below", loaded("def helper(x):\n    return helper(x)\n\n\nhelper(1)"), "the stack", "allow-list", below="trace", below_says="without end"),
     Program(
-        "endless recursion in C", loaded("import sys\nsys.setrecursionlimit(10**9)\ndef helper(x):\n    return helper(x)\n\n\nhelper(1)"),
-        "the stack of C", "allow-list", below="trace",
+        "endless loop when loaded",
+        loaded("while True:\n    pass"),
+        "never answers",
+        "allow-list",
+        below="trace",
+        below_says="time",
     ),
-)  # fmt: skip
+    Program(
+        "endless loop when traced",
+        traced("while True:\n    pass"),
+        "never answers",
+        "allow-list",
+        below="trace",
+        below_says="time",
+    ),
+    Program(
+        "endless power",
+        loaded("X = 9 ** 9 ** 9"),
+        "one operation that cannot be interrupted",
+        "allow-list",
+        below="any",
+    ),
+    Program(
+        "endless recursion below",
+        loaded("def helper(x):\n    return helper(x)\n\n\nhelper(1)"),
+        "the stack",
+        "allow-list",
+        below="trace",
+        below_says="without end",
+    ),
+    Program(
+        "endless recursion in C",
+        loaded("import sys\nsys.setrecursionlimit(10**9)\ndef helper(x):\n    return helper(x)\n\n\nhelper(1)"),
+        "the stack of C",
+        "allow-list",
+        below="trace",
+    ),
+)
 """What the limits hold."""

@@ -3,17 +3,21 @@
 from flowrl.bench.hostile.program import DONE, IMPORTS, REWARD, WOOD, Program, ends, rewards
 from flowrl.skill import Quantity, SkillSpec
 
-_TABLE = SkillSpec(yields={"near:crafting_table": Quantity(base=1)}, requires={"placed:crafting_table": Quantity(base=1)})
+_TABLE = SkillSpec(
+    yields={"near:crafting_table": Quantity(base=1)}, requires={"placed:crafting_table": Quantity(base=1)}
+)
 _COAL = SkillSpec(yields={"coal": Quantity(per_n=1)}, item="coal", n_range=(1, 2))
 
 _TRACE = {
     "misspelled achievement": (
         "from craftax.craftax_classic.constants import Achievement\n"
-        + rewards("achievements_diff[Achievement.COLECT_WOOD.value] * 1.0", "achievements_diff"), "no such achievement",
+        + rewards("achievements_diff[Achievement.COLECT_WOOD.value] * 1.0", "achievements_diff"),
+        "no such achievement",
     ),
     "block of another game": (
         "from craftax.craftax_classic.constants import BlockType\n"
-        + rewards("closest_blocks[BlockType.SAPPHIRE.value, 0, 0] * 0.0", "closest_blocks"), "there is no such block",
+        + rewards("closest_blocks[BlockType.SAPPHIRE.value, 0, 0] * 0.0", "closest_blocks"),
+        "there is no such block",
     ),
     "python if": (ends("True if inventory.wood > n else False"), "a branch on a traced value"),
     "python and": (ends("inventory.wood >= n and inventory.stone >= 0"), "a truth value of a traced one"),
@@ -27,7 +31,10 @@ _TRACE = {
     "python bool": (ends("bool(inventory.wood >= n)"), "a truth value of a traced one"),
     "range of n": (rewards("jnp.arange(n).sum() * 1.0"), "a shape that depends on the data"),
     "zeros of n": (rewards("jnp.zeros(n).sum() * 1.0"), "a shape that depends on the data"),
-    "boolean mask": (rewards("jnp.array([1.0, 2.0])[jnp.array([n > 3, n < 3])].sum()"), "a shape that depends on the data"),
+    "boolean mask": (
+        rewards("jnp.array([1.0, 2.0])[jnp.array([n > 3, n < 3])].sum()"),
+        "a shape that depends on the data",
+    ),
     "None": (rewards("None"), "no value"),
     "tuple": (rewards("(inventory_diff.wood / n, 0.0)"), "two values"),
     "list": (rewards("[inventory_diff.wood / n]"), "a list"),
@@ -57,7 +64,8 @@ _NAMES = {
     "reads an item of another game": (ends("inventory.sapphire >= n"), "full Craftax has it, Classic does not"),
     "misspelled item": (ends("inventory.woood >= n"), "there is no such item"),
     "constants of another game": (
-        "from craftax.craftax.constants import BlockType\n" + rewards("n * 1.0"), "full Craftax's blocks in Classic",
+        "from craftax.craftax.constants import BlockType\n" + rewards("n * 1.0"),
+        "full Craftax's blocks in Classic",
     ),
     "undefined name": (rewards("wood / n"), "a name from nowhere"),
     "undefined function": (rewards("clip(n, 0, 1)"), "a name from nowhere"),
@@ -71,7 +79,7 @@ _NAMES = {
     "text": (rewards("'ten'"), "a text"),
     "no return": (f"{IMPORTS}\n\n{DONE}\n\ndef reward(n):\n    pass\n", "forgot to return"),
     "method of pandas": (rewards("closest_blocks.iloc[0]", "closest_blocks"), "another library's method"),
-}  # fmt: skip
+}
 _FINITE = {
     "0 / 0": (rewards("0.0 * n / (n - n)"), "no number, always"),
     "divides by n - 1": (rewards("inventory_diff.wood / (n - 1)"), "no number where one is wanted"),
@@ -98,19 +106,29 @@ _NEVER_DONE = {
 }
 _OTHER_SPECS = (
     Program(
-        "index beyond the array", ends("closest_blocks[40, 0, 0] <= 1", "closest_blocks"),
-        "jax takes the last one instead", "reachable", spec=_TABLE,
+        "index beyond the array",
+        ends("closest_blocks[40, 0, 0] <= 1", "closest_blocks"),
+        "jax takes the last one instead",
+        "reachable",
+        spec=_TABLE,
     ),
     Program(
-        "achievement beyond the array", ends("achievements[99] > 0", "achievements"), "jax takes the last one instead",
+        "achievement beyond the array",
+        ends("achievements[99] > 0", "achievements"),
+        "jax takes the last one instead",
         "reachable",
     ),
     Program(
-        "the wrong block", ends("(abs(closest_blocks[5, :, 0]) <= 1).all()", "closest_blocks"), "a tree is no table",
-        "reachable", spec=_TABLE,
+        "the wrong block",
+        ends("(abs(closest_blocks[10, :, 0]) <= 1).all()", "closest_blocks"),
+        "a diamond is no table",
+        "reachable",
+        spec=_TABLE,
     ),
-    Program("the wrong item", f"{IMPORTS}\n\n{DONE}\n\n{REWARD}", "wood where coal is promised", "reachable", spec=_COAL),
-)  # fmt: skip
+    Program(
+        "the wrong item", f"{IMPORTS}\n\n{DONE}\n\n{REWARD}", "wood where coal is promised", "reachable", spec=_COAL
+    ),
+)
 
 BROKEN = (
     *(Program(name, code, why, "trace") for name, (code, why) in _TRACE.items()),

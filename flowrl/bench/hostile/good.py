@@ -16,7 +16,9 @@ _STONE = SkillSpec.model_validate(
 _SAPLING = SkillSpec(yields={"sapling": Quantity(per_n=1)}, item="sapling", n_range=(1, 3))
 
 _SKILLS = {
-    "plain": (_WOOD, '''"""Collect Wood: chop trees until n wood are in hand."""
+    "plain": (
+        _WOOD,
+        '''"""Collect Wood: chop trees until n wood are in hand."""
 from flowrl.env.shaping import gathered
 
 def is_done(inventory, n):
@@ -24,8 +26,11 @@ def is_done(inventory, n):
 
 def reward(inventory, inventory_diff, n):
     return gathered(inventory.wood, inventory_diff.wood, n)
-'''),
-    "typed, with constants": (_WOOD, '''"""Collect Wood."""
+''',
+    ),
+    "typed, with constants": (
+        _WOOD,
+        '''"""Collect Wood."""
 
 import jax.numpy as jnp
 from craftax.craftax_classic.constants import BlockType
@@ -53,8 +58,11 @@ def reward(
     progress = WEIGHT * gathered(inventory.wood, inventory_diff.wood, n)
     nearer = approach(closest_blocks, closest_blocks_prev, TREE)
     return progress + nearer
-'''),
-    "blocks by number": (_WOOD, '''import jax
+''',
+    ),
+    "blocks by number": (
+        _WOOD,
+        """import jax
 import jax.numpy as jnp
 
 # closest_blocks[5] are trees: row 0 is dx, row 1 is dy
@@ -67,15 +75,21 @@ def reward(inventory, inventory_diff, closest_blocks, closest_blocks_prev, n):
     got = jnp.minimum(inventory.wood, n) - jnp.minimum(inventory.wood - inventory_diff.wood, n)
     near = jnp.where(jnp.abs(dist_prev - dist) <= 1, 0.02 * (dist_prev - dist), 0.0)
     return got / n - 0.5 * jnp.maximum(-got, 0) + near
-'''),
-    "achievements by number": (_one("achievement:COLLECT_DRINK"), '''def is_done(achievements):
+""",
+    ),
+    "achievements by number": (
+        _one("achievement:COLLECT_DRINK"),
+        '''def is_done(achievements):
     return achievements[4] == 1
 
 def reward(achievements_diff):
     """1.0 on the step in which the player drinks."""
     return 1.0 * achievements_diff[4]
-'''),
-    "helper functions": (_STONE, '''import jax.numpy as jnp
+''',
+    ),
+    "helper functions": (
+        _STONE,
+        '''import jax.numpy as jnp
 
 STONE = 4
 FAR = 30
@@ -105,8 +119,11 @@ def reward(inventory, inventory_diff, closest_blocks, closest_blocks_prev, n):
     progress = (jnp.clip(inventory.stone, 0, n) - jnp.clip(had, 0, n)) / n
     penalty = 0.5 * jnp.clip(-inventory_diff.stone, 0, None)
     return progress - penalty + 0.01 * step
-'''),
-    "boolean algebra": (_one("achievement:WAKE_UP"), '''import jax.numpy as jnp
+''',
+    ),
+    "boolean algebra": (
+        _one("achievement:WAKE_UP"),
+        """import jax.numpy as jnp
 
 ENERGY = 3
 
@@ -118,8 +135,11 @@ def reward(achievements_diff, player_intrinsics_diff):
     rested = player_intrinsics_diff[ENERGY] > 0
     tired = player_intrinsics_diff[ENERGY] < 0
     return achievements_diff[15] + 0.05 * rested - 0.05 * tired
-'''),
-    "steps and augmented assignment": (_SAPLING, '''from jax import numpy as jnp
+""",
+    ),
+    "steps and augmented assignment": (
+        _SAPLING,
+        """from jax import numpy as jnp
 
 def is_done(inventory, n):
     enough = inventory.sapling >= n
@@ -131,8 +151,11 @@ def reward(inventory, inventory_diff, n):
     total += gain / n
     total -= 0.5 * jnp.where(gain < 0, -gain, 0)
     return total
-'''),
-    "tuple unpacking": (_one("near:crafting_table", requires={"placed:crafting_table": {"base": 1}}), '''import jax.numpy as jnp
+""",
+    ),
+    "tuple unpacking": (
+        _one("near:crafting_table", requires={"placed:crafting_table": {"base": 1}}),
+        """import jax.numpy as jnp
 
 TABLE = 11
 REACH, STEP = 1, 0.05
@@ -145,9 +168,13 @@ def reward(closest_blocks, closest_blocks_prev):
     now, before = jnp.abs(closest_blocks[TABLE, :, 0]), jnp.abs(closest_blocks_prev[TABLE, :, 0])
     a, b = now.sum(), before.sum()
     inside = jnp.max(now) <= REACH
-    return inside * 1.0 + STEP * jnp.where((a < 60) & (b < 60), jnp.minimum(b, 10) - jnp.minimum(a, 10), 0.0).clip(-1, 1)
-'''),
-    "at set": (_WOOD, '''import jax.numpy as jnp
+    closer = jnp.where((a < 60) & (b < 60), jnp.minimum(b, 10) - jnp.minimum(a, 10), 0.0)
+    return inside * 1.0 + STEP * closer.clip(-1, 1)
+""",
+    ),
+    "at set": (
+        _WOOD,
+        """import jax.numpy as jnp
 
 def is_done(inventory, n):
     return jnp.all(jnp.array([inventory.wood]) >= n)
@@ -158,8 +185,11 @@ def reward(inventory, inventory_diff, n):
     parts = parts.at[0].set(got / n)
     parts = parts.at[1].add(-0.5 * jnp.maximum(0, -got))
     return parts.sum()
-'''),
-    "built-ins and negative indices": (_one("achievement:EAT_COW"), '''import jax.numpy as jnp
+""",
+    ),
+    "built-ins and negative indices": (
+        _one("achievement:EAT_COW"),
+        """import jax.numpy as jnp
 
 EAT_COW = int(2)
 SCALE = max(1, abs(-1))
@@ -170,8 +200,11 @@ def is_done(achievements):
 def reward(achievements_diff, player_intrinsics):
     energy = player_intrinsics[-1]
     return float(SCALE) * achievements_diff[EAT_COW] + 0.0 * jnp.abs(energy)
-'''),
-    "conditional on a static value": (_WOOD, '''from flowrl.env.shaping import LOSS_PRICE, STEP_VALUE, gathered
+""",
+    ),
+    "conditional on a static value": (
+        _WOOD,
+        """from flowrl.env.shaping import LOSS_PRICE, STEP_VALUE, gathered
 
 USE_SHAPING = False
 BONUS = STEP_VALUE if USE_SHAPING else 0.0
@@ -182,9 +215,16 @@ def is_done(inventory, n):
 def reward(inventory, inventory_diff, n):
     extra = BONUS * inventory_diff.wood if USE_SHAPING else 0.0
     return gathered(inventory.wood, inventory_diff.wood, n) + extra
-'''),
-    "sums over a tuple": (_one("wood_pickaxe", requires={"near:crafting_table": {"base": 1}, "wood": {"base": 1}},
-                               consumes={"wood": {"base": 1}}, stays=True), '''import jax.numpy as jnp
+""",
+    ),
+    "sums over a tuple": (
+        _one(
+            "wood_pickaxe",
+            requires={"near:crafting_table": {"base": 1}, "wood": {"base": 1}},
+            consumes={"wood": {"base": 1}},
+            stays=True,
+        ),
+        """import jax.numpy as jnp
 
 def is_done(inventory):
     return inventory.wood_pickaxe > 0
@@ -192,8 +232,11 @@ def is_done(inventory):
 def reward(inventory_diff, health_penalty):
     gained = sum([inventory_diff.wood_pickaxe, 0])
     return jnp.asarray(gained, dtype=jnp.float32) + 0.1 * jnp.minimum(health_penalty, 0.0)
-'''),
-    "achievement by name": (_one("achievement:DEFEAT_ZOMBIE"), '''"""Defeat a zombie."""
+""",
+    ),
+    "achievement by name": (
+        _one("achievement:DEFEAT_ZOMBIE"),
+        '''"""Defeat a zombie."""
 from craftax.craftax_classic.constants import Achievement
 
 ZOMBIE = Achievement.DEFEAT_ZOMBIE.value
@@ -203,9 +246,11 @@ def is_done(achievements):
 
 def reward(achievements_diff, env_reward):
     return achievements_diff[ZOMBIE].astype(float) + 0 * env_reward
-'''),
-    "where in where": (_one("achievement:PLACE_STONE", requires={"stone": {"base": 1}}, consumes={"stone": {"base": 1}}),
-        '''import jax.numpy as jnp
+''',
+    ),
+    "where in where": (
+        _one("achievement:PLACE_STONE", requires={"stone": {"base": 1}}, consumes={"stone": {"base": 1}}),
+        """import jax.numpy as jnp
 
 PLACE_STONE = 10
 
@@ -216,11 +261,23 @@ def reward(achievements_diff: jnp.ndarray, inventory_diff) -> float:
     placed = achievements_diff[PLACE_STONE] > 0
     lost = inventory_diff.stone < 0
     return jnp.where(placed, 1.0, jnp.where(lost, -0.5, 0.0))
-'''),
-    "select over conditions": (_one("iron_pickaxe", requires={
-        "near:crafting_table": {"base": 1}, "near:furnace": {"base": 1}, "wood": {"base": 1}, "stone": {"base": 1},
-        "coal": {"base": 1}, "iron": {"base": 1}}, consumes={"wood": {"base": 1}, "stone": {"base": 1},
-        "coal": {"base": 1}, "iron": {"base": 1}}, stays=True), '''import jax.numpy as jnp
+""",
+    ),
+    "select over conditions": (
+        _one(
+            "iron_pickaxe",
+            requires={
+                "near:crafting_table": {"base": 1},
+                "near:furnace": {"base": 1},
+                "wood": {"base": 1},
+                "stone": {"base": 1},
+                "coal": {"base": 1},
+                "iron": {"base": 1},
+            },
+            consumes={"wood": {"base": 1}, "stone": {"base": 1}, "coal": {"base": 1}, "iron": {"base": 1}},
+            stays=True,
+        ),
+        '''import jax.numpy as jnp
 from craftax.craftax_classic.constants import BlockType
 
 def _near(blocks, kind):
@@ -235,10 +292,14 @@ def reward(inventory_diff, closest_blocks, closest_blocks_prev):
     now = _near(closest_blocks, table) * 1.0 + _near(closest_blocks, furnace) * 1.0
     before = _near(closest_blocks_prev, table) * 1.0 + _near(closest_blocks_prev, furnace) * 1.0
     return jnp.select([inventory_diff.iron_pickaxe > 0], [1.0], default=0.0) + 0.05 * (now - before)
-'''),
-    "short": (_one("achievement:DEFEAT_SKELETON"), '''def is_done(achievements): return achievements[12] > 0
+''',
+    ),
+    "short": (
+        _one("achievement:DEFEAT_SKELETON"),
+        """def is_done(achievements): return achievements[12] > 0
 def reward(achievements_diff): return achievements_diff[12] * 1.
-'''),
-}  # fmt: skip
+""",
+    ),
+}
 
 GOOD = tuple(Program(name, code, "an honest skill", "ok", spec=spec) for name, (spec, code) in _SKILLS.items())

@@ -66,23 +66,33 @@ _EXPRESSIONS = {
     "polyfit": ("jnp.polyfit(n, n, 1)", "a call into LAPACK"),
     "setflags": ("closest_blocks.setflags(write=True)", "a method of numpy"),
     "ctypes of an array": ("closest_blocks.ctypes", "an address"),
-}  # fmt: skip
+}
 
 _BELOW = {
-    "a callback in every step": (traced("jax.pure_callback(lambda x: x, n, n)\nn = n + jax.pure_callback(lambda x: x, n, n)"), ("trace", "uses the operation")),
+    "a callback in every step": (
+        traced("jax.pure_callback(lambda x: x, n, n)\nn = n + jax.pure_callback(lambda x: x, n, n)"),
+        ("trace", "uses the operation"),
+    ),
     "a callback with effects": (
         traced("from jax.experimental import io_callback\nio_callback(lambda x: open('@FOLDER@/x', 'w'), None, n)"),
         ("trace", "uses the operation"),
     ),
     "a print in every step": (traced("jax.debug.print('{}', n)"), ("trace", "uses the operation")),
-    "an endless loop of jax": (traced("n = jax.lax.while_loop(lambda x: x >= 0, lambda x: x, n)"), ("trace", "uses the operation")),
-    "a long scan": (traced("n = jax.lax.scan(lambda c, _: (c, None), n, None, 10**9)[0]"), ("trace", "uses the operation")),
+    "an endless loop of jax": (
+        traced("n = jax.lax.while_loop(lambda x: x >= 0, lambda x: x, n)"),
+        ("trace", "uses the operation"),
+    ),
+    "a long scan": (
+        traced("n = jax.lax.scan(lambda c, _: (c, None), n, None, 10**9)[0]"),
+        ("trace", "uses the operation"),
+    ),
     "a callback behind a cond": (
         traced("n = jax.lax.cond(n > 99, lambda x: jax.pure_callback(lambda y: y, x, x), lambda x: x, n)"),
         ("trace", "uses the operation"),
     ),
     "a callback behind a jit": (
-        traced("n = jax.jit(lambda x: jax.pure_callback(lambda y: y, x, x))(n)"), ("trace", "uses the operation"),
+        traced("n = jax.jit(lambda x: jax.pure_callback(lambda y: y, x, x))(n)"),
+        ("trace", "uses the operation"),
     ),
     "a callback in a derivative": (
         traced(
@@ -92,8 +102,14 @@ _BELOW = {
         ("trace", "uses the operation"),
     ),
     "a call into C": (traced("n = jax.ffi.ffi_call('flowrl_canary', n)(n)"), ("trace", "ffi|operation")),
-    "random numbers": (traced("n = n + jax.random.randint(jax.random.key(0), (), 0, 2)"), ("trace", "uses the operation")),
-    "a call into LAPACK": (traced("n = n + jnp.linalg.det(jnp.eye(9) * n).astype(int)"), ("trace", "uses the operation")),
+    "random numbers": (
+        traced("n = n + jax.random.randint(jax.random.key(0), (), 0, 2)"),
+        ("trace", "uses the operation"),
+    ),
+    "a call into LAPACK": (
+        traced("n = n + jnp.linalg.det(jnp.eye(9) * n).astype(int)"),
+        ("trace", "uses the operation"),
+    ),
     "64 bits": (traced("jax.config.update('jax_enable_x64', True)\nn = n * 1.5"), ("any", "")),
     "another jax for the checks": (
         loaded(
@@ -106,7 +122,7 @@ _BELOW = {
         loaded("seen = []\n\n\ndef gathered(*a):\n    seen.append(1)\n    return 1.0 * len(seen)"),
         ("any", ""),
     ),
-}  # fmt: skip
+}
 
 JAXES = (
     Program("function as a value", rewards("jnp.where(n > 3, jnp.where, n)"), "a function for a number", "trace"),
@@ -116,6 +132,9 @@ JAXES = (
         Program(name, rewards(f"{code} * 1.0", "inventory, closest_blocks, n"), why, "allow-list")
         for name, (code, why) in _EXPRESSIONS.items()
     ),
-    *(Program(name, code, name, "allow-list", below=below, below_says=says) for name, (code, (below, says)) in _BELOW.items()),
+    *(
+        Program(name, code, name, "allow-list", below=below, below_says=says)
+        for name, (code, (below, says)) in _BELOW.items()
+    ),
 )
 """What the allow-list of names keeps out, and what the allow-list of operations must see without it."""

@@ -23,7 +23,10 @@ _LINES = {
     "input": ("input()", "waits for a line for ever"),
     "help": ("help()", "a pager"),
     "type with three arguments": ("type('X', (), {})", "a class without a class statement"),
-    "str.format reaches attributes": ("'{0.__class__.__init__.__globals__}'.format(jnp)", "attributes named in a string"),
+    "str.format reaches attributes": (
+        "'{0.__class__.__init__.__globals__}'.format(jnp)",
+        "attributes named in a string",
+    ),
     "format_map": ("'{x.__class__}'.format_map({'x': jnp})", "attributes named in a string"),
     "percent formatting of a huge width": ("'%1000000000d' % 1", "a gigabyte from six letters"),
     "attribute in an f-string": ("f'{jnp.__spec__.loader}'", "an expression hidden in a string"),
@@ -54,13 +57,16 @@ _LINES = {
     "imports a submodule of os": ("import os.path as p\np.os.system('true')", "os through os.path"),
     "jax through the shaping": ("from flowrl.env.shaping import jax as j\nj.config", "a module that flowrl imported"),
     "os through craftax": (
-        "from craftax.craftax_classic.constants import os\nos.system('true')", "a module that craftax imported",
+        "from craftax.craftax_classic.constants import os\nos.system('true')",
+        "a module that craftax imported",
     ),
     "pathlib through craftax": (
-        "import craftax.craftax_classic.constants as c\nc.pathlib.Path('@FOLDER@/x').touch()", "a module's attribute",
+        "import craftax.craftax_classic.constants as c\nc.pathlib.Path('@FOLDER@/x').touch()",
+        "a module's attribute",
     ),
     "unpickler through craftax": (
-        "from craftax.craftax_classic.constants import load_compressed_pickle", "craftax reads pickles",
+        "from craftax.craftax_classic.constants import load_compressed_pickle",
+        "craftax reads pickles",
     ),
     "flowrl itself": ("from flowrl.files import write_text", "flowrl's own means to write files"),
     "star import": ("from os import *\nsystem('true')", "names that nobody sees"),
@@ -81,7 +87,10 @@ _LINES = {
     "comprehension": ("[0 for _ in range(10**12)]", "an endless loop that is no statement"),
     "star expression": ("print(*range(10**9))", "a loop in a call"),
     "dict unpacking": ("dict(**{'a': 1})", "arguments that nobody sees"),
-    "match by class pattern": ("match jnp:\n    case object(__class__=x):\n        x.mro()", "attributes named in a pattern"),
+    "match by class pattern": (
+        "match jnp:\n    case object(__class__=x):\n        x.mro()",
+        "attributes named in a pattern",
+    ),
     "print": ("print('{\"ok\": true}')", "looks like the sandbox's answer"),
     "prints a gigabyte": ("print('x' * 10**9)", "fills whoever reads it"),
     "next of an iterator": ("max(iter(int, 1))", "an iterator without an end"),
@@ -104,14 +113,17 @@ _TEXTS = {
         f"{IMPORTS}\n\n{DONE}\n\ndef reward(inventory, inventory_diff, n=open('@FOLDER@/x', 'w')):\n    return 0.0\n",
         "runs when the function is defined",
     ),
-    "default of a helper that runs": (loaded("def helper(x=open('@FOLDER@/x', 'w')):\n    return x"), "runs when defined"),
+    "default of a helper that runs": (
+        loaded("def helper(x=open('@FOLDER@/x', 'w')):\n    return x"),
+        "runs when defined",
+    ),
     "default of a lambda that runs": (loaded("f = lambda x=open('@FOLDER@/x', 'w'): x"), "runs when defined"),
     "annotation that runs": (
         f"{IMPORTS}\n\n{DONE}\n\ndef reward(inventory, inventory_diff, n: open('@FOLDER@/x', 'w')):\n    return 0.0\n",
         "runs when the function is defined",
     ),
     "annotation of a result that runs": (
-        f"{IMPORTS}\n\ndef is_done(inventory, n) -> open('@FOLDER@/x', 'w'):\n    return inventory.wood >= n\n\n\n{REWARD}",
+        f"{IMPORTS}\n\ndef is_done(inventory, n) -> open('@FOLDER@/x', 'w'):\n    return n > 3\n\n\n{REWARD}",
         "runs when the function is defined",
     ),
     "annotation of a variable that runs": (loaded("x: open('@FOLDER@/x', 'w') = 1"), "runs when loaded"),
@@ -137,7 +149,7 @@ _TEXTS = {
     "while": (traced("while True:\n    pass"), "an endless loop"),
     "for": (traced("for i in range(10**12):\n    pass"), "an endless loop"),
     "try in the function": (traced("try:\n    n.x\nfinally:\n    n = 1"), "hides what went wrong"),
-}  # fmt: skip
+}
 
 _OTHERS = (
     Program(

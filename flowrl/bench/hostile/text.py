@@ -38,17 +38,21 @@ _TEXTS = {
     "huge text": (loaded("X = '" + "x" * 8_000_000 + "'"), "eight megabytes of text"),
     "many short lines": ("\n" * 2_000_000 + _GOOD, "two million lines"),
     "many helpers": (
-        IMPORTS + "".join(f"\n\ndef h{i}(x):\n    return x\n" for i in range(20_000)) + _GOOD, "twenty thousand functions",
+        IMPORTS + "".join(f"\n\ndef h{i}(x):\n    return x\n" for i in range(20_000)) + _GOOD,
+        "twenty thousand functions",
     ),
     "unterminated text": (loaded("X = '''abc"), "a text without an end"),
-}  # fmt: skip
+}
 
 _OTHERS = (
     Program("only a comment", "# to do\n", "nothing", "functions"),
     Program("no function", loaded("X = 1").split("def")[0], "no function", "functions"),
     Program("carriage return in a comment", f"# a\rimport os\n{_GOOD}", "a line's end for Python", "allow-list"),
     Program(
-        "utf-7 cookie", f"# -*- coding: utf-7 -*-\n+AGkAbQBwAG8AcgB0- os\n{_GOOD}", "another encoding", "allow-list",
+        "utf-7 cookie",
+        f"# -*- coding: utf-7 -*-\n+AGkAbQBwAG8AcgB0- os\n{_GOOD}",
+        "another encoding",
+        "allow-list",
     ),
     Program("huge integer", loaded("X = " + "9" * 900), "a number of many digits", "allow-list"),
     Program("huge integer in hex", loaded("X = 0x" + "f" * 900), "a number of many digits", "allow-list"),
@@ -56,16 +60,26 @@ _OTHERS = (
     Program("long comparison", rewards("(n" + " < n" * 200 + ")"), "a long chain", "trace"),
     Program("no is_done", f"{IMPORTS}\n\n{REWARD}", "half a skill", "functions"),
     Program("no reward", f"{IMPORTS}\n\n{DONE}", "half a skill", "functions"),
-    Program("functions inside another", "def skill():\n    def is_done(n):\n        return n > 3\n", "not found", "allow-list"),
+    Program(
+        "functions inside another",
+        "def skill():\n    def is_done(n):\n        return n > 3\n",
+        "not found",
+        "allow-list",
+    ),
     Program("misspelled function", _GOOD.replace("is_done", "is_Done"), "another name", "functions"),
     Program("unknown argument", ends("state.wood", "state"), "an input that there is not", "arguments"),
-    Program("misspelled argument", ends("inventry.wood >= n", "inventry, n"), "an input that there is not", "arguments"),
+    Program(
+        "misspelled argument", ends("inventry.wood >= n", "inventry, n"), "an input that there is not", "arguments"
+    ),
     Program("star arguments", ends("args[0] > 3", "*args"), "arguments without names", "allow-list"),
     Program("keyword arguments", ends("kw['n'] > 3", "**kw"), "arguments without names", "allow-list"),
     Program("positional only", ends("n > 3", "n, /"), "arguments without names", "arguments"),
     Program("default for an input", ends("inventory.wood >= n", "n, inventory=None"), "an input left out", "arguments"),
     Program(
-        "full game's input", ends("player_level > 0", "player_level"), "an input that this game does not have", "arguments",
+        "full game's input",
+        ends("player_level > 0", "player_level"),
+        "an input that this game does not have",
+        "arguments",
     ),
 )
 
