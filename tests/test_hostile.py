@@ -15,17 +15,17 @@ from typing import Any
 
 import psutil
 import pytest
+from flowrl.verify.judging import Judge
+from flowrl.verify.sandbox import verify
+from flowrl.verify.tracing import Refused, traced_artefact
 
 from flowrl.bench.hostile import GOOD, PROGRAMS, Program, machine
 from flowrl.bench.hostile.canary import Canary, leaks
 from flowrl.bench.hostile.program import BREACH, CLASSIC
 from flowrl.env.module_source import SkillSource, compose_module
 from flowrl.knowledge import load_base
-from flowrl.verify.judging import Judge
 from flowrl.verify.limits import SandboxLimits
-from flowrl.verify.sandbox import verify
 from flowrl.verify.syntax import read_skill_text
-from flowrl.verify.tracing import Refused, traced_artefact
 from flowrl.verify.transitions import recorded, shapes_of
 from flowrl.verify.verdict import Check, Verdict
 
@@ -75,7 +75,7 @@ def judge() -> Judge:
 def is_a_sentence(text: str) -> bool:
     """Says whether an author can act on it: it is short, one line, and names a line or a function."""
     place = re.search(r"\bline \d+|\bis_done\b|\breward\b|\b[Tt]he (text|code|function|skill file)\b", text)
-    return bool(place) and text.isprintable() and len(text) < 900 and text.endswith(".") and "/" + "tmp" not in text
+    return bool(place) and text.isprintable() and len(text) < 900 and text[-1] in ".?" and "/" + "tmp" not in text
 
 
 def refused_by(verdict: Verdict) -> str:
