@@ -122,7 +122,7 @@ _FREE = """
     sigaltstack stat statfs statx sysinfo time times uname wait4 write writev
 """.split()
 _ALLOWED = tuple(_FREE)
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_TMPFILE", 0)
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CLONE_THREAD = 0x10000
 _PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
 _NO_SUCH_CALL = -1
@@ -164,8 +164,7 @@ def _refuse_network() -> None:
 
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
-    for family in (_NO_SUCH_CALL = -1
-_AF_INET, _AF_INET6, _AF_PACKET, _AF_VSOCK):
+    for family in (_AF_INET, _AF_INET6, _AF_PACKET, _AF_VSOCK):
         # The kernel looks at the lower half of the register only, so the filter must as well.
         named = seccomp.Arg(0, seccomp.MASKED_EQ, 0xFFFFFFFF, family)
         _add(rules, seccomp.ERRNO(errno.EPERM), "socket", named)

@@ -46,6 +46,7 @@ class Child:
     def __init__(self, role: str, limits: SandboxLimits, deadline: float):
         self.limits, self.deadline = limits, deadline
         self.started = time.monotonic()
+        self.sender: threading.Thread | None = None
         answers, given = os.pipe()
         command = [sys.executable, "-P", "-s", "-B", "-m", "flowrl.verify.child", role, str(given)]
         try:
@@ -84,16 +85,30 @@ class Child:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
 
-    def ask(self, request: Mapping[str, Any], data: bytes = b"") -> None:
-        """Sends the child its request, in the background: a child that does not read must not hold us up."""
-        head = json.dumps({**request, "bytes": len(data)}).encode() + b"\n"
-        threading.Thread(target=self._send, args=(head + data,), daemon=True).start()
+    def ask(self, request: Mapping[str, Any]) -> None:
+        """Sends the child its request."""
+        self._send(json.dumps(request).encode() + b"\n", last=False)
 
-    def _send(self, data: bytes) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            assert self.process.stdin is not None
-            self.process.stdin.write(data)
-            self.process.stdin.close()
+    def give(self, data: bytes = b"") -> None:
+        """Sends the child what comes after its request; there is no more then."""
+        self._send(data, last=True)
+
+    def _send(self, data: bytes, last: bool) -> None:
+        """Writes in the background, one after the other: a child that does not read must not hold us up."""
+        before = self.sender
+
+        def send() -> None:
+            if before is not None:
+                before.join()
+            with contextlib.suppress(OSError, ValueError):
+                assert self.process.stdin is not None
+                self.process.stdin.write(data)
+                self.process.stdin.flush()
+                if last:
+                    self.process.stdin.close()
+
+        self.sender = threading.Thread(target=send, daemon=True)
+        self.sender.start()
 
     def answer(self) -> Answer:
         """Returns what the child says, once it has ended, was killed for taking too much, or ran out of time."""

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowrl.errors import PlatformError
 from flowrl.files import read_arrays, read_json
-from flowrl.platform import cache_folder
+from flowrl.platform import user_cache
 
 PATIENCE_SECONDS = 900.0
 _LEAF, _FLUENT = "leaf:", "fluent:"
@@ -76,7 +76,7 @@ def recording_file(env: str) -> Path:
         digest.update(source.read_bytes() if source.exists() else b"")
     for package in ("jax", "jaxlib", "craftax"):
         digest.update(f"{package} {metadata.version(package)} ".encode())
-    return cache_folder() / "transitions" / f"{env}-{digest.hexdigest()[:16]}.safetensors"
+    return user_cache() / "transitions" / f"{env}-{digest.hexdigest()[:16]}.safetensors"
 
 
 def recorded(env: str) -> Path:
