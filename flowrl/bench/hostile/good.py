@@ -294,6 +294,26 @@ def reward(inventory_diff, closest_blocks, closest_blocks_prev):
     return jnp.select([inventory_diff.iron_pickaxe > 0], [1.0], default=0.0) + 0.05 * (now - before)
 ''',
     ),
+    "comprehensions and stacks": (
+        _one("near:furnace", requires={"placed:furnace": {"base": 1}}),
+        """import jax.numpy as jnp
+
+FURNACE = 12
+WEIGHTS = jnp.array([0.02, 0.02])
+AXES = (0, 1)
+
+def is_done(closest_blocks):
+    near = [jnp.abs(closest_blocks[FURNACE, axis]) <= 1 for axis in AXES]
+    return (near[0] & near[1]).any()
+
+def reward(closest_blocks, closest_blocks_prev):
+    now = jnp.stack([jnp.abs(closest_blocks[FURNACE, i, 0]) for i in range(2)])
+    before = jnp.stack([jnp.abs(closest_blocks_prev[FURNACE, i, 0]) for i in range(2)])
+    steps = jnp.where(jnp.max(before) < 30, jnp.clip(before - now, -1, 1), 0)
+    near = sum(w * s for w, s in zip(WEIGHTS, (steps[0], steps[1])))
+    return 1.0 * (now <= 1).all() + near
+""",
+    ),
     "short": (
         _one("achievement:DEFEAT_SKELETON"),
         """def is_done(achievements): return achievements[12] > 0
