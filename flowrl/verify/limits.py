@@ -61,6 +61,11 @@ def limit_resources(limits: SandboxLimits) -> list[str]:
     ]
 
 
+def find_filter() -> None:
+    """Loads the library that makes filters, while its file can still be looked for."""
+    _unfiltered()
+
+
 def close_door() -> list[str]:
     """Shuts this process and all its threads in, for good, and returns what is enforced from now on."""
     reason = _unfiltered()
@@ -142,8 +147,8 @@ def _allow_only(free: tuple[str, ...]) -> None:
 
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
-    # By default only the thread would be killed that uses the calls of another table, and the others would be waited for.
-    rules.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS)
+    # By default the thread that uses the calls of another table is killed, and the others are waited for.
+    rules.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.ERRNO(errno.EPERM))
     for name in free:
         _add(rules, seccomp.ALLOW, name)
     nothing_written = (seccomp.MASKED_EQ, _WRITING, 0)

@@ -186,6 +186,17 @@ POWER_ATTEMPTS = {
 }
 """What only root may do, and root must not be able to do here either."""
 
+READ_ATTEMPTS = {
+    "a file": "print(open('@SECRET@').read())",
+    "another's environment": "import os; open(f'/proc/{os.getppid()}/environ', 'rb').read()",
+    "another's memory": "import os; os.open(f'/proc/{os.getppid()}/mem', os.O_RDONLY)",
+    "another's command": "import os; open(f'/proc/@VICTIM@/cmdline', 'rb').read()",
+    "the users": "open('/etc/passwd').read()",
+    "raw memory": "open('/dev/mem', 'rb').read(1)",
+    "itself, by a link": "import os; open(f'/proc/self/root@SECRET@').read()",
+}
+"""Ways to read what is none of its business."""
+
 _NATIVE = """\
 import ctypes, mmap
 buffer = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40, 7)
@@ -208,13 +219,70 @@ for fd in range(256):
         pass
 os._exit(0)"""
 
+_FORGED_ARTEFACT = """\
+import os
+from jax import export
+from flowrl.verify.artefact import _heading
+
+def evil(leaves):
+    n = leaves['n']
+    return n > 0, HARM
+
+size = export.symbolic_shape('b')
+inputs = {'n': jax.ShapeDtypeStruct(size, jnp.int32)}
+checks = [export.DisabledSafetyCheck.custom_call('flowrl_canary')]
+made = export.export(jax.jit(evil), platforms=('cpu', 'cuda'), disabled_checks=checks)(inputs)
+data = b'{"problem": "", "enforced": ["everything"]}\\n' + _heading() + bytes(made.serialize())
+for fd in range(3, 256):
+    try:
+        os.write(fd, data)
+    except OSError:
+        pass
+os._exit(0)"""
+"""An artefact of its own making, in the first child's name, for the second child and the workers to run."""
+_CALL = "jax.ffi.ffi_call('flowrl_canary', jax.ShapeDtypeStruct(n.shape, jnp.float32))(n)"
+_LOOP = "jax.lax.while_loop(lambda x: (x > -1).all(), lambda x: x + 0.0, n * 1.0)"
+
 _BELOW = {
     "battery of files": (_battery(FILE_ATTEMPTS), "two dozen ways to change a file", "ok", ""),
     "battery of the network": (_battery(NETWORK_ATTEMPTS), "all ways to a socket", "ok", ""),
     "battery of processes": (_battery(PROCESS_ATTEMPTS), "all ways to a process", "ok", ""),
+    "battery of reading": (_battery(READ_ATTEMPTS), "secrets that an error message could tell", "ok", ""),
+    "tells a secret": (
+        loaded("raise ValueError(open('@SECRET@').read())"),
+        "a file's text in an error message",
+        "trace",
+        "fails when it is loaded",
+    ),
+    "tells its environment": (
+        loaded("import os\nraise ValueError(str(os.environ))"),
+        "a key in an error message",
+        "trace",
+        "fails when it is loaded",
+    ),
     "battery of powers": (_battery(POWER_ATTEMPTS), "what only root may do", "ok", ""),
     "system calls of 32 bits": (loaded(_NATIVE), "system calls by another table", "any", ""),
     "forges the answer": (loaded(_FORGED), "an answer in the sandbox's name, then gone", "trace", "ended"),
+    "forges an artefact that calls C": (
+        loaded(_FORGED_ARTEFACT.replace("HARM", _CALL)),
+        "a worker that runs what it likes",
+        "artefact",
+        "a call of 'flowrl_canary'",
+    ),
+    "forges an artefact that loops": (
+        loaded(_FORGED_ARTEFACT.replace("HARM", _LOOP)),
+        "a worker that never ends",
+        "artefact",
+        "stablehlo.while",
+    ),
+    "forges an artefact of noise": (
+        loaded(
+            _FORGED_ARTEFACT.replace("HARM", "n * 1.0").replace("made.serialize()", "x ^ 9 for x in made.serialize()")
+        ),
+        "a parser that trips",
+        "any",
+        "",
+    ),
     "ends the process when loaded": (loaded("import os\nos._exit(0)"), "gone without a word", "trace", "ended"),
     "ends the process when traced": (traced("import os\nos._exit(0)"), "gone without a word", "trace", "ended"),
     "exits when loaded": (loaded("import sys\nsys.exit(0)"), "ends as if all were well", "trace", "exit|ended"),
