@@ -115,7 +115,7 @@ class _Walker:
             yield _at(node, f"{name!r} has two underscores in a row; such names belong to Python. Rename it.")
         elif name in self.kinds:
             yield _at(node, f"{name!r} is defined a second time. Give the two different names.")
-        elif name in BUILTINS or name in FREE_MODULES.values() and kind != "module":
+        elif name in BUILTINS or (name in FREE_MODULES.values() and kind != "module"):
             yield _at(node, f"{name!r} hides what Python or jax calls so. Rename it.")
         self.kinds[name] = kind
 
@@ -155,8 +155,11 @@ class _Walker:
             return
         for part in ast.walk(node.value):
             if isinstance(part, ast.Call) and ".".join(_chain(part.func)) not in BUILTINS | CALLED_AT_TOP:
-                yield _at(part, "constants at the top level are plain numbers, no calls but of built-ins and jnp.array; "
-                          "compute it inside a function.")  # fmt: skip
+                yield _at(
+                    part,
+                    "constants at the top level are plain numbers, no calls but of built-ins and jnp.array; compute it "
+                    "inside a function.",
+                )
                 return
         yield from self._expression(node.value)
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
