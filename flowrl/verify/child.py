@@ -5,8 +5,8 @@ it could look at the code, a line of JSON, then bytes. All limits are set before
 
 What this does not cover: code that broke out of the allow-list could, in the first child, answer anything it likes: an
 artefact of its own making. That is why the artefact, and nothing else that this child says, is what the second child
-judges and what workers run. Nothing but an artefact and one sentence of bounded length leaves the process; where the
-kernel lacks Landlock it could read files of this user, and that sentence could hold some of them.
+judges and what workers run. Within its limits it could also read files that this user may read, and use them to choose
+among answers; nothing but an artefact and one sentence of bounded length leaves the process.
 """
 
 import json
@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowrl.verify.landlock import read_only_python
-from flowrl.verify.limits import SandboxLimits, close_door, find_filter, limit_resources
+from flowrl.verify.limits import SandboxLimits, close_door, limit_resources
 
 
 def main() -> int:
@@ -27,8 +26,6 @@ def main() -> int:
     stdin = sys.stdin.buffer
     request = json.loads(stdin.readline())
     enforced = limit_resources(SandboxLimits(**request["limits"]))
-    find_filter()
-    enforced.append(read_only_python([Path(request["recording"]).parent] if "recording" in request else []))
     with os.fdopen(descriptor, "wb") as answers:
         try:
             header, data = {"trace": _trace, "judge": _judge}[role](request, stdin, answers, enforced)

@@ -61,11 +61,6 @@ def limit_resources(limits: SandboxLimits) -> list[str]:
     ]
 
 
-def find_filter() -> None:
-    """Loads the library that makes filters, while its file can still be looked for."""
-    _unfiltered()
-
-
 def close_door() -> list[str]:
     """Shuts this process and all its threads in, for good, and returns what is enforced from now on."""
     reason = _unfiltered()

@@ -78,6 +78,17 @@ FARMS = (
             "achievements_diff[1] + 41.0 * ((closest_blocks[11] != 30).any() & (closest_blocks_prev[11] == 30).all())",
         ),
         "placing tables and nothing else",
+        "success pays",
+        spec=_TABLE,
+    ),
+    Program(
+        "pays 5 for a table in sight",
+        _with(
+            _PLACED,
+            f"achievements_diff, {_BLOCKS}",
+            "achievements_diff[1] + 5.0 * ((closest_blocks[11] != 30).any() & (closest_blocks_prev[11] == 30).all())",
+        ),
+        "placing tables and nothing else",
         "farming",
         spec=_TABLE,
     ),
@@ -127,7 +138,7 @@ FARMS = (
         "walking about",
         "farming",
     ),
-    Program("pays for the game's own reward", rewards("env_reward * 10.0", "env_reward"), "everything else", "farming"),
+    Program("pays for the game's own reward", rewards("env_reward", "env_reward"), "everything else", "farming"),
     Program("pays nothing", rewards("0.0 * n"), "nothing to learn from", "success pays"),
     Program(
         "pays less than nothing for success",
