@@ -58,6 +58,10 @@ ARRAY_METHODS = frozenset(_METHODS.split())
 
 BUILTINS = frozenset({"abs", "bool", "enumerate", "float", "int", "len", "max", "min", "range", "sum", "tuple", "zip"})
 
+CALLED_AT_TOP = frozenset({"jnp.array", "jnp.asarray", "jnp.int32", "jnp.float32"})
+"""What may be called where a constant is defined, built-ins apart."""
+LONGEST_RANGE = 64
+"""Of a comprehension."""
 LARGEST_NUMBER = 1_000_000
 LARGEST_SIZE = 10_000
 """Elements of an array that skill code makes, for one world."""

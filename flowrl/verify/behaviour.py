@@ -10,6 +10,10 @@ from flowrl.fluents import ACHIEVEMENT
 from flowrl.verify.forced import Path, Stage
 
 _FEW = 0.1
+_SHAPING = 0.75
+"""The share of success that may be had without it, where no part of it can be done: for coming nearer."""
+_MOST = 10.0
+"""What success may pay: far more than 1 no value network learns."""
 """The share of first states in which a skill may happen to be done: a new world may have a lake at hand."""
 
 
@@ -166,6 +170,12 @@ def _success_pays(played: Played) -> Finding:
                 f"the reward at success is {last:.3g} (n={n}; {total:.3g} in all on the way); it must be above 0.",
                 "Pay about 1 in all for what the spec yields, as gathered(amount, change, n) or achievements_diff do.",
             )
+        if total > _MOST:
+            return _wrong(
+                "success pays",
+                f"the reward pays {total:.3g} in all on the way to success (n={n}), far more than 1.",
+                "Pay about 1 in all: divide by what is paid now.",
+            )
     return Finding("success pays", True, f"{_success(played, played.stage.amounts[-1])[0]:.3g} in all")
 
 
@@ -179,7 +189,7 @@ def _farming(played: Played) -> Finding:
             finished = np.flatnonzero(done[rows])
             unfinished = reward[rows[: finished[0]]] if finished.size else reward[rows]
             most = float(np.max(np.cumsum(unfinished), initial=0.0))
-            if most >= success:
+            if most >= (success if n > 1 and stage.spec.scales else _SHAPING * success):
                 return _wrong(
                     "farming",
                     f"the reward pays {most:.3g} for {name} (n={n}), without the skill being done, and {success:.3g} "

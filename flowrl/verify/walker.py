@@ -9,6 +9,7 @@ from flowrl.fluents import Vocabulary
 from flowrl.verify.allowed import (
     ARRAY_METHODS,
     BUILTINS,
+    CALLED_AT_TOP,
     CONSTANTS,
     ENUMS,
     FREE_MODULES,
@@ -18,6 +19,7 @@ from flowrl.verify.allowed import (
     LARGEST_SHIFT,
     LARGEST_SIZE,
     LINALG_PATHS,
+    LONGEST_RANGE,
     SHAPING,
     SIZED,
 )
@@ -152,10 +154,12 @@ class _Walker:
             yield _at(node, "a constant without a value; give it one, or leave it out.")
             return
         for part in ast.walk(node.value):
-            if isinstance(part, ast.Call) and not (
-                isinstance(part.func, ast.Name) and part.func.id in ("len", "range")
-            ):
-                yield _at(part, "constants at the top level are plain numbers, no calls; compute it inside a function.")
+            if isinstance(part, ast.Call) and ".".join(_chain(part.func)) not in BUILTINS | CALLED_AT_TOP:
+                yield _at(
+                    part,
+                    "constants at the top level are plain numbers, no calls but of built-ins and jnp.array; compute it "
+                    "inside a function.",
+                )
                 return
         yield from self._expression(node.value)
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -351,15 +355,25 @@ class _Walker:
         for generator in node.generators:
             if generator.ifs:
                 yield _at(node, "no 'if' in a comprehension; use jnp.where.")
-            over = generator.iter
-            plain = isinstance(over, ast.Tuple | ast.List) or (
-                isinstance(over, ast.Name) and self.kinds.get(over.id) == "constant" and over.id not in self.locals
-            )
-            if not plain:
-                yield _at(node, "a comprehension runs over a tuple that is written out; use jax.numpy on whole arrays.")
+            if not self._is_short(generator.iter):
+                yield _at(
+                    node,
+                    "a comprehension runs over a tuple that is written out, or several with zip or enumerate, or "
+                    f"range(n) with n up to {LONGEST_RANGE}; use jax.numpy on whole arrays.",
+                )
             yield from self._target(generator.target)
-            yield from self._expression(over)
+            yield from self._expression(generator.iter)
         yield from self._expression(node.elt)
+
+    def _is_short(self, over: ast.expr) -> bool:
+        """Says whether something to run over is as short as the text."""
+        if isinstance(over, ast.Name):
+            return self.kinds.get(over.id) == "constant" and over.id not in self.locals
+        if isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and not over.keywords:
+            if over.func.id == "range":
+                return all(isinstance(a, ast.Constant) and a.value in range(LONGEST_RANGE + 1) for a in over.args)
+            return over.func.id in ("zip", "enumerate") and all(self._is_short(a) for a in over.args)
+        return isinstance(over, ast.Tuple | ast.List)
 
 
 def _kind_of(name: str) -> str:
