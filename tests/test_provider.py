@@ -115,6 +115,19 @@ def test_usage_may_be_missing() -> None:
     assert (response.text, response.tokens_in, response.tokens_out) == (GOOD, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("/srv/models/tiny-q4.gguf", "tiny-q4.gguf"),
+        ("C:\\models\\tiny.gguf", "tiny.gguf"),
+        ("maker/tiny", "maker/tiny"),
+    ],
+)
+def test_where_a_models_file_lies_is_not_told(told: str, shown: str) -> None:
+    with serving(completion(model=told)) as server:
+        assert provider(server).complete(asked()).model == shown
+
+
 def test_json_of_another_content_type_is_read_all_the_same() -> None:
     with serving(Say(body=completion().body, content_type="text/plain; charset=utf-8")) as server:
         assert provider(server).complete(asked()).text == GOOD

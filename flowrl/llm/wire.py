@@ -142,7 +142,13 @@ async def _ask(endpoint: Endpoint, request: Request, with_schema: bool, seen: _S
             instrument=False,
         )
     tokens_in, tokens_out = seen.tokens
-    return Answer(found.text or "", found.model_name or endpoint.model, tokens_in, tokens_out, str(found.finish_reason))
+    name = _short(found.model_name or endpoint.model)
+    return Answer(found.text or "", name, tokens_in, tokens_out, str(found.finish_reason))
+
+
+def _short(model: str) -> str:
+    """Returns a model's name; some servers tell where its file lies, which is nobody's business."""
+    return model.replace("\\", "/").rpartition("/")[2] if model.startswith("/") or "\\" in model else model
 
 
 def _client(endpoint: Endpoint, seen: _Seen) -> "AsyncOpenAI":
