@@ -256,6 +256,7 @@ OVERFLOWS = {
         {"object": "error", "message": "This model's maximum context length is 4096 tokens. You requested 5000.",
          "type": "BadRequestError", "param": None, "code": 400},
     ),
+    "vllm, longer": openai_error(400, "The decoder prompt (length 99) is longer than the maximum model length of 64."),
     "llama.cpp": refusal(
         400,
         {"error": {"code": 400, "message": "the request exceeds the available context size, try increasing it",

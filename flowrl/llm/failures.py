@@ -10,7 +10,7 @@ from typing import Any
 from flowrl.errors import LLMError, Unanswered
 
 _OVERFLOW = re.compile(
-    r"context_length_exceeded|exceed_context_size|maximum context length|maximum model length|too many tokens"
+    r"maximum (context|model) length"
     r"|(context|prompt|input)[^.]{0,40}(exceed|too long|too large)|exceed[^.]{0,40}context",
     re.IGNORECASE,
 )
