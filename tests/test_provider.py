@@ -264,6 +264,7 @@ OVERFLOWS = {
     ),
     "by its type": refusal(400, {"error": {"message": "no", "type": "exceed_context_size_error"}}),
     "ollama": refusal(400, {"error": {"message": "input length exceeds maximum context length", "type": "api_error"}}),
+    "anthropic": openai_error(400, "prompt is too long: 5000 tokens > 4096 maximum"),
     "gateway": Say(413, b"request entity too large", content_type="text/plain"),
 }  # fmt: skip
 
