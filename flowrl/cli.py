@@ -1,4 +1,4 @@
-"""The command line: flowrl grow, train, plan, eval, skills, runs, status, kb, bench, doctor.
+"""The command line: flowrl grow, train, plan, eval, skills, runs, status, cost, kb, bench, doctor.
 
 Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What is heavy is imported inside a command,
 and jax by none of them: that is for worker processes.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from flowrl.cli_cost import cost
 from flowrl.cli_runs import app as runs_app
 from flowrl.cli_runs import status
 from flowrl.cli_skills import app as skills_app
@@ -45,6 +46,7 @@ app.add_typer(skills_app, name="skills")
 app.add_typer(runs_app, name="runs")
 app.add_typer(kb_app, name="kb")
 app.command("status", epilog="Example: flowrl status --home demo")(status)
+app.command("cost", epilog="Example: flowrl cost --home demo")(cost)
 
 Preset = Annotated[str, typer.Option("--preset", help="Starting point of the options: cpu or gpu.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of everything random.")]

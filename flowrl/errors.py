@@ -9,6 +9,7 @@
     ├── PlatformError       a jax that computes wrong, a disk that is full
     ├── TrainingError       a run that failed: NaN, a worker that died
     └── LLMError            a language model that does not answer, or is not to be asked any more
+        ├── Unanswered      no answer came this time; asking again later may help
         ├── BudgetSpent     the calls or the money that --max-calls or --max-cost allow are spent
         └── NotRecorded     a replayed transcript lacks what would be asked now
 
@@ -53,6 +54,20 @@ class TrainingError(FlowRLError):
 
 class LLMError(FlowRLError):
     """A language model gives no answer; the message says why, and the next move."""
+
+
+class Unanswered(LLMError):
+    """No answer came this time; asking again later may help.
+
+    Attributes:
+        retry_after: seconds that the server asked to wait, None if it did not say.
+        tokens_in, tokens_out: what it cost all the same.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, tokens_in: int = 0, tokens_out: int = 0) -> None:
+        """Keeps what was spent beside the message."""
+        super().__init__(message)
+        self.retry_after, self.tokens_in, self.tokens_out = retry_after, tokens_in, tokens_out
 
 
 class BudgetSpent(LLMError):

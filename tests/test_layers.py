@@ -56,6 +56,8 @@ LAYERS = {
     "flowrl.doctor": 4,
     "flowrl.kb_cli": 4,
     "flowrl.cli": 4,
+    "flowrl.cli_cost": 4,
+    "flowrl.cli_llm": 4,
     "flowrl.cli_runs": 4,
     "flowrl.cli_skills": 4,
     "flowrl.cli_words": 4,

@@ -152,6 +152,16 @@ class HomePaths:
         return self.root / "requests"
 
     @property
+    def ledger(self) -> Path:
+        """What was asked of language models, and what it cost."""
+        return self.root / "ledger.jsonl"
+
+    @property
+    def prices(self) -> Path:
+        """The user's own prices of language models."""
+        return self.root / "prices.toml"
+
+    @property
     def skills(self) -> Path:
         return self.root / "skills"
 
