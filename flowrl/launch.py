@@ -22,11 +22,16 @@ from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, 
 
 @dataclass(frozen=True)
 class SkillSetUp:
-    """Sets up runs of a knowledge base's skills, with a library's experts for what they need."""
+    """Sets up runs of a knowledge base's skills, with a library's experts for what they need.
+
+    Attributes:
+        trial: the runs only measure ways of rewarding a skill; nothing of them enters the library.
+    """
 
     base: KnowledgeBase
     library: SkillLibrary
     config: RunConfig
+    trial: bool = False
 
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
         """Returns the run of a proposal, set up or ready to go on.
@@ -52,6 +57,7 @@ class SkillSetUp:
             "spec": skill.spec,
             "description": skill.description,
             "source": skill.code,
+            "trial": self.trial,
         }
         home = self.library.paths.root
         return prepare_training_run(

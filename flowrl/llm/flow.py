@@ -73,6 +73,7 @@ class Flow:
         verify_fn: holds code against the sandbox.
         review_fn: holds a trained skill's specification against statistics, and returns the corrected one, or None
             where it may stay; None: that is not done.
+        stopped: is set when nobody waits for an answer any more.
     """
 
     in_background = True
@@ -88,6 +89,7 @@ class Flow:
         tell_fn: Callable[[str], None],
         verify_fn: Callable[[Skill, str], Verdict] = verify,
         review_fn: "Callable[[Flow, SkillRecord], SkillSpec | None] | None" = None,
+        stopped: threading.Event | None = None,
     ):
         self.llm, self.library, self.config, self.settings = llm, library, config, settings
         self.tell_fn, self.verify_fn, self.review_fn = tell_fn, verify_fn, review_fn
@@ -95,7 +97,7 @@ class Flow:
         self.vocabulary = load_base(self.env).vocabulary
         self.drafts = Drafts(library.paths)
         self.conversation = Conversation(llm, briefing, settings.attempts, tell_fn)
-        self.stopping = threading.Event()
+        self.stopping = stopped or threading.Event()
 
     def stop(self) -> None:
         """Makes whoever waits for the model give up soon."""
@@ -193,7 +195,11 @@ class Flow:
         self, draft: Draft, skill: Skill, known: Known, hopeful: Collection[str], given_up: Mapping[str, str]
     ) -> Proposal | None:
         """Returns the proposal of a draft: its next candidate while these are compared, else the skill itself."""
-        needs = self.needs(skill, known)
+        try:
+            needs = self.needs(skill, known)
+        except PlanError as error:  # the search stopped at its limit, or what it needs was lost
+            self._give_up(draft, str(error))
+            return None
         if draft.status == "accepted":
             return Proposal(skill.name, needs)
         for which, candidate in enumerate(draft.candidates):
@@ -237,8 +243,9 @@ class Flow:
                     skill = self.base().skill(idea.name)
                     return Proposed(Proposal(skill.name, self.needs(skill, known)), again=True)
                 draft = writer.write(idea)
-            except StageFailedError as failed:
-                self.drafts.fail(Failure(name=writer.name, stage=failed.stage, reason=str(failed)))
+            except (StageFailedError, PlanError) as failed:
+                stage = failed.stage if isinstance(failed, StageFailedError) else "propose"
+                self.drafts.fail(Failure(name=writer.name, stage=stage, reason=str(failed)))
                 self.tell_fn(f"{writer.name or 'the proposal'} is given up: {failed}")
                 continue
             self.drafts.save(draft)
