@@ -131,8 +131,8 @@ class _Corrections:
             least = self.way.least[fluent]
             tried = _tried(self.way, fluent, least)
         there = self._always_there(fluent, ns)
-        wanted = {n: min(least[n], there.get(n, least[n])) for n in ns}
-        if wanted == asked:
+        wanted = _at_most(least, there)
+        if all(wanted[n] == asked[n] for n in wanted):
             return
         evidence = tried
         if wanted != least or not tried:
@@ -140,7 +140,7 @@ class _Corrections:
         after = _amount(wanted, max)
         self._change("requires", fluent, after, evidence)
         consumed = self.parts["consumes"].get(fluent)
-        if consumed is not None and any(consumed.at(n) > wanted[n] for n in ns):
+        if consumed is not None and any(consumed.at(n) > amount for n, amount in wanted.items()):
             self._change("consumes", fluent, after, f"{evidence} What is not needed cannot be spent.")
 
     def _always_there(self, fluent: str, ns: Sequence[int]) -> ByN:
@@ -225,12 +225,12 @@ class _Corrections:
         evidence = f"{self.way} leaves {_by_n(found)} of it." if found != claimed else ""
         if self.statistics is not None and not self.statistics.scripted:
             ends = self._always_at_end(fluent)
-            lower = {n: min(amount, ends.get(n, amount)) for n, amount in found.items()}
+            lower = _at_most(found, ends)
             if lower != found:
                 found = lower
                 of = f"{self.statistics.segments} successful segments"
                 evidence = f"At the end of {of} there was {_by_n(ends)} of it at least."
-        if found != claimed:
+        if any(claimed[n] != amount for n, amount in found.items()):
             self._change("yields", fluent, _amount(found, min), evidence)
 
     def _tried_yield(self, fluent: str, claimed: ByN) -> ByN:
@@ -252,11 +252,19 @@ class _Corrections:
         return dict(seen.least_end) if seen is not None else dict.fromkeys(self.statistics.ns, 0)
 
 
+def _at_most(points: ByN, bounds: ByN) -> ByN:
+    """Returns the points lowered to the bounds; where that changes any, those alone for which there is a bound."""
+    if all(amount <= bounds.get(n, amount) for n, amount in points.items()):
+        return dict(points)
+    return {n: min(amount, bounds[n]) for n, amount in points.items() if n in bounds}
+
+
 def _amount(points: Mapping[int, int], bound_fn: Callable[[list[int]], int]) -> Quantity | None:
     """Returns the amount for each n as one that grows with n; where no line fits, a bound for all; None for zero."""
     if not any(points.values()):
         return None
-    return fit(points) or Quantity(base=bound_fn(list(points.values())))
+    found = fit(points) or Quantity(base=bound_fn(list(points.values())))
+    return found if found != Quantity() else None
 
 
 def _by_n(points: Mapping[int, int]) -> str:

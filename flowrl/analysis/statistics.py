@@ -156,7 +156,8 @@ def statistics_text(found: Statistics) -> str:
             ("gained", each.gained, each.gained_for),
         ):
             if change.most:
-                parts.append(f"{label} {change}" + (f" = {quantity_text(rate)}" if rate is not None else ""))
+                per_n = rate is not None and rate.per_n != 0
+                parts.append(f"{label} {change}" + (f" = {quantity_text(rate)}" if rate and per_n else ""))
         lines.append(f"  {each.fluent}: {', '.join(parts)}")
     return "\n".join(lines)
 
