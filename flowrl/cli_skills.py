@@ -125,6 +125,22 @@ def skills_history(name: Name, home: Home = HOME, as_json: Json = False) -> None
         print_rich(history_table(versions))
 
 
+@app.command("vouch", epilog="Example: flowrl skills vouch 'Mine' --home demo")
+def skills_vouch(name: Name, home: Home = HOME, as_json: Json = False) -> None:
+    """Say that you have read a skill's code and want it to be run as it is, without the sandbox, on this machine."""
+    from flowrl.files import read_text
+    from flowrl.vouch import vouch
+
+    library = _library(home)
+    record = library.record(name)
+    file = library.skill_paths(record).module
+    vouch(read_text(file), f"the skill {record.name!r}")
+    if as_json:
+        print_json({"name": record.name, "vouched": str(file)})
+    else:
+        print(f"The code of {record.name!r}, {file}, is run as it is from now on.")
+
+
 @app.command("restore", epilog="Example: flowrl skills restore 'Collect Wood' 2 --home demo")
 def skills_restore(
     name: Name,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from flowrl.env.module_source import SkillSource, compose_module, outline
+from flowrl.env.module_source import SkillSource, compose_module, default_amount, outline
 from flowrl.parallel.paths import slug
 from flowrl.skill import Plan, Skill, TaskSpec
 
@@ -31,5 +31,7 @@ def tasks_of(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec
         spec = skills[step.skill].spec
         is_own = i == len(plan.steps) - 1 and step.skill == own
         low, high = spec.n_range if is_own and spec.n_range else (step.n, step.n)
+        if (fixed := default_amount(source_of(skills[step.skill]))) is not None:
+            low = high = fixed  # as a worker reads it off the signature, where it traces the text
         tasks.append(TaskSpec(skill=step.skill, low=low, high=high, item=spec.item))
     return tasks

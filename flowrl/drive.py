@@ -12,7 +12,7 @@ from flowrl.files import read_text
 from flowrl.knowledge.user import base_for
 from flowrl.launch import ModuleSetUp, SkillSetUp
 from flowrl.library import SkillLibrary
-from flowrl.outlook import known_skills, records_of, spelt_as_known, with_library
+from flowrl.outlook import known_skills, records_of, skill_of, spelt_as_known, with_library
 from flowrl.parallel.executor import Executor
 from flowrl.parallel.local import LocalExecutor
 from flowrl.parallel.paths import RunPaths
@@ -20,7 +20,8 @@ from flowrl.parallel.scheduler import Proposal
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import curriculum_for, dependencies, plan
 from flowrl.proposer import KnowledgeProposer, OneSkill
-from flowrl.skill import SkillRecord, require_trusted
+from flowrl.skill import SkillRecord
+from flowrl.vouch import require_module, vouch
 
 DEFAULT_COUNT = 3
 
@@ -119,7 +120,6 @@ def train(
     if held is None or not held.is_module:
         base = with_library(base, home)
         skill = base.skill(spelt_as_known(base, name))
-        require_trusted(skill)
         name = skill.name
     library = SkillLibrary.open_for(home, config)
     with library.lock():
@@ -160,6 +160,7 @@ def train_module(
     except (OSError, UnicodeDecodeError) as error:
         raise ModuleError(f"Cannot read the task module {file}: {error}") from error
     outline(code, str(file))  # a home is not made for a module that cannot be used
+    vouch(code, f"the task module {file}")
     library = SkillLibrary.open_for(home, config)
     with library.lock():
         set_up = ModuleSetUp(library, config, code, file)
@@ -172,8 +173,13 @@ def _spelt(records: Mapping[str, SkillRecord], name: str) -> SkillRecord | None:
 
 
 def _stored_module(library: SkillLibrary, config: RunConfig, record: SkillRecord) -> ModuleSetUp:
-    """Returns how a skill that came as a task module goes on, without the file that it came from."""
+    """Returns how a skill that came as a task module goes on, without the file that it came from.
+
+    Raises:
+        ModuleError: nobody here vouched for it.
+    """
     file = library.skill_paths(record).module
+    require_module(skill_of(library, record), library.command("skills", "vouch", record.name))
     return ModuleSetUp(library, config, read_text(file), file, record.description)
 
 

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flowrl.config import MOST_SEED, RunConfig, build_config
 from flowrl.errors import TrainingError
-from flowrl.files import read_json, write_arrays, write_json, write_text
+from flowrl.files import read_json, write_arrays, write_json
 from flowrl.library import SkillLibrary, description_of
 from flowrl.outlook import plan_with_library
 from flowrl.parallel.local import follow
 from flowrl.parallel.paths import RunPaths
-from flowrl.playing import playing_of, weights_for
+from flowrl.playing import playing_of, weights_for, write_playing
 from flowrl.skill import Evaluation, Plan, Skill
 from flowrl.weights import flatten, named_state
 
@@ -49,6 +49,7 @@ def evaluate_goal(
     Raises:
         UsageError, PlanError, LibraryError: the goal is unknown, out of reach, or an expert's weights are damaged or
             made for another observation.
+        ModuleError: code that nobody vouched for does not pass verification.
         TrainingError: the child failed.
     """
     config = _config(library, steps)
@@ -87,6 +88,5 @@ def _prepare(
     experts = {name: record.expert_idx for name, record in library.named().items()}
     playing = playing_of(plan, skills, experts, config)
     weights = {i: weights_for(library, g, playing.spec.skill) for i, g in enumerate(playing.experts)}
-    write_text(paths.module, playing.module)
     write_arrays(paths.initial, flatten(named_state(weights)))
-    write_json(paths.config, playing.spec)
+    write_playing(playing, paths)

@@ -9,7 +9,7 @@ from flowrl.compose import compose_plan, tasks_of
 from flowrl.config import RunConfig
 from flowrl.env.module_source import outline
 from flowrl.errors import ModuleError, PlanError
-from flowrl.files import read_json
+from flowrl.files import read_json, read_text
 from flowrl.knowledge import KnowledgeBase
 from flowrl.library import SkillLibrary
 from flowrl.outlook import known_skills
@@ -17,7 +17,8 @@ from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_setup import prepare_training_run
 from flowrl.planning.planner import dependencies, plan
-from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult, require_trusted
+from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult
+from flowrl.vouch import exported_for, vouch
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,21 @@ class SkillSetUp:
         """Returns the run of a proposal, set up or ready to go on.
 
         Raises:
-            UsageError: the skill may not be run, as nobody has verified its code.
+            ModuleError: the skill's code, or that of one that it needs, does not pass verification.
             PlanError: what the proposal needs does not lead to it, or is not learned.
             FlowRLError: the run cannot be set up.
         """
         skill = self.base.skill(proposal.name)
-        require_trusted(skill)
         learned = known_skills(self.library)
         if lacking := sorted(proposal.needs - learned.keys()):
             raise PlanError(f"{skill.name!r} needs {lacking[0]!r}, which is not learned.")
         skills = {name: learned[name] for name in proposal.needs} | {skill.name: skill}
         completed = self.library.named()
         experts = {name: completed[name].expert_idx for name in proposal.needs} | {skill.name: expert}
+        if skill.trusted:
+            vouch(skill.code, f"the skill {skill.name!r}")
         found = self._plan(skill, skills, experts)
+        exported = exported_for({step.skill: skills[step.skill] for step in found.steps}, self.base.env)
         data = {
             "code": compose_plan(found, skills, experts),
             "tasks": tasks_of(found, skills, skill.name),
@@ -58,10 +61,13 @@ class SkillSetUp:
             "description": skill.description,
             "source": skill.code,
             "trial": self.trial,
+            "exported": exported,
         }
         home = self.library.paths.root
-        return prepare_training_run(
-            skill.name, data, dependencies(found), expert, completed, home=home, config=self.config
+        return _vouched(
+            prepare_training_run(
+                skill.name, data, dependencies(found), expert, completed, home=home, config=self.config
+            )
         )
 
     def _plan(self, skill: Skill, skills: dict[str, Skill], experts: dict[str, int]) -> Plan:
@@ -75,9 +81,19 @@ class SkillSetUp:
         return plan(skill.name, skills, vocabulary=self.base.vocabulary, experts=experts)
 
 
+def _vouched(run: RunPaths) -> RunPaths:
+    """Returns a run that was set up just now, after noting that its module, if it is to be run, is made of trusted
+    code."""
+    if not read_json(run.config, RunSpec).exported:
+        vouch(read_text(run.module), f"the module of {run.folder}")
+    return run
+
+
 @dataclass(frozen=True)
 class ModuleSetUp:
     """Sets up the run of a task module in the seed's format; its last task's expert is the one that is trained.
+
+    The module is run as it is: who makes this has seen to it that its user wants that.
 
     Attributes:
         code: the module's text.
@@ -129,7 +145,9 @@ class ModuleSetUp:
         }
         needed: Sequence[str] = sorted(proposal.needs)
         home, completed = self.library.paths.root, self.library.named()
-        return prepare_training_run(proposal.name, data, needed, expert, completed, home=home, config=self.config)
+        return _vouched(
+            prepare_training_run(proposal.name, data, needed, expert, completed, home=home, config=self.config)
+        )
 
     def _numbers(self) -> tuple[int, ...]:
         return outline(self.code, str(self.file)).network_numbers

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from flowrl.config import RunConfig
 from flowrl.errors import TrainingError
-from flowrl.files import pack_arrays, read_arrays, read_json, write_arrays, write_json, write_text
+from flowrl.files import pack_arrays, read_arrays, read_json, write_arrays, write_json
 from flowrl.library import SkillLibrary
 from flowrl.outlook import skill_of
 from flowrl.parallel.comparison import ANSWER, ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest
@@ -18,8 +18,9 @@ from flowrl.parallel.executor import Job, JobEnd
 from flowrl.parallel.local import is_locked
 from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.training_processor import trained_result
-from flowrl.playing import playing_of, policy_of, weights_for
+from flowrl.playing import playing_of, policy_of, weights_for, write_playing
 from flowrl.skill import RunSpec, SkillRecord, TrainResult
+from flowrl.vouch import require_ours
 from flowrl.weights import Tree, expert_of, flatten, named_state, sha256, unflatten
 
 MODULE = "flowrl.learning.comparison_run"
@@ -33,7 +34,8 @@ def comparison(library: SkillLibrary, run: RunPaths, failed: JobEnd | None = Non
 
     Raises:
         TrainingError: the run failed, or that job gave no answer; shows the end of its log.
-        LibraryError: the weights are damaged or not those that the result names.
+        LibraryError: the weights are damaged or not those that the result names, or somebody else set the run up.
+        ModuleError: code that nobody vouched for does not pass verification.
     """
     result = trained_result(run)
     spec = read_json(run.config, RunSpec)
@@ -50,6 +52,7 @@ def comparison(library: SkillLibrary, run: RunPaths, failed: JobEnd | None = Non
         return job  # an earlier process began it, and it is not done
     if failed is not None:
         raise TrainingError(f"Holding {spec.skill} against the library came to nothing. {failed.why()}")
+    require_ours(run, spec)
     _prepare(library, run, spec, result, contests, players, held)
     return job
 
@@ -150,6 +153,4 @@ def _write_playing(library: SkillLibrary, record: SkillRecord, paths: RunPaths, 
     """Writes what it takes to play a skill's own plan, but for the weights."""
     skills = {other.name: skill_of(library, other) for other in library.records()}
     experts = {name: other.expert_idx for name, other in library.named().items()}
-    playing = playing_of(record.plan, skills, experts, config)
-    write_text(paths.module, playing.module)
-    write_json(paths.config, playing.spec)
+    write_playing(playing_of(record.plan, skills, experts, config), paths)

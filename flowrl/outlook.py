@@ -13,6 +13,7 @@ from flowrl.planning.frontier import Frontier, Verdict
 from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import SymbolicState
 from flowrl.skill import Plan, Skill, SkillRecord
+from flowrl.vouch import is_trusted
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,18 @@ def spelt_as_known(base: KnowledgeBase, name: str) -> str:
 
 
 def skill_of(library: SkillLibrary, record: SkillRecord) -> Skill:
-    """Returns a skill of the library as planner and composer see it, with the code that it was trained with."""
+    """Returns a skill of the library as planner and composer see it, with the code that it was trained with.
+
+    It is trusted if that ships with the package or this user vouched for it, whatever the home says.
+    """
+    code = read_text(library.skill_paths(record).module)
     return Skill(
         name=record.name,
         description=record.description,
         spec=record.spec,
-        code=read_text(library.skill_paths(record).module),
+        code=code,
         is_module=record.is_module,
+        trusted=is_trusted(code, library.description.env),
     )
 
 

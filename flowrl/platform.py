@@ -50,10 +50,41 @@ def check_jax_results(worlds: int = 64) -> None:
         )
 
 
-def compilation_cache() -> Path:
-    """Returns the folder for compiled programs: per user, outside of any repository or home."""
+def user_cache() -> Path:
+    """Returns flowrl's folder for what can be made again: per user, outside of any repository or home."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "flowrl" / "jax"
+    return Path(base) / "flowrl"
+
+
+def user_state() -> Path:
+    """Returns flowrl's folder for what a user has decided: per user, outside of any repository or home."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "flowrl"
+
+
+def private_folder(folder: Path) -> Path:
+    """Returns a folder that only this user can write to, made where it is missing.
+
+    Raises:
+        PlatformError: it cannot be made, or others can write to it, so that what lies there could be anybody's.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise PlatformError(f"Cannot use the folder {folder}: {error}.") from error
+    mine = not hasattr(os, "geteuid") or os.geteuid() in (found.st_uid, 0)
+    if not mine or found.st_mode & 0o022:
+        raise PlatformError(
+            f"Others can write to {folder}, whose files decide what runs. Take that right from them: "
+            f"chmod go-w {folder}; or let XDG_CACHE_HOME and XDG_STATE_HOME name folders of your own."
+        )
+    return folder
+
+
+def compilation_cache() -> Path:
+    """Returns the folder for compiled programs."""
+    return user_cache() / "jax"
 
 
 def configure_jax(gpu_memory: float) -> None:

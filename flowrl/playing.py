@@ -1,15 +1,18 @@
 """Playing a plan with the experts that a library holds, without training anything."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flowrl.compose import compose_plan, tasks_of
 from flowrl.config import RunConfig
 from flowrl.errors import LibraryError
+from flowrl.files import write_json, write_text
 from flowrl.library import SkillLibrary, read_expert
-from flowrl.parallel.paths import SkillPaths
+from flowrl.parallel.paths import RunPaths, SkillPaths
 from flowrl.parallel.training_setup import inject_remapping_header
 from flowrl.skill import Plan, RunSpec, Skill, TaskSpec
+from flowrl.vouch import exported_for, put_artefacts, require_module
 from flowrl.weights import Tree, unflatten
 
 
@@ -32,9 +35,15 @@ def playing_of(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, in
 
     Args:
         experts: the global expert of each skill.
+
+    Raises:
+        ModuleError: the code of a skill that nobody vouched for does not pass verification, or is a whole module.
     """
     own = plan.steps[-1].skill
     is_module = skills[own].is_module
+    require_module(skills[own], shlex.join(["flowrl", "skills", "vouch", own]))
+    played = {} if is_module else {step.skill: skills[step.skill] for step in plan.steps}
+    exported = exported_for(played, config.env.name)
     code = skills[own].code if is_module else compose_plan(plan, skills, experts)
     used = sorted({step.expert for step in plan.steps if step.expert is not None})
     to_local = {g: i for i, g in enumerate(used)}
@@ -47,8 +56,16 @@ def playing_of(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, in
         trained=(),
         own=to_local[plan.steps[-1].expert or 0],
         plan=plan,
+        exported=exported,
     )
     return Playing(spec, inject_remapping_header(code, to_local, dict(enumerate(used))), tuple(used))
+
+
+def write_playing(playing: Playing, run: RunPaths) -> None:
+    """Writes what a process needs to play a plan, but for the weights; `run.json` comes last."""
+    write_text(run.module, playing.module)
+    put_artefacts(run, playing.spec.exported)
+    write_json(run.config, playing.spec)
 
 
 def _tasks(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:

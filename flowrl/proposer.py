@@ -67,7 +67,7 @@ class KnowledgeProposer(_Prompt):
         frontier, unsettled = Frontier(known, self.base.vocabulary, self.base.skills), ""
         for name in self._wanted(given_up, learned):
             skill = self.base.skill(name)
-            if name in hopeful or name in given_up or not skill.trusted:
+            if name in hopeful or name in given_up:
                 continue
             verdict = frontier.judge(skill)
             if verdict.standing == "ready":

@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flowrl.config import RunConfig
-from flowrl.errors import UsageError
 from flowrl.stats import Share
 
 
@@ -84,17 +83,16 @@ class Skill(_Value):
     trusted: bool = True
 
 
-def require_trusted(skill: Skill) -> None:
-    """Checks that a skill's code may be run.
+class ArtefactRef(_Value):
+    """An exported skill, as a run refers to it.
 
-    Raises:
-        UsageError: it was imported, and nobody has verified it.
+    Attributes:
+        key: its name in the cache and in the run's folder.
+        sha256: the hash of the file; a worker loads no other.
     """
-    if not skill.trusted:
-        raise UsageError(
-            f"{skill.name!r} was imported and its code has not been verified, so it can be planned with but not "
-            f"trained. Read its code and save it as a skill file of your own: flowrl kb new {skill.name!r}"
-        )
+
+    key: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: str
 
 
 class GameSignature(_Value):
@@ -152,6 +150,8 @@ class RunSpec(_Value):
             this one. They learn too, and start random, or in a later run from the skill's own folder.
         trial: the run only measures one way of rewarding a skill; nothing of it enters the library.
         plan: what the run plays, for the record.
+        exported: for each skill of the plan, what the sandbox exported of it. A worker then runs that, and no text;
+            empty: all the code is trusted, and the run's module is traced.
     """
 
     skill: str
@@ -170,6 +170,7 @@ class RunSpec(_Value):
     runs_before: int = 0
     source_file: str = ""
     plan: Plan
+    exported: dict[str, ArtefactRef] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunSpec":

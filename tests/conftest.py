@@ -1,4 +1,5 @@
-"""Compiled programs are kept for the whole session and the next one, as workers keep theirs."""
+"""Compiled programs are kept for the whole session and the next one, as workers keep theirs; what this user has vouched
+for is left alone."""
 
 import socket
 from collections.abc import Iterator
@@ -38,3 +39,10 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
     yield tried
     assert not tried, f"a test tried to reach {tried}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_vouched_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

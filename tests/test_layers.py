@@ -28,6 +28,7 @@ LAYERS = {
     "flowrl.analysis.job": 3,
     "flowrl.env": 1,
     "flowrl.verify": 1,
+    "flowrl.vouch": 1,
     "flowrl.llm": 1,
     "flowrl.models": 1,
     "flowrl.planning": 1,
@@ -76,10 +77,12 @@ MAY_IMPORT_JAX = (
     "flowrl.evaluate",
     "flowrl.knowledge.",
     "flowrl.bench",
+    *(f"flowrl.verify.{name}" for name in ("artefact", "judging", "primitives", "record", "tracing")),
 )
 JAX_FREE = (
     "flowrl.env.skill_names",
     "flowrl.env.module_source",
+    "flowrl.verify.artefact_cache",
     "flowrl.knowledge",
     *(f"flowrl.knowledge.{name}" for name in ("affine", "importer", "published", "skill_text", "template")),
     *(f"flowrl.knowledge.{name}" for name in ("user", "validate")),

@@ -1,4 +1,4 @@
-"""A user's own skill, from its file to the library; and what an imported one may not do."""
+"""A user's own skill, from its file to the library; an imported one, until its code is looked at."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flowrl.drive import grow, train
-from flowrl.errors import LibraryError, PlanError, UsageError
+from flowrl.errors import LibraryError, PlanError
 from flowrl.library import SkillLibrary
 from tests.runs import TINY, Watcher, grow_tiny, tiny_config
 
@@ -65,7 +65,7 @@ def test_a_folder_that_is_not_ours_stays_so_with_a_kb_in_it(tmp_path: Path) -> N
         train(tmp_path, tiny_config(), "Collect Wood", Watcher())
 
 
-def test_an_imported_skill_is_planned_with_but_not_trained(tmp_path: Path) -> None:
+def test_an_imported_skill_is_planned_with_before_anything_of_it_is_run(tmp_path: Path) -> None:
     from flowrl.knowledge import load_base
     from flowrl.knowledge.importer import import_base, write_imported
     from flowrl.knowledge.user import base_for, home_folder
@@ -75,6 +75,8 @@ def test_an_imported_skill_is_planned_with_but_not_trained(tmp_path: Path) -> No
     base = load_base(TINY)
     write_imported(import_base(file, base.vocabulary, base), home_folder(home))
     assert base_for(TINY, home).skill("Admire Stone").spec.yields["stone"].at(1) == 5
-    with pytest.raises(UsageError, match="'Admire Stone' was imported and its code has not been verified"):
+    with pytest.raises(
+        PlanError, match="'Admire Stone' .* needs pickaxe, which 'Make Pickaxe' yields but is not learn"
+    ):
         train(home, tiny_config(), "Admire Stone", Watcher())
     assert not (home / "training_runs").exists()

@@ -10,13 +10,13 @@ from flowrl.analysis.findings import Findings
 from flowrl.analysis.request import ANSWER, MODULE, AnalysisPaths, AnalysisRequest
 from flowrl.config import RunConfig, build_config
 from flowrl.errors import TrainingError
-from flowrl.files import read_json, write_arrays, write_json, write_text
+from flowrl.files import read_json, write_arrays, write_json
 from flowrl.knowledge import load_base
 from flowrl.library import SkillLibrary
 from flowrl.outlook import skill_of
 from flowrl.parallel.executor import Job
 from flowrl.parallel.local import follow
-from flowrl.playing import playing_of, weights_for
+from flowrl.playing import playing_of, weights_for, write_playing
 from flowrl.skill import SkillRecord
 from flowrl.weights import flatten, named_state
 
@@ -31,6 +31,7 @@ def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **opt
 
     Raises:
         LibraryError: the weights of an expert that the skill plays with are nowhere, or damaged.
+        ModuleError: code that nobody vouched for does not pass verification.
     """
     paths = AnalysisPaths(folder)
     if folder.exists():
@@ -39,9 +40,8 @@ def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **opt
     experts = {name: other.expert_idx for name, other in library.named().items()}
     playing = playing_of(record.plan, skills, experts, _config(library))
     weights = {i: weights_for(library, g, record.name) for i, g in enumerate(playing.experts)}
-    write_text(paths.run.module, playing.module)
     write_arrays(paths.run.initial, flatten(named_state(weights)))
-    write_json(paths.run.config, playing.spec)
+    write_playing(playing, paths.run)
     vocabulary = load_base(library.description.env).vocabulary
     write_json(paths.request, AnalysisRequest(vocabulary=vocabulary, **options))
     return Job(f"analysis of {record.name}", folder, MODULE, ANSWER)
@@ -68,6 +68,7 @@ def analyse_skill(library: SkillLibrary, name: str, folder: Path, on_row: OnRow,
 
     Raises:
         UsageError: the library lacks the skill.
+        LibraryError, ModuleError: see `analysis_job`.
         TrainingError: the child failed.
     """
     job = analysis_job(library, library.record(name), folder, **options)

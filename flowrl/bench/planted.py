@@ -17,13 +17,13 @@ from flowrl.analysis.repair import Repair, repair
 from flowrl.analysis.segments import ENOUGH
 from flowrl.analysis.statistics import statistics_of
 from flowrl.bench.measure import Row, row
-from flowrl.env.code_parser import SkillFunctions, bind_tasks, load_module
+from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.domains import domain_named
 from flowrl.env.module_source import SkillSource, compose_module
 from flowrl.env.scenes import Stage
 from flowrl.knowledge import KnowledgeBase, load_base
 from flowrl.learning.probing import Probing
-from flowrl.learning.stepping import Stepper
+from flowrl.learning.stepping import AnySkill, Stepper
 from flowrl.skill import Quantity, SkillSpec
 
 ENV = "Craftax-Classic-Symbolic-v1"
@@ -112,7 +112,7 @@ def _outcome(base: KnowledgeBase, stepper: Stepper, planted: Planted) -> Outcome
     return Outcome(planted, repaired, repaired.spec == truth, not repair(truth, findings).changes)
 
 
-def _functions_of(base: KnowledgeBase, name: str) -> SkillFunctions:
+def _functions_of(base: KnowledgeBase, name: str) -> AnySkill:
     """Returns the functions of a skill of the package's own knowledge base."""
     source = compose_module([SkillSource("skill", base.skill(name).code)], [0], [0])
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,8 @@ from flowrl.env.skill_names import SKILL_INPUTS
 from flowrl.errors import ModuleError, nearest_names
 
 SkillFunction = Callable[..., Any]
+Outcome = tuple[Any, Any]
+"""(done, reward): bool and float32."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,25 @@ class SkillFunctions:
     reward: SkillFunction
     is_done_arguments: tuple[str, ...]
     reward_arguments: tuple[str, ...]
+
+    def outcome(self, values: Mapping[str, Any]) -> Outcome:
+        """Returns (done, reward) of one world, given all that skill code may see by name."""
+        done = self.is_done(**{name: values[name] for name in self.is_done_arguments})
+        reward = self.reward(**{name: values[name] for name in self.reward_arguments})
+        return jnp.asarray(done).astype(bool), jnp.asarray(reward).astype(jnp.float32)
+
+
+@dataclass(frozen=True)
+class ExportedSkill:
+    """A skill as the sandbox exported it: one function of a whole batch, never to be called under `vmap`.
+
+    Attributes:
+        name: of the skill, for messages.
+        outcomes: returns (done [B], reward [B]) of a batch of B worlds, given `flowrl.env.leaves.flat_leaves`.
+    """
+
+    name: str
+    outcomes: Callable[[Mapping[str, Any]], Outcome]
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,7 @@ class TaskModule:
         default_amounts: for each task, the default of `n` in its signature, or None.
     """
 
-    skills: tuple[SkillFunctions, ...]
+    skills: tuple[SkillFunctions | ExportedSkill, ...]
     skill_of_task: tuple[int, ...]
     expert_of_task: tuple[int, ...]
     default_amounts: tuple[int | None, ...]

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8
 
 from flowrl.env.abstraction import fluents_of
-from flowrl.env.code_parser import SkillFunctions, TaskModule
+from flowrl.env.code_parser import ExportedSkill, SkillFunctions, TaskModule
 from flowrl.env.domain import Domain, Observation, World
+from flowrl.env.leaves import flat_leaves
 from flowrl.env.memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 
@@ -290,16 +291,13 @@ def step_world(
     return player, inputs, transition.over, domain.cause_fn(before.world, player.world), achieved
 
 
-def evaluate_skill(functions: SkillFunctions, inputs: SkillInputs) -> tuple[Bool[Array, "B"], Float[Array, "B"]]:
+def evaluate_skill(
+    skill: SkillFunctions | ExportedSkill, inputs: SkillInputs
+) -> tuple[Bool[Array, "B"], Float[Array, "B"]]:
     """Returns (done, reward) of one skill for a batch, by one call of each of its functions."""
-    values = inputs._asdict()
-
-    def one(values: dict[str, Any]) -> tuple[Array, Array]:
-        done = functions.is_done(**{name: values[name] for name in functions.is_done_arguments})
-        reward = functions.reward(**{name: values[name] for name in functions.reward_arguments})
-        return jnp.asarray(done).astype(bool), jnp.asarray(reward).astype(jnp.float32)
-
-    return jax.vmap(one)(values)
+    if isinstance(skill, ExportedSkill):
+        return skill.outcomes(flat_leaves(inputs))
+    return jax.vmap(skill.outcome)(inputs._asdict())
 
 
 def _settled(world: World) -> World:

@@ -143,6 +143,23 @@ def check_skill_file(text: str, file: str) -> None:
         check_arguments(functions[name], file)
 
 
+def default_amount(source: SkillSource) -> int | None:
+    """Returns the amount that a skill's functions name as the default of `n`, where one does with a literal."""
+    functions = dict(_bindings(parse(source.text, source.prefix)))
+    for name in (source.is_done, source.reward):
+        node = functions.get(name)
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        plain = node.args.args[len(node.args.args) - len(node.args.defaults) :]
+        pairs = [*zip(plain, node.args.defaults, strict=True)]
+        pairs += [(a, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if d is not None]
+        for argument, default in pairs:
+            value = default.value if isinstance(default, ast.Constant) else None
+            if argument.arg == "n" and type(value) is int and value >= 0:
+                return value
+    return None
+
+
 class _Prefixer(ast.NodeTransformer):
     """Puts a prefix before the module's own names, wherever they are not hidden by a local one."""
 

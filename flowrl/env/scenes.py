@@ -151,10 +151,10 @@ def stack_scenes(scenes: Sequence[Scene]) -> Scene:
 def _set_up(stage: Stage, bases: World, which: Array, scenes: Scene) -> World:
     def one(index: Array, scene: Scene) -> World:
         world = jax.tree.map(lambda leaf: leaf[index], bases)
-        world = _equip(stage.domain, world, scene)
+        world = _face(stage, _equip(stage.domain, world, scene), jnp.asarray(scene.kind))
         for i, (_, blocks) in enumerate(stage.domain.facts.stations if stage.domain.facts else ()):
             world = _put_station(stage, world, blocks, i, scene.stations[i])
-        return _face(stage, world, jnp.asarray(scene.kind))
+        return world
 
     return jax.vmap(one)(which, scenes)
 
@@ -218,7 +218,7 @@ def _face(stage: Stage, world: World, kind: Array) -> World:
     world = stage.renewed(world, jnp.clip(ahead, 0, size - 1), kind)
     for i, each in enumerate(stage.kinds):
         if each.herd:
-            # A fence keeps the creature where it is.
+            # A fence keeps the creature where it is; a station that takes the place of a stone does so as well.
             put = staging.put_creature(staging.put(world, "STONE", *_PEN), each.herd, AHEAD, _HEALTH, each.type)
             world = jax.tree.map(
                 lambda new, old, i=i: jnp.where(kind == i, new, old) if new is not old else old, put, world

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from flowrl.env.code_parser import SkillFunction, TaskModule
-from flowrl.env.flow_env import FlowEnv, Player
+from flowrl.env.code_parser import ExportedSkill, SkillFunction, SkillFunctions, TaskModule
+from flowrl.env.flow_env import FlowEnv, Player, evaluate_skill
 from flowrl.env.memory import closest_blocks
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 from flowrl.errors import ModuleError
@@ -40,14 +40,18 @@ def try_tasks(env: FlowEnv, names: Sequence[TaskNames], key: jax.Array) -> None:
     for i, which in enumerate(env.tasks.skill_of_task):
         if which in env.tasks.skill_of_task[:i]:
             continue
-        skill = env.tasks.skills[which]
-        done = _run(skill.is_done, skill.is_done_arguments, inputs, names[i].is_done)
-        _run(skill.is_done, skill.is_done_arguments, made_up, names[i].is_done)
-        for values in (inputs, made_up):
-            reward = _run(skill.reward, skill.reward_arguments, values, names[i].reward)
+        for values in (made_up, inputs):
+            done, reward = _outcomes(env.tasks.skills[which], values, names[i])
             _require_finite(reward, names[i].reward)
         if i == 0 and bool(np.asarray(done).astype(bool).all()):
             raise ModuleError(f"{names[i].is_done} is true in every new world; the task would teach nothing.")
+
+
+def _outcomes(skill: SkillFunctions | ExportedSkill, inputs: SkillInputs, names: TaskNames) -> tuple[Array, Array]:
+    if isinstance(skill, ExportedSkill):
+        return evaluate_skill(skill, inputs)
+    done = _run(skill.is_done, skill.is_done_arguments, inputs, names.is_done)
+    return done, _run(skill.reward, skill.reward_arguments, inputs, names.reward)
 
 
 def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Sequence[TaskNames]) -> None:
@@ -62,6 +66,8 @@ def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Se
         return
     for i, which in enumerate(tasks.skill_of_task):
         skill = tasks.skills[which]
+        if isinstance(skill, ExportedSkill):
+            continue  # its inputs were held against the game's when it was loaded
         for where, taken in (
             (names[i].is_done, skill.is_done_arguments),
             (names[i].reward, skill.reward_arguments),

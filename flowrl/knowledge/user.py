@@ -13,6 +13,7 @@ the package. A folder of them, and of what was imported, extends a base.
 
 import ast
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from flowrl.knowledge.validate import problems_among, problems_of, require_none
 from flowrl.parallel.paths import HomePaths
 from flowrl.planning.planner import plan
 from flowrl.skill import HomeDescription, Quantity, Skill, SkillSpec
+from flowrl.vouch import is_trusted
 
 SUFFIX = ".py"
 _AMOUNTS = ("requires", "consumes", "yields")
@@ -38,7 +40,8 @@ _AMOUNTS = ("requires", "consumes", "yields")
 def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> KnowledgeBase:
     """Returns a game's base with the skills that lie in the home's own folder, where there is one, and in ``folder``.
 
-    A home of another game adds nothing.
+    A home of another game adds nothing. Whoever made the home may have written what lies in it: those skills are
+    trusted only where this user vouched for them; ``folder`` is passed by hand, and its skills are.
 
     Raises:
         UsageError: there is no such game or folder, or it holds skills of another game.
@@ -46,9 +49,9 @@ def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> 
     """
     base = load_base(env)
     own = None if home is None or game_of(home) not in (env, None) else home_folder(home)
-    for each in (own if own is not None and own.is_dir() else None, folder):
-        base = base if each is None else read_skill_folder(each, base)
-    return base
+    if own is not None and own.is_dir():
+        base = read_skill_folder(own, base, by_hand=False)
+    return base if folder is None else read_skill_folder(folder, base)
 
 
 def game_of(home: Path) -> str | None:
@@ -77,10 +80,13 @@ def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
         raise UsageError(f"The home {home} holds {held}, not {env}. Give another --home, or leave --env out.")
     folder = home_folder(home)
     base = load_base(env)
-    return read_skill_folder(folder, base, [imported_file(source, folder).name]) if folder.is_dir() else base
+    left_out = [imported_file(source, folder).name]
+    return read_skill_folder(folder, base, left_out, by_hand=False) if folder.is_dir() else base
 
 
-def read_skill_folder(folder: Path, base: KnowledgeBase, leave_out: Collection[str] = ()) -> KnowledgeBase:
+def read_skill_folder(
+    folder: Path, base: KnowledgeBase, leave_out: Collection[str] = (), by_hand: bool = True
+) -> KnowledgeBase:
     """Returns the base with the skills of a folder after its own: `.py` files and imported `.json` files, by name.
 
     A skill that is just as in the base already is passed over; another of the same name is an error. Where a range of
@@ -88,6 +94,7 @@ def read_skill_folder(folder: Path, base: KnowledgeBase, leave_out: Collection[s
 
     Args:
         leave_out: names of files that are not read.
+        by_hand: the user named the folder, so that the code of its `.py` files is trusted.
 
     Raises:
         UsageError: there is no such folder, or a file in it is for another game.
@@ -100,10 +107,11 @@ def read_skill_folder(folder: Path, base: KnowledgeBase, leave_out: Collection[s
     problems: list[str] = []
     for file in files:
         if file.name not in leave_out:
-            skills, wrong = _read_any(file, base)
+            skills, wrong = _read_any(file, base, by_hand)
             found += skills
             problems += wrong
     require_none(problems)
+    base = _trusting(base, [skill for skill in found if skill.trusted])
     held = base.named()
     new = [skill for skill in found if not (skill.name in held and _is_same(skill, held[skill.name]))]
     require_none([f"{folder}: {problem}" for problem in problems_among(new, base.skills, base.vocabulary)])
@@ -113,15 +121,30 @@ def read_skill_folder(folder: Path, base: KnowledgeBase, leave_out: Collection[s
     return KnowledgeBase(base.env, base.vocabulary, filled, stated)
 
 
-def _read_any(file: Path, base: KnowledgeBase) -> tuple[list[Skill], list[str]]:
+def _read_any(file: Path, base: KnowledgeBase, by_hand: bool) -> tuple[list[Skill], list[str]]:
     if file.suffix == IMPORTED_SUFFIX:
         return list(read_imported(file, base.env, base.vocabulary)), []
     skill, problems = _read(read_text(file), str(file), base.vocabulary)
-    return ([] if skill is None else [skill]), problems
+    if skill is None:
+        return [], problems
+    return [skill.model_copy(update={"trusted": by_hand or is_trusted(skill.code, base.env)})], problems
 
 
 def _is_same(skill: Skill, held: Skill) -> bool:
-    return _with_range(skill, None) == _with_range(held, None)
+    trusting = {"trusted": True}  # who may vouch for a skill makes no other of it
+    return _with_range(skill.model_copy(update=trusting), None) == _with_range(held.model_copy(update=trusting), None)
+
+
+def _trusting(base: KnowledgeBase, trusted: Collection[Skill]) -> KnowledgeBase:
+    """Returns the base with its skills trusted where the very same ones come from somewhere that is trusted."""
+    by_name = {skill.name: skill for skill in trusted}
+    skills = tuple(
+        skill.model_copy(update={"trusted": True})
+        if skill.name in by_name and _is_same(by_name[skill.name], skill)
+        else skill
+        for skill in base.skills
+    )
+    return replace(base, skills=skills)
 
 
 def _widened(skill: Skill, before: Skill | None) -> Skill:

@@ -13,12 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from flowrl.analysis.findings import ByN, Way
-from flowrl.env.code_parser import SkillFunctions
 from flowrl.env.scenes import AS_IT_IS, NEAR, Scene, stack_scenes
 from flowrl.env.scenes import PLACED as OUT_OF_REACH
 from flowrl.fluents import INTRINSIC, PLACED
 from flowrl.fluents import NEAR as NEAR_TO
-from flowrl.learning.stepping import Bases, Played, Script, Stepper
+from flowrl.learning.stepping import AnySkill, Bases, Played, Script, Stepper
 
 Start = Mapping[str, int]
 RELIABLE = 0.6
@@ -65,7 +64,7 @@ class Ablation:
         functions: the skill's code.
     """
 
-    def __init__(self, stepper: Stepper, functions: SkillFunctions):
+    def __init__(self, stepper: Stepper, functions: AnySkill):
         self.stepper, self.functions = stepper, functions
         self.stage = stepper.stage
 

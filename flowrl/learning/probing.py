@@ -9,12 +9,11 @@ import numpy as np
 
 from flowrl.analysis.findings import Way
 from flowrl.analysis.segments import Segment
-from flowrl.env.code_parser import SkillFunctions
 from flowrl.env.scenes import ABSENT, AS_IT_IS, NEAR, Scene, stack_scenes
 from flowrl.fluents import NEAR as NEAR_TO
 from flowrl.fluents import PLACED, Vocabulary
 from flowrl.learning.ablation import NOT_FULL, Ablation, Attempt, Start, every_row
-from flowrl.learning.stepping import MOST_STEPS, Bases, Script, Stepper
+from flowrl.learning.stepping import MOST_STEPS, AnySkill, Bases, Script, Stepper
 from flowrl.skill import SkillSpec
 
 logger = logging.getLogger(__name__)
@@ -36,9 +35,7 @@ class Probing:
         spec: what is believed of the skill; it only says what to lower first where a rich world is done at once.
     """
 
-    def __init__(
-        self, stepper: Stepper, functions: SkillFunctions, vocabulary: Vocabulary, spec: SkillSpec, key: jax.Array
-    ):
+    def __init__(self, stepper: Stepper, functions: AnySkill, vocabulary: Vocabulary, spec: SkillSpec, key: jax.Array):
         self.stepper, self.functions, self.spec = stepper, functions, spec
         self.stage, self.vocabulary = stepper.stage, vocabulary
         self.ablation = Ablation(stepper, functions)

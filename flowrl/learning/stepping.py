@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from flowrl.env.abstraction import fluents_of
-from flowrl.env.code_parser import SkillFunctions
+from flowrl.env.code_parser import ExportedSkill, SkillFunctions
 from flowrl.env.domain import World
 from flowrl.env.flow_env import Player, evaluate_skill, player_in, step_world
 from flowrl.env.memory import empty_memory
@@ -18,6 +18,7 @@ from flowrl.env.scenes import AHEAD, Scene, Stage
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.staging import position
 
+AnySkill = SkillFunctions | ExportedSkill
 BATCH = 128
 """Worlds stepped at once; more are played one batch after another."""
 MOST_STEPS = 16
@@ -95,7 +96,7 @@ class Stepper:
 
     def play(
         self,
-        functions: SkillFunctions,
+        functions: AnySkill,
         bases: Bases,
         which: Int[np.ndarray, "W"],
         scenes: Scene,
@@ -124,7 +125,7 @@ class Stepper:
 
     def _play(
         self,
-        functions: SkillFunctions,
+        functions: AnySkill,
         bases: Bases,
         which: Int[np.ndarray, "W"],
         scenes: Scene,
@@ -171,7 +172,7 @@ def _first_rows(played: Played, count: int) -> Played:
     return Played(played.step[:, :count], played.start[:count], played.before[:, :count], played.end[:, :count])
 
 
-def is_done(functions: SkillFunctions, inputs: SkillInputs, n: int) -> Bool[np.ndarray, "W"]:
+def is_done(functions: AnySkill, inputs: SkillInputs, n: int) -> Bool[np.ndarray, "W"]:
     """Returns whether a skill is done with ``n`` in each of a batch of steps."""
     wanted = inputs._replace(n=jnp.full_like(inputs.n, n))
     done, _ = _evaluate(functions, wanted)

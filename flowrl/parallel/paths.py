@@ -120,6 +120,10 @@ class RunPaths:
     def lock(self) -> Path:
         return self.folder / "lock"
 
+    def artefact(self, key: str) -> Path:
+        """Returns where an exported skill lies that the run loads."""
+        return self.folder / "artefacts" / f"{key}.stablehlo"
+
     @property
     def merge(self) -> Path:
         """The folder in which candidates are held against the library's experts."""

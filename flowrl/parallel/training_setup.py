@@ -17,10 +17,11 @@ from flowrl.parallel.executor import Job
 from flowrl.parallel.local import is_locked
 from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
 from flowrl.skill import HomeDescription, Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
+from flowrl.vouch import put_artefacts
 from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
-_WORDS = {"description", "source_file", "runs_before"}
-"""What a `RunSpec` says that makes no other run of it."""
+_WORDS = {"description", "source_file", "runs_before", "exported"}
+"""What a `RunSpec` says that makes no other run of it; that traced and exported code train alike is tested."""
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
 
@@ -159,7 +160,8 @@ def prepare_training_run(
     Args:
         skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
             ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``source_file`` (where that came
-            from, for messages), ``is_module``, ``trial``.
+            from, for messages), ``is_module``, ``trial``, ``exported`` (what the worker is to run instead of the
+            module).
         dependencies: skills that the run plays with, which learn along if the configuration says so. A skill that is
             itself completed goes on from its weights.
         config: the run's configuration; the defaults if None.
@@ -203,8 +205,11 @@ def prepare_training_run(
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
         runs_before=_runs_before(before, home),
         plan=skill_data.get("plan") or Plan(goal=skill_name, steps=()),
+        exported=dict(skill_data.get("exported", {})),
     )
-    if not _goes_on(paths, spec, module):
+    if _goes_on(paths, spec, module):
+        _exchange_artefacts(paths, spec)
+    else:
         _put_aside_others(paths, skill_name)
         _write(paths, spec, module, str(skill_data.get("source", code)), named)
     return paths
@@ -215,7 +220,16 @@ def _write(paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree
     write_text(paths.module, module)
     write_text(paths.folder / SOURCE_FILE, source)
     write_arrays(paths.initial, flatten(named))
+    put_artefacts(paths, spec.exported)
     write_json(paths.config, spec)
+
+
+def _exchange_artefacts(paths: RunPaths, wanted: RunSpec) -> None:
+    """What a run that goes on executes is what is wanted now, whatever its folder held: another jax has others."""
+    put_artefacts(paths, wanted.exported)
+    held = read_json(paths.config, RunSpec)
+    if held.exported != wanted.exported:
+        write_json(paths.config, held.model_copy(update={"exported": wanted.exported}))
 
 
 def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
