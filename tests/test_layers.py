@@ -24,6 +24,8 @@ LAYERS = {
     "flowrl.platform": 0,
     "flowrl.parallel.paths": 0,
     "flowrl.library": 0,
+    "flowrl.analysis": 1,
+    "flowrl.analysis.job": 3,
     "flowrl.env": 1,
     "flowrl.verify": 1,
     "flowrl.vouch": 1,
