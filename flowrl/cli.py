@@ -4,34 +4,40 @@ Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What 
 and jax by none of them: that is for worker processes.
 """
 
-import contextlib
 import json
 import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowrl.cli_cost import cost
+from flowrl.cli_grow import grow
+from flowrl.cli_options import (
+    Address,
+    Cores,
+    Dependencies,
+    Engine,
+    OwnSkills,
+    Preset,
+    Seed,
+    Settings,
+    configure,
+    executor_fn,
+    stoppable,
+)
 from flowrl.cli_runs import app as runs_app
 from flowrl.cli_runs import status
 from flowrl.cli_skills import app as skills_app
 from flowrl.cli_skills import record_row
-from flowrl.cli_words import DEFAULT_ENV, HOME, MOST_SEED, Env, Home, Json, print_json, print_rich
+from flowrl.cli_words import DONE, FAILED, HOME, MOST_SEED, STOPPED, USAGE, Env, Home, Json, print_json, print_rich
 from flowrl.kb_cli import app as kb_app
 
 if TYPE_CHECKING:
-    from flowrl.config import RunConfig
-    from flowrl.controller import Limits
     from flowrl.library import SkillLibrary
-    from flowrl.parallel.executor import Executor
     from flowrl.skill import Evaluation
-
-DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 
 app = typer.Typer(
     help="Grows a library of reinforcement-learning skills on Craftax.",
@@ -45,155 +51,19 @@ app = typer.Typer(
 app.add_typer(skills_app, name="skills")
 app.add_typer(runs_app, name="runs")
 app.add_typer(kb_app, name="kb")
+GROW_EXAMPLES = (
+    "Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 8 --jobs 2 --home demo --set ppo.lr=3e-4   or   "
+    "flowrl grow --proposer llm --model qwen3 --base-url http://127.0.0.1:8000/v1 --goal diamond --max-calls 200"
+)
+app.command("grow", epilog=GROW_EXAMPLES)(grow)
 app.command("status", epilog="Example: flowrl status --home demo")(status)
 app.command("cost", epilog="Example: flowrl cost --home demo")(cost)
-
-Preset = Annotated[str, typer.Option("--preset", help="Starting point of the options: cpu or gpu.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of everything random.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
-]
-OwnSkills = Annotated[
-    Path | None,
-    typer.Option("--kb", help="A folder of skill files of your own (flowrl kb new), besides the home's kb/."),
-]
-
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many skills are trained at once.")]
-Cores = Annotated[
-    int | None, typer.Option("--cores", min=1, help="Processor cores of each worker; an even share if left out.")
-]
-Losses = Annotated[
-    int, typer.Option("--losses", min=1, help="Workers lost in a row without progress before a run is given up.")
-]
-Hang = Annotated[
-    float, typer.Option("--hang-minutes", min=0.1, help="Minutes without a sign of life after which a worker is ended.")
-]
-Engine = Annotated[
-    str, typer.Option("--executor", help="Where workers run: local (this machine) or ray (a cluster; flowrl[ray]).")
-]
-Address = Annotated[
-    str | None,
-    typer.Option("--address", help="With --executor ray: auto or HOST:PORT; starts Ray here if left out."),
-]
-Dependencies = Annotated[
-    str | None,
-    typer.Option("--dependencies", help="frozen, or train: the experts that a skill builds on learn along."),
-]
-
-
-def _executor_fn(name: str, address: str | None, cores: int | None) -> "Callable[[Limits], Executor]":
-    """Returns what makes the executor that was asked for."""
-    from flowrl.errors import UsageError, nearest_names
-    from flowrl.parallel.local import LocalExecutor
-
-    if address is not None and name != "ray":
-        raise UsageError("--address goes with --executor ray.")
-    if name == "local":
-        return lambda limits: LocalExecutor(limits.jobs, cores)
-    if name == "ray":
-        from flowrl.parallel.ray_executor import RayExecutor
-
-        return lambda limits: RayExecutor(address, limits.jobs, cores or 1)
-    raise UsageError(f"--executor {name!r} is neither of two. {nearest_names(name, ['local', 'ray'])}")
-
-
-def _configure(
-    home: Path,
-    env: str | None,
-    preset: str,
-    seed: int,
-    settings: list[str] | None,
-    dependencies: str | None = None,
-) -> "RunConfig":
-    """The options of a run: those given, and for environment and shape those of a home that exists."""
-    from flowrl.config import build_config, parse_settings
-    from flowrl.library import SkillLibrary
-
-    given = parse_settings(settings or [])
-    held: dict[str, Any] = {}
-    if (home / "home.json").exists():
-        description = SkillLibrary.open(home).description
-        held = {"env__name": description.env, "model__width": description.width, "model__layers": description.layers}
-        held = {key: value for key, value in held.items() if key.replace("__", ".") not in given}
-    if preset != "cpu":
-        held.pop("model__width", None)
-    if env is not None or "env__name" not in held:
-        held["env__name"] = DEFAULT_ENV if env is None else env
-    return build_config(preset, settings or [], seed=seed, dependencies=dependencies, **held)
 
 
 def _library(home: Path) -> "SkillLibrary":
     from flowrl.library import SkillLibrary
 
     return SkillLibrary.open(home)
-
-
-def _command_again() -> str:
-    """Returns the command line as it was given, so that it can be given again from the same folder."""
-    called = sys.argv[0]
-    program = [sys.executable, "-m", "flowrl"] if called.endswith("__main__.py") else [called]
-    return shlex.join([*program, *sys.argv[1:]])
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\nStopped; nothing is lost. This goes on:\n    {_command_again()}\n")
-        raise typer.Exit(STOPPED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@app.command(
-    epilog="Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 8 --jobs 2 --home demo --set ppo.lr=3e-4"
-)
-def grow(
-    env: Env = None,
-    skills: Annotated[
-        int | None, typer.Option("--skills", min=1, help="Size of the library wanted; 3 if no goal.")
-    ] = None,
-    goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
-    home: Home = HOME,
-    own_skills: OwnSkills = None,
-    preset: Preset = "cpu",
-    seed: Seed = 0,
-    jobs: Jobs = 1,
-    cores: Cores = None,
-    losses: Losses = 3,
-    hang_minutes: Hang = 30.0,
-    executor: Engine = "local",
-    address: Address = None,
-    dependencies: Dependencies = None,
-    settings: Settings = None,
-    as_json: Json = False,
-) -> None:
-    """Learn skills of the knowledge base until the library has the size wanted, those that can be at the same time."""
-    from flowrl.controller import Limits
-    from flowrl.display import Display, library_table
-    from flowrl.drive import grow as grow_library
-    from flowrl.parallel.memory import memory_warning
-
-    config = _configure(home, env, preset, seed, settings, dependencies)
-    executor_fn = _executor_fn(executor, address, cores)
-    with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
-        if executor == "local" and (warning := memory_warning(config.env.name, jobs)):
-            display.note(warning)
-        limits = Limits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
-        outcome = grow_library(home, config, skills, goal, display, own_skills, limits, executor_fn)
-    if as_json:
-        print_json([record_row(record) for record in outcome.records])
-    else:
-        print_rich(library_table(outcome.records))
-        print(f"{'Done' if outcome.complete else 'Not done'}: {outcome.reason}.")
-    raise typer.Exit(DONE if outcome.complete else FAILED)
 
 
 @app.command(
@@ -225,13 +95,13 @@ def train(
         raise UsageError("Give either a skill or --module FILE.py. For example: flowrl train 'Collect Wood'")
     if name is not None and module is None:
         raise UsageError("--name goes with --module; a skill of the knowledge base has its name.")
-    config = _configure(home, env, preset, seed, settings, dependencies)
-    executor_fn = _executor_fn(executor, address, cores)
-    with _stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
+    config = configure(home, env, preset, seed, settings, dependencies)
+    make_executor = executor_fn(executor, address, cores)
+    with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if module is not None:
-            record = train_module(home, config, module, name, display, executor_fn=executor_fn)
+            record = train_module(home, config, module, name, display, executor_fn=make_executor)
         else:
-            record = train_skill(home, config, str(skill), display, own_skills, executor_fn=executor_fn)
+            record = train_skill(home, config, str(skill), display, own_skills, executor_fn=make_executor)
     if as_json:
         print_json(record_row(record))
     else:
@@ -268,7 +138,7 @@ def plan(
         raise UsageError("Give either a goal or --frontier. For example: flowrl plan 'Collect Wood'")
     if known not in ("learned", "nothing"):
         raise UsageError(f"--from {known!r} is neither of two. {nearest_names(known, ['learned', 'nothing'])}")
-    base = base_for(_configure(home, env, "cpu", 0, None).env.name, home, own_skills)
+    base = base_for(configure(home, env, "cpu", 0, None).env.name, home, own_skills)
     if goal is None:
         verdicts = frontier_of(base, home)
         if as_json:
@@ -298,7 +168,7 @@ def evaluate(
 
     library = _library(home)
     tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
-    with _stoppable():
+    with stoppable():
         evaluation = _play_with_bar(library, goal, episodes, seed, steps)
     if as_json:
         print_json(evaluation.model_dump() | {"tasks": tasks})
@@ -332,7 +202,7 @@ def bench(
     names = ["plan", "env", "moe", "train", "parallel", "all"]
     if table not in names:
         raise UsageError(f"No table {table!r}. {nearest_names(table, names)}")
-    with _stoppable():
+    with stoppable():
         command = [sys.executable, "-m", "flowrl.bench", table, *(["--slow"] if slow else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if not done.stdout.strip():

@@ -10,6 +10,8 @@ import typer
 DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
 HOME = Path("flowrl-home")
 MOST_SEED = 2**32 - 1
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
+"""Exit codes."""
 
 Env = Annotated[str | None, typer.Option("--env", help=f"The game; what the home holds, else {DEFAULT_ENV}.")]
 Home = Annotated[Path, typer.Option("--home", help="The folder that holds the library.")]

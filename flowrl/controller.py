@@ -120,6 +120,7 @@ class Controller:
         set_up_fn: sets up the run of a proposal with its expert's number, or lets it go on.
         again: skills that may be tried again although they ended without being learned.
         adopt: the skills whose workers are watched on, if an earlier process started them; None: all.
+        told: what the proposer says meanwhile, from a thread of its own.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Controller:
         limits: Limits,
         again: frozenset[str] = frozenset(),
         adopt: frozenset[str] | None = None,
+        told: "queue.SimpleQueue[str] | None" = None,
     ):
         self.library, self.proposer, self.set_up_fn = library, proposer, set_up_fn
         self.executor, self.observer, self.limits = executor, observer, limits
@@ -141,7 +143,7 @@ class Controller:
         self.finish: Finish | None = None
         self.asking: Asking | None = None
         self.state = State(jobs=limits.jobs, count=limits.count, most_losses=limits.losses)
-        self.again, self.adopt = again, adopt
+        self.again, self.adopt, self.told = again, adopt, told
 
     def run(self) -> Finish:
         """Returns how it ended; runs that are still under way then are stopped, and go on another time."""
@@ -294,6 +296,8 @@ class Controller:
 
     def _look_around(self) -> None:
         """Reads what runs wrote, what people ask for and what the proposer says; ends workers that hang."""
+        while self.told is not None and not self.told.empty():
+            self.observer.note(self.told.get())
         if self.asking is not None and (answer := self.asking.answer()) is not None:
             self.asking = None
             self.events.append(answer)

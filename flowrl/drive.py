@@ -81,7 +81,7 @@ def grow(
             library,
             KnowledgeProposer(base, library, goal),
             SkillSetUp(base, library, config),
-            (executor_fn or _local)(limits),
+            (executor_fn or local_executor)(limits),
             observer,
             replace(limits, count=count),
         )
@@ -89,7 +89,8 @@ def grow(
         return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)
 
 
-def _local(limits: Limits) -> Executor:
+def local_executor(limits: Limits) -> Executor:
+    """Returns what runs workers as child processes on this machine."""
     return LocalExecutor(limits.jobs)
 
 
@@ -211,7 +212,7 @@ def _train(
         library,
         OneSkill(proposal, library),
         set_up_fn,
-        (executor_fn or _local)(limits),
+        (executor_fn or local_executor)(limits),
         observer,
         limits,
         again=again,

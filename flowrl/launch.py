@@ -23,11 +23,16 @@ from flowrl.vouch import exported_for, vouch
 
 @dataclass(frozen=True)
 class SkillSetUp:
-    """Sets up runs of a knowledge base's skills, with a library's experts for what they need."""
+    """Sets up runs of a knowledge base's skills, with a library's experts for what they need.
+
+    Attributes:
+        trial: the runs only measure ways of rewarding a skill; nothing of them enters the library.
+    """
 
     base: KnowledgeBase
     library: SkillLibrary
     config: RunConfig
+    trial: bool = False
 
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
         """Returns the run of a proposal, set up or ready to go on.
@@ -56,6 +61,7 @@ class SkillSetUp:
             "description": skill.description,
             "source": skill.code,
             "exported": exported,
+            "trial": self.trial,
         }
         home = self.library.paths.root
         return _vouched(

@@ -22,12 +22,14 @@ from flowrl.parallel.scheduler import (
     Proposal,
     Propose,
     Proposed,
+    Respecified,
     RetryRequested,
     State,
     Stop,
     Trained,
     next_actions,
 )
+from flowrl.skill import SkillSpec
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class World:
     finish: Finish | None = None
     collecting: str | None = None
     proposed: int = 0
+    respecify: set[str] = field(default_factory=set)
 
     def tell(self, event: Event | None) -> None:
         """Gives the core an event and does what it says, proposals at once."""
@@ -93,7 +96,11 @@ class World:
         self.pending[name] = Trained(name) if fate.trains else Ended(name, fate.outcome, trained=False)
 
     def proposal(self) -> Event:
-        """Returns the first skill in curriculum order that could be learned, as if all under way were learned."""
+        """Returns the first skill in curriculum order that could be learned, as if all under way were learned; before
+        that, once, the corrected specification of each learned skill that is to have one."""
+        for name in self.respecify & self.state.learned:
+            self.respecify.discard(name)
+            return Respecified(name, SkillSpec())
         for name, fate in self.fates.items():
             hopeful, known = self.state.hopeful, name in self.state.ended
             if name not in hopeful and not known and fate.needs <= hopeful:
@@ -205,6 +212,44 @@ def test_losses_cancels_and_retries_at_any_moment_leave_no_deadlock(
     assert world.finish is not None
     assert world.state.learned <= reachable(fates)
     assert not world.state.running
+
+
+@settings(max_examples=500, deadline=None)
+@given(fates(), st.integers(1, 4), st.sets(st.sampled_from(NAMES)), st.data())
+def test_specifications_corrected_in_between_change_nothing_of_what_is_learned(
+    fates: dict[str, Fate], jobs: int, corrected: set[str], data: st.DataObject
+) -> None:
+    world = World(fates, State(jobs=jobs), respecify=set(corrected))
+    world.tell(None)
+    world.drain(data)
+    assert world.finish is not None and world.state.learned == reachable(fates)
+    assert len(set(world.launched)) == len(world.launched), "a skill is trained twice"
+
+
+def test_a_corrected_specification_takes_back_what_waits_and_asks_again() -> None:
+    fates = {"a": Fate(frozenset(), "learned"), "b": Fate(frozenset(["a"]), "learned")}
+    world = begin(fates, 2, None)
+    assert [p.name for p in world.state.queue] == ["b"] and world.state.idle is not None
+    state, actions = next_actions(replace(world.state, asked=True), Respecified("a", SkillSpec()))
+    assert state.queue == () and actions == (Propose(),) and set(state.running) == {"a"}
+
+
+def test_a_weak_skill_is_trained_again_if_that_is_what_is_proposed() -> None:
+    state = State(ended={"a": "weak"}, asked=True)
+    refused, actions = next_actions(state, Proposed(Proposal("a")))
+    assert actions == (Finish("'a' has ended as weak", False),) and not refused.running
+    state, actions = next_actions(state, Proposed(Proposal("a"), again=True))
+    assert actions == (Launch(Proposal("a"), 0),) and state.ended == {}
+
+
+def test_the_number_of_a_trial_is_free_again_afterwards() -> None:
+    state, _ = next_actions(State(asked=True), Proposed(Proposal("a candidate 1", trial=True)))
+    assert state.experts == {"a candidate 1": 0}
+    state, _ = next_actions(state, Trained("a candidate 1"))
+    state, actions = next_actions(state, Ended("a candidate 1", "weak", trained=False))
+    assert state.experts == {} and actions == (Propose(),)
+    _, actions = next_actions(state, Proposed(Proposal("a")))
+    assert actions == (Launch(Proposal("a"), 0),)
 
 
 def test_a_run_is_given_up_after_losses_in_a_row_and_not_for_losses_with_progress() -> None:

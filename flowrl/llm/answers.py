@@ -119,7 +119,8 @@ def parse_answer(text: str, form: type[Answer]) -> Answer:
         try:
             found = json.loads(candidate)
         except (ValueError, RecursionError) as error:
-            reason = reason or f"It is not valid JSON: {error}. Was it cut off?"
+            if "{" in candidate or "[" in candidate:
+                reason = reason or f"It is not valid JSON: {error}. Was it cut off?"
             continue
         if not isinstance(found, dict):
             reason = reason or f"It is a JSON {type(found).__name__}, not an object."

@@ -193,7 +193,11 @@ class Flow:
         self, draft: Draft, skill: Skill, known: Known, hopeful: Collection[str], given_up: Mapping[str, str]
     ) -> Proposal | None:
         """Returns the proposal of a draft: its next candidate while these are compared, else the skill itself."""
-        needs = self.needs(skill, known)
+        try:
+            needs = self.needs(skill, known)
+        except PlanError as error:  # the search stopped at its limit, or what it needs was lost
+            self._give_up(draft, str(error))
+            return None
         if draft.status == "accepted":
             return Proposal(skill.name, needs)
         for which, candidate in enumerate(draft.candidates):
@@ -237,8 +241,9 @@ class Flow:
                     skill = self.base().skill(idea.name)
                     return Proposed(Proposal(skill.name, self.needs(skill, known)), again=True)
                 draft = writer.write(idea)
-            except StageFailedError as failed:
-                self.drafts.fail(Failure(name=writer.name, stage=failed.stage, reason=str(failed)))
+            except (StageFailedError, PlanError) as failed:
+                stage = failed.stage if isinstance(failed, StageFailedError) else "propose"
+                self.drafts.fail(Failure(name=writer.name, stage=stage, reason=str(failed)))
                 self.tell_fn(f"{writer.name or 'the proposal'} is given up: {failed}")
                 continue
             self.drafts.save(draft)

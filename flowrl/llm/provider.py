@@ -17,7 +17,6 @@ from pydantic import SecretStr
 
 from flowrl.errors import LLMError, Unanswered, UsageError
 from flowrl.llm.client import Request, Response
-from flowrl.llm.endpoint import shown_url, url_secrets
 from flowrl.llm.failures import Place, Refusal, explain, without_secrets
 from flowrl.llm.wire import Answer, Broken, Endpoint, ask, check_installed, model_names
 
@@ -71,9 +70,8 @@ class Provider:
         """
         check_installed()
         self._endpoint, self._stop = endpoint, stop
-        self._place = Place(endpoint.model, shown_url(endpoint.base_url))
-        key = () if endpoint.key is None else (endpoint.key.get_secret_value(),)
-        self._secrets = (*key, *url_secrets(endpoint.base_url))
+        self._place = Place(endpoint.model, endpoint.base_url)
+        self._secrets = () if endpoint.key is None else (endpoint.key.get_secret_value(),)
         self._takes_schema = True
 
     def __repr__(self) -> str:

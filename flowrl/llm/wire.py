@@ -117,6 +117,8 @@ async def ask(endpoint: Endpoint, request: Request, with_schema: bool) -> Answer
             return await _ask(endpoint, request, with_schema, seen)
     except TimeoutError:
         return Broken(f"no whole answer within {endpoint.timeout:g} seconds", True)
+    except _Unreadable as error:
+        return Broken(error.why, error.again, *seen.tokens)
     except (AgentRunError, UserError, openai.OpenAIError, OSError, ValueError) as error:
         return _outcome_of(error, seen)
 
@@ -214,8 +216,6 @@ def _outcome_of(error: BaseException, seen: _Seen) -> Refusal | Broken:
     while cause is not None:
         if isinstance(cause, openai.APIStatusError):
             return Refusal(cause.status_code, _words(cause), wait_asked(cause.response.headers))
-        if isinstance(cause, _Unreadable):
-            return Broken(cause.why, cause.again, *seen.tokens)
         if isinstance(cause, openai.APITimeoutError):
             return Broken("no answer in time", True)
         if isinstance(cause, openai.APIConnectionError):
@@ -249,7 +249,7 @@ async def model_names(endpoint: Endpoint) -> list[str] | None:
     try:
         async with asyncio.timeout(min(_LIST_SECONDS, endpoint.timeout)), _client(endpoint, _Seen()) as client:
             return [one_line(str(model.id)) for model in (await client.models.list()).data]
-    except (TimeoutError, openai.OpenAIError, OSError, ValueError, AttributeError, TypeError):
+    except (_Unreadable, openai.OpenAIError, OSError, ValueError, AttributeError, TypeError):
         return None
 
 

@@ -160,7 +160,7 @@ def prepare_training_run(
     Args:
         skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
             ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``source_file`` (where that came
-            from, for messages), ``is_module``, ``exported`` (what the worker is to run instead of the module).
+            from, for messages), ``is_module``, ``trial``, ``exported`` (what a worker runs instead of the module).
         dependencies: skills that the run plays with, which learn along if the configuration says so. A skill that is
             itself completed goes on from its weights.
         config: the run's configuration; the defaults if None.
@@ -199,6 +199,7 @@ def prepare_training_run(
         trained=tuple(sorted(set(learn))),
         own=own,
         random=random,
+        trial=bool(skill_data.get("trial", False)),
         seeds={local: sha256(policy.params.read_bytes()) for local, policy in sorted(policies.items())},
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
         runs_before=_runs_before(before, home),

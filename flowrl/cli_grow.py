@@ -1,0 +1,135 @@
+"""flowrl grow: skills of the knowledge base, or of a language model."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowrl.cli_llm import (
+    AnswerSeconds,
+    Attempts,
+    BaseUrl,
+    Candidates,
+    KeyFile,
+    Manual,
+    MaxCalls,
+    MaxCost,
+    Model,
+    Prices,
+    Record,
+    Replay,
+    ReplayStrict,
+)
+from flowrl.cli_options import (
+    Address,
+    Cores,
+    Dependencies,
+    Engine,
+    Hang,
+    Jobs,
+    Losses,
+    OwnSkills,
+    Preset,
+    Seed,
+    Settings,
+    configure,
+    executor_fn,
+    stoppable,
+)
+from flowrl.cli_skills import record_row
+from flowrl.cli_words import DONE, FAILED, HOME, Env, Home, Json, print_json, print_rich
+
+if TYPE_CHECKING:
+    from flowrl.controller import Observer
+    from flowrl.drive import GrowOutcome
+
+PROPOSERS = ("knowledge", "llm")
+
+
+def grow(
+    env: Env = None,
+    skills: Annotated[
+        int | None, typer.Option("--skills", min=1, help="Size of the library wanted; 3 if no goal.")
+    ] = None,
+    goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
+    home: Home = HOME,
+    own_skills: OwnSkills = None,
+    preset: Preset = "cpu",
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    cores: Cores = None,
+    losses: Losses = 3,
+    hang_minutes: Hang = 30.0,
+    executor: Engine = "local",
+    address: Address = None,
+    dependencies: Dependencies = None,
+    settings: Settings = None,
+    proposer: Annotated[
+        str, typer.Option("--proposer", help="Who names skills: knowledge (the base that ships) or llm (a model).")
+    ] = "knowledge",
+    model: Model = None,
+    base_url: BaseUrl = None,
+    key_file: KeyFile = None,
+    manual: Manual = None,
+    candidates: Candidates = 1,
+    attempts: Attempts = 4,
+    record: Record = None,
+    replay: Replay = None,
+    replay_strict: ReplayStrict = False,
+    max_calls: MaxCalls = None,
+    max_cost: MaxCost = None,
+    prices: Prices = None,
+    llm_timeout: AnswerSeconds = 300.0,
+    as_json: Json = False,
+) -> None:
+    """Learn skills until the library has the size wanted or reaches the goal, those that can be at the same time."""
+    from flowrl.controller import Limits
+    from flowrl.drive import grow as grow_library
+    from flowrl.errors import UsageError, nearest_names
+
+    asked = {
+        "--model": model, "--base-url": base_url, "--key-file": key_file, "--manual": manual, "--record": record,
+        "--replay": replay, "--max-calls": max_calls, "--max-cost": max_cost, "--prices": prices,
+    }  # fmt: skip
+    if proposer not in PROPOSERS:
+        raise UsageError(f"--proposer {proposer!r} is neither of two. {nearest_names(proposer, PROPOSERS)}")
+    if proposer == "knowledge" and (given := [name for name, value in asked.items() if value is not None]):
+        raise UsageError(f"{given[0]} goes with --proposer llm.")
+    if proposer == "llm" and own_skills is not None:
+        raise UsageError("--kb goes with --proposer knowledge; a model writes its skills itself.")
+    config = configure(home, env, preset, seed, settings, dependencies)
+    limits = Limits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
+    make_executor = executor_fn(executor, address, cores)
+
+    def work(observer: "Observer") -> "GrowOutcome":
+        if proposer == "knowledge":
+            return grow_library(home, config, skills, goal, observer, own_skills, limits, make_executor)
+        from flowrl.llm.factory import LLMSettings
+        from flowrl.llm.loop import FlowSettings, grow_with_model
+
+        llm = LLMSettings(
+            model=model, base_url=base_url, key_file=key_file, record=record, replay=replay, strict=replay_strict,
+            max_calls=max_calls, max_cost=max_cost, prices=prices, timeout=llm_timeout,
+        )  # fmt: skip
+        flow = FlowSettings(goal=goal, attempts=attempts, candidates=candidates)
+        return grow_with_model(home, config, skills, flow, llm, manual, observer, limits, make_executor)
+
+    _show(work, config.env.name if executor == "local" else None, jobs, as_json)
+
+
+def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: int, as_json: bool) -> None:
+    """Does the work under a display, then prints the library; ``env``: where memory of this machine is used."""
+    from flowrl.display import Display, library_table
+    from flowrl.parallel.memory import memory_warning
+
+    with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
+        if env is not None and (warning := memory_warning(env, jobs)):
+            display.note(warning)
+        outcome = work_fn(display)
+    if as_json:
+        print_json([record_row(record) for record in outcome.records])
+    else:
+        print_rich(library_table(outcome.records))
+        print(f"{'Done' if outcome.complete else 'Not done'}: {outcome.reason}.")
+    raise typer.Exit(DONE if outcome.complete else FAILED)

@@ -1,0 +1,86 @@
+"""Growing a library with a language model in the loop: everything put together."""
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flowrl.config import RunConfig
+from flowrl.controller import Controller, Limits, Observer
+from flowrl.drive import DEFAULT_COUNT, GrowOutcome, local_executor
+from flowrl.knowledge import load_base
+from flowrl.launch import SkillSetUp
+from flowrl.library import SkillLibrary
+from flowrl.llm.briefing import briefing
+from flowrl.llm.factory import LLMSettings, make_llm
+from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.outlook import known_skills
+from flowrl.parallel.executor import Executor
+from flowrl.parallel.paths import RunPaths
+from flowrl.parallel.scheduler import Proposal
+from flowrl.planning.goals import parse_goal
+from flowrl.trials import draft_of, trial_config
+
+__all__ = ["FlowSettings", "grow_with_model"]
+
+
+@dataclass(frozen=True)
+class FlowSetUp:
+    """Sets up runs of the skills that a model wrote, and of the rewards that are tried for them."""
+
+    flow: Flow
+
+    def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
+        """Returns the run of a proposal, set up or ready to go on.
+
+        Raises:
+            FlowRLError: the run cannot be set up.
+        """
+        base, library, config = self.flow.base(), self.flow.library, self.flow.config
+        if not proposal.trial:
+            return SkillSetUp(base, library, config)(proposal, expert)
+        draft, which = draft_of(library.paths, proposal.name)
+        tried = {"name": proposal.name, "code": draft.candidates[which].code}
+        skill = base.skill(draft.skill.name).model_copy(update=tried)
+        config = trial_config(config, self.flow.settings.candidate_frames)
+        return SkillSetUp(replace(base, skills=(*base.skills, skill)), library, config, trial=True)(proposal, expert)
+
+
+def grow_with_model(
+    home: Path,
+    config: RunConfig,
+    count: int | None,
+    settings: FlowSettings,
+    llm: LLMSettings,
+    manual: Path | None,
+    observer: Observer,
+    limits: Limits,
+    executor_fn: Callable[[Limits], Executor] | None = None,
+) -> GrowOutcome:
+    """Learns skills that a language model proposes, specifies and writes.
+
+    Args:
+        count: learned skills wanted; None: as many as the goal needs, or 3 without a goal.
+        manual: a text about the game in place of the domain's own.
+        limits: how much is done at once; its count is not looked at.
+
+    Raises:
+        FlowRLError: the home or the model cannot be used, or the goal is unknown.
+    """
+    library = SkillLibrary.open_for(home, config)
+    if settings.goal is not None:
+        parse_goal(settings.goal, known_skills(library), load_base(config.env.name).vocabulary)
+    count = count or (None if settings.goal else DEFAULT_COUNT)
+    with library.lock():
+        told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        stopped: list[Flow] = []
+        model = make_llm(llm, home, lambda: any(flow.stopping.is_set() for flow in stopped))
+        words = briefing(config.env.name, load_base(config.env.name).vocabulary, manual)
+        flow = Flow(model, library, config, words, settings, told.put)
+        stopped.append(flow)
+        controller = Controller(
+            library, flow, FlowSetUp(flow), (executor_fn or local_executor)(limits), observer,
+            replace(limits, count=count), told=told,
+        )  # fmt: skip
+        finish = controller.run()
+        return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)

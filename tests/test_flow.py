@@ -1,0 +1,269 @@
+"""The model in the loop: what it is asked, what is sent back and why, what reaches training, what is kept."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowrl.errors import BudgetSpent, LLMError
+from flowrl.llm.client import Message
+from flowrl.llm.drafts import Drafts
+from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
+from flowrl.skill import Quantity, Skill, SkillSpec
+from flowrl.stats import Share
+from flowrl.verify.verdict import Verdict
+from tests.authors import Author, rejections
+from tests.homes import add_skill, empty_home
+from tests.played import BASES, TINY
+
+TOLD = Message(role="system", text="The game.", masked="The game.")
+BASE = BASES[TINY]
+FIVE = ["Collect Wood", "Collect Drink", "Place Table", "Make Pickaxe", "Collect Stone"]
+
+
+def passes(skill: Skill, env: str) -> Verdict:
+    assert not skill.trusted, "what a model wrote is never trusted"
+    return Verdict(ok=True, artefact="made up")
+
+
+def flow_of(home: Path, author: Author, **options: Any) -> Flow:
+    settings = FlowSettings(
+        **{"review": False, **{k: v for k, v in options.items() if k in FlowSettings.__dataclass_fields__}}
+    )
+    given = {"verify_fn": passes} | {k: v for k, v in options.items() if k not in FlowSettings.__dataclass_fields__}
+    library = empty_home(home)
+    from tests.homes import SMALL
+
+    return Flow(author, library, SMALL, TOLD, settings, lambda text: None, **given)
+
+
+def learn(flow: Flow, name: str, status: Any = "learned", expert: int | None = None) -> None:
+    """Puts a skill into the library as if it had been trained."""
+    skill = flow.base().skill(name)
+    number = flow.library.free_expert() if expert is None else expert
+    add_skill(flow.library, name, number, module=skill.code, status=status, spec=skill.spec)
+
+
+def test_a_skill_goes_from_its_name_to_a_proposal(tmp_path: Path) -> None:
+    author = Author(BASE, FIVE)
+    flow = flow_of(tmp_path, author)
+    assert flow.propose((), {}) == Proposed(Proposal("Collect Wood"))
+    assert [request.stage for request in author.requests] == ["propose", "specify", "design", "write"]
+    assert [note[3] for note in author.notes] == ["accepted"] * 4
+    (draft,) = flow.drafts
+    assert draft.status == "accepted" and "network_number" not in draft.skill.code and not draft.skill.trusted
+    assert draft.skill.spec.yields["wood"] == Quantity(per_n=1)
+
+
+def test_it_builds_on_what_is_under_way_as_if_it_were_learned(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Place Table", "Make Pickaxe"])
+    flow = flow_of(tmp_path, author)
+    flow.propose((), {})
+    assert flow.propose(["Collect Wood"], {}) == Proposed(Proposal("Place Table", frozenset(["Collect Wood"])))
+    third = flow.propose(["Collect Wood", "Place Table"], {})
+    assert third == Proposed(Proposal("Make Pickaxe", frozenset(["Collect Wood", "Place Table"])))
+    asked = author.requests[-4].messages[1].text
+    assert "Being learned at this moment; you may build on them:\n- Collect Wood" in asked and "9 wood" in asked
+
+
+def test_a_skill_that_was_written_and_never_trained_is_proposed_again_without_asking(tmp_path: Path) -> None:
+    first = Author(BASE, ["Collect Wood"])
+    flow_of(tmp_path, first).propose((), {})
+    silent = Author(BASE, [])
+    assert flow_of(tmp_path, silent).propose((), {}) == Proposed(Proposal("Collect Wood"))
+    assert not silent.requests
+
+
+WRONG: dict[str, tuple[str, Callable[[Any], Any], str]] = {
+    "no JSON": ("specify", lambda answer: "I can't.", "no JSON object"),
+    "unknown fluent": ("specify", lambda answer: answer | {"yields": {"gold": 1}}, "no item 'gold'"),
+    "unreadable amount": ("specify", lambda answer: answer | {"yields": {"wood": "n*n"}}, "is no amount"),
+    "too much": ("specify", lambda answer: answer | {"yields": {"wood": 12}}, "at most 9"),
+    "gain not yielded": ("specify", lambda answer: answer | {"yields": {"stone": 1}}, "does not yield it"),
+    "infeasible": ("specify", lambda answer: answer | {"requires": {"pickaxe": 1}}, "out of reach"),
+    "empty": ("specify", lambda answer: "", "empty"),
+    "two designs": ("design", lambda answer: {"designs": answer["designs"] * 2}, "There are 2 designs"),
+    "wrong number": (
+        "write", lambda answer: {"code": answer["code"].replace("return 0\n", "return 7\n")}, "must return 0",
+    ),
+    "no number": ("write", lambda answer: {"code": "x = 1"}, "no function network_number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_answer_goes_back_with_the_reason_and_the_next_one_counts(tmp_path: Path, wrong: str) -> None:
+    stage, twist, why = WRONG[wrong]
+    author = Author(BASE, FIVE, {(stage, "Collect Wood", 1): twist})
+    assert isinstance(flow_of(tmp_path, author).propose((), {}), Proposed)
+    ((at, reason),) = rejections(author)
+    assert at == stage and why in reason
+    again = next(r for r in author.requests if r.stage == stage and r.attempt == 2)
+    assert [message.role for message in again.messages] == ["system", "user", "assistant", "user"]
+    assert reason in again.messages[3].text and reason not in again.messages[3].masked
+
+
+NAMES: dict[str, tuple[dict[str, str], str]] = {
+    "taken": ({"name": "collect wood"}, "is taken"),
+    "no letter": ({"name": "123"}, "begin it with a letter"),
+    "sign": ({"name": "Wood, lots"}, "leave ,"),
+    "no description": ({"description": ""}, "description is empty"),
+    "unknown gain": ({"gain": "happiness"}, "no item 'happiness'"),
+    "not weak": ({"action": "continue", "name": "Collect Wood"}, "only weak skills can"),
+}
+
+
+@pytest.mark.parametrize("wrong", NAMES)
+def test_a_name_that_cannot_be_is_sent_back(tmp_path: Path, wrong: str) -> None:
+    changes, why = NAMES[wrong]
+    author = Author(BASE, ["Collect Wood", "Collect Drink", "Place Table"], {("propose", "", 1): lambda answer: answer})
+    flow = flow_of(tmp_path, author)
+    flow.propose((), {})
+    learn(flow, "Collect Wood")
+    author.twists = {("propose", "", 1): lambda answer: answer | changes}
+    assert isinstance(flow.propose(["Collect Wood"], {}), Proposed)
+    assert [(stage, why in reason) for stage, reason in rejections(author)] == [("propose", True)]
+
+
+def test_what_is_not_novel_is_sent_back(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood"])
+    flow = flow_of(tmp_path, author)
+    flow.propose((), {})
+    learn(flow, "Collect Wood")
+    author.names = ["Collect Drink"]
+    as_wood = {"yields": {"wood": "n"}, "n_range": [1, 2]}
+    author.twists = {
+        ("propose", "", 1): lambda a: a | {"gain": "wood"},
+        ("specify", "Collect Drink", 1): lambda _: as_wood,
+    }
+    author.twists["specify", "Collect Drink", 2] = lambda answer: answer | {"yields": {"wood": "n", **answer["yields"]}}
+    assert isinstance(flow.propose(["Collect Wood"], {}), Proposed)
+    ((_, reason),) = rejections(author)
+    assert "not novel" in reason
+
+
+def test_code_that_the_sandbox_refuses_goes_back_with_its_words(tmp_path: Path) -> None:
+    verdicts = [Verdict(ok=False, error="line 3: no loops; write it with jnp.where."), Verdict(ok=True)]
+    author = Author(BASE, FIVE)
+    flow = flow_of(tmp_path, author, verify_fn=lambda skill, env: verdicts.pop(0))
+    assert isinstance(flow.propose((), {}), Proposed)
+    assert rejections(author) == [("write", "line 3: no loops; write it with jnp.where.")]
+
+
+def test_after_so_many_attempts_a_proposal_has_failed_and_the_next_is_told_why(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Collect Drink"])
+    author.twists = {("specify", "Collect Wood", k): lambda answer: "nonsense" for k in (1, 2, 3)}
+    flow = flow_of(tmp_path, author, attempts=3)
+    assert flow.propose((), {}) == Proposed(Proposal("Collect Drink"))
+    (failure,) = Drafts(flow.library.paths).failures()
+    assert (failure.name, failure.stage) == ("Collect Wood", "specify") and "none of 3 answers" in failure.reason
+    asked = [r for r in author.requests if r.stage == "propose"][1].messages[1]
+    assert "- Collect Wood: specify: none of 3 answers" in asked.text
+
+
+def test_patience_ends(tmp_path: Path) -> None:
+    author = Author(BASE, FIVE)
+    author.propose = lambda request: "no"  # type: ignore[method-assign, assignment, return-value]
+    answer = flow_of(tmp_path, author, attempts=2, patience=3).propose((), {})
+    assert answer == NothingToPropose("3 proposals of the model in a row came to nothing")
+    assert len(author.requests) == 6
+
+
+@pytest.mark.parametrize("error", [LLMError("No model 'x' at http://127.0.0.1."), BudgetSpent("4 calls were made.")])
+def test_a_model_that_is_gone_ends_the_proposing_and_nothing_else(tmp_path: Path, error: LLMError) -> None:
+    author = Author(BASE, FIVE, {("specify", "Collect Wood", 1): lambda answer: error})
+    assert flow_of(tmp_path, author).propose((), {}) == NothingToPropose(str(error).rstrip("."))
+    assert not list(Drafts(empty_home(tmp_path).paths))
+
+
+def test_a_weak_skill_can_be_chosen_to_be_trained_further(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood"])
+    flow = flow_of(tmp_path, author)
+    flow.propose((), {})
+    learn(flow, "Collect Wood", status="weak")
+    author.twists = {("propose", "", 1): lambda answer: {"action": "continue", "name": "Collect Wood"}}
+    assert flow.propose((), {"Collect Wood": "weak"}) == Proposed(Proposal("Collect Wood"), again=True)
+    asked = author.requests[-1].messages[1].text
+    assert "- Collect Wood: weak after" in asked and "Names that are taken: Collect Wood" in asked
+
+
+def test_a_goal_that_is_reached_ends_it(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood"])
+    flow = flow_of(tmp_path, author, goal="wood")
+    flow.propose((), {})
+    assert "The goal that the library must reach: wood" in author.requests[0].messages[1].text
+    learn(flow, "Collect Wood")
+    assert flow.propose(["Collect Wood"], {}) == NothingToPropose("wood is learned", complete=True)
+
+
+def test_what_builds_on_a_skill_that_ended_weak_is_given_up_and_told(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Place Table", "Collect Drink"])
+    flow = flow_of(tmp_path, author)
+    flow.propose((), {})
+    flow.propose(["Collect Wood"], {})
+    learn(flow, "Collect Wood", status="weak")
+    assert flow.propose((), {"Collect Wood": "weak"}) == Proposed(Proposal("Collect Drink"))
+    assert flow.drafts.named()["Place Table"].status == "failed"
+    assert "out of reach" in flow.drafts.failures()[0].reason
+
+
+def test_candidates_are_tried_first_and_the_best_is_kept(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood"])
+    flow = flow_of(tmp_path, author, candidates=3)
+    names = [f"Collect Wood candidate {k}" for k in (1, 2, 3)]
+    assert flow.propose((), {}) == Proposed(Proposal(names[0], trial=True))
+    assert flow.propose(names[:1], {}) == Proposed(Proposal(names[1], trial=True))
+    assert flow.propose(names[:1], {names[1]: "failed"}) == Proposed(Proposal(names[2], trial=True))
+    (draft,) = flow.drafts
+    results = [Share(successes=60, total=100), None, Share(successes=70, total=100)]
+    tried = tuple(
+        c.model_copy(update={"success": s, "code": f"# {k}"})
+        for k, (c, s) in enumerate(zip(draft.candidates, results, strict=True))
+    )
+    flow.drafts.save(draft.model_copy(update={"candidates": tried}))
+    assert flow.propose((), {names[1]: "failed"}) == Proposed(Proposal("Collect Wood"))
+    (draft,) = flow.drafts
+    assert draft.chosen == 2 and draft.skill.code == "# 2" and len(draft.candidates) == 3
+    assert len([r for r in author.requests if r.stage == "write"]) == 3
+
+
+def test_while_candidates_train_other_skills_are_proposed(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Collect Drink"])
+    flow = flow_of(tmp_path, author, candidates=2)
+    flow.propose((), {})
+    trying = ["Collect Wood candidate 1", "Collect Wood candidate 2"]
+    assert flow.propose(trying, {}) == Proposed(Proposal("Collect Drink candidate 1", trial=True))
+
+
+def test_a_corrected_specification_comes_before_the_next_proposal_and_once(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Collect Drink"])
+    better = SkillSpec(yields={"wood": Quantity(per_n=1)}, item="wood", n_range=(1, 9))
+    asked: list[str] = []
+
+    def review(flow: Flow, record: Any) -> SkillSpec | None:
+        asked.append(record.name)
+        return better if record.name == "Collect Wood" else None
+
+    flow = flow_of(tmp_path, author, review=True, review_fn=review)
+    flow.propose((), {})
+    learn(flow, "Collect Wood")
+    assert flow.propose(["Collect Wood"], {}) == Respecified("Collect Wood", better)
+    assert flow.propose(["Collect Wood"], {}) == Proposed(Proposal("Collect Drink"))
+    assert asked == ["Collect Wood"]
+
+
+def test_its_base_knows_skills_as_the_library_does(tmp_path: Path) -> None:
+    flow = flow_of(tmp_path, Author(BASE, ["Collect Wood"]))
+    flow.propose((), {})
+    learn(flow, "Collect Wood")
+    record = flow.library.record("Collect Wood")
+    from flowrl.parallel.versions import respecify
+
+    changed = record.spec.model_copy(update={"n_range": (1, 7)})
+    respecify(flow.library, "Collect Wood", changed)
+    assert flow.base().skill("Collect Wood").spec == changed
+    kept = flow.library.skill_paths(record).history / "spec_1.json"
+    assert SkillSpec.model_validate_json(kept.read_text()) == record.spec
+    assert replace(flow.settings).attempts == 4
