@@ -60,8 +60,8 @@ class SkillSetUp:
             "spec": skill.spec,
             "description": skill.description,
             "source": skill.code,
-            "exported": exported,
             "trial": self.trial,
+            "exported": exported,
         }
         home = self.library.paths.root
         return _vouched(

@@ -14,13 +14,6 @@ def pytest_configure() -> None:
     configure_jax(0.5)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _nothing_vouched_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
 @pytest.fixture
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Fails the test if anything connects to, or asks for the address of, another machine; yields what was tried."""
@@ -46,3 +39,10 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
     yield tried
     assert not tried, f"a test tried to reach {tried}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_vouched_for(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

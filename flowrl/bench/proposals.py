@@ -79,8 +79,8 @@ class Dice:
         return self.random.sample(self.base.vocabulary.names(), count)
 
     def _amount(self, fluent: str) -> int | str:
-        most = self.base.vocabulary.most(fluent)
-        return self.random.choice([1, 1, 2, 5, "n", "2*n"]) if most > 1 else 1
+        amounts: list[int | str] = [1, 1, 2, 5, "n", "2*n"]
+        return self.random.choice(amounts) if self.base.vocabulary.most(fluent) > 1 else 1
 
 
 def reachable(skills: Mapping[str, Skill], vocabulary: Vocabulary) -> set[SymbolicState]:

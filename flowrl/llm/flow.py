@@ -73,6 +73,7 @@ class Flow:
         verify_fn: holds code against the sandbox.
         review_fn: holds a trained skill's specification against statistics, and returns the corrected one, or None
             where it may stay; None: that is not done.
+        stopped: is set when nobody waits for an answer any more.
     """
 
     in_background = True
@@ -88,6 +89,7 @@ class Flow:
         tell_fn: Callable[[str], None],
         verify_fn: Callable[[Skill, str], Verdict] = verify,
         review_fn: "Callable[[Flow, SkillRecord], SkillSpec | None] | None" = None,
+        stopped: threading.Event | None = None,
     ):
         self.llm, self.library, self.config, self.settings = llm, library, config, settings
         self.tell_fn, self.verify_fn, self.review_fn = tell_fn, verify_fn, review_fn
@@ -95,7 +97,7 @@ class Flow:
         self.vocabulary = load_base(self.env).vocabulary
         self.drafts = Drafts(library.paths)
         self.conversation = Conversation(llm, briefing, settings.attempts, tell_fn)
-        self.stopping = threading.Event()
+        self.stopping = stopped or threading.Event()
 
     def stop(self) -> None:
         """Makes whoever waits for the model give up soon."""

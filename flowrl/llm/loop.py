@@ -1,6 +1,7 @@
 """Growing a library with a language model in the loop: everything put together."""
 
 import queue
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from flowrl.knowledge import load_base
 from flowrl.launch import SkillSetUp
 from flowrl.library import SkillLibrary
 from flowrl.llm.briefing import briefing
+from flowrl.llm.client import JudgedLLM
 from flowrl.llm.factory import LLMSettings, make_llm
 from flowrl.llm.flow import Flow, FlowSettings
 from flowrl.outlook import known_skills
@@ -67,17 +69,39 @@ def grow_with_model(
     Raises:
         FlowRLError: the home or the model cannot be used, or the goal is unknown.
     """
+    stopped = threading.Event()
+    # The home is looked at before the model, so that a wrong one costs no call.
+    SkillLibrary.open_for(home, config)
+    model = make_llm(llm, home, stopped.is_set)
+    return grow_with(model, home, config, count, settings, manual, observer, limits, executor_fn, stopped)
+
+
+def grow_with(
+    llm: JudgedLLM,
+    home: Path,
+    config: RunConfig,
+    count: int | None,
+    settings: FlowSettings,
+    manual: Path | None,
+    observer: Observer,
+    limits: Limits,
+    executor_fn: Callable[[Limits], Executor] | None = None,
+    stopped: threading.Event | None = None,
+) -> GrowOutcome:
+    """Does what `grow_with_model` does, with a model that is there already.
+
+    Args:
+        stopped: is set when nobody waits for the model any more.
+    """
     library = SkillLibrary.open_for(home, config)
+    vocabulary = load_base(config.env.name).vocabulary
     if settings.goal is not None:
-        parse_goal(settings.goal, known_skills(library), load_base(config.env.name).vocabulary)
+        parse_goal(settings.goal, known_skills(library), vocabulary)
     count = count or (None if settings.goal else DEFAULT_COUNT)
     with library.lock():
         told: queue.SimpleQueue[str] = queue.SimpleQueue()
-        stopped: list[Flow] = []
-        model = make_llm(llm, home, lambda: any(flow.stopping.is_set() for flow in stopped))
-        words = briefing(config.env.name, load_base(config.env.name).vocabulary, manual)
-        flow = Flow(model, library, config, words, settings, told.put)
-        stopped.append(flow)
+        words = briefing(config.env.name, vocabulary, manual)
+        flow = Flow(llm, library, config, words, settings, told.put, stopped=stopped)
         controller = Controller(
             library, flow, FlowSetUp(flow), (executor_fn or local_executor)(limits), observer,
             replace(limits, count=count), told=told,

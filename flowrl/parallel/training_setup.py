@@ -160,7 +160,8 @@ def prepare_training_run(
     Args:
         skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
             ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``source_file`` (where that came
-            from, for messages), ``is_module``, ``trial``, ``exported`` (what a worker runs instead of the module).
+            from, for messages), ``is_module``, ``trial``, ``exported`` (what the worker is to run instead of the
+            module).
         dependencies: skills that the run plays with, which learn along if the configuration says so. A skill that is
             itself completed goes on from its weights.
         config: the run's configuration; the defaults if None.

@@ -1,0 +1,72 @@
+"""What skill code may name: modules, functions, array methods, built-ins. Data, so that a prompt can list it too.
+
+Nothing here reads or writes a file, starts anything, calls back into Python, loops, draws random numbers or hands out
+Python's own machinery. What is not here is refused.
+"""
+
+FREE_MODULES = {
+    "jax.numpy": "jnp",
+    "jax": "jax",
+}
+"""Modules that are imported whole, with the names that they must have."""
+
+SHAPING = frozenset({"approach", "distance", "gathered", "within_reach", "STEP_VALUE", "REACH", "LOSS_PRICE"})
+
+CONSTANTS: dict[str, dict[str, frozenset[str]]] = {
+    "Craftax-Classic-Symbolic-v1": {
+        "craftax.craftax_classic.constants": frozenset({"Achievement", "Action", "BlockType"}),
+        "craftax.craftax_classic.envs.craftax_state": frozenset({"Inventory"}),
+    },
+    "Craftax-Symbolic-v1": {
+        "craftax.craftax.constants": frozenset({"Achievement", "Action", "BlockType", "ItemType"}),
+        "craftax.craftax.craftax_state": frozenset({"Inventory"}),
+    },
+    "Tiny-Grid-v1": {
+        "flowrl.env.tiny": frozenset({"Achievement", "Action", "Block", "Inventory"}),
+    },
+}
+"""For each game, the modules of its constants and what may be imported from them."""
+
+ENUMS = frozenset({"Achievement", "Action", "Block", "BlockType", "ItemType"})
+
+JNP = frozenset(
+    """
+    abs absolute add all allclose any arange argmax argmin array asarray astype atleast_1d bool_ broadcast_to ceil
+    choose clip concatenate cos count_nonzero cumsum cumprod diff divide dot dtype e equal exp expand_dims exp2
+    expm1 eye finfo flip float32 floor floor_divide fmax fmin full full_like greater greater_equal heaviside hypot inf
+    inner int32 isclose isfinite isin isinf isnan left_shift less less_equal linalg log log1p log2 logical_and
+    logical_not logical_or logical_xor matmul max maximum mean median min minimum mod moveaxis multiply nan_to_num
+    ndarray ndim negative newaxis not_equal ones ones_like outer pi pad positive power prod ptp ravel reciprocal
+    remainder repeat reshape right_shift rint roll round select shape sign sin size sort sqrt square squeeze stack std
+    subtract sum swapaxes take take_along_axis tan tanh tile transpose tri true_divide trunc uint8 var vstack hstack
+    where zeros zeros_like bitwise_and bitwise_or bitwise_xor bitwise_not argsort float_power
+    """.split()
+)
+"""Functions and names of jax.numpy."""
+
+LINALG = frozenset({"norm"})
+
+SIZED = frozenset({"arange", "broadcast_to", "eye", "full", "ones", "pad", "repeat", "tile", "tri", "zeros", "reshape"})
+"""Functions of jax.numpy that make an array as large as they are told."""
+
+ARRAY_METHODS = frozenset(
+    """
+    T add all any argmax argmin argsort astype at clip cumprod cumsum dot dtype flatten get max mean min multiply ndim
+    prod ptp ravel repeat reshape round set shape size sort squeeze std sum swapaxes take transpose var
+    """.split()
+)
+"""What may follow a dot after an array, fields of the inventory apart."""
+
+BUILTINS = frozenset({"abs", "bool", "enumerate", "float", "int", "len", "max", "min", "range", "sum", "tuple", "zip"})
+
+LARGEST_NUMBER = 1_000_000
+LARGEST_SIZE = 10_000
+"""Elements of an array that skill code makes, for one world."""
+LARGEST_POWER = 8
+LARGEST_SHIFT = 16
+LONGEST_TEXT = 20_000
+"""Characters of a skill file."""
+LONGEST_LINE = 1_000
+MOST_NODES = 5_000
+"""Parts of a syntax tree."""
+DEEPEST = 60

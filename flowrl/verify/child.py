@@ -1,0 +1,69 @@
+"""A child process of the sandbox: `python -m flowrl.verify.child trace|judge FD`; `sandbox.py` starts it.
+
+It reads its request from stdin: a line of JSON, then bytes. It answers on the file descriptor FD: the line "ready" once
+it could look at the code, a line of JSON, then bytes. All limits are set before the text of a skill is run.
+
+What this does not cover: code that broke out of the allow-list could, in the first child, answer anything it likes: an
+artefact of its own making. That is why the artefact, and nothing else that this child says, is what the second child
+judges and what workers run. Within its limits it could also read files that this user may read, and use them to choose
+among answers; nothing but an artefact and one sentence of bounded length leaves the process.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flowrl.verify.limits import SandboxLimits, close_door, limit_resources
+
+
+def main() -> int:
+    """Does what the request says and answers; whatever happens is in the answer."""
+    role, descriptor = sys.argv[1], int(sys.argv[2])
+    stdin = sys.stdin.buffer
+    request = json.loads(stdin.readline())
+    enforced = limit_resources(SandboxLimits(**request["limits"]))
+    with os.fdopen(descriptor, "wb") as answers:
+        try:
+            header, data = {"trace": _trace, "judge": _judge}[role](request, stdin, answers, enforced)
+        except Exception as error:
+            header, data = {"crash": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}, b""
+        answers.write(json.dumps(header).encode() + b"\n" + data)
+    return 0
+
+
+def _ready(answers: Any) -> None:
+    answers.write(b"ready\n")
+    answers.flush()
+
+
+def _trace(request: Mapping[str, Any], _: Any, answers: Any, enforced: list[str]) -> tuple[dict[str, Any], bytes]:
+    from flowrl.verify.tracing import Refused, traced_artefact, warm_up
+
+    warm_up(request["env"])
+    enforced += close_door()
+    _ready(answers)
+    try:
+        return {"problem": "", "enforced": enforced}, traced_artefact(request)
+    except Refused as refused:
+        return {"problem": str(refused), "enforced": enforced}, b""
+
+
+def _judge(request: Mapping[str, Any], stdin: Any, answers: Any, _: list[str]) -> tuple[dict[str, Any], bytes]:
+    from flowrl.skill import SkillSpec
+    from flowrl.verify.judging import Judge
+
+    judge = Judge(Path(request["recording"]))
+    close_door()
+    _ready(answers)
+    spec = SkillSpec.model_validate(request["spec"])
+    artefact = stdin.read()
+    checks = judge.checks(artefact, spec, request["trusted"])
+    return {"checks": [check.model_dump() for check in checks]}, b""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""States that a specification speaks of, forced into what skill code sees: where a skill begins, and how it ends."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from flowrl.env.memory import UNKNOWN
+from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, prefix_of
+from flowrl.skill import SkillSpec
+from flowrl.verify.transitions import Recording
+
+Rows = dict[str, np.ndarray]
+MOST_STEPS = 64
+"""Of a forced way from begin to end: what is yielded comes one by one up to so many."""
+_SCRAMBLED = 256
+_FULL = 9
+_REACHED_FROM = {"from two steps away": 2, "where there was none": UNKNOWN}
+
+
+@dataclass(frozen=True)
+class Path:
+    """A forced way from a state in which a skill may begin to one in which all that it yields holds.
+
+    Attributes:
+        rows: a transition each.
+        n: what was wanted.
+        held: for each row, whether all that the spec yields holds after it; only in the last, as a rule.
+        note: what the end looks like, for messages.
+    """
+
+    rows: Rows
+    n: int
+    held: np.ndarray
+    note: str
+
+
+class Stage:
+    """Rows made from a recording for one specification."""
+
+    def __init__(self, recording: Recording, spec: SkillSpec):
+        self.recording, self.spec = recording, spec
+        low, high = spec.n_range or (1, 1)
+        self.amounts = tuple(dict.fromkeys((low, high)))
+        self.names = recording.names
+        first = recording.trajectory < 0
+        self._first = {name: leaf[first] for name, leaf in recording.leaves.items()}
+        self._played = {name: leaf[~first] for name, leaf in recording.leaves.items()}
+        self.trajectory = recording.trajectory[~first]
+        self.fluents = {name: value[~first] for name, value in recording.fluents.items()}
+
+    def recorded(self, n: int) -> Rows:
+        """Returns all that was played, with ``n`` wanted."""
+        return {**self._played, "n": np.full(len(self.trajectory), n, np.int32)}
+
+    def first(self, n: int) -> Rows:
+        """Returns first states in which the skill may begin: what it needs is there, nothing has happened yet."""
+        rows = self._begin(n)
+        return _transition(rows, rows, np.zeros_like(rows["achievements"]), n)
+
+    def paths(self, n: int) -> Iterator[Path]:
+        """Yields forced ways to the end that the spec promises; one would do."""
+        states = 2 if any(fluent.startswith(NEAR) for fluent in self.spec.yields) else 1
+        for note, distance in list(_REACHED_FROM.items())[:states]:
+            for early in (False, True):
+                yield self._path(n, note if states > 1 else "", distance, early)
+
+    def _path(self, n: int, note: str, distance: int, early: bool) -> Path:
+        """Returns a way in steps of one; achievements come with each step if ``early``, else with the last one."""
+        begin, steps = self._row(self._begin(n)), 1
+        ends = self._ends(n)
+        for fluent, amount in ends.items():
+            if fluent.startswith(NEAR):
+                self._force(begin, fluent, 1, distance)
+            elif fluent.startswith(INTRINSIC):
+                self._force(begin, fluent, min(self.amount(begin, fluent), max(0, amount - 1)))
+            elif not fluent.startswith((ACHIEVEMENT, PLACED)):
+                steps = max(steps, amount - self.amount(begin, fluent))
+        steps = min(steps, MOST_STEPS)
+        states = [begin]
+        events = []
+        for k in range(1, steps + 1):
+            after = {name: value.copy() for name, value in states[-1].items()}
+            last = k == steps
+            for fluent, amount in ends.items():
+                start = self.amount(begin, fluent)
+                if fluent.startswith((NEAR, PLACED)):
+                    if last:
+                        self._force(after, fluent, 1, 1)
+                elif not fluent.startswith(ACHIEVEMENT):
+                    self._force(after, fluent, amount if last else start + (amount - start) * k // steps)
+            for fluent, quantity in self.spec.consumes.items():
+                if fluent not in self.spec.yields:
+                    start = self.amount(begin, fluent)
+                    self._force(after, fluent, max(0, start - max(0, quantity.at(n)) * k // steps))
+            happened = np.zeros_like(after["achievements"])
+            if last or early:
+                for fluent in ends:
+                    if fluent.startswith(ACHIEVEMENT):
+                        happened[:, self._achievement(fluent)] = 1
+            if last and self.spec.to_floor is not None and "player_level" in after:
+                after["player_level"][:] = self.spec.to_floor
+            after["achievements"] = np.maximum(after["achievements"], happened)
+            states.append(after)
+            events.append(happened)
+        parts = [_transition(a, b, e, n) for a, b, e in zip(states, states[1:], events, strict=False)]
+        rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return Path(rows, n, np.arange(steps) == steps - 1, note)
+
+    def _ends(self, n: int) -> dict[str, int]:
+        """Returns what is forced to hold at the end, at least; a level of the body rises to its full."""
+        ends = {fluent: quantity.at(n) for fluent, quantity in self.spec.yields.items()}
+        return {f: max(_FULL, amount) if f.startswith(INTRINSIC) else amount for f, amount in ends.items()}
+
+    def _row(self, rows: Rows) -> Rows:
+        return {name: value[:1].copy() for name, value in rows.items()}
+
+    def _begin(self, n: int) -> Rows:
+        rows = {name: value.copy() for name, value in self._first.items()}
+        for fluent, amount in self.spec.needed(n).items():
+            if amount > 0:
+                self._force(rows, fluent, amount, 1 if fluent.startswith(NEAR) else 4)
+        if self.spec.floors and "player_level" in rows:
+            rows["player_level"][:] = self.spec.floors[0]
+        return rows
+
+    def amount(self, rows: Rows, fluent: str) -> int:
+        """Returns how much of a fluent the first row shows, 0 of what skill code cannot see."""
+        kind = prefix_of(fluent)
+        name = fluent.removeprefix(kind)
+        if not kind and (leaf := rows.get(f"inventory.{name}")) is not None:
+            return int(leaf[0].sum())
+        if kind == INTRINSIC and name in self.names.intrinsics:
+            return int(rows["player_intrinsics"][0, self.names.intrinsics.index(name)])
+        if kind == KILLS and "monsters_killed" in rows:
+            return int(rows["monsters_killed"][0, int(name)])
+        if kind == ACHIEVEMENT:
+            return int(rows["achievements"][0, self._achievement(fluent)])
+        return 0
+
+    def _achievement(self, fluent: str) -> int:
+        return self.names.achievements.index(fluent.removeprefix(ACHIEVEMENT))
+
+    def _force(self, rows: Rows, fluent: str, amount: int, distance: int = 1) -> None:
+        """Makes the fluent hold with this amount in every row; stations at the given distance."""
+        kind = prefix_of(fluent)
+        name = fluent.removeprefix(kind)
+        if not kind and (leaf := rows.get(f"inventory.{name}")) is not None:
+            leaf[:] = _spread(amount, leaf)
+        elif kind == INTRINSIC and name in self.names.intrinsics:
+            rows["player_intrinsics"][:, self.names.intrinsics.index(name)] = amount
+        elif kind == KILLS and "monsters_killed" in rows:
+            rows["monsters_killed"][:, int(name)] = amount
+        elif kind in (NEAR, PLACED):
+            row = self.names.blocks.index(self.names.stations[name][0])
+            closest = rows["closest_blocks"]
+            offset = (UNKNOWN, UNKNOWN) if distance >= UNKNOWN else (0, distance)
+            # What is placed is where it is: only nearness moves it.
+            if kind == NEAR or (np.abs(closest[:, row, :, 0]).sum(axis=1) >= 2 * UNKNOWN).all():
+                closest[:, row, :, 0] = offset
+
+    def end_note(self, n: int) -> str:
+        """Returns what all holds at a forced end, for messages."""
+        held = [f"{fluent} = {quantity.at(n)}" for fluent, quantity in self.spec.yields.items()]
+        if self.spec.to_floor is not None:
+            held.append(f"floor = {self.spec.to_floor}")
+        return ", ".join(held)
+
+
+def _spread(amount: int, leaf: np.ndarray) -> np.ndarray:
+    """Returns the amount as the item's leaf holds it: pieces of armour and potions by kind."""
+    if leaf.ndim == 1:
+        return np.full_like(leaf, amount)
+    kinds = leaf.shape[-1]
+    return np.broadcast_to((amount + np.arange(kinds)[::-1]) // kinds, leaf.shape).astype(leaf.dtype)
+
+
+def _transition(before: Rows, after: Rows, events: np.ndarray, n: int) -> Rows:
+    """Returns what skill code sees of a step from one forced state to another."""
+    rows = {name: value for name, value in after.items()}
+    for name in after:
+        if name.startswith("inventory."):
+            diff = name.replace("inventory.", "inventory_diff.", 1)
+            rows[diff] = (after[name].astype(np.int64) - before[name]).astype(after[diff].dtype)
+    for name in ("player_intrinsics", "player_level", "monsters_killed"):
+        if name in after:
+            rows[f"{name}_diff"] = after[name] - before[name]
+    rows["intrinsics_diff"] = rows["player_intrinsics_diff"]
+    rows["closest_blocks_prev"] = before["closest_blocks"]
+    rows["achievements_diff"] = events
+    rows["env_reward"] = events.sum(axis=1).astype(after["env_reward"].dtype)
+    rows["health_penalty"] = np.zeros_like(after["health_penalty"])
+    rows["n"] = np.full(len(events), n, np.int32)
+    return rows
+
+
+def scrambled(rows: Mapping[str, np.ndarray]) -> Rows:
+    """Returns transitions that no game made: every number drawn anew, to find where a reward breaks."""
+    rng = np.random.default_rng(0)
+    ranges = {
+        "inventory": (0, 9),
+        "closest_blocks": (-30, 30),
+        "closest_blocks_prev": (-30, 30),
+        "player_intrinsics": (0, 9),
+        "achievements": (0, 1),
+        "achievements_diff": (0, 1),
+        "player_level": (0, 8),
+        "monsters_killed": (0, 12),
+        "n": (1, 9),
+    }
+    drawn: Rows = {}
+    for name, leaf in rows.items():
+        low, high = ranges.get(name.partition(".")[0], (-1, 1))
+        drawn[name] = rng.integers(low, high + 1, (_SCRAMBLED, *leaf.shape[1:])).astype(leaf.dtype)
+    return drawn

@@ -1,0 +1,61 @@
+"""The second child's work: holds an artefact against recorded and forced transitions. It never sees a skill's text."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from flowrl.errors import ModuleError
+from flowrl.skill import SkillSpec
+from flowrl.verify.artefact import load_artefact
+from flowrl.verify.behaviour import Played, problems
+from flowrl.verify.forced import Stage, scrambled
+from flowrl.verify.transitions import Recording, read_recording
+from flowrl.verify.verdict import Check
+
+Rows = dict[str, np.ndarray]
+
+
+class Judge:
+    """A recording, read and ready before the artefact comes."""
+
+    def __init__(self, file: Path):
+        self.recording: Recording = read_recording(file)
+
+    def checks(self, artefact: bytes, spec: SkillSpec, trusted: bool) -> Iterator[Check]:
+        """Yields what was checked of an artefact, in order; the last one fails if any does."""
+        start = time.monotonic()
+        leaves = {**self.recording.leaves, "n": np.ones(len(self.recording.trajectory), np.int32)}
+        try:
+            skill = load_artefact(artefact, {name: leaf[:1] for name, leaf in leaves.items()})
+        except ModuleError as error:
+            yield _check("artefact", str(error), "", start)
+            return
+        yield _check("artefact", None, f"{len(artefact):,} bytes of array operations, all on the list", start)
+        start = time.monotonic()
+        played = self._played(skill.outcomes, spec)
+        for name, problem, detail in problems(played, trusted):
+            yield _check(name, problem, detail, start)
+            start = time.monotonic()
+            if problem is not None:
+                return
+
+    def _played(self, outcomes_fn: Callable[[Mapping[str, Any]], Any], spec: SkillSpec) -> Played:
+        """Returns all that the functions say, by one call of them on all rows at once."""
+        stage = Stage(self.recording, spec)
+        parts: list[Rows] = [stage.recorded(n) for n in stage.amounts]
+        parts += [stage.first(n) for n in stage.amounts]
+        paths = [path for n in stage.amounts for path in stage.paths(n)]
+        parts += [path.rows for path in paths]
+        parts.append(scrambled(parts[0]))
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        done, reward = jax.device_get(jax.jit(outcomes_fn)(joined))
+        ends = np.cumsum([len(part["n"]) for part in parts])[:-1]
+        return Played(stage, paths, np.split(np.asarray(done), ends), np.split(np.asarray(reward), ends))
+
+
+def _check(name: str, problem: str | None, detail: str, start: float) -> Check:
+    return Check(name=name, passed=problem is None, detail=problem or detail, seconds=time.monotonic() - start)

@@ -1,0 +1,180 @@
+"""What holds a process in: resource limits, a filter in the kernel, no network. Each returns what it enforced, in words.
+
+The filter is an allow-list of system calls (seccomp, by libseccomp): no sockets, no new processes or programs, nothing
+opened for writing, nothing renamed or removed, no tracing, no signals to others. All of it holds for root as well,
+for whom RLIMIT_NPROC does not count. A filter cannot see the arguments of clone3 and openat2, so these don't exist for
+the process; its C library then uses clone and openat, which it can.
+"""
+
+import errno
+import logging
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class SandboxLimits:
+    """How much a child process that runs untrusted code may use.
+
+    Attributes:
+        seconds: wall time of all that is done with one skill; the children are killed then.
+        cpu_seconds: of processor time, each child.
+        memory: bytes of private memory, each child; far above what jax needs for itself.
+        files: open files, each child.
+        answer: bytes that a child may answer.
+    """
+
+    seconds: float = 60.0
+    cpu_seconds: int = 60
+    memory: int = 3072 * MEBIBYTE
+    files: int = 128
+    answer: int = 2 * MEBIBYTE
+
+
+def limit_resources(limits: SandboxLimits) -> list[str]:
+    """Sets this process's resource limits, for good, and returns what they are."""
+    wanted = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_FSIZE": 0,
+        "RLIMIT_NOFILE": limits.files,
+        "RLIMIT_CPU": limits.cpu_seconds,
+        "RLIMIT_DATA": limits.memory,
+    }
+    for name, value in wanted.items():
+        number = getattr(resource, name)
+        _, hard = resource.getrlimit(number)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (value, value))
+    return [
+        f"processor time of {limits.cpu_seconds} s, files of 0 bytes, {limits.files} open files, no core dumps "
+        f"(resource limits)",
+        f"memory of {limits.memory // MEBIBYTE:,} MiB (resource limit, and watched by the parent)",
+    ]
+
+
+def close_door() -> list[str]:
+    """Shuts this process and all its threads in, for good, and returns what is enforced from now on."""
+    reason = _unfiltered()
+    if reason is None:
+        try:
+            _allow_only(_ALLOWED)
+        except OSError as error:
+            reason = str(error)
+    if reason is not None:
+        return [f"no kernel filter on this platform ({reason}): network, processes and files are kept away by the "
+                "allow-list of the text and by what the artefact may hold, not by the kernel"]  # fmt: skip
+    return [
+        "no network: no sockets (seccomp)",
+        "no new processes or programs, no tracing of others (seccomp)",
+        "read-only file system: nothing is opened for writing, renamed or removed (seccomp)",
+    ]
+
+
+def deny_network() -> str:
+    """Takes the network from this process and all that it starts, where the kernel can, and returns what holds now.
+
+    Sockets of this machine's own (AF_UNIX) stay, as the drivers of cards need them.
+    """
+    reason = _unfiltered() or _needs_network()
+    if reason is None:
+        try:
+            _refuse_network()
+        except OSError as error:
+            reason = str(error)
+    if reason is not None:
+        return f"network allowed: {reason}"
+    return "no network: sockets of other machines are refused (seccomp)"
+
+
+def _unfiltered() -> str | None:
+    """Returns why the kernel cannot filter system calls for us, None where it can."""
+    if sys.platform != "linux":
+        return f"no seccomp on {sys.platform}"
+    try:
+        import pyseccomp  # noqa: F401
+    except (ImportError, RuntimeError, OSError) as error:
+        return f"libseccomp cannot be loaded: {error}"
+    return None
+
+
+def _needs_network() -> str | None:
+    """Returns why this process cannot do without the network: a TPU is reached through it."""
+    tpu = "tpu" in os.environ.get("JAX_PLATFORMS", "") or any(Path("/dev").glob("accel[0-9]*"))
+    return "a TPU is driven through it" if tpu else None
+
+
+_FREE = """
+    access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup dup2 dup3 epoll_create1 epoll_ctl
+    epoll_pwait epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fcntl flock fstat fstatfs futex
+    getcwd getdents64 getegid geteuid getgid getpgrp getpid getppid getrandom getresgid getresuid getrlimit getrusage
+    getsid gettid gettimeofday getuid lseek lstat madvise membarrier mincore mmap mprotect mremap msync munmap
+    nanosleep newfstatat pipe2 poll ppoll pread64 preadv pselect6 read readlink readlinkat readv restart_syscall
+    rseq rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sched_get_priority_max sched_get_priority_min
+    sched_getaffinity sched_getparam sched_getscheduler sched_yield select set_robust_list set_tid_address
+    sigaltstack stat statfs statx sysinfo time times uname wait4 write writev
+""".split()
+_ALLOWED = tuple(_FREE)
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CLONE_THREAD = 0x10000
+_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
+_NO_SUCH_CALL = -1
+_AF_INET, _AF_INET6, _AF_PACKET, _AF_VSOCK = 2, 10, 17, 40
+
+
+def _allow_only(free: tuple[str, ...]) -> None:
+    """Refuses every system call but those of the list and some whose arguments can be looked at.
+
+    Raises:
+        OSError: the kernel does not take the filter.
+    """
+    import pyseccomp as seccomp
+
+    rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
+    rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+    for name in free:
+        _add(rules, seccomp.ALLOW, name)
+    nothing_written = (seccomp.MASKED_EQ, _WRITING, 0)
+    _add(rules, seccomp.ALLOW, "open", seccomp.Arg(1, *nothing_written))
+    _add(rules, seccomp.ALLOW, "openat", seccomp.Arg(2, *nothing_written))
+    _add(rules, seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
+    _add(rules, seccomp.ALLOW, "tgkill", seccomp.Arg(0, seccomp.EQ, os.getpid()))
+    _add(rules, seccomp.ALLOW, "prlimit64", seccomp.Arg(2, seccomp.EQ, 0))
+    for option in (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA):
+        _add(rules, seccomp.ALLOW, "prctl", seccomp.Arg(0, seccomp.EQ, option))
+    for name in ("clone3", "openat2"):
+        _add(rules, seccomp.ERRNO(errno.ENOSYS), name)
+    rules.load()
+
+
+def _refuse_network() -> None:
+    """Refuses sockets of other machines' families, and the ring through which they could be made unseen.
+
+    Raises:
+        OSError: the kernel does not take the filter.
+    """
+    import pyseccomp as seccomp
+
+    rules = seccomp.SyscallFilter(seccomp.ALLOW)
+    rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+    for family in (_AF_INET, _AF_INET6, _AF_PACKET, _AF_VSOCK):
+        # The kernel looks at the lower half of the register only, so the filter must as well.
+        named = seccomp.Arg(0, seccomp.MASKED_EQ, 0xFFFFFFFF, family)
+        _add(rules, seccomp.ERRNO(errno.EPERM), "socket", named)
+    _add(rules, seccomp.ERRNO(errno.ENOSYS), "io_uring_setup")
+    rules.load()
+
+
+def _add(rules: Any, action: Any, name: str, *arguments: Any) -> None:
+    """Adds a rule for a system call, where this machine has it."""
+    import pyseccomp as seccomp
+
+    if seccomp.resolve_syscall(seccomp.system_arch(), name) != _NO_SUCH_CALL:
+        rules.add_rule(action, name, *arguments)

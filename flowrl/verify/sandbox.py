@@ -1,0 +1,130 @@
+"""Verification of a skill's code: read, traced in one sandboxed process, judged by another, cached.
+
+    read the text          parse, allow-list, functions, arguments; nothing is run
+    first child            runs the text: loads it, traces it, checks the primitives, exports it
+    second child           never sees the text: judges what was exported, which is what workers run
+
+Both children have limits on time, memory and files and, where the kernel can, no network, no new processes and nothing
+to write to (`limits.py`); `child.py` says what is not covered.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flowrl.errors import PlatformError
+from flowrl.knowledge import load_base
+from flowrl.skill import Skill
+from flowrl.verify.limits import SandboxLimits
+from flowrl.verify.process import Answer, Child
+from flowrl.verify.syntax import Reading, read_skill_text
+from flowrl.verify.transitions import recorded, shapes_of
+from flowrl.verify.verdict import Check, Verdict
+
+
+def verify(skill: Skill, env: str, limits: SandboxLimits = SandboxLimits()) -> Verdict:
+    """Returns what verification finds out about a skill's code; what is wrong with it is in there, never raised.
+
+    The first verification for a game records transitions of it, which takes up to a minute; they are kept.
+
+    Raises:
+        PlatformError: transitions cannot be recorded, or the sandbox cannot do its work.
+    """
+    start = time.monotonic()
+    reading = read_skill_text(skill.code, env, load_base(env).vocabulary, skill.trusted)
+    if reading.problem:
+        return Verdict(ok=False, error=reading.problem, checks=reading.checks, seconds=time.monotonic() - start)
+    verdict, artefact = _judged(skill, env, reading, recorded(env), limits)
+    return verdict.model_copy(update={"seconds": time.monotonic() - start})
+
+
+def _judged(skill: Skill, env: str, reading: Reading, recording: Path, limits: SandboxLimits) -> tuple[Verdict, bytes]:
+    """Returns the verdict of both children, and the artefact if all is well."""
+    deadline = time.monotonic() + limits.seconds
+    with Child("trace", limits, deadline) as tracer, Child("judge", limits, deadline) as judge:
+        held = dataclasses.asdict(limits)
+        tracer.ask(_question(skill, env, reading, recording) | {"limits": held})
+        tracer.give()
+        judge.ask(
+            {
+                "recording": str(recording),
+                "spec": skill.spec.model_dump(mode="json"),
+                "trusted": skill.trusted,
+                "limits": held,
+            }
+        )
+        traced = tracer.answer()
+        checks, enforced, problem = _traced(traced)
+        checks = (*reading.checks, *checks)
+        if problem:
+            return Verdict(
+                ok=False, error=problem, checks=checks, enforced=enforced, start_seconds=traced.start_seconds
+            ), b""
+        judge.give(traced.data)
+        answer = judge.answer()
+    judged, problem = _found(answer)
+    return (
+        Verdict(
+            ok=not problem,
+            error=problem,
+            checks=(*checks, *judged),
+            enforced=enforced,
+            start_seconds=max(traced.start_seconds, answer.start_seconds),
+        ),
+        traced.data,
+    )
+
+
+def _question(skill: Skill, env: str, reading: Reading, recording: Path) -> dict[str, Any]:
+    return {
+        "text": skill.code,
+        "env": env,
+        "trusted": skill.trusted,
+        "is_done_arguments": reading.is_done_arguments,
+        "reward_arguments": reading.reward_arguments,
+        "shapes": shapes_of(recording),
+    }
+
+
+def _traced(answer: Answer) -> tuple[tuple[Check, ...], tuple[str, ...], str]:
+    """Returns the checks that the first child stands for, what held it in, and what is wrong."""
+    enforced = tuple(str(line)[:300] for line in _list_of(answer.header, "enforced"))
+    problem = _problem_of(answer, "run and traced") or _line(answer.header.get("problem", ""))
+    detail = "runs under jit and vmap, returns one number a world, computes with primitives of the list only"
+    return (Check(name="trace", passed=not problem, detail=problem or detail),), enforced, problem
+
+
+def _found(answer: Answer) -> tuple[tuple[Check, ...], str]:
+    """Returns the checks of the second child and the first thing that is wrong."""
+    problem = _problem_of(answer, "evaluated")
+    if problem:
+        return (Check(name="evaluation", passed=False, detail=problem),), problem
+    checks = tuple(Check.model_validate(check) for check in _list_of(answer.header, "checks"))
+    return checks, next((check.detail for check in checks if not check.passed), "")
+
+
+def _problem_of(answer: Answer, what: str) -> str:
+    """Returns why a child gave no answer that counts, as a sentence for the code's author.
+
+    Raises:
+        PlatformError: it is the sandbox that failed, not the code.
+    """
+    if answer.problem:
+        return f"The code could not be {what}: {answer.problem}. Write it smaller and more plainly."
+    if "crash" in answer.header:
+        raise PlatformError(
+            f"The sandbox failed: {_line(answer.header['crash'])}\n{answer.header.get('traceback', '')}"
+        )
+    return ""
+
+
+def _list_of(header: Mapping[str, Any], name: str) -> list[Any]:
+    value = header.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _line(text: object) -> str:
+    """Returns what a child said as one line of bounded length."""
+    return "".join(c if c.isprintable() else " " for c in str(text))[:1_000]
