@@ -70,15 +70,11 @@ def _not_done_at_first(played: Played) -> Finding:
     for index, n in enumerate(amounts):
         done = played.first(index)
         if done.mean() > _FEW:
-            return (
-                "initial",
-                (
-                    f"is_done is true in {int(done.sum())} of {len(done)} states in which the skill begins (n={n}, what it "
-                    "needs is there, nothing has happened yet), so it would teach nothing. Test for what it yields: "
-                    f"{played.stage.end_note(n)}."
-                ),
-                "",
-            )
+            return "initial", (
+                f"is_done is true in {int(done.sum())} of {len(done)} states in which the skill begins (n={n}, what it "
+                "needs is there, nothing has happened yet), so it would teach nothing. Test for what it yields: "
+                f"{played.stage.end_note(n)}."
+            ), ""
     return "initial", None, f"not done in {len(played.first(0))} first states, for n = {_listed(amounts)}"
 
 
@@ -87,14 +83,10 @@ def _reachable(played: Played) -> Finding:
     for n in stage.amounts:
         ways = [played.forced(i)[0] for i, path in enumerate(played.paths) if path.n == n]
         if not any(done[-1] for done in ways):
-            return (
-                "reachable",
-                (
-                    f"is_done stays false with n={n} although all that the spec yields holds ({stage.end_note(n)}), so it "
-                    "could never be finished. Test for exactly that."
-                ),
-                "",
-            )
+            return "reachable", (
+                f"is_done stays false with n={n} although all that the spec yields holds ({stage.end_note(n)}), so it "
+                "could never be finished. Test for exactly that."
+            ), ""
     return "reachable", None, f"done once {stage.end_note(stage.amounts[-1])} is forced into the state"
 
 
@@ -104,27 +96,19 @@ def _as_promised(played: Played) -> Finding:
     for i, path in enumerate(played.paths):
         early = np.flatnonzero(played.forced(i)[0] & ~path.held)
         if early.size and stage.spec.scales:
-            return (
-                "promise",
-                (
-                    f"is_done is true with n={path.n} after step {early[0] + 1} of {len(path.held)}, before what the spec "
-                    f"yields holds ({stage.end_note(path.n)}). Compare the amounts with n."
-                ),
-                "",
-            )
+            return "promise", (
+                f"is_done is true with n={path.n} after step {early[0] + 1} of {len(path.held)}, before what the spec "
+                f"yields holds ({stage.end_note(path.n)}). Compare the amounts with n."
+            ), ""
     for index, n in enumerate(stage.amounts):
         for name, row in _first_done(played, index):
             for fluent, quantity in stage.spec.yields.items():
                 sure = fluent in stage.fluents and not fluent.startswith(ACHIEVEMENT)
                 if sure and stage.fluents[fluent][row] < quantity.at(n):
-                    return (
-                        "promise",
-                        (
-                            f"is_done is true with n={n} in a recorded state ({name}) in which {fluent} is "
-                            f"{int(stage.fluents[fluent][row])}, but the spec yields {quantity.at(n)}. Test for that."
-                        ),
-                        "",
-                    )
+                    return "promise", (
+                        f"is_done is true with n={n} in a recorded state ({name}) in which {fluent} is "
+                        f"{int(stage.fluents[fluent][row])}, but the spec yields {quantity.at(n)}. Test for that."
+                    ), ""
     return "promise", None, "where it is done in recorded play, what the spec yields holds"
 
 
@@ -154,15 +138,11 @@ def _success_pays(played: Played) -> Finding:
     for n in played.stage.amounts:
         total, last = _success(played, n)
         if total <= 0 or last <= 0:
-            return (
-                "success pays",
-                (
-                    f"the reward at success is {last:.3g} (with n={n}; {total:.3g} in all on the way there); it must be "
-                    "above 0. Pay about 1 in all for what the spec yields, as gathered(amount, change, n) or "
-                    "achievements_diff[...] do."
-                ),
-                "",
-            )
+            return "success pays", (
+                f"the reward at success is {last:.3g} (with n={n}; {total:.3g} in all on the way there); it must be "
+                "above 0. Pay about 1 in all for what the spec yields, as gathered(amount, change, n) or "
+                "achievements_diff[...] do."
+            ), ""
     return "success pays", None, f"{_success(played, played.stage.amounts[-1])[0]:.3g} in all"
 
 
@@ -177,23 +157,15 @@ def _farming(played: Played) -> Finding:
             unfinished = reward[rows[: finished[0]]] if finished.size else reward[rows]
             most = float(np.max(np.cumsum(unfinished), initial=0.0))
             if most >= success:
-                return (
-                    "farming",
-                    (
-                        f"the reward pays {most:.3g} for {name} (n={n}), without the skill ever being done, and "
-                        f"{success:.3g} for success. Pay for progress and take as much back where it is lost: use gathered "
-                        "and approach of flowrl.env.shaping."
-                    ),
-                    "",
-                )
+                return "farming", (
+                    f"the reward pays {most:.3g} for {name} (n={n}), without the skill ever being done, and "
+                    f"{success:.3g} for success. Pay for progress and take as much back where it is lost: use gathered "
+                    "and approach of flowrl.env.shaping."
+                ), ""
             worst = max(worst, (name, most / success), key=lambda pair: pair[1])
-    return (
-        "farming",
-        None,
-        (
-            f"of {len(stage.names.trajectories)} scripts and random plays none pays more than {worst[1]:.2f} of success "
-            f"({worst[0]})"
-        ),
+    return "farming", None, (
+        f"of {len(stage.names.trajectories)} scripts and random plays none pays more than {worst[1]:.2f} of success "
+        f"({worst[0]})"
     )
 
 

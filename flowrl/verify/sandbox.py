@@ -40,7 +40,9 @@ def verify(skill: Skill, env: str, limits: SandboxLimits = SandboxLimits()) -> V
     return verdict.model_copy(update={"seconds": time.monotonic() - start})
 
 
-def _judged(skill: Skill, env: str, reading: Reading, recording: Path, limits: SandboxLimits) -> tuple[Verdict, bytes]:
+def _judged(
+    skill: Skill, env: str, reading: Reading, recording: Path, limits: SandboxLimits
+) -> tuple[Verdict, bytes]:
     """Returns the verdict of both children, and the artefact if all is well."""
     deadline = time.monotonic() + limits.seconds
     with Child("trace", limits, deadline) as tracer, Child("judge", limits, deadline) as judge:
@@ -59,9 +61,7 @@ def _judged(skill: Skill, env: str, reading: Reading, recording: Path, limits: S
         checks, enforced, problem = _traced(traced)
         checks = (*reading.checks, *checks)
         if problem:
-            return Verdict(
-                ok=False, error=problem, checks=checks, enforced=enforced, start_seconds=traced.start_seconds
-            ), b""
+            return Verdict(ok=False, error=problem, checks=checks, enforced=enforced, start_seconds=traced.start_seconds), b""
         judge.give(traced.data)
         answer = judge.answer()
     judged, problem = _found(answer)
@@ -114,9 +114,7 @@ def _problem_of(answer: Answer, what: str) -> str:
     if answer.problem:
         return f"The code could not be {what}: {answer.problem}. Write it smaller and more plainly."
     if "crash" in answer.header:
-        raise PlatformError(
-            f"The sandbox failed: {_line(answer.header['crash'])}\n{answer.header.get('traceback', '')}"
-        )
+        raise PlatformError(f"The sandbox failed: {_line(answer.header['crash'])}\n{answer.header.get('traceback', '')}")
     return ""
 
 
