@@ -75,7 +75,7 @@ MAY_IMPORT_JAX = (
     "flowrl.evaluate",
     "flowrl.knowledge.",
     "flowrl.bench",
-    "flowrl.verify.artefact",
+    *(f"flowrl.verify.{name}" for name in ("artefact", "judging", "primitives", "record", "tracing")),
 )
 JAX_FREE = (
     "flowrl.env.skill_names",

@@ -29,19 +29,18 @@ CONSTANTS: dict[str, dict[str, frozenset[str]]] = {
 
 ENUMS = frozenset({"Achievement", "Action", "Block", "BlockType", "ItemType"})
 
-JNP = frozenset(
-    """
-    abs absolute add all allclose any arange argmax argmin array asarray astype atleast_1d bool_ broadcast_to ceil
-    choose clip concatenate cos count_nonzero cumsum cumprod diff divide dot dtype e equal exp expand_dims exp2
-    expm1 eye finfo flip float32 floor floor_divide fmax fmin full full_like greater greater_equal heaviside hypot inf
-    inner int32 isclose isfinite isin isinf isnan left_shift less less_equal linalg log log1p log2 logical_and
-    logical_not logical_or logical_xor matmul max maximum mean median min minimum mod moveaxis multiply nan_to_num
-    ndarray ndim negative newaxis not_equal ones ones_like outer pi pad positive power prod ptp ravel reciprocal
-    remainder repeat reshape right_shift rint roll round select shape sign sin size sort sqrt square squeeze stack std
-    subtract sum swapaxes take take_along_axis tan tanh tile transpose tri true_divide trunc uint8 var vstack hstack
-    where zeros zeros_like bitwise_and bitwise_or bitwise_xor bitwise_not argsort float_power
-    """.split()
-)
+_JNP = """
+abs absolute add all allclose any arange argmax argmin array asarray astype atleast_1d bool_ broadcast_to ceil
+choose clip concatenate cos count_nonzero cumsum cumprod diff divide dot e equal exp expand_dims exp2
+expm1 eye finfo flip float32 floor floor_divide fmax fmin full full_like greater greater_equal heaviside hypot inf
+inner int32 isclose isfinite isin isinf isnan left_shift less less_equal linalg log log1p log2 logical_and
+logical_not logical_or logical_xor matmul max maximum mean median min minimum mod moveaxis multiply nan_to_num
+ndarray ndim negative newaxis not_equal ones ones_like outer pi pad positive power prod ptp ravel reciprocal
+remainder repeat reshape right_shift rint roll round select shape sign sin size sort sqrt square squeeze stack std
+subtract sum swapaxes take take_along_axis tan tanh tile transpose tri true_divide trunc uint8 var vstack hstack
+where zeros zeros_like bitwise_and bitwise_or bitwise_xor bitwise_not argsort float_power
+"""
+JNP = frozenset(_JNP.split())
 """Functions and names of jax.numpy."""
 
 LINALG = frozenset({"norm"})
@@ -49,12 +48,11 @@ LINALG = frozenset({"norm"})
 SIZED = frozenset({"arange", "broadcast_to", "eye", "full", "ones", "pad", "repeat", "tile", "tri", "zeros", "reshape"})
 """Functions of jax.numpy that make an array as large as they are told."""
 
-ARRAY_METHODS = frozenset(
-    """
-    T add all any argmax argmin argsort astype at clip cumprod cumsum dot dtype flatten get max mean min multiply ndim
-    prod ptp ravel repeat reshape round set shape size sort squeeze std sum swapaxes take transpose var
-    """.split()
-)
+_METHODS = """
+T add all any argmax argmin argsort astype at clip cumprod cumsum dot dtype flatten get max mean min multiply ndim
+prod ptp ravel repeat reshape round set shape size sort squeeze std sum swapaxes take transpose var
+"""
+ARRAY_METHODS = frozenset(_METHODS.split())
 """What may follow a dot after an array, fields of the inventory apart."""
 
 BUILTINS = frozenset({"abs", "bool", "enumerate", "float", "int", "len", "max", "min", "range", "sum", "tuple", "zip"})

@@ -15,7 +15,10 @@ MOST_STEPS = 64
 """Of a forced way from begin to end: what is yielded comes one by one up to so many."""
 _SCRAMBLED = 256
 _FULL = 9
-_REACHED_FROM = {"from two steps away": 2, "where there was none": UNKNOWN}
+_DISTANCES = (2, UNKNOWN)
+"""How far a station is that a skill comes to: two steps, or there was none."""
+_PIECES = 2
+"""How much of one kind of a spread item there is where it is piled up: armour of diamond counts so."""
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,19 @@ class Path:
     """A forced way from a state in which a skill may begin to one in which all that it yields holds.
 
     Attributes:
-        rows: a transition each.
+        rows: a transition each; all that the spec yields holds after the last.
         n: what was wanted.
-        held: for each row, whether all that the spec yields holds after it; only in the last, as a rule.
-        note: what the end looks like, for messages.
     """
 
     rows: Rows
     n: int
-    held: np.ndarray
-    note: str
 
 
 class Stage:
     """Rows made from a recording for one specification."""
 
     def __init__(self, recording: Recording, spec: SkillSpec):
-        self.recording, self.spec = recording, spec
+        self.recording, self.spec, self._piled = recording, spec, False
         low, high = spec.n_range or (1, 1)
         self.amounts = tuple(dict.fromkeys((low, high)))
         self.names = recording.names
@@ -60,60 +59,65 @@ class Stage:
 
     def paths(self, n: int) -> Iterator[Path]:
         """Yields forced ways to the end that the spec promises; one would do."""
-        states = 2 if any(fluent.startswith(NEAR) for fluent in self.spec.yields) else 1
-        for note, distance in list(_REACHED_FROM.items())[:states]:
+        nears = any(fluent.startswith(NEAR) for fluent in self.spec.yields)
+        spreads = any(np.ndim(self._first.get(f"inventory.{fluent}", 0)) > 1 for fluent in self.spec.yields)
+        for distance in _DISTANCES if nears else _DISTANCES[:1]:
             for early in (False, True):
-                yield self._path(n, note if states > 1 else "", distance, early)
+                for self._piled in (False, True) if spreads else (False,):
+                    yield self._path(n, distance, early)
+        self._piled = False
 
-    def _path(self, n: int, note: str, distance: int, early: bool) -> Path:
+    def _path(self, n: int, distance: int, early: bool) -> Path:
         """Returns a way in steps of one; achievements come with each step if ``early``, else with the last one."""
-        begin, steps = self._row(self._begin(n)), 1
         ends = self._ends(n)
+        states, events = [self._before(n, ends, distance)], []
+        steps = self._steps(states[0], ends)
+        for k in range(1, steps + 1):
+            after = {name: value.copy() for name, value in states[-1].items()}
+            self._advance(after, states[0], ends, n, k, steps)
+            happened = np.zeros_like(after["achievements"])
+            if early or k == steps:
+                happened[:, [self._achievement(fluent) for fluent in ends if fluent.startswith(ACHIEVEMENT)]] = 1
+            after["achievements"] = np.maximum(after["achievements"], happened)
+            states.append(after)
+            events.append(happened)
+        parts = [_transition(a, b, e, n) for a, b, e in zip(states, states[1:], events, strict=False)]
+        return Path({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, n)
+
+    def _before(self, n: int, ends: Mapping[str, int], distance: int) -> Rows:
+        """Returns one state in which the skill may begin, none of its yields there."""
+        begin = {name: value[:1].copy() for name, value in self._begin(n).items()}
         for fluent, amount in ends.items():
             if fluent.startswith(NEAR):
                 self._force(begin, fluent, 1, distance)
             elif fluent.startswith(INTRINSIC):
                 self._force(begin, fluent, min(self.amount(begin, fluent), max(0, amount - 1)))
-            elif not fluent.startswith((ACHIEVEMENT, PLACED)):
-                steps = max(steps, amount - self.amount(begin, fluent))
-        steps = min(steps, MOST_STEPS)
-        states = [begin]
-        events = []
-        for k in range(1, steps + 1):
-            after = {name: value.copy() for name, value in states[-1].items()}
-            last = k == steps
-            for fluent, amount in ends.items():
+        return begin
+
+    def _steps(self, begin: Rows, ends: Mapping[str, int]) -> int:
+        """Returns in how many steps all comes one by one."""
+        counted = [f for f in ends if not f.startswith((ACHIEVEMENT, PLACED, NEAR, INTRINSIC))]
+        return min(MOST_STEPS, max([1, *(ends[f] - self.amount(begin, f) for f in counted)]))
+
+    def _advance(self, after: Rows, begin: Rows, ends: Mapping[str, int], n: int, k: int, steps: int) -> None:
+        """Makes a state the one after ``k`` of so many steps, achievements apart."""
+        for fluent, amount in ends.items():
+            if fluent.startswith((NEAR, PLACED)):
+                if k == steps:
+                    self._force(after, fluent, 1, 1)
+            elif not fluent.startswith(ACHIEVEMENT):
                 start = self.amount(begin, fluent)
-                if fluent.startswith((NEAR, PLACED)):
-                    if last:
-                        self._force(after, fluent, 1, 1)
-                elif not fluent.startswith(ACHIEVEMENT):
-                    self._force(after, fluent, amount if last else start + (amount - start) * k // steps)
-            for fluent, quantity in self.spec.consumes.items():
-                if fluent not in self.spec.yields:
-                    start = self.amount(begin, fluent)
-                    self._force(after, fluent, max(0, start - max(0, quantity.at(n)) * k // steps))
-            happened = np.zeros_like(after["achievements"])
-            if last or early:
-                for fluent in ends:
-                    if fluent.startswith(ACHIEVEMENT):
-                        happened[:, self._achievement(fluent)] = 1
-            if last and self.spec.to_floor is not None and "player_level" in after:
-                after["player_level"][:] = self.spec.to_floor
-            after["achievements"] = np.maximum(after["achievements"], happened)
-            states.append(after)
-            events.append(happened)
-        parts = [_transition(a, b, e, n) for a, b, e in zip(states, states[1:], events, strict=False)]
-        rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return Path(rows, n, np.arange(steps) == steps - 1, note)
+                self._force(after, fluent, start + (amount - start) * k // steps)
+        for fluent in self.spec.consumes.keys() - self.spec.yields.keys():
+            start, spent = self.amount(begin, fluent), max(0, self.spec.consumes[fluent].at(n))
+            self._force(after, fluent, max(0, start - spent * k // steps))
+        if k == steps and self.spec.to_floor is not None and "player_level" in after:
+            after["player_level"][:] = self.spec.to_floor
 
     def _ends(self, n: int) -> dict[str, int]:
         """Returns what is forced to hold at the end, at least; a level of the body rises to its full."""
         ends = {fluent: quantity.at(n) for fluent, quantity in self.spec.yields.items()}
         return {f: max(_FULL, amount) if f.startswith(INTRINSIC) else amount for f, amount in ends.items()}
-
-    def _row(self, rows: Rows) -> Rows:
-        return {name: value[:1].copy() for name, value in rows.items()}
 
     def _begin(self, n: int) -> Rows:
         rows = {name: value.copy() for name, value in self._first.items()}
@@ -146,7 +150,7 @@ class Stage:
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if not kind and (leaf := rows.get(f"inventory.{name}")) is not None:
-            leaf[:] = _spread(amount, leaf)
+            leaf[:] = _spread(amount, leaf, self._piled)
         elif kind == INTRINSIC and name in self.names.intrinsics:
             rows["player_intrinsics"][:, self.names.intrinsics.index(name)] = amount
         elif kind == KILLS and "monsters_killed" in rows:
@@ -167,17 +171,18 @@ class Stage:
         return ", ".join(held)
 
 
-def _spread(amount: int, leaf: np.ndarray) -> np.ndarray:
-    """Returns the amount as the item's leaf holds it: pieces of armour and potions by kind."""
+def _spread(amount: int, leaf: np.ndarray, piled: bool) -> np.ndarray:
+    """Returns the amount as the item's leaf holds it: pieces of armour and potions by kind, evenly or piled up."""
     if leaf.ndim == 1:
         return np.full_like(leaf, amount)
-    kinds = leaf.shape[-1]
-    return np.broadcast_to((amount + np.arange(kinds)[::-1]) // kinds, leaf.shape).astype(leaf.dtype)
+    kinds = np.arange(leaf.shape[-1])
+    by_kind = np.clip(amount - _PIECES * kinds, 0, _PIECES) if piled else (amount + kinds[::-1]) // len(kinds)
+    return np.broadcast_to(by_kind, leaf.shape).astype(leaf.dtype)
 
 
 def _transition(before: Rows, after: Rows, events: np.ndarray, n: int) -> Rows:
     """Returns what skill code sees of a step from one forced state to another."""
-    rows = {name: value for name, value in after.items()}
+    rows = dict(after.items())
     for name in after:
         if name.startswith("inventory."):
             diff = name.replace("inventory.", "inventory_diff.", 1)

@@ -11,7 +11,7 @@ import numpy as np
 from flowrl.errors import ModuleError
 from flowrl.skill import SkillSpec
 from flowrl.verify.artefact import load_artefact
-from flowrl.verify.behaviour import Played, problems
+from flowrl.verify.behaviour import Played, findings
 from flowrl.verify.forced import Stage, scrambled
 from flowrl.verify.transitions import Recording, read_recording
 from flowrl.verify.verdict import Check
@@ -32,15 +32,16 @@ class Judge:
         try:
             skill = load_artefact(artefact, {name: leaf[:1] for name, leaf in leaves.items()})
         except ModuleError as error:
-            yield _check("artefact", str(error), "", start)
+            yield Check(name="artefact", passed=False, detail=str(error), seconds=time.monotonic() - start)
             return
-        yield _check("artefact", None, f"{len(artefact):,} bytes of array operations, all on the list", start)
+        size = f"{len(artefact):,} bytes of array operations, all on the list"
+        yield Check(name="artefact", passed=True, detail=size, seconds=time.monotonic() - start)
         start = time.monotonic()
         played = self._played(skill.outcomes, spec)
-        for name, problem, detail in problems(played, trusted):
-            yield _check(name, problem, detail, start)
+        for name, passed, detail in findings(played, trusted):
+            yield Check(name=name, passed=passed, detail=detail, seconds=time.monotonic() - start)
             start = time.monotonic()
-            if problem is not None:
+            if not passed:
                 return
 
     def _played(self, outcomes_fn: Callable[[Mapping[str, Any]], Any], spec: SkillSpec) -> Played:
@@ -55,7 +56,3 @@ class Judge:
         done, reward = jax.device_get(jax.jit(outcomes_fn)(joined))
         ends = np.cumsum([len(part["n"]) for part in parts])[:-1]
         return Played(stage, paths, np.split(np.asarray(done), ends), np.split(np.asarray(reward), ends))
-
-
-def _check(name: str, problem: str | None, detail: str, start: float) -> Check:
-    return Check(name=name, passed=problem is None, detail=problem or detail, seconds=time.monotonic() - start)

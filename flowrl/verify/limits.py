@@ -1,4 +1,4 @@
-"""What holds a process in: resource limits, a filter in the kernel, no network. Each returns what it enforced, in words.
+"""What holds a process in: resource limits, a filter in the kernel, no network. Each returns what it enforced.
 
 The filter is an allow-list of system calls (seccomp, by libseccomp): no sockets, no new processes or programs, nothing
 opened for writing, nothing renamed or removed, no tracing, no signals to others. All of it holds for root as well,
@@ -65,12 +65,14 @@ def close_door() -> list[str]:
     reason = _unfiltered()
     if reason is None:
         try:
-            _allow_only(_ALLOWED)
+            _allow_only(_FREE.split())
         except OSError as error:
             reason = str(error)
     if reason is not None:
-        return [f"no kernel filter on this platform ({reason}): network, processes and files are kept away by the "
-                "allow-list of the text and by what the artefact may hold, not by the kernel"]  # fmt: skip
+        return [
+            f"no kernel filter on this platform ({reason}): only the allow-list of the text, and of what an "
+            "artefact may hold, keep code from the network, processes and files"
+        ]
     return [
         "no network: no sockets (seccomp)",
         "no new processes or programs, no tracing of others (seccomp)",
@@ -112,16 +114,15 @@ def _needs_network() -> str | None:
 
 
 _FREE = """
-    access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup dup2 dup3 epoll_create1 epoll_ctl
-    epoll_pwait epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fcntl flock fstat fstatfs futex
-    getcwd getdents64 getegid geteuid getgid getpgrp getpid getppid getrandom getresgid getresuid getrlimit getrusage
-    getsid gettid gettimeofday getuid lseek lstat madvise membarrier mincore mmap mprotect mremap msync munmap
-    nanosleep newfstatat pipe2 poll ppoll pread64 preadv pselect6 read readlink readlinkat readv restart_syscall
-    rseq rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sched_get_priority_max sched_get_priority_min
-    sched_getaffinity sched_getparam sched_getscheduler sched_yield select set_robust_list set_tid_address
-    sigaltstack stat statfs statx sysinfo time times uname wait4 write writev
-""".split()
-_ALLOWED = tuple(_FREE)
+access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup dup2 dup3 epoll_create1 epoll_ctl
+epoll_pwait epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fcntl flock fstat fstatfs futex
+getcwd getdents64 getegid geteuid getgid getpgrp getpid getppid getrandom getresgid getresuid getrlimit getrusage
+getsid gettid gettimeofday getuid lseek lstat madvise membarrier mincore mmap mprotect mremap msync munmap
+nanosleep newfstatat pipe2 poll ppoll pread64 preadv pselect6 read readlink readlinkat readv restart_syscall
+rseq rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sched_get_priority_max sched_get_priority_min
+sched_getaffinity sched_getparam sched_getscheduler sched_yield select set_robust_list set_tid_address
+sigaltstack stat statfs statx sysinfo time times uname wait4 write writev
+"""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CLONE_THREAD = 0x10000
 _PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
@@ -129,7 +130,7 @@ _NO_SUCH_CALL = -1
 _AF_INET, _AF_INET6, _AF_PACKET, _AF_VSOCK = 2, 10, 17, 40
 
 
-def _allow_only(free: tuple[str, ...]) -> None:
+def _allow_only(free: list[str]) -> None:
     """Refuses every system call but those of the list and some whose arguments can be looked at.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A child process that runs what is not trusted: started with nothing but two pipes, read with a bound, killed in time."""
+"""A child process that runs what is not trusted: two pipes and nothing else, read with a bound, killed in time."""
 
 import contextlib
 import importlib.util

@@ -49,7 +49,8 @@ class Recorder:
 
         def step(carry: Any, now: Any) -> Any:
             key, action = now
-            return jax.vmap(advance)(jax.random.split(key, WORLDS), *carry, action)
+            worlds, memory, achieved = carry
+            return jax.vmap(advance)(jax.random.split(key, WORLDS), worlds, memory, achieved, action)
 
         worlds = jax.vmap(_settled)(worlds)
         memory = jax.vmap(self._first_memory)(worlds)

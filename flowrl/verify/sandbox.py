@@ -17,14 +17,18 @@ from typing import Any
 from flowrl.errors import PlatformError
 from flowrl.knowledge import load_base
 from flowrl.skill import Skill
+from flowrl.verify.artefact_cache import meta_of, store_artefact
 from flowrl.verify.limits import SandboxLimits
 from flowrl.verify.process import Answer, Child
 from flowrl.verify.syntax import Reading, read_skill_text
 from flowrl.verify.transitions import recorded, shapes_of
 from flowrl.verify.verdict import Check, Verdict
+from flowrl.verify.verdict_cache import find_verdict, store_verdict, verdict_key
+
+USUAL = SandboxLimits()
 
 
-def verify(skill: Skill, env: str, limits: SandboxLimits = SandboxLimits()) -> Verdict:
+def verify(skill: Skill, env: str, limits: SandboxLimits = USUAL) -> Verdict:
     """Returns what verification finds out about a skill's code; what is wrong with it is in there, never raised.
 
     The first verification for a game records transitions of it, which takes up to a minute; they are kept.
@@ -33,17 +37,34 @@ def verify(skill: Skill, env: str, limits: SandboxLimits = SandboxLimits()) -> V
         PlatformError: transitions cannot be recorded, or the sandbox cannot do its work.
     """
     start = time.monotonic()
+    if skill.is_module:
+        return Verdict(ok=False, error=f"{skill.name!r} is a whole task module; only skill files are verified.")
     reading = read_skill_text(skill.code, env, load_base(env).vocabulary, skill.trusted)
     if reading.problem:
         return Verdict(ok=False, error=reading.problem, checks=reading.checks, seconds=time.monotonic() - start)
-    verdict, artefact = _judged(skill, env, reading, recorded(env), limits)
+    key = verdict_key(skill, env)
+    verdict = find_verdict(key)
+    if verdict is None:
+        verdict = _fresh(skill, env, reading, limits, key)
     return verdict.model_copy(update={"seconds": time.monotonic() - start})
+
+
+def _fresh(skill: Skill, env: str, reading: Reading, limits: SandboxLimits, key: str) -> Verdict:
+    """Returns the verdict of the children, and keeps it unless it hung on how busy this machine is."""
+    verdict, artefact, lasting = _judged(skill, env, reading, recorded(env), limits)
+    if verdict.ok:
+        meta = meta_of(skill, env, artefact)
+        store_artefact(meta.key, artefact, meta)
+        verdict = verdict.model_copy(update={"artefact": meta.key})
+    if lasting:
+        store_verdict(key, verdict)
+    return verdict
 
 
 def _judged(
     skill: Skill, env: str, reading: Reading, recording: Path, limits: SandboxLimits
-) -> tuple[Verdict, bytes]:
-    """Returns the verdict of both children, and the artefact if all is well."""
+) -> tuple[Verdict, bytes, bool]:
+    """Returns the verdict of both children, the artefact if all is well, and whether both came to an end."""
     deadline = time.monotonic() + limits.seconds
     with Child("trace", limits, deadline) as tracer, Child("judge", limits, deadline) as judge:
         held = dataclasses.asdict(limits)
@@ -61,7 +82,10 @@ def _judged(
         checks, enforced, problem = _traced(traced)
         checks = (*reading.checks, *checks)
         if problem:
-            return Verdict(ok=False, error=problem, checks=checks, enforced=enforced, start_seconds=traced.start_seconds), b""
+            refused = Verdict(
+                ok=False, error=problem, checks=checks, enforced=enforced, start_seconds=traced.start_seconds
+            )
+            return refused, b"", not traced.problem
         judge.give(traced.data)
         answer = judge.answer()
     judged, problem = _found(answer)
@@ -74,6 +98,7 @@ def _judged(
             start_seconds=max(traced.start_seconds, answer.start_seconds),
         ),
         traced.data,
+        not answer.problem,
     )
 
 
@@ -114,7 +139,9 @@ def _problem_of(answer: Answer, what: str) -> str:
     if answer.problem:
         return f"The code could not be {what}: {answer.problem}. Write it smaller and more plainly."
     if "crash" in answer.header:
-        raise PlatformError(f"The sandbox failed: {_line(answer.header['crash'])}\n{answer.header.get('traceback', '')}")
+        raise PlatformError(
+            f"The sandbox failed: {_line(answer.header['crash'])}\n{answer.header.get('traceback', '')}"
+        )
     return ""
 
 

@@ -133,9 +133,7 @@ def traced_artefact(request: Mapping[str, Any]) -> bytes:
         trace(module[name], taken, shapes, name)
     batch = {name: jax.ShapeDtypeStruct((2, *shape.shape), shape.dtype) for name, shape in shapes.items()}
     try:
-        return export_functions(
-            module["is_done"], module["reward"], arguments["is_done"], arguments["reward"], batch
-        )
+        return export_functions(module["is_done"], module["reward"], arguments["is_done"], arguments["reward"], batch)
     except Exception as error:
         raise Refused(sentence(error, "the functions cannot be mapped over a batch of worlds")) from None
 

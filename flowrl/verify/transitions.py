@@ -94,7 +94,9 @@ def recorded(env: str) -> Path:
             if not _is_whole(file):
                 _record(env, file)
     except Timeout as error:
-        raise PlatformError(f"Another process has been recording {env} for {PATIENCE_SECONDS:.0f} s: {file}.") from error
+        raise PlatformError(
+            f"Another process has been recording {env} for {PATIENCE_SECONDS:.0f} s: {file}."
+        ) from error
     return file
 
 

@@ -113,7 +113,7 @@ class _Walker:
             yield _at(node, f"{name!r} has two underscores in a row; such names belong to Python. Rename it.")
         elif name in self.kinds:
             yield _at(node, f"{name!r} is defined a second time. Give the two different names.")
-        elif name in BUILTINS or name in FREE_MODULES.values() and kind != "module":
+        elif name in BUILTINS or (name in FREE_MODULES.values() and kind != "module"):
             yield _at(node, f"{name!r} hides what Python or jax calls so. Rename it.")
         self.kinds[name] = kind
 
@@ -152,7 +152,9 @@ class _Walker:
             yield _at(node, "a constant without a value; give it one, or leave it out.")
             return
         for part in ast.walk(node.value):
-            if isinstance(part, ast.Call) and not (isinstance(part.func, ast.Name) and part.func.id in ("len", "range")):
+            if isinstance(part, ast.Call) and not (
+                isinstance(part.func, ast.Name) and part.func.id in ("len", "range")
+            ):
                 yield _at(part, "constants at the top level are plain numbers, no calls; compute it inside a function.")
                 return
         yield from self._expression(node.value)
@@ -320,7 +322,9 @@ class _Walker:
         }
         if type(op) in limits:
             sign, most = limits[type(op)]
-            small = isinstance(right, ast.Constant) and isinstance(right.value, int | float) and abs(right.value) <= most
+            small = (
+                isinstance(right, ast.Constant) and isinstance(right.value, int | float) and abs(right.value) <= most
+            )
             if not small:
                 yield _at(node, f"after {sign} write a plain number of at most {most}.")
         if isinstance(op, ast.Mult | ast.Add | ast.Mod):

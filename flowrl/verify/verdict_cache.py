@@ -1,0 +1,47 @@
+"""Verdicts that were reached before, by all that they follow from; in this user's own folder, as the artefacts are."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from flowrl.errors import LibraryError
+from flowrl.files import read_json, write_json
+from flowrl.platform import private_folder
+from flowrl.skill import Skill
+from flowrl.verify.artefact_cache import artefact_key, find_artefact, verified_cache
+from flowrl.verify.transitions import recording_file
+from flowrl.verify.verdict import Verdict
+
+_BESIDES = ("leaves.py", "memory.py", "shaping.py", "skill_inputs.py", "skill_names.py")
+"""Modules of `flowrl.env` that a verdict follows from, besides all of `flowrl.verify`."""
+
+
+def verdict_key(skill: Skill, env: str) -> str:
+    """Returns a hash of a skill's text and specification, of the game's recording, and of what verifies."""
+    here = Path(__file__).parent
+    sources = [*sorted(here.glob("*.py")), *(here.parent / "env" / name for name in _BESIDES)]
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(hashlib.sha256(source.read_bytes()).digest())
+    spec = json.dumps(skill.spec.model_dump(mode="json"), sort_keys=True)
+    parts = (artefact_key(skill, env), spec, str(skill.trusted), recording_file(env).name)
+    digest.update("\n".join(parts).encode())
+    return digest.hexdigest()
+
+
+def find_verdict(key: str) -> Verdict | None:
+    """Returns the verdict of that key, None where there is none or what it let pass is gone from the cache."""
+    try:
+        verdict = read_json(_file(key), Verdict)
+    except LibraryError:
+        return None
+    return verdict if not verdict.ok or find_artefact(verdict.artefact) is not None else None
+
+
+def store_verdict(key: str, verdict: Verdict) -> None:
+    """Keeps a verdict, whole."""
+    write_json(_file(key), verdict)
+
+
+def _file(key: str) -> Path:
+    return private_folder(verified_cache() / "verdicts") / f"{key}.json"
