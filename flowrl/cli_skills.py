@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrl.cli_words import HOME, Home, Json, print_json, print_rich, warn
+from flowrl.cli_words import HOME, MOST_SEED, Home, Json, print_json, print_rich, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from flowrl.analysis.findings import Findings
     from flowrl.library import SkillLibrary
     from flowrl.skill import RunSpec, SkillRecord
 
@@ -158,3 +160,50 @@ def skills_restore(
     else:
         print_rich(library_table([record]))
         print(f"{record.name} is version {record.version} now, as version {version} was.")
+
+
+@app.command("analyse", epilog="Example: flowrl skills analyse 'Place Table' --home demo")
+def skills_analyse(
+    name: Name,
+    home: Home = HOME,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the corrected specification to the record.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Which worlds are played.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Find out what a skill really needs, spends and yields, and hold its specification against that."""
+    from flowrl.analysis.repair import repair
+    from flowrl.parallel.versions import respecify
+    from flowrl.tables import analysis_report
+
+    library = _library(home)
+    record = library.record(name)
+    findings = _analyse_with_bar(library, record, seed)
+    found = repair(record.spec, findings)
+    if apply and found.changes:
+        with library.lock():
+            respecify(library, record.name, found.spec)
+    if as_json:
+        print_json({"findings": findings.model_dump(), "repair": found.model_dump(), "applied": apply})
+        return
+    print_rich(analysis_report(findings, found))
+    if found.changes:
+        way = library.command("skills", "analyse", record.name, "--apply")
+        print("\nThe specification was corrected." if apply else f"\nTo correct the specification: {way}")
+
+
+def _analyse_with_bar(library: "SkillLibrary", record: "SkillRecord", seed: int) -> "Findings":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from flowrl.analysis.job import analyse_skill
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(row: "Mapping[str, Any]") -> None:
+            done = {"completed": row["segments"], "total": row["wanted"]} if row["kind"] == "playing" else {}
+            bar.update(task, description=f"{record.name}: {row['kind']}", **done)
+
+        return analyse_skill(library, record.name, library.skill_paths(record).analysis, show, seed=seed)

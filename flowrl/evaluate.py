@@ -13,7 +13,7 @@ from flowrl.models.experts import Params
 from flowrl.skill import Evaluation
 from flowrl.stats import Share
 
-TRAINING, GATE, EVALUATION, MERGE = 0, 1, 2, 3
+TRAINING, GATE, EVALUATION, MERGE, ANALYSIS = 0, 1, 2, 3, 4
 """What worlds are for; each purpose has a stream of random keys of its own."""
 
 

@@ -9,6 +9,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from flowrl.analysis.findings import Findings, way_text
+from flowrl.analysis.repair import Repair
+from flowrl.analysis.segments import trajectory_text
+from flowrl.analysis.statistics import Statistics, quantity_text
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, REACHED
 from flowrl.outlook import Outlook
 from flowrl.parallel.versions import Version
@@ -153,4 +157,35 @@ def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         spread = f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
         figures = (f"{row['value']:,.5g}", row["unit"], spread)
         table.add_row(f"  {row['name']}", *figures, " and ".join(bounds), verdict)
+    return table
+
+
+def analysis_report(findings: Findings, found: Repair) -> Group:
+    """Returns what an analysis found out, and what a specification should say otherwise."""
+    parts: list[Any] = [Text(note, style="yellow") for note in findings.notes]
+    if findings.statistics is not None:
+        parts.append(_segments_table(findings.statistics))
+    for i, way in enumerate(findings.ways):
+        style = "" if i == found.way else "dim"
+        parts.append(Text(way_text(way), style=style))
+    parts += [Text(trajectory_text(each, most=20), style="dim") for each in findings.trajectories[:1]]
+    parts.append(_changes_table(found) if found.changes else Text("Nothing contradicts the specification.", "green"))
+    return Group(*(line for part in parts for line in (part, "")))
+
+
+def _segments_table(found: Statistics) -> Table:
+    how = "a script" if found.scripted else "the skill's policy"
+    title = f"{found.segments} successful segments of {found.skill}, played by {how}: least / median / most"
+    table = plain_table("fluent", "start", "end", "consumed", "gained", right=("start", "end"), title=title)
+    for each in found.fluents:
+        changes = (str(change) if change.most else "" for change in (each.consumed, each.gained))
+        table.add_row(each.fluent, str(each.start), str(each.end), *changes)
+    return table
+
+
+def _changes_table(found: Repair) -> Table:
+    table = plain_table("part", "fluent", "says", "should say", "evidence", title="what contradicts the specification")
+    for change in found.changes:
+        says, should = (quantity_text(q) if q is not None else "nothing" for q in (change.before, change.after))
+        table.add_row(change.part, change.fluent, says, should, change.evidence)
     return table

@@ -1,5 +1,6 @@
 """`FlowEnv`: a batch of worlds working through the tasks of a run, one after another."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -122,13 +123,9 @@ class FlowEnv:
 
     def new_players(self, key: jax.Array, count: int) -> Player:
         """Returns ``count`` new worlds with what their players see first."""
-        table = nearest_cells(self.domain.view)
 
         def one(key: jax.Array) -> Player:
-            world = _settled(self.domain.reset_fn(key))
-            seen = self.domain.observe_fn(world)
-            memory = remember(self.domain, table, empty_memory(self.domain), world, seen.cells)
-            return Player(world, seen, memory)
+            return player_in(self.domain, self.domain.reset_fn(key), empty_memory(self.domain))
 
         return jax.vmap(one)(jax.random.split(key, count))
 
@@ -174,7 +171,8 @@ class FlowEnv:
         batch = state.task.shape[0]
         keys = jax.random.split(key, batch)
         n = jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
-        player, inputs, over, cause, achieved = jax.vmap(self._step_world)(keys, state, action, n)
+        step = functools.partial(step_world, self.domain)
+        player, inputs, over, cause, achieved = jax.vmap(step)(keys, state.player, state.achieved, action, n)
         done, reward = self._evaluate_tasks(state.task, inputs)
         steps = state.steps + 1
         last = state.task == len(self.tasks.skill_of_task) - 1
@@ -216,29 +214,6 @@ class FlowEnv:
             return nothing
         return jax.lax.cond(wanted.any(), jax.vmap(look), lambda _: nothing, worlds)
 
-    def _step_world(
-        self, key: jax.Array, state: FlowState, action: Array, n: Array
-    ) -> tuple[Player, SkillInputs, Array, Array, Array]:
-        domain, before = self.domain, state.player
-        closest_before = closest_blocks(domain, before.memory, before.world)
-        transition = domain.step_fn(key, before.world, action)
-        transition = transition._replace(world=_settled(transition.world))
-        seen = domain.observe_fn(transition.world)
-        memory = remember(domain, nearest_cells(domain.view), before.memory, transition.world, seen.cells)
-        achieved = state.achieved | transition.events
-        inputs = skill_inputs(
-            domain.vitals_fn(before.world),
-            domain.vitals_fn(transition.world),
-            closest_before,
-            closest_blocks(domain, memory, transition.world),
-            achieved,
-            transition.events,
-            transition.reward,
-            n,
-        )
-        cause = domain.cause_fn(before.world, transition.world)
-        return Player(transition.world, seen, memory), inputs, transition.over, cause, achieved
-
     def _evaluate_tasks(self, task: Int[Array, "B"], inputs: SkillInputs) -> tuple[Array, Array]:
         skill = jnp.asarray(self.tasks.skill_of_task)[task]
         outcomes = [evaluate_skill(functions, inputs) for functions in self.tasks.skills]
@@ -276,6 +251,44 @@ class FlowEnv:
             steps=state.steps * clear,
             started=jnp.where(ended, update, state.started),
         )
+
+
+def player_in(domain: Domain, world: World, memory: Int8[Array, "floors types 2 slots"]) -> Player:
+    """Returns the player of one world: what it sees, added to what it remembers."""
+    world = _settled(world)
+    seen = domain.observe_fn(world)
+    return Player(world, seen, remember(domain, nearest_cells(domain.view), memory, world, seen.cells))
+
+
+def step_world(
+    domain: Domain,
+    key: jax.Array,
+    before: Player,
+    achieved: Bool[Array, "achievements"],
+    action: Int[Array, ""],
+    n: Int[Array, ""],
+) -> tuple[Player, SkillInputs, Bool[Array, ""], Int[Array, ""], Bool[Array, "achievements"]]:
+    """Returns one world's step: player, what skill code sees, whether the game is over, of what, what was achieved.
+
+    Args:
+        achieved: what has happened since the task began.
+        n: the amount that the task wants.
+    """
+    closest_before = closest_blocks(domain, before.memory, before.world)
+    transition = domain.step_fn(key, before.world, action)
+    player = player_in(domain, transition.world, before.memory)
+    achieved = achieved | transition.events
+    inputs = skill_inputs(
+        domain.vitals_fn(before.world),
+        domain.vitals_fn(player.world),
+        closest_before,
+        closest_blocks(domain, player.memory, player.world),
+        achieved,
+        transition.events,
+        transition.reward,
+        n,
+    )
+    return player, inputs, transition.over, domain.cause_fn(before.world, player.world), achieved
 
 
 def evaluate_skill(

@@ -49,6 +49,11 @@ class SkillPaths:
         return self.policy / "meta.json"
 
     @property
+    def analysis(self) -> Path:
+        """The folder of the newest analysis of the skill."""
+        return self.folder / "analysis"
+
+    @property
     def companions(self) -> Path:
         """The experts that the skill plays with and that the library lacks."""
         return self.folder / "companions"

@@ -61,6 +61,11 @@ def limit_resources(limits: SandboxLimits) -> list[str]:
     ]
 
 
+def prepare_filter() -> None:
+    """Loads what the filter needs; to find its library, other programs are run, which is too late behind the door."""
+    _unfiltered()
+
+
 def close_door() -> list[str]:
     """Shuts this process and all its threads in, for good, and returns what is enforced from now on."""
     reason = _unfiltered()

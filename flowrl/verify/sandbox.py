@@ -110,6 +110,7 @@ def _question(skill: Skill, env: str, reading: Reading, recording: Path) -> dict
         "is_done_arguments": reading.is_done_arguments,
         "reward_arguments": reading.reward_arguments,
         "shapes": shapes_of(recording),
+        "recording": str(recording),
     }
 
 

@@ -18,7 +18,7 @@ from flowrl.verify.allowed import (
     LARGEST_POWER,
     LARGEST_SHIFT,
     LARGEST_SIZE,
-    LINALG,
+    LINALG_PATHS,
     LONGEST_RANGE,
     SHAPING,
     SIZED,
@@ -306,18 +306,15 @@ class _Walker:
 
     def _module_attribute(self, node: ast.Attribute, chain: list[str]) -> Iterator[str]:
         path = ["jnp", *chain[2:]] if chain[:2] == ["jax", "numpy"] else chain
-        if path in (["jax", "Array"], ["jnp", "linalg"]) and not isinstance(node.ctx, ast.Store):
-            if path == ["jnp", "linalg"]:
-                yield _at(node, "write jnp.linalg.norm; nothing else of linalg may be used.")
+        on_the_list = (len(path) == 2 and path[1] in JNP) or (path[1:2] == ["linalg"] and path[2:] in LINALG_PATHS)
+        if path == ["jax", "Array"] or (path[0] == "jnp" and on_the_list):
             return
-        if path[:2] == ["jnp", "linalg"] and len(path) == 3 and path[2] in LINALG:
-            return
+        shown = ".".join(chain)
         if path[0] != "jnp":
-            yield _at(node, f"'{'.'.join(chain)}' is not allowed; write it with jax.numpy (jnp). jax.Array is a type.")
-        elif len(path) != 2 or path[1] not in JNP:
-            name = path[1] if len(path) > 1 else "numpy"
-            near = nearest_names(name, sorted(JNP))
-            yield _at(node, f"'{'.'.join(chain)}' is not on the list of jax.numpy functions that may be used. {near}")
+            yield _at(node, f"'{shown}' is not allowed; write it with jax.numpy (jnp). jax.Array is a type.")
+        else:
+            near = nearest_names(path[-1], sorted(JNP))
+            yield _at(node, f"'{shown}' is not on the list of jax.numpy functions that may be used. {near}")
 
     def _operator(self, node: ast.AST, op: ast.operator, right: ast.expr) -> Iterator[str]:
         limits: dict[type[ast.operator], tuple[str, int]] = {

@@ -1,0 +1,88 @@
+"""Analysing a skill of a library: its folder, its job, its answer."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flowrl.analysis.findings import Findings
+from flowrl.analysis.request import ANSWER, MODULE, AnalysisPaths, AnalysisRequest
+from flowrl.config import RunConfig, build_config
+from flowrl.errors import TrainingError
+from flowrl.files import read_json, write_arrays, write_json
+from flowrl.knowledge import load_base
+from flowrl.library import SkillLibrary
+from flowrl.outlook import skill_of
+from flowrl.parallel.executor import Job
+from flowrl.parallel.local import follow
+from flowrl.playing import playing_of, weights_for, write_playing
+from flowrl.skill import SkillRecord
+from flowrl.weights import flatten, named_state
+
+OnRow = Callable[[Mapping[str, Any]], None]
+
+
+def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **options: int) -> Job:
+    """Returns the job that analyses a skill with the library as it is, its folder written anew.
+
+    Args:
+        options: fields of `AnalysisRequest`: segments, frames, seed.
+
+    Raises:
+        LibraryError: the weights of an expert that the skill plays with are nowhere, or damaged.
+        ModuleError: code that nobody vouched for does not pass verification.
+    """
+    paths = AnalysisPaths(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    skills = {other.name: skill_of(library, other) for other in library.records()}
+    experts = {name: other.expert_idx for name, other in library.named().items()}
+    playing = playing_of(record.plan, skills, experts, _config(library))
+    weights = {i: weights_for(library, g, record.name) for i, g in enumerate(playing.experts)}
+    write_arrays(paths.run.initial, flatten(named_state(weights)))
+    write_playing(playing, paths.run)
+    vocabulary = load_base(library.description.env).vocabulary
+    write_json(paths.request, AnalysisRequest(vocabulary=vocabulary, **options))
+    return Job(f"analysis of {record.name}", folder, MODULE, ANSWER)
+
+
+def findings_of(job: Job) -> Findings:
+    """Returns what an analysis found out.
+
+    Raises:
+        TrainingError: it gave no answer; shows the end of its log.
+    """
+    if not job.is_answered:
+        raise TrainingError(f"The {job.name} came to nothing. Its log ends:\n{job.last_words()}")
+    return read_json(AnalysisPaths(job.folder).answer, Findings)
+
+
+def analyse_skill(library: SkillLibrary, name: str, folder: Path, on_row: OnRow, **options: int) -> Findings:
+    """Returns what the analysis of a skill finds out, done in a child process.
+
+    Args:
+        folder: where it works; written anew.
+        on_row: called with the rows of its progress, see `flowrl.learning.analysis.analyse`.
+        options: fields of `AnalysisRequest`: segments, frames, seed.
+
+    Raises:
+        UsageError: the library lacks the skill.
+        LibraryError, ModuleError: see `analysis_job`.
+        TrainingError: the child failed.
+    """
+    job = analysis_job(library, library.record(name), folder, **options)
+    with job.log.open("wb") as log:
+        process = subprocess.Popen(job.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        for row in follow(AnalysisPaths(folder).run, lambda: process.poll() is None):
+            on_row(row)
+    finally:
+        process.terminate()
+        process.wait()
+    return findings_of(job)
+
+
+def _config(library: SkillLibrary) -> RunConfig:
+    held = library.description
+    return build_config(env__name=held.env, model__width=held.width, model__layers=held.layers)
