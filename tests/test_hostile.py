@@ -31,7 +31,7 @@ from flowrl.verify.verdict import Check, Verdict
 
 LIMITS = SandboxLimits(seconds=40, cpu_seconds=8)
 """Wide in wall time, for machines that are busy; endless loops end by processor time."""
-SOON = SandboxLimits(seconds=12, cpu_seconds=10)
+SOON = SandboxLimits(seconds=9, cpu_seconds=6)
 LATE_SECONDS = 2.0
 TEXT_CHECKS = ("parse", "allow-list", "functions", "arguments")
 BOMBS = ("calls that double",)
@@ -76,7 +76,7 @@ def judge() -> Judge:
 def is_a_sentence(text: str) -> bool:
     """Says whether an author can act on it: it is short, one line, and names a line or a function."""
     place = re.search(r"\bline \d+|\bis_done\b|\breward\b|\b[Tt]he (text|code|function|skill file)\b", text)
-    return bool(place) and text.isprintable() and len(text) < 900 and text[-1] in ".?" and "/" + "tmp" not in text
+    return bool(place) and text.isprintable() and len(text) < 1_500 and text[-1] in ".?" and "/" + "tmp" not in text
 
 
 def refused_by(verdict: Verdict) -> str:
@@ -130,11 +130,13 @@ def test_past_the_allow_list(name: str, canary: Canary, judge: Judge) -> None:
 @pytest.mark.parametrize("name", [*REPRESENTATIVE, *BOMBS])
 def test_the_sandbox_comes_to_the_same_end(name: str, canary: Canary) -> None:
     program = ALL[name]
-    verdict = verify(canary.aimed(program), program.env, LIMITS)
+    verdict = verify(canary.fresh(program), program.env, LIMITS)
     assert refused_by(verdict) == program.stage, verdict.error
     assert verdict.ok or is_a_sentence(verdict.error), verdict.error
     assert verdict.seconds < LIMITS.seconds + LATE_SECONDS
     assert not canary.harm() and not leaks(verdict)
+    if verdict.ok and sys.platform == "linux":
+        assert "no network" in " ".join(verdict.enforced)
 
 
 @pytest.mark.parametrize("name", BELOW)
@@ -142,12 +144,12 @@ def test_contained_without_the_allow_list(name: str, canary: Canary) -> None:
     program, start = BELOW[name], time.monotonic()
     limits = SOON if "time" in program.below_says else LIMITS
     free = psutil.virtual_memory().available
-    verdict = verify(canary.aimed(program, trusted=True), program.env, limits)
+    verdict = verify(canary.fresh(program, trusted=True), program.env, limits)
     assert time.monotonic() - start < limits.seconds + LATE_SECONDS
     assert not canary.harm(), verdict
     assert not leaks(verdict), verdict
     assert program.below in ("any", refused_by(verdict)), verdict.error
-    assert verdict.ok or (verdict.error.isprintable() and len(verdict.error) < 900), verdict.error
+    assert verdict.ok or (verdict.error.isprintable() and len(verdict.error) < 1_500), verdict.error
     assert re.search(program.below_says, verdict.error), verdict.error
     assert psutil.virtual_memory().available > free - 2 * limits.memory
 

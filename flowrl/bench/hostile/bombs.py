@@ -136,7 +136,8 @@ BOMBS = (
         loaded("X = 9 ** 9 ** 9"),
         "one operation that cannot be interrupted",
         "allow-list",
-        below="any",
+        below="trace",
+        below_says="time",
     ),
     Program(
         "endless recursion below",

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -53,6 +54,11 @@ class Canary:
     def aimed(self, program: Program, trusted: bool = False) -> Skill:
         """Returns the program as a skill that goes for these things."""
         return program.aimed(str(self.folder), self.port, self.victim.pid, str(self.secret), trusted)
+
+    def fresh(self, program: Program, trusted: bool = False) -> Skill:
+        """Returns the same as a text that nobody has verified before."""
+        skill = self.aimed(program, trusted)
+        return skill.model_copy(update={"code": f"{skill.code}\n# {time.time_ns()}\n"})
 
     def harm(self) -> list[str]:
         """Returns what has been done to them, and which processes are left over, a sentence each."""

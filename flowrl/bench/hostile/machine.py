@@ -193,7 +193,7 @@ READ_ATTEMPTS = {
     "another's command": "import os; open(f'/proc/@VICTIM@/cmdline', 'rb').read()",
     "the users": "open('/etc/passwd').read()",
     "raw memory": "open('/dev/mem', 'rb').read(1)",
-    "itself, by a link": "import os; open(f'/proc/self/root@SECRET@').read()",
+    "itself by a link": "import os; open(f'/proc/self/root@SECRET@').read()",
 }
 """Ways to read what is none of its business."""
 
@@ -262,7 +262,7 @@ _BELOW = {
     ),
     "battery of powers": (_battery(POWER_ATTEMPTS), "what only root may do", "ok", ""),
     "system calls of 32 bits": (loaded(_NATIVE), "system calls by another table", "any", ""),
-    "forges the answer": (loaded(_FORGED), "an answer in the sandbox's name, then gone", "trace", "ended"),
+    "forges the answer": (loaded(_FORGED), "an answer in the sandbox's name, then gone", "trace", "no answer|ended"),
     "forges an artefact that calls C": (
         loaded(_FORGED_ARTEFACT.replace("HARM", _CALL)),
         "a worker that runs what it likes",
