@@ -8,6 +8,7 @@ import numpy as np
 
 from flowrl.config import RunConfig, build_config
 from flowrl.files import Arrays, write_json, write_text
+from flowrl.knowledge import load_base
 from flowrl.library import SkillLibrary
 from flowrl.skill import Evaluation, Plan, PlanStep, SkillRecord, SkillSpec
 from flowrl.stats import Share
@@ -90,6 +91,7 @@ def add_skill(
     library.store_expert(paths, weights(expert), 1234)
     for g in companions:
         library.store_expert(paths.companion(g), weights(g + 0.5), 1234)
-    write_text(paths.module, module)
+    shipped = load_base(TINY).named().get(name)
+    write_text(paths.module, module or (shipped.code if shipped else ""))
     write_json(paths.record, record)
     return record

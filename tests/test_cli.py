@@ -57,7 +57,7 @@ def made_up_home(home: Path) -> SkillLibrary:
     )  # fmt: skip
     paths = library.skill_paths(record)
     library.store_expert(paths, {"actor.layer_0.bias": np.zeros(3, np.float32)}, 1234)
-    write_text(paths.module, "")
+    write_text(paths.module, load_base(TINY).skill("Collect Wood").code)
     write_json(paths.record, record)
     return library
 

@@ -53,6 +53,7 @@ LAYERS = {
     "flowrl.llm.flow": 3,
     "flowrl.llm.writer": 3,
     "flowrl.llm.loop": 3,
+    "flowrl.llm.review": 3,
     "flowrl.cli_grow": 4,
     "flowrl.cli_options": 4,
     "flowrl.llm.standing": 2,

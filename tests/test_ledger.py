@@ -2,12 +2,13 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from flowrl.errors import BudgetSpent, LLMError, Unanswered, UsageError
-from flowrl.llm.client import JudgedLLM
+from flowrl.llm.client import JudgedLLM, Request, Response
 from flowrl.llm.ledger import CallLine, JudgementLine, Ledger, Limits, cost_rows, cost_total, read_ledger
 from flowrl.llm.prices import Price, Prices, read_prices
 from tests.scripted import Scripted, answered, asked
@@ -107,7 +108,12 @@ def test_max_cost_ends_after_the_call_that_passes_it(tmp_path: Path) -> None:
 
 
 def test_max_calls_holds_for_several_threads(tmp_path: Path) -> None:
-    ledger = ledger_of(tmp_path / "ledger.jsonl", calls=50, limits=Limits(calls=7))
+    class Slow(Scripted):
+        def complete(self, request: Request) -> Response:
+            time.sleep(0.05)
+            return super().complete(request)
+
+    ledger = Ledger(Slow([answered()] * 50), tmp_path / "ledger.jsonl", "m", OWN, Limits(calls=7))
     refused: list[int] = []
 
     def work(number: int) -> None:

@@ -76,7 +76,7 @@ def test_an_imported_skill_is_planned_with_before_anything_of_it_is_run(tmp_path
     write_imported(import_base(file, base.vocabulary, base), home_folder(home))
     assert base_for(TINY, home).skill("Admire Stone").spec.yields["stone"].at(1) == 5
     with pytest.raises(
-        PlanError, match="'Admire Stone' .* needs pickaxe, which 'Make Pickaxe' yields but is not learn"
+        PlanError, match=r"'Admire Stone' .* needs pickaxe, which 'Make Pickaxe' yields but is not learn"
     ):
         train(home, tiny_config(), "Admire Stone", Watcher())
     assert not (home / "training_runs").exists()

@@ -4,6 +4,8 @@ import email.utils
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -113,6 +115,19 @@ def test_usage_may_be_missing() -> None:
     with serving(completion(usage=None)) as server:
         response = provider(server).complete(asked())
     assert (response.text, response.tokens_in, response.tokens_out) == (GOOD, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("/srv/models/tiny-q4.gguf", "tiny-q4.gguf"),
+        ("C:\\models\\tiny.gguf", "tiny.gguf"),
+        ("maker/tiny", "maker/tiny"),
+    ],
+)
+def test_where_a_models_file_lies_is_not_told(told: str, shown: str) -> None:
+    with serving(completion(model=told)) as server:
+        assert provider(server).complete(asked()).model == shown
 
 
 def test_json_of_another_content_type_is_read_all_the_same() -> None:
@@ -241,12 +256,15 @@ OVERFLOWS = {
         {"object": "error", "message": "This model's maximum context length is 4096 tokens. You requested 5000.",
          "type": "BadRequestError", "param": None, "code": 400},
     ),
+    "vllm, longer": openai_error(400, "The decoder prompt (length 99) is longer than the maximum model length of 64."),
     "llama.cpp": refusal(
         400,
         {"error": {"code": 400, "message": "the request exceeds the available context size, try increasing it",
                    "type": "exceed_context_size_error", "n_prompt_tokens": 5000, "n_ctx": 4096}},
     ),
+    "by its type": refusal(400, {"error": {"message": "no", "type": "exceed_context_size_error"}}),
     "ollama": refusal(400, {"error": {"message": "input length exceeds maximum context length", "type": "api_error"}}),
+    "anthropic": openai_error(400, "prompt is too long: 5000 tokens > 4096 maximum"),
     "gateway": Say(413, b"request entity too large", content_type="text/plain"),
 }  # fmt: skip
 
@@ -386,6 +404,15 @@ def test_the_key_is_in_no_file_and_no_message(
     assert KEY not in told + written + "".join(capfd.readouterr()) + caplog.text
 
 
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_no_part_of_a_key_is_left_where_a_long_message_is_cut(status: int) -> None:
+    for length in range(200, 245, 4):
+        say = openai_error(status, "x" * length + KEY + "y" * 300)
+        with serving(say) as server, pytest.raises(LLMError) as caught:
+            provider(server).complete(asked())
+        assert "xxx" in str(caught.value) and "key-that" not in str(caught.value)
+
+
 def test_what_looks_like_a_key_is_not_shown_either() -> None:
     say = openai_error(401, "Incorrect API key provided: sk-ab***yz99.")
     with serving(say) as server, pytest.raises(LLMError) as caught:
@@ -411,8 +438,12 @@ def test_what_cannot_be_a_key_is_refused_unseen(text: str, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="holds no key") as caught:
         find_key(tmp_path / "key")
     assert not text or text not in everything_said(caught.value)
-    with pytest.raises(UsageError, match="no text file"):
+    with pytest.raises(UsageError, match="cannot be read"):
         find_key(tmp_path / "nowhere")
+    (tmp_path / "key").write_bytes(KEY.encode() + b"\xff\xfe")
+    with pytest.raises(UsageError, match="holds no key") as caught:
+        find_key(tmp_path / "key")
+    assert KEY not in everything_said(caught.value)
 
 
 # Put together.
@@ -447,6 +478,36 @@ def test_a_home_records_what_it_asks_and_can_replay_it(tmp_path: Path) -> None:
     replayed = make_llm(LLMSettings(replay=transcript, strict=True), tmp_path / "other")
     assert replayed.complete(asked()).text == GOOD
     assert (replayed.calls, replayed.cost) == (1, 0.0)
+
+
+def test_several_threads_may_ask_at_once() -> None:
+    slow = Say(body=completion().body, after=0.5)
+    found: list[str] = []
+    with serving(slow) as server:
+        model = provider(server)
+        threads = [threading.Thread(target=lambda: found.append(model.complete(asked()).text)) for _ in range(6)]
+        started = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [GOOD] * 6 and time.monotonic() - started < 2.5
+
+
+def test_the_extra_is_named_where_it_is_missing(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+sys.modules["pydantic_ai"] = None
+from flowrl.errors import LLMError
+from flowrl.llm.factory import LLMSettings, make_llm
+try:
+    make_llm(LLMSettings(model="m"), Path({str(tmp_path)!r}))
+except LLMError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'flowrl[llm]'" in done.stdout
 
 
 def test_the_guard_of_these_tests_sees_other_machines(only_loopback: list[str]) -> None:

@@ -1,6 +1,5 @@
-"""Where a model is asked: an address that holds no secret, and whether it is on this machine."""
+"""Where a model is asked: an address that holds no secret."""
 
-import ipaddress
 import urllib.parse
 
 from flowrl.errors import UsageError
@@ -27,14 +26,3 @@ def checked_url(base_url: str) -> str:
             "--base-url holds a password or a query, which others can see. Give a key by FLOWRL_API_KEY or --key-file."
         )
     return base_url.rstrip("/")
-
-
-def is_loopback(base_url: str) -> bool:
-    """Returns whether the address is on this machine."""
-    host = urllib.parse.urlsplit(base_url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,7 +10,7 @@ from typing import Any
 from flowrl.errors import LLMError, Unanswered
 
 _OVERFLOW = re.compile(
-    r"context_length_exceeded|exceed_context_size|maximum context length|maximum model length|too many tokens"
+    r"maximum (context|model) length"
     r"|(context|prompt|input)[^.]{0,40}(exceed|too long|too large)|exceed[^.]{0,40}context",
     re.IGNORECASE,
 )
@@ -38,7 +38,7 @@ class Refusal:
     """An HTTP answer that is no success.
 
     Attributes:
-        said: the server's own words with its codes, secrets taken out.
+        said: the server's own words with its codes, in one line.
         retry_after: seconds that it asks to wait.
     """
 
@@ -64,13 +64,14 @@ class Refusal:
         return self.status in (400, 422) or (self.status in (404, 500, 501) and bool(_SCHEMA.search(self.said)))
 
 
-def explain(refusal: Refusal, place: Place, models: Sequence[str] | None = None) -> LLMError:
+def explain(refusal: Refusal, place: Place, quote: str, models: Sequence[str] | None = None) -> LLMError:
     """Returns the error to raise; `Unanswered` if asking again may help.
 
     Args:
+        quote: what it said, as it may be shown.
         models: those that the server has, None if it did not tell.
     """
-    status, said = refusal.status, f" It says: {refusal.said}" if refusal.said else ""
+    status, said = refusal.status, f" It says: {quote}" if quote else ""
     if status in (401, 403):
         return LLMError(
             f"The key for {place} was refused (HTTP {status}).{said} Set FLOWRL_API_KEY or OPENAI_API_KEY, or give "
@@ -121,9 +122,14 @@ def looks_like_html(text: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Returns the text in one line, without control characters, cut where it gets long."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."
+    """Returns the text in one line, without control characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def shown(text: str, secrets: Sequence[str]) -> str:
+    """Returns a server's words as they may be shown: without secrets, then cut, so that no part of one is left."""
+    text = without_secrets(text, secrets)
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."
 
 
 def without_secrets(text: str, secrets: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from flowrl.llm.briefing import briefing
 from flowrl.llm.client import JudgedLLM
 from flowrl.llm.factory import LLMSettings, make_llm
 from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.review import review
 from flowrl.outlook import known_skills
 from flowrl.parallel.executor import Executor
 from flowrl.parallel.paths import RunPaths
@@ -101,7 +102,7 @@ def grow_with(
     with library.lock():
         told: queue.SimpleQueue[str] = queue.SimpleQueue()
         words = briefing(config.env.name, vocabulary, manual)
-        flow = Flow(llm, library, config, words, settings, told.put, stopped=stopped)
+        flow = Flow(llm, library, config, words, settings, told.put, review_fn=review, stopped=stopped)
         controller = Controller(
             library, flow, FlowSetUp(flow), (executor_fn or local_executor)(limits), observer,
             replace(limits, count=count), told=told,

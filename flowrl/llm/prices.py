@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from flowrl.errors import UsageError
-from flowrl.llm.endpoint import OPENAI_URL, is_loopback
+from flowrl.llm.endpoint import OPENAI_URL
 
 EXAMPLE = '["my-model"]\ninput = 0.15\noutput = 0.6'
 """A table of prices, as a message shows it."""
@@ -43,8 +43,6 @@ class Prices:
         if model in self.own:
             price = self.own[model]
             return (tokens_in * price.input + tokens_out * price.output) / 1e6
-        if is_loopback(self.base_url):
-            return None
         return _published(model, self.base_url, tokens_in, tokens_out)
 
     def knows(self, model: str) -> bool:

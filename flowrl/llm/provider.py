@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from flowrl.errors import LLMError, Unanswered, UsageError
 from flowrl.llm.client import Request, Response
-from flowrl.llm.failures import Place, Refusal, explain, without_secrets
+from flowrl.llm.failures import Place, Refusal, explain, shown, without_secrets
 from flowrl.llm.wire import Answer, Broken, Endpoint, ask, check_installed, model_names
 
 T = TypeVar("T")
@@ -48,9 +48,10 @@ def find_key(key_file: Path | None) -> SecretStr | None:
 
 def _read_key(key_file: Path) -> str:
     try:
-        return key_file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"--key-file {key_file} is no text file that can be read.") from None
+        # Letters that are none are replaced, not refused: that error would hold the key.
+        return key_file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise UsageError(f"--key-file {key_file} cannot be read: {error.strerror}.") from error
 
 
 class Provider:
@@ -115,13 +116,12 @@ class Provider:
         return outcome
 
     def _refused(self, refusal: Refusal) -> LLMError:
-        said = without_secrets(refusal.said, self._secrets)
-        refusal = Refusal(refusal.status, said, refusal.retry_after)
         models = self._wait_for(model_names(self._endpoint)) if refusal.lacks_the_model else None
-        return explain(refusal, self._place, models)
+        names = None if models is None else [shown(name, self._secrets) for name in models]
+        return explain(refusal, self._place, shown(refusal.said, self._secrets), names)
 
     def _broken(self, broken: Broken) -> LLMError:
-        why = f"No answer from {self._place}: {without_secrets(broken.why, self._secrets)}."
+        why = f"No answer from {self._place}: {shown(broken.why, self._secrets)}."
         if broken.again:
             return Unanswered(why, None, broken.tokens_in, broken.tokens_out)
         return LLMError(f"{why} Correct --base-url, which mostly ends with /v1.")

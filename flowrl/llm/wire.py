@@ -142,7 +142,13 @@ async def _ask(endpoint: Endpoint, request: Request, with_schema: bool, seen: _S
             instrument=False,
         )
     tokens_in, tokens_out = seen.tokens
-    return Answer(found.text or "", found.model_name or endpoint.model, tokens_in, tokens_out, str(found.finish_reason))
+    name = _short(found.model_name or endpoint.model)
+    return Answer(found.text or "", name, tokens_in, tokens_out, str(found.finish_reason))
+
+
+def _short(model: str) -> str:
+    """Returns a model's name; some servers tell where its file lies, which is nobody's business."""
+    return model.replace("\\", "/").rpartition("/")[2] if model.startswith("/") or "\\" in model else model
 
 
 def _client(endpoint: Endpoint, seen: _Seen) -> "AsyncOpenAI":
@@ -181,13 +187,12 @@ def _reader(seen: _Seen) -> "Callable[[httpx2.Response], Any]":
             body = json.loads(response.content)
         except ValueError:
             raise _unreadable(response.text) from None
-        response.headers["content-type"] = "application/json"
         if not isinstance(body, dict):
             raise _Unreadable("an answer that is no JSON object", again=True)
         if body.get("error"):
             raise _Unreadable(f"an error in place of an answer: {said_by(body)}", again=True)
         seen.body = body
-        if "data" not in body and not (_choice(body)):
+        if "data" not in body and not _choice(body):
             raise _Unreadable("an answer without a choice", again=True)
 
     return read
@@ -198,7 +203,7 @@ def _unreadable(text: str) -> _Unreadable:
         return _Unreadable("a web page in place of an answer", again=False)
     if not text.strip():
         return _Unreadable("an empty body", again=True)
-    return _Unreadable(f"JSON that breaks off, or none: {one_line(text[-60:])!r} at its end", again=True)
+    return _Unreadable(f"JSON that breaks off, or none, in {len(text)} letters", again=True)
 
 
 def _choice(body: dict[str, Any]) -> bool:

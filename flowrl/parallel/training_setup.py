@@ -190,22 +190,15 @@ def prepare_training_run(
     learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
     spec = RunSpec(
         skill=skill_name,
-        description=skill_data.get("description", ""),
-        spec=skill_data.get("spec", SkillSpec()),
-        is_module=bool(skill_data.get("is_module", False)),
-        source_file=str(skill_data.get("source_file", "")),
         config=config,
-        tasks=tuple(skill_data.get("tasks") or _plain_tasks(skill_name, len(numbers))),
         local_to_global=tuple(to_global[i] for i in range(len(to_global))),
         trained=tuple(sorted(set(learn))),
         own=own,
         random=random,
-        trial=bool(skill_data.get("trial", False)),
         seeds={local: sha256(policy.params.read_bytes()) for local, policy in sorted(policies.items())},
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
         runs_before=_runs_before(before, home),
-        plan=skill_data.get("plan") or Plan(goal=skill_name, steps=()),
-        exported=dict(skill_data.get("exported", {})),
+        **_as_told(skill_name, skill_data, len(numbers)),
     )
     if _goes_on(paths, spec, module):
         _exchange_artefacts(paths, spec)
@@ -213,6 +206,20 @@ def prepare_training_run(
         _put_aside_others(paths, skill_name)
         _write(paths, spec, module, str(skill_data.get("source", code)), named)
     return paths
+
+
+def _as_told(skill_name: str, skill_data: Mapping[str, Any], tasks: int) -> dict[str, Any]:
+    """Returns those fields of a `RunSpec` that the skill's data say, or what they are where it says nothing."""
+    return {
+        "description": skill_data.get("description", ""),
+        "spec": skill_data.get("spec", SkillSpec()),
+        "is_module": bool(skill_data.get("is_module", False)),
+        "source_file": str(skill_data.get("source_file", "")),
+        "tasks": tuple(skill_data.get("tasks") or _plain_tasks(skill_name, tasks)),
+        "plan": skill_data.get("plan") or Plan(goal=skill_name, steps=()),
+        "trial": bool(skill_data.get("trial", False)),
+        "exported": dict(skill_data.get("exported", {})),
+    }
 
 
 def _write(paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree) -> None:

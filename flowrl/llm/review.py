@@ -1,0 +1,100 @@
+"""After training: a skill's specification held against what playing and experimenting with it shows, and corrected.
+
+Statistics come first and need no model. Then the model sees them, with a trajectory to read, and writes the
+specification as it should be; what contradicts the measurements is sent back, and if it finds nothing better, the
+statistics' own correction holds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowrl.analysis.findings import Findings, way_text
+from flowrl.analysis.job import analyse_skill
+from flowrl.analysis.repair import Repair, consistent_with, repair
+from flowrl.analysis.segments import trajectory_text
+from flowrl.analysis.statistics import statistics_text
+from flowrl.errors import FlowRLError, LLMError, NotRecorded, SpecError
+from flowrl.knowledge.validate import problems_among, problems_of
+from flowrl.llm.answers import RefineAnswer, SpecAnswer
+from flowrl.llm.conversation import RejectedError, StageFailedError
+from flowrl.llm.flow import Flow
+from flowrl.llm.prompts import load_prompt
+from flowrl.llm.standing import skill_lines
+from flowrl.outlook import known_skills, skill_of
+from flowrl.skill import SkillRecord, SkillSpec
+
+
+def review(flow: Flow, record: SkillRecord) -> SkillSpec | None:
+    """Returns the corrected specification of a skill, None where the one that it has may stay.
+
+    Raises:
+        NotRecorded: a transcript that is replayed lacks the question.
+        LLMError: it was stopped.
+    """
+    flow.tell_fn(f"{record.name}: what it needs and brings is looked at in play")
+
+    def show(_row: Mapping[str, Any]) -> None:
+        if flow.stopping.is_set():
+            raise LLMError("It was stopped.")
+
+    try:
+        findings = analyse_skill(flow.library, record.name, flow.library.skill_paths(record).analysis, show)
+    except LLMError:
+        raise
+    except FlowRLError as error:
+        flow.tell_fn(f"{record.name}: its analysis came to nothing: {error}")
+        return None
+    suggested = repair(record.spec, findings)
+    spec = suggested.spec if findings.statistics is None else _refined(flow, record, findings, suggested)
+    if spec == record.spec:
+        return None
+    flow.tell_fn(f"{record.name}: its specification is corrected: {_difference(record.spec, spec)}")
+    return spec
+
+
+def _refined(flow: Flow, record: SkillRecord, findings: Findings, suggested: Repair) -> SkillSpec:
+    """Returns the specification as the model sees it, as far as that agrees with what was measured."""
+    known = known_skills(flow.library)
+    others = [skill for name, skill in known.items() if name != record.name]
+    prompt = load_prompt("refine").render(
+        name=record.name,
+        description=record.description,
+        spec=SpecAnswer.of(record.spec).text(),
+        learned=skill_lines(others),
+        statistics=findings_text(findings),
+        trajectory="\n\n".join(trajectory_text(each) for each in findings.trajectories[:1]) or "none was recorded",
+        suggestion="; ".join(map(str, suggested.changes)) or "nothing has to change",
+    )
+    skill = skill_of(flow.library, record)
+
+    def judge(answer: RefineAnswer) -> SkillSpec:
+        try:
+            spec = answer.spec.spec(record.name)
+        except SpecError as error:
+            raise RejectedError(str(error)) from None
+        changed = skill.model_copy(update={"spec": spec})
+        problems = problems_of(changed, flow.vocabulary) or problems_among([changed], others, flow.vocabulary)
+        problems = problems or [f"It contradicts what was measured: {each}" for each in consistent_with(spec, findings)]
+        if problems:
+            raise RejectedError("\n".join(problems))
+        return spec.model_copy(update={"n_most": record.spec.n_most, "n_range": spec.n_range or record.spec.n_range})
+
+    try:
+        return flow.conversation.ask("refine", record.name, prompt, RefineAnswer, judge)
+    except NotRecorded:
+        raise
+    except (LLMError, StageFailedError) as error:
+        flow.tell_fn(f"{record.name}: the statistics decide alone, as the model does not: {error}")
+        return suggested.spec
+
+
+def findings_text(findings: Findings) -> str:
+    """Returns what was found out, as lines for a model."""
+    parts = [] if findings.statistics is None else [statistics_text(findings.statistics)]
+    parts += [way_text(way) for way in findings.ways]
+    return "\n".join([*parts, *findings.notes])
+
+
+def _difference(before: SkillSpec, after: SkillSpec) -> str:
+    old, new = SpecAnswer.of(before).model_dump(), SpecAnswer.of(after).model_dump()
+    return "; ".join(f"{field} {old[field]} -> {new[field]}" for field in old if old[field] != new[field])
