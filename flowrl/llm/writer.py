@@ -77,7 +77,7 @@ class Writer:
         if not answer.description:
             problems.append("The description is empty; say in a sentence what the player does and until when.")
         if (problem := self.flow.vocabulary.problem(answer.gain.split(" ")[-1])) is not None:
-            problems.append(f"gain: {problem}. Write one fluent, exactly as in the list.")
+            problems.append(f"gain: {problem.rstrip('.')}. Write one fluent, exactly as in the list.")
         if problems:
             raise RejectedError("\n".join(problems))
 
