@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowrl.verify.landlock import drop_powers, read_only_these
+from flowrl.verify.landlock import drop_powers, end_with_parent, read_only_these
 from flowrl.verify.limits import SandboxLimits, close_door, limit_resources, prepare_filter
 
 
@@ -29,7 +29,11 @@ def main() -> int:
     request = json.loads(stdin.readline())
     prepare_filter()
     enforced = limit_resources(SandboxLimits(**request["limits"]))
-    enforced += [drop_powers(), read_only_these([Path(request["recording"]).parent])]
+    powers = drop_powers()
+    end_with_parent()
+    if os.getppid() != request["parent"]:
+        return 1
+    enforced += [powers, read_only_these([Path(request["recording"]).parent])]
     with os.fdopen(descriptor, "wb") as answers:
         try:
             header, data = {"trace": _trace, "judge": _judge}[role](request, stdin, answers, enforced)
@@ -56,17 +60,17 @@ def _trace(request: Mapping[str, Any], _: Any, answers: Any, enforced: list[str]
         return {"problem": str(refused), "enforced": enforced}, b""
 
 
-def _judge(request: Mapping[str, Any], stdin: Any, answers: Any, _: list[str]) -> tuple[dict[str, Any], bytes]:
+def _judge(request: Mapping[str, Any], stdin: Any, answers: Any, enforced: list[str]) -> tuple[dict[str, Any], bytes]:
     from flowrl.skill import SkillSpec
     from flowrl.verify.judging import Judge
 
     judge = Judge(Path(request["recording"]))
-    close_door()
+    enforced += close_door()
     _ready(answers)
     spec = SkillSpec.model_validate(request["spec"])
     artefact = stdin.read()
     checks = judge.checks(artefact, spec, request["trusted"])
-    return {"checks": [check.model_dump() for check in checks]}, b""
+    return {"checks": [check.model_dump() for check in checks], "enforced": enforced}, b""
 
 
 if __name__ == "__main__":

@@ -32,12 +32,14 @@ class Answer:
         data: bytes that follow them.
         problem: why there is no answer, as a sentence; empty if there is one.
         start_seconds: until it was ready to look at the code; 0 if it never was.
+        late: its time was up.
     """
 
     header: Mapping[str, Any]
     data: bytes = b""
     problem: str = ""
     start_seconds: float = 0.0
+    late: bool = False
 
 
 class Child:
@@ -87,7 +89,7 @@ class Child:
 
     def ask(self, request: Mapping[str, Any]) -> None:
         """Sends the child its request."""
-        self._send(json.dumps(request).encode() + b"\n", last=False)
+        self._send(json.dumps({**request, "parent": os.getpid()}).encode() + b"\n", last=False)
 
     def give(self, data: bytes = b"") -> None:
         """Sends the child what comes after its request; there is no more then."""
@@ -137,7 +139,7 @@ class Child:
                     break
         if problem:
             self.kill()
-            return Answer({}, problem=problem, start_seconds=ready)
+            return Answer({}, problem=problem, start_seconds=ready, late=time.monotonic() >= self.deadline)
         return self._read(bytes(received), ready)
 
     def _memory(self) -> int:
