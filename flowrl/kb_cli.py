@@ -1,4 +1,4 @@
-"""The command line of knowledge bases: flowrl kb list, new, check, import."""
+"""The command line of knowledge bases: flowrl kb list, new, check, import, verify."""
 
 import json
 import sys
@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from flowrl.knowledge import KnowledgeBase
     from flowrl.skill import Quantity, Skill
+    from flowrl.verify.verdict import Verdict
 
 DONE, FAILED = 0, 1
 DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
@@ -47,12 +48,22 @@ def kb_list(env: Env = None, folder: Folder = None, home: Home = HOME, as_json: 
 
     base = base_for(_game(env, home), home, folder)
     if as_json:
-        _say(json.dumps([_row(skill) for skill in base.skills], indent=1))
+        _say(json.dumps([_row(skill, base.env) for skill in base.skills], indent=1))
     else:
         _print_table(base)
 
 
-def _row(skill: "Skill") -> dict[str, Any]:
+def _standing(skill: "Skill", env: str) -> str:
+    """Returns how far a skill's code may go: trusted, verified, refused, or not verified yet."""
+    from flowrl.verify.verdict_cache import find_verdict, verdict_key
+
+    if skill.trusted:
+        return "trusted"
+    verdict = find_verdict(verdict_key(skill, env))
+    return "not verified" if verdict is None else "verified" if verdict.ok else "refused"
+
+
+def _row(skill: "Skill", env: str) -> dict[str, Any]:
     """Returns a skill as `--json` shows it, amounts as people write them."""
     from flowrl.knowledge.affine import quantity_text
 
@@ -62,7 +73,8 @@ def _row(skill: "Skill") -> dict[str, Any]:
     spec = skill.spec
     amounts = {part: texts(getattr(spec, part)) for part in ("requires", "consumes", "yields")}
     places = {"floors": spec.floors, "to_floor": spec.to_floor, "n_range": spec.n_range, "n_most": spec.n_most}
-    return {"name": skill.name, "description": skill.description, **amounts, **places, "trusted": skill.trusted}
+    code = {"trusted": skill.trusted, "code": _standing(skill, env)}
+    return {"name": skill.name, "description": skill.description, **amounts, **places, **code}
 
 
 def _print_table(base: "KnowledgeBase") -> None:
@@ -73,13 +85,13 @@ def _print_table(base: "KnowledgeBase") -> None:
 
     table = plain_table("skill", "needs", "spends", "yields", "n", title=f"what can be learned in {base.env}")
     for skill in base.skills:
-        row, spec = _row(skill), skill.spec
+        row, spec = _row(skill, base.env), skill.spec
         floors = [] if spec.floors is None else [f"floor {' or '.join(map(str, spec.floors))}"]
         moves = [] if spec.to_floor is None else [f"floor {spec.to_floor}"]
         kept = {f: text for f, text in row["requires"].items() if text != row["consumes"].get(f)}
         low, high = spec.n_range or (1, 1)
         cells = (
-            skill.name if skill.trusted else f"{skill.name} (not verified)",
+            skill.name if skill.trusted else f"{skill.name} ({row['code']})",
             ", ".join([*_amounts(kept), *floors]) or "-",
             ", ".join(_amounts(row["consumes"])) or "-",
             ", ".join([*_amounts(row["yields"]), *moves]),
@@ -181,4 +193,55 @@ def kb_import(
         _say("Nothing new was imported.")
     else:
         _say(f"Imported {len(report.skills)} skills into {written}: {', '.join(s.name for s in report.skills)}.")
-        _say("Their code is not verified: they can be planned with, not trained.")
+        _say("None of their code was run. It is verified in a sandbox before it is trained: flowrl kb verify --all")
+
+
+@app.command("verify", epilog="Example: flowrl kb verify 'Collect Two' --home demo   or   flowrl kb verify --all")
+def kb_verify(
+    name: Annotated[str | None, typer.Argument(help="A skill that can be learned, or one of the home.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All skills whose code is not trusted.")] = False,
+    env: Env = None,
+    folder: Folder = None,
+    home: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Check the code of skills in a sandbox, as is done before code is trained that you have not passed by hand."""
+    from flowrl.errors import UsageError
+    from flowrl.knowledge.user import base_for
+    from flowrl.outlook import spelt_as_known, with_library
+    from flowrl.verify.sandbox import verify
+
+    if (name is None) != every:
+        raise UsageError("Give either a skill or --all. For example: flowrl kb verify 'Collect Wood'")
+    base = with_library(base_for(_game(env, home), home, folder), home)
+    if name is not None:
+        skills = [base.skill(spelt_as_known(base, name))]
+    else:
+        skills = [skill for skill in base.skills if not skill.trusted]
+    verdicts = {}
+    for skill in skills:
+        # All of it is checked, be the code trusted or not: that is what was asked for.
+        verdicts[skill.name] = verify(skill.model_copy(update={"trusted": False}), base.env)
+        if not as_json:
+            _print_verdict(skill.name, verdicts[skill.name])
+    if as_json:
+        _say(json.dumps({name: verdict.model_dump() for name, verdict in verdicts.items()}, indent=1))
+    elif not skills:
+        _say("The code of all skills is trusted; name one to have it checked nevertheless.")
+    raise typer.Exit(DONE if all(verdict.ok for verdict in verdicts.values()) else FAILED)
+
+
+def _print_verdict(name: str, verdict: "Verdict") -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from flowrl.tables import plain_table
+
+    table = plain_table("check", "", "seconds", "what was looked at, or what is wrong", title=name)
+    for check in verdict.checks:
+        passed = "ok" if check.passed else "BAD"
+        table.add_row(*(escape(cell) for cell in (check.name, passed, f"{check.seconds:.2f}", check.detail)))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    _say(f"held in by: {', '.join(verdict.enforced) or 'nothing, as nothing of it was run'}")
+    outcome = "verified" if verdict.ok else f"refused: {verdict.error}"
+    _say(f"{name} is {outcome} ({verdict.seconds:.1f} s)\n")

@@ -52,7 +52,8 @@ class SkillSetUp:
         if skill.trusted:
             vouch(skill.code, f"the skill {skill.name!r}")
         found = self._plan(skill, skills, experts)
-        exported = exported_for({step.skill: skills[step.skill] for step in found.steps}, self.base.env)
+        new = {skill.name} - completed.keys()
+        exported = exported_for({step.skill: skills[step.skill] for step in found.steps}, self.base.env, new)
         data = {
             "code": compose_plan(found, skills, experts),
             "tasks": tasks_of(found, skills, skill.name),

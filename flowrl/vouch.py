@@ -7,7 +7,7 @@ what that exports (`exported_for`).
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from flowrl.errors import LibraryError, ModuleError, PlatformError
@@ -16,7 +16,7 @@ from flowrl.knowledge import load_base
 from flowrl.parallel.paths import RunPaths
 from flowrl.platform import private_folder, user_state
 from flowrl.skill import ArtefactRef, RunSpec, Skill
-from flowrl.verify.artefact_cache import find_artefact
+from flowrl.verify.artefact_cache import artefact_key, find_artefact
 from flowrl.weights import sha256
 
 
@@ -69,12 +69,14 @@ def require_module(skill: Skill, command: str) -> None:
         )
 
 
-def exported_for(skills: Mapping[str, Skill], env: str) -> dict[str, ArtefactRef]:
+def exported_for(skills: Mapping[str, Skill], env: str, new: Collection[str] = ()) -> dict[str, ArtefactRef]:
     """Returns what a worker is to run instead of a run's text: nothing where all of it is trusted, else an artefact of
     every skill, those that are trusted too.
 
     Args:
         skills: all skills that the run plays, by name.
+        new: those that the library does not hold yet. They are verified against their specifications; of the others,
+            whose specifications were corrected by what was measured, an artefact made before will do.
 
     Raises:
         ModuleError: a skill does not pass verification; says why.
@@ -82,7 +84,12 @@ def exported_for(skills: Mapping[str, Skill], env: str) -> dict[str, ArtefactRef
     """
     if all(skill.trusted for skill in skills.values()):
         return {}
-    return {name: _verified(skill, env) for name, skill in skills.items()}
+    return {name: _verified(skill, env) if name in new else _known(skill, env) for name, skill in skills.items()}
+
+
+def _known(skill: Skill, env: str) -> ArtefactRef:
+    found = find_artefact(artefact_key(skill, env))
+    return _verified(skill, env) if found is None else found.ref
 
 
 def _verified(skill: Skill, env: str) -> ArtefactRef:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flowrl.config import build_config
 from flowrl.env.module_source import SkillSource, check_skill_file, compose_module
-from flowrl.errors import LibraryError, SpecError, UsageError
+from flowrl.errors import LibraryError, ModuleError, SpecError, UsageError
 from flowrl.files import write_json
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge import KnowledgeBase, load_base
@@ -24,6 +24,7 @@ from flowrl.library import description_of
 from flowrl.parallel.paths import HomePaths
 from flowrl.planning.planner import plan
 from flowrl.skill import Quantity, Skill
+from flowrl.vouch import exported_for
 from tests.test_kb import kb
 from tests.test_specs import CLASSIC, TINY
 
@@ -419,6 +420,50 @@ def test_no_value_anywhere_breaks_the_translation(i: int, place: str, value: Jso
     if not found.problems:
         assert isinstance(skill, Skill) and not skill.trusted
     assert all(isinstance(problem, str) and problem for problem in found.problems)
+
+
+def verify(*arguments: str) -> tuple[int, dict[str, Json]]:
+    status, output = kb("verify", *arguments, "--json")
+    return status, json.loads(output)
+
+
+def test_imported_code_can_be_trained_if_and_only_if_it_verifies(tmp_path: Path) -> None:
+    home = ("--home", str(tmp_path / "home"), "--env", CLASSIC)
+    plain = CODE.replace(", n=3", ", n")
+    trap = f"open({str(tmp_path / 'ran')!r}, 'w')\n\n\n{plain}"
+    entries = {"Hew": plain, "Trap": trap, "Freely": plain.replace("inventory.wood >= n", "inventory.wood >= 0")}
+    data = {
+        "skills": [
+            entry(name, {"wood": f"lambda n: n + {i}"}, functions=code)
+            for i, (name, code) in enumerate(entries.items())
+        ]
+    }
+    kb("import", str(stored(tmp_path, data)), *home)
+    status, verdicts = verify("--all", *home)
+    assert status == 1 and {name: found["ok"] for name, found in verdicts.items()} == {
+        "Hew": True, "Trap": False, "Freely": False,
+    }  # fmt: skip
+    assert "line 1" in verdicts["Trap"]["error"] and "is_done is true" in verdicts["Freely"]["error"]
+    assert not (tmp_path / "ran").exists()
+    base = base_for(CLASSIC, tmp_path / "home")
+    assert exported_for({"Hew": base.skill("Hew")}, CLASSIC, ["Hew"])["Hew"].key == verdicts["Hew"]["artefact"]
+    for name in ("Trap", "Freely"):
+        with pytest.raises(ModuleError, match=f"'{name}' .* does not pass verification: .* kb verify '{name}'"):
+            exported_for({name: base.skill(name)}, CLASSIC, [name])
+    listed = kb("list", *home)[1]
+    assert "Hew (verified)" in listed and "Trap (not verified)" in listed and "Freely (refused)" in listed
+
+
+def test_what_was_looked_at_is_shown_as_a_table(tmp_path: Path) -> None:
+    status, output = kb("verify", "place table", "--home", str(tmp_path / "none"), "--env", TINY)
+    assert status == 0 and "Place Table is verified" in output
+    assert all(
+        re.search(rf"(?m)^{name} +ok ", output) for name in ("parse", "allow-list", "trace", "artefact", "finite")
+    )
+    assert "held in by: processor time" in output
+    with pytest.raises(UsageError, match="either a skill or --all"):
+        kb("verify", "--home", str(tmp_path / "none"))
+    assert "code of all skills is trusted" in kb("verify", "--all", "--home", str(tmp_path / "none"))[1]
 
 
 def test_damaged_imports_are_named(tmp_path: Path) -> None:

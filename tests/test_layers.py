@@ -40,6 +40,7 @@ LAYERS = {
     "flowrl.worker": 2,
     "flowrl.bench": 2,
     "flowrl.bench.parallel": 3,
+    "flowrl.bench.verification": 3,
     "flowrl.bench.proposals": 3,
     "flowrl.compose": 3,
     "flowrl.controller": 3,

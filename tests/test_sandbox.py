@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,7 +12,8 @@ from flowrl.skill import Skill
 from flowrl.verify import sandbox
 from flowrl.verify.artefact_cache import find_artefact
 from flowrl.verify.limits import SandboxLimits
-from flowrl.verify.sandbox import verify
+from flowrl.verify.sandbox import verify as remembered
+from flowrl.verify.sandbox import verify_anew
 from flowrl.verify.verdict import Verdict
 
 TINY = "Tiny-Grid-v1"
@@ -30,12 +30,6 @@ LIMITS = SandboxLimits(seconds=60, cpu_seconds=40)
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel's walls are Linux's")
 
 
-@pytest.fixture(autouse=True)
-def _no_verdict_is_remembered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("flowrl.verify.sandbox.find_verdict", lambda key: None)
-    yield
-
-
 def trusted(code: str) -> Skill:
     """A skill whose text is run without a look at the allow-list, with all of Python's built-ins."""
     return GOOD.model_copy(update={"code": code, "trusted": True})
@@ -46,7 +40,7 @@ def attempt(action: str, limits: SandboxLimits = LIMITS) -> Verdict:
     lines = "\n".join(f"    {line}" for line in action.strip().splitlines())
     caught = "except (OSError, ValueError) as error:\n    outcome = f'kept out: {error.args[0]}'\n"
     text = f"import os, sys\ntry:\n{lines}\n{caught}else:\n    outcome = 'BREACH'\nraise ValueError(outcome)\n"
-    return verify(trusted(text + FUNCTIONS), TINY, limits)
+    return verify_anew(trusted(text + FUNCTIONS), TINY, limits)
 
 
 ATTEMPTS = {
@@ -106,40 +100,42 @@ if tried == 7:
 
 def test_the_environment_is_bare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    verdict = verify(trusted(f"import os\nraise ValueError(sorted(os.environ))\n{FUNCTIONS}"), TINY, LIMITS)
+    verdict = verify_anew(trusted(f"import os\nraise ValueError(sorted(os.environ))\n{FUNCTIONS}"), TINY, LIMITS)
     assert "PYTHONPATH" in verdict.error and "OPENAI" not in verdict.error and "HOME" not in verdict.error
 
 
 def test_memory_is_bounded() -> None:
     little = SandboxLimits(seconds=60, cpu_seconds=40, memory=1 << 30)
-    verdict = verify(trusted(f"X = [bytes(range(256)) * 4096 for _ in range(8192)]\n{FUNCTIONS}"), TINY, little)
+    verdict = verify_anew(trusted(f"X = [bytes(range(256)) * 4096 for _ in range(8192)]\n{FUNCTIONS}"), TINY, little)
     assert not verdict.ok and "emory" in verdict.error
 
 
 def test_an_endless_loop_ends_at_the_time_limit_and_leaves_nothing() -> None:
     limits = SandboxLimits(seconds=8, cpu_seconds=60)
     begin = time.monotonic()
-    verdict = verify(trusted(f"while True:\n    pass\n{FUNCTIONS}"), TINY, limits)
+    verdict = verify_anew(trusted(f"while True:\n    pass\n{FUNCTIONS}"), TINY, limits)
     assert time.monotonic() - begin < limits.seconds + 2
     assert not verdict.ok and "time limit" in verdict.error
     assert not [child for child in psutil.Process().children(recursive=True) if "flowrl.verify" in str(child.cmdline())]
 
 
 def test_processor_time_is_bounded() -> None:
-    verdict = verify(trusted(f"while True:\n    pass\n{FUNCTIONS}"), TINY, SandboxLimits(seconds=120, cpu_seconds=5))
+    verdict = verify_anew(
+        trusted(f"while True:\n    pass\n{FUNCTIONS}"), TINY, SandboxLimits(seconds=120, cpu_seconds=5)
+    )
     assert not verdict.ok and "processor time" in verdict.error
 
 
 def test_an_answer_is_bounded() -> None:
     flood = "import os, sys\nwhile True:\n    os.write(int(sys.argv[2]), b'x' * 65536)\n"
-    verdict = verify(trusted(flood + FUNCTIONS), TINY, LIMITS)
+    verdict = verify_anew(trusted(flood + FUNCTIONS), TINY, LIMITS)
     assert not verdict.ok and "answered more than" in verdict.error
 
 
 @pytest.mark.parametrize("answer", ["[[", "[1]", "{}", "[" * 100_000, '{"problem": 3}', "\\xff\\xfe"])
 def test_a_forged_answer_is_no_artefact(answer: str) -> None:
     forged = f"import os, sys\nos.write(int(sys.argv[2]), b'{answer}\\n')\nos._exit(0)\n"
-    verdict = verify(trusted(forged + FUNCTIONS), TINY, LIMITS)
+    verdict = verify_anew(trusted(forged + FUNCTIONS), TINY, LIMITS)
     assert not verdict.ok and verdict.error and not verdict.artefact
 
 
@@ -154,7 +150,7 @@ data = export_functions(lambda inventory, n: inventory.wood >= 0, lambda n: n * 
 os.write(int(sys.argv[2]), json.dumps({{"problem": "", "enforced": []}}).encode() + b"\\n" + data)
 os._exit(0)
 {FUNCTIONS}"""
-    assert verify(trusted(forged), TINY, LIMITS).ok, "of a trusted skill nothing but finite numbers is asked"
+    assert verify_anew(trusted(forged), TINY, LIMITS).ok, "of a trusted skill nothing but finite numbers is asked"
     untrusted = _without_the_allow_list(forged)
     assert not untrusted.ok and "is_done is true in 64 of 64 states" in untrusted.error and not untrusted.artefact
 
@@ -165,11 +161,11 @@ def _without_the_allow_list(code: str) -> Verdict:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flowrl.verify.syntax.problems_of_tree", lambda *_: iter(()))
         patch.setattr(sandbox, "_question", lambda *given: {**question(*given), "trusted": True})
-        return verify(GOOD.model_copy(update={"code": code, "trusted": False}), TINY, LIMITS)
+        return verify_anew(GOOD.model_copy(update={"code": code, "trusted": False}), TINY, LIMITS)
 
 
 def test_a_good_skill_passes_fast_and_its_artefact_is_kept() -> None:
-    verdict = verify(GOOD.model_copy(update={"trusted": False}), TINY)
+    verdict = verify_anew(GOOD.model_copy(update={"trusted": False}), TINY)
     assert verdict.ok, verdict.error
     assert find_artefact(verdict.artefact) is not None
     assert [check.name for check in verdict.checks] == [
@@ -180,10 +176,21 @@ def test_a_good_skill_passes_fast_and_its_artefact_is_kept() -> None:
     assert 0 < verdict.start_seconds < verdict.seconds
 
 
-def test_a_verdict_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verdict_is_remembered_by_text_and_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     skill = GOOD.model_copy(update={"trusted": False})
-    first = verify(skill, TINY)
-    monkeypatch.undo()
+    first = verify_anew(skill, TINY)
     monkeypatch.setattr("flowrl.verify.sandbox.Child", None)
-    again = verify(skill, TINY)
+    again = remembered(skill, TINY)
     assert again.ok and again.artefact == first.artefact and again.seconds < 1
+    other = skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": (1, 7)})})
+    with pytest.raises(TypeError):
+        remembered(other, TINY)
+
+
+def test_a_verdict_whose_artefact_is_gone_is_reached_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    skill = GOOD.model_copy(update={"trusted": False})
+    verify_anew(skill, TINY)
+    monkeypatch.setattr("flowrl.verify.verdict_cache.find_artefact", lambda key: None)
+    monkeypatch.setattr("flowrl.verify.sandbox.Child", None)
+    with pytest.raises(TypeError):
+        remembered(skill, TINY)

@@ -1,7 +1,8 @@
 """Knowledge bases of the published style, brought over: all of a file or nothing, and never run.
 
 What was imported lies as one JSON file an import in the home's folder `kb`, beside its owner's own skills, written
-whole. It is never trusted, whatever such a file says: its skills can be planned with, not trained.
+whole. It is never trusted, whatever such a file says: its code is run in the sandbox alone, and workers run what that
+exports.
 """
 
 import json
