@@ -46,7 +46,7 @@ def learn(flow: Flow, name: str, status: Any = "learned", expert: int | None = N
     """Puts a skill into the library as if it had been trained."""
     skill = flow.base().skill(name)
     number = flow.library.free_expert() if expert is None else expert
-    add_skill(flow.library, name, number, module=skill.code, status=status, spec=skill.spec)
+    add_skill(flow.library, name, number, code=skill.code, status=status, spec=skill.spec)
 
 
 def test_a_skill_goes_from_its_name_to_a_proposal(tmp_path: Path) -> None:
