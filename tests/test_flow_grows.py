@@ -188,3 +188,16 @@ def test_a_model_that_hangs_holds_up_nothing_that_trains(tmp_path: Path) -> None
     outcome = grow(ledger(author, tmp_path), tmp_path, 2, watcher, jobs=2)
     assert outcome.complete and watcher.records[0].name == "Collect Wood" and time.monotonic() - began < 110
     assert not rejections(author)
+
+
+def test_a_wrong_cost_is_found_by_experiment_and_what_builds_on_it_is_planned_anew(tmp_path: Path) -> None:
+    author, watcher = Author(BASE, ["Collect Wood", "Place Table", "Make Pickaxe"]), Watcher()
+    author.twists = {("specify", "Place Table", 1): lambda answer: answer | {"consumes": {"wood": 4}, "requires": {}}}
+    outcome = grow(ledger(author, tmp_path), tmp_path, 3, watcher, review=True)
+    assert outcome.complete, (outcome, watcher.notes)
+    steps = {spec.skill: [(step.skill, step.n) for step in spec.plan.steps] for spec in watcher.specs}
+    assert steps["Place Table"] == [("Collect Wood", 4), ("Place Table", 1)]
+    assert steps["Make Pickaxe"] == [("Collect Wood", 2), ("Place Table", 1), ("Make Pickaxe", 1)]
+    record = SkillLibrary.open(tmp_path).record("Place Table")
+    assert record.spec.needed(1) == {"wood": 1} and (tmp_path / record.path / "history" / "spec_1.json").exists()
+    assert any(note.startswith("Place Table: its specification is corrected") for note in watcher.notes)

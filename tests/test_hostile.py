@@ -22,14 +22,14 @@ from flowrl.bench.hostile.program import BREACH, CLASSIC
 from flowrl.env.module_source import SkillSource, compose_module
 from flowrl.knowledge import load_base
 from flowrl.verify.judging import Judge
-from flowrl.verify.limits import SandboxLimits
+from flowrl.verify.limits import MEBIBYTE, SandboxLimits
 from flowrl.verify.sandbox import verify
 from flowrl.verify.syntax import read_skill_text
 from flowrl.verify.tracing import Refused, traced_artefact
 from flowrl.verify.transitions import recorded, shapes_of
 from flowrl.verify.verdict import Check, Verdict
 
-LIMITS = SandboxLimits(seconds=40, cpu_seconds=8)
+LIMITS = SandboxLimits(seconds=40, cpu_seconds=8, memory=1536 * MEBIBYTE)
 """Wide in wall time, for machines that are busy; endless loops end by processor time."""
 SOON = SandboxLimits(seconds=9, cpu_seconds=6)
 LATE_SECONDS = 2.0
@@ -127,6 +127,7 @@ def test_past_the_allow_list(name: str, canary: Canary, judge: Judge) -> None:
     assert re.search(program.says, check.detail)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*REPRESENTATIVE, *BOMBS])
 def test_the_sandbox_comes_to_the_same_end(name: str, canary: Canary) -> None:
     program = ALL[name]
@@ -139,6 +140,7 @@ def test_the_sandbox_comes_to_the_same_end(name: str, canary: Canary) -> None:
         assert "no network" in " ".join(verdict.enforced)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BELOW)
 def test_contained_without_the_allow_list(name: str, canary: Canary) -> None:
     program, start = BELOW[name], time.monotonic()
@@ -154,6 +156,7 @@ def test_contained_without_the_allow_list(name: str, canary: Canary) -> None:
     assert psutil.virtual_memory().available > free - 2 * limits.memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BATTERIES)
 def test_the_attacks_work_where_nothing_holds_them(name: str, tmp_path: Path) -> None:
     """Attacks that fail everywhere would show nothing."""

@@ -42,6 +42,7 @@ LAYERS = {
     "flowrl.bench.parallel": 3,
     "flowrl.bench.verification": 3,
     "flowrl.bench.proposals": 3,
+    "flowrl.bench.planted": 3,
     "flowrl.compose": 3,
     "flowrl.controller": 3,
     "flowrl.drive": 3,

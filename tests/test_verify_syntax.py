@@ -122,6 +122,7 @@ REFUSED = {
     "x = jnp.tile(n, 100000)": "too large",
     "x = range(100000)": "too large",
     "x = [0] * 1000000": "lists and tuples are not multiplied",
+    "x = sum(y for y in range(99))": "runs over a tuple that is written out",
     "x = sum(y for y in closest_blocks)": "runs over a tuple that is written out",
     "x = [a for a in (1, 2) if a]": "no 'if' in a comprehension",
     "x = [a + b for a in (1, 2) for b in (1, 2)]": "one 'for'",
