@@ -11,12 +11,12 @@ import pytest
 from flowrl.errors import PlatformError
 from flowrl.knowledge import load_base
 from flowrl.skill import Skill
-from flowrl.verify import sandbox
+from flowrl.verify import limits, sandbox
 from flowrl.verify.artefact_cache import find_artefact
 from flowrl.verify.limits import SandboxLimits
 from flowrl.verify.sandbox import verify as remembered
 from flowrl.verify.sandbox import verify_anew
-from flowrl.verify.verdict import Verdict
+from flowrl.verify.verdict import Check, Verdict
 
 TINY = "Tiny-Grid-v1"
 GOOD = load_base(TINY).skill("Collect Wood")
@@ -209,6 +209,14 @@ def test_a_child_that_cannot_start_is_no_fault_of_the_code(monkeypatch: pytest.M
         verify_anew(GOOD, TINY)
 
 
+def test_a_child_that_fails_before_it_comes_to_the_code_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "recorded", lambda env: Path("/nonexistent/recording"))
+    monkeypatch.setattr(sandbox, "shapes_of", lambda file: {})
+    monkeypatch.setattr(sandbox, "_traced", lambda answer: Check(name="trace", passed=True, detail=""))
+    with pytest.raises(PlatformError, match=r"could not start: LibraryError: .* is missing"):
+        verify_anew(GOOD, TINY, LIMITS)
+
+
 def test_a_verdict_is_remembered_by_text_and_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     skill = GOOD.model_copy(update={"trusted": False})
     first = verify_anew(skill, TINY)
@@ -227,3 +235,12 @@ def test_a_verdict_whose_artefact_is_gone_is_reached_anew(monkeypatch: pytest.Mo
     monkeypatch.setattr("flowrl.verify.sandbox.Child", None)
     with pytest.raises(TypeError):
         remembered(skill, TINY)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_code_of_nobody_is_not_run_where_the_filter_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_unfiltered", lambda: "libseccomp cannot be loaded: it is not there")
+    with pytest.raises(OSError, match="Install libseccomp 2"):
+        limits.close_door(must_hold=True)
+    (said,) = limits.close_door(must_hold=False)
+    assert "no kernel filter on this platform (libseccomp cannot be loaded" in said

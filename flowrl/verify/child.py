@@ -1,7 +1,7 @@
 """A child process of the sandbox: `python -m flowrl.verify.child trace|judge FD`; `sandbox.py` starts it.
 
 It reads its request from stdin: a line of JSON, then bytes. It answers on the file descriptor FD: the line "ready" once
-it could look at the code, a line of JSON, then bytes. All limits are set before the text of a skill is run.
+it could look at the code, a line of JSON, then bytes; where it could not get so far, the line of JSON alone. All limits are set before the text of a skill is run.
 
 What this does not cover: code that broke out of the allow-list could, in the first child, answer anything it likes: an
 artefact of its own making. That is why the artefact, and nothing else that this child says, is what the second child
@@ -52,7 +52,7 @@ def _trace(request: Mapping[str, Any], _: Any, answers: Any, enforced: list[str]
     from flowrl.verify.tracing import Refused, traced_artefact, warm_up
 
     warm_up(request["env"])
-    enforced += close_door()
+    enforced += close_door(must_hold=not request["trusted"])
     _ready(answers)
     try:
         return {"problem": "", "enforced": enforced}, traced_artefact(request)
@@ -65,7 +65,7 @@ def _judge(request: Mapping[str, Any], stdin: Any, answers: Any, enforced: list[
     from flowrl.verify.judging import Judge
 
     judge = Judge(Path(request["recording"]))
-    enforced += close_door()
+    enforced += close_door(must_hold=not request["trusted"])
     _ready(answers)
     spec = SkillSpec.model_validate(request["spec"])
     artefact = stdin.read()

@@ -21,6 +21,7 @@ from flowrl.verify.limits import MEBIBYTE, SandboxLimits
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
+READY = b"ready\n"
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Child:
                     if not part:
                         break
                     received += part
-                    if not ready and b"\n" in received:
+                    if not ready and received.startswith(READY):
                         ready = time.monotonic() - self.started
                     if len(received) > self.limits.answer:
                         problem = f"it answered more than {self.limits.answer:,} bytes"
@@ -153,8 +154,7 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=_GRACE_SECONDS)
         self.kill()
-        _, _, rest = received.partition(b"\n")
-        line, newline, data = rest.partition(b"\n")
+        line, newline, data = received.removeprefix(READY).partition(b"\n")
         if not newline:
             return Answer({}, problem=_ending(self.process.returncode), start_seconds=ready)
         try:

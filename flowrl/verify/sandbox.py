@@ -122,9 +122,10 @@ def _judgement(answer: Answer) -> tuple[Check, ...]:
     Raises:
         PlatformError: it failed, which no code can make it do.
     """
+    problem = _unanswered(answer, "evaluated")
     if "crash" in answer.header:
         raise PlatformError(f"The sandbox failed: {answer.header['crash']}\n{answer.header.get('traceback', '')}")
-    if problem := _unanswered(answer, "evaluated"):
+    if problem:
         return (Check(name="evaluation", passed=False, detail=problem),)
     return tuple(Check.model_validate(check) for check in _list_of(answer.header, "checks"))
 
@@ -135,10 +136,11 @@ def _unanswered(answer: Answer, what: str) -> str:
     Raises:
         PlatformError: it ended before it came to the code.
     """
+    if not answer.start_seconds and not answer.late:
+        why = answer.problem or _line(answer.header.get("crash", "its child did not say why"))
+        raise PlatformError(f"The sandbox could not start: {why}. Look at this machine: flowrl doctor")
     if not answer.problem:
         return ""
-    if not answer.start_seconds and not answer.late:
-        raise PlatformError(f"The sandbox could not start: {answer.problem}. Look at this machine: flowrl doctor")
     return f"The code could not be {what}: {answer.problem}. Write it smaller and more plainly."
 
 
