@@ -1,7 +1,8 @@
 """A child process of the sandbox: `python -m flowrl.verify.child trace|judge FD`; `sandbox.py` starts it.
 
 It reads its request from stdin: a line of JSON, then bytes. It answers on the file descriptor FD: the line "ready" once
-it could look at the code, a line of JSON, then bytes; where it could not get so far, the line of JSON alone. All limits are set before the text of a skill is run.
+it could look at the code, a line of JSON, then bytes; where it could not get so far, the line of JSON alone. All limits
+are set before the text of a skill is run.
 
 What this does not cover: code that broke out of the allow-list could, in the first child, answer anything it likes: an
 artefact of its own making. That is why the artefact, and nothing else that this child says, is what the second child
