@@ -1,13 +1,17 @@
-# Two commands for a fresh machine: `make demo` and `make test`. Each makes .venv with the pinned dependencies first.
+# Commands for a fresh machine: `make demo`, `make demo-llm` and `make test`. Each makes .venv with the pinned dependencies first.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test format lint types fast lock clean
+.PHONY: demo demo-llm test format lint types fast lock clean
 
 demo: $(VENV)/.core
 	$(BIN)/flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 3 --home demo
+
+# The same with a language model, whose answers come from a transcript: nothing is asked over the network.
+demo-llm: $(VENV)/.core
+	$(BIN)/flowrl grow --proposer llm --replay examples/llm/classic.jsonl --skills 4 --home demo-llm
 
 test: lint types
 	$(BIN)/python -m pytest

@@ -1,6 +1,7 @@
 """Records a transcript anew with the prompts of today and the answers of an older one, while really training.
 
     .venv/bin/python benchmarks/record_transcript.py OLD NEW --home HOME --skills 4
+    .venv/bin/python benchmarks/record_transcript.py OLD NEW --planted     the planted errors of `flowrl bench verify`
 
 The answers are matched on stage and skill, in the order in which they stand there; of the older file only `stage`,
 `skill` and `answer` are read, so that one can be begun by hand. What is written is what is really exchanged.
@@ -11,6 +12,7 @@ import json
 import sys
 from pathlib import Path
 
+from flowrl.bench.planted import outcomes, repaired_with_model
 from flowrl.config import build_config
 from flowrl.controller import Limits
 from flowrl.display import Display
@@ -43,9 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
-    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--home", type=Path, default=Path("transcript-home"))
+    parser.add_argument("--planted", action="store_true")
     parser.add_argument("--skills", type=int, default=4)
     given = parser.parse_args()
+    if given.planted:
+        print(repaired_with_model(outcomes(), Recorder(Answers(given.old), given.new)))
+        return
     config = build_config(seed=0)
     llm = Ledger(Recorder(Answers(given.old), given.new), HomePaths(given.home).ledger, NAME)
     with Display(sys.stdout) as display:

@@ -10,6 +10,7 @@ from flowrl.cli_llm import (
     AnswerSeconds,
     Attempts,
     BaseUrl,
+    CandidateFrames,
     Candidates,
     KeyFile,
     Manual,
@@ -73,6 +74,7 @@ def grow(
     key_file: KeyFile = None,
     manual: Manual = None,
     candidates: Candidates = 1,
+    candidate_frames: CandidateFrames = 400_000,
     attempts: Attempts = 4,
     record: Record = None,
     replay: Replay = None,
@@ -112,7 +114,7 @@ def grow(
             model=model, base_url=base_url, key_file=key_file, record=record, replay=replay, strict=replay_strict,
             max_calls=max_calls, max_cost=max_cost, prices=prices, timeout=llm_timeout,
         )  # fmt: skip
-        flow = FlowSettings(goal=goal, attempts=attempts, candidates=candidates)
+        flow = FlowSettings(goal=goal, attempts=attempts, candidates=candidates, candidate_frames=candidate_frames)
         return grow_with_model(home, config, skills, flow, llm, manual, observer, limits, make_executor)
 
     _show(work, config.env.name if executor == "local" else None, jobs, as_json)

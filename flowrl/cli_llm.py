@@ -42,6 +42,9 @@ AnswerSeconds = Annotated[
 ]
 Manual = Annotated[Path | None, typer.Option("--manual", help="A text about the game in place of the domain's own.")]
 Candidates = Annotated[int, typer.Option("--candidates", min=1, max=16, help="Rewards written and tried per skill.")]
+CandidateFrames = Annotated[
+    int, typer.Option("--candidate-frames", min=1, help="With --candidates: frames that each reward is tried for.")
+]
 Attempts = Annotated[
     int, typer.Option("--attempts", min=1, max=20, help="Answers asked for per stage before a proposal is given up.")
 ]

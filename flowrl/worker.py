@@ -12,6 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flowrl.verify.limits import deny_network
+
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
 ORPHAN_SECONDS = 30.0
@@ -44,6 +46,7 @@ def run_worker(work_fn: Callable[[Path], int], needs: str) -> int:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    logging.getLogger("flowrl.worker").info("%s", deny_network())
     try:
         with FileLock(given.folder / "lock", timeout=given.patience):
             return work_fn(given.folder)

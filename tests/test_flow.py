@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from flowrl.errors import BudgetSpent, LLMError
+from flowrl.files import write_json
+from flowrl.knowledge.user import base_for
 from flowrl.llm.client import Message
 from flowrl.llm.drafts import Drafts
 from flowrl.llm.flow import Flow, FlowSettings
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
-from flowrl.skill import Quantity, Skill, SkillSpec
+from flowrl.skill import Plan, Quantity, RunSpec, Skill, SkillSpec, TrainResult
 from flowrl.stats import Share
 from flowrl.verify.verdict import Verdict
 from tests.authors import Author, rejections
@@ -267,3 +269,43 @@ def test_its_base_knows_skills_as_the_library_does(tmp_path: Path) -> None:
     kept = flow.library.skill_paths(record).history / "spec_1.json"
     assert SkillSpec.model_validate_json(kept.read_text()) == record.spec
     assert replace(flow.settings).attempts == 4
+
+
+def test_a_draft_that_calls_itself_trusted_is_not_believed(tmp_path: Path) -> None:
+    flow = flow_of(tmp_path, Author(BASE, ["Collect Wood"]))
+    flow.propose((), {})
+    (file,) = flow.drafts.folder.glob("[0-9]*.json")
+    file.write_text(file.read_text().replace('"trusted": false', '"trusted": true'))
+    assert '"trusted": true' in file.read_text()
+    assert [draft.skill.trusted for draft in flow.drafts] == [False]
+    assert not flow.base().skill("Collect Wood").trusted
+    assert not base_for(TINY, tmp_path).skill("Collect Wood").trusted
+
+
+def test_what_a_model_wrote_takes_the_place_of_a_skill_of_the_base(tmp_path: Path) -> None:
+    flow = flow_of(tmp_path, Author(BASE, ["Collect Wood"], {("write", "Collect Wood", 1): _with_a_remark}))
+    assert "# mine" not in base_for(TINY, tmp_path).skill("Collect Wood").code
+    flow.propose((), {})
+    base = base_for(TINY, tmp_path)
+    assert "# mine" in base.skill("Collect Wood").code and [s.name for s in base.skills] == [
+        s.name for s in BASE.skills
+    ]
+
+
+def _with_a_remark(answer: Any) -> Any:
+    return {"code": f"# mine\n{answer['code']}"}
+
+
+def test_the_model_is_told_why_runs_failed(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Collect Drink"])
+    flow = flow_of(tmp_path, author)
+    flow.propose((), {})
+    run = flow.library.paths.run(0, "Collect Wood")
+    spec = RunSpec(
+        skill="Collect Wood", config=flow.config, tasks=(), local_to_global=(0,), trained=(0,), own=0,
+        plan=Plan(goal="Collect Wood", steps=()),
+    )  # fmt: skip
+    write_json(run.config, spec)
+    write_json(run.result, TrainResult(outcome="failed", error="NaN in update 7."))
+    flow.propose((), {"Collect Wood": "failed"})
+    assert "- Collect Wood: failed: NaN in update 7." in author.requests[4].messages[1].text

@@ -188,3 +188,27 @@ def test_a_model_that_hangs_holds_up_nothing_that_trains(tmp_path: Path) -> None
     outcome = grow(ledger(author, tmp_path), tmp_path, 2, watcher, jobs=2)
     assert outcome.complete and watcher.records[0].name == "Collect Wood" and time.monotonic() - began < 110
     assert not rejections(author)
+
+
+def test_a_need_that_was_forgotten_is_found_by_experiment_and_the_plan_is_made_anew(tmp_path: Path) -> None:
+    names = ["Collect Wood", "Place Table", "Make Pickaxe", "Collect Stone"]
+    author = Author(BASE, names)
+
+    def forget(answer: Any) -> Any:
+        return {key: value for key, value in answer.items() if key != "requires"}
+
+    def again(request: Request) -> Any:
+        if "- Collect Stone: weak" in request.messages[1].text:
+            return {"action": "continue", "name": "Collect Stone"}
+        return Author.propose(author, request)
+
+    author.twists = {("specify", "Collect Stone", 1): forget}
+    author.propose = again  # type: ignore[method-assign]
+    watcher = Watcher()
+    outcome = grow(ledger(author, tmp_path), tmp_path, 4, watcher, review=True, ppo__frames=300_000)
+    assert outcome.complete, (outcome, watcher.notes)
+    plans = [[step.skill for step in spec.plan.steps] for spec in watcher.specs if spec.skill == "Collect Stone"]
+    assert plans[0] == ["Collect Stone"] and "Make Pickaxe" in plans[-1] and len(plans) == 2
+    record = SkillLibrary.open(tmp_path).record("Collect Stone")
+    assert record.spec.needed(1) == {"pickaxe": 1} and record.status == "learned"
+    assert any(note.startswith("Collect Stone: its specification is corrected") for note in watcher.notes)

@@ -1,4 +1,4 @@
-"""`python -m flowrl.bench [plan | env | moe | train | parallel | exported | all] [--slow]` prints its rows as JSON."""
+"""`python -m flowrl.bench [plan | env | moe | ... | all] [--slow]` prints the rows of its tables as JSON."""
 
 import importlib
 import json
@@ -12,6 +12,7 @@ MODULES = {
     "moe": "flowrl.bench.mixture",
     "train": "flowrl.bench.training",
     "parallel": "flowrl.bench.parallel",
+    "verify": "flowrl.bench.verification",
     "exported": "flowrl.bench.exported",
 }
 """Imported one by one: planning is measured in a process that holds no jax."""

@@ -5,7 +5,7 @@ No policy is trained for it: how a skill gets done is found by probing, and its 
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from flowrl.analysis.findings import Findings
-from flowrl.analysis.repair import Repair, repair
+from flowrl.analysis.repair import PARTS, Repair, repair
 from flowrl.analysis.segments import ENOUGH
 from flowrl.analysis.statistics import statistics_of
 from flowrl.bench.measure import Row, row
@@ -21,13 +21,19 @@ from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.domains import domain_named
 from flowrl.env.module_source import SkillSource, compose_module
 from flowrl.env.scenes import Stage
-from flowrl.knowledge import KnowledgeBase, load_base
+from flowrl.knowledge import KnowledgeBase, load_base, manual_of
 from flowrl.learning.probing import Probing
 from flowrl.learning.stepping import AnySkill, Stepper
+from flowrl.llm.client import LLM, Message, Request
+from flowrl.llm.conversation import Conversation
+from flowrl.llm.review import refine
+from flowrl.llm.transcript import Replayer
 from flowrl.skill import Quantity, SkillSpec
 
 ENV = "Craftax-Classic-Symbolic-v1"
 TABLE = "planted errors repaired by statistics and ablation alone (Classic)"
+TRANSCRIPT = Path(__file__).with_name("planted.jsonl")
+"""What a model would be asked, with answers written by hand."""
 SEGMENTS = 3 * ENOUGH
 REPAIRED, SECONDS = 8, 180.0
 """How many of the errors have to be repaired, and the seconds that all may take on two cores."""
@@ -59,11 +65,13 @@ class Outcome:
     """What became of a planted error.
 
     Attributes:
+        findings: what was found out without knowing the truth.
         is_repaired: the repaired specification requires, consumes and yields exactly what the true one does.
         keeps_truth: nothing was changed about the true specification.
     """
 
     planted: Planted
+    findings: Findings
     repaired: Repair
     is_repaired: bool
     keeps_truth: bool
@@ -109,7 +117,7 @@ def _outcome(base: KnowledgeBase, stepper: Stepper, planted: Planted) -> Outcome
         notes=tuple(probing.notes),
     )
     repaired = repair(wrong, findings)
-    return Outcome(planted, repaired, repaired.spec == truth, not repair(truth, findings).changes)
+    return Outcome(planted, findings, repaired, repaired.spec == truth, not repair(truth, findings).changes)
 
 
 def _functions_of(base: KnowledgeBase, name: str) -> AnySkill:
@@ -121,14 +129,41 @@ def _functions_of(base: KnowledgeBase, name: str) -> AnySkill:
         return bind_tasks(load_module(path)).skills[0]
 
 
+class Unjudged:
+    """A model whose answers are judged, and the judgements forgotten."""
+
+    def __init__(self, llm: LLM):
+        self.complete = llm.complete
+
+    def note(self, request: Request, outcome: str, reason: str = "") -> None:
+        """Does nothing."""
+
+
+def repaired_with_model(found: Sequence[Outcome], llm: LLM) -> list[bool]:
+    """Returns of each planted error whether a model that sees the findings puts it right."""
+    base = load_base(ENV)
+    told = Message(role="system", text=manual_of(ENV), masked=manual_of(ENV))
+    conversation = Conversation(Unjudged(llm), told, attempts=4, tell_fn=lambda text: None)
+    repaired = []
+    for outcome in found:
+        truth = base.skill(outcome.planted.skill)
+        wrong = truth.model_copy(update={"spec": outcome.planted.spec(truth.spec)})
+        others = [skill for skill in base.skills if skill.name != truth.name]
+        spec = refine(conversation, base.vocabulary, wrong, others, outcome.findings, outcome.repaired)
+        repaired.append(all(getattr(spec, part) == getattr(truth.spec, part) for part in PARTS))
+    return repaired
+
+
 def planted_errors() -> list[Row]:
     """Returns a row for each planted error, for their sum, and for the time that all took, compilation included."""
     begin = time.perf_counter()
     found = outcomes()
     seconds = time.perf_counter() - begin
+    with_model = sum(repaired_with_model(found, Replayer(TRANSCRIPT)))
     each = [row(TABLE, f"{o.planted.skill}: {o.planted.what}", [float(o.is_repaired)], "of 1") for o in found]
     return [
         *each,
+        row(TABLE, "repaired with a model, replayed", [float(with_model)], f"of {len(found)}", at_least=len(found)),
         row(TABLE, "repaired", [float(sum(o.is_repaired for o in found))], f"of {len(found)}", at_least=REPAIRED),
         row(
             TABLE,

@@ -28,6 +28,7 @@ from flowrl.knowledge.importer import SUFFIX as IMPORTED_SUFFIX
 from flowrl.knowledge.importer import imported_file, read_imported
 from flowrl.knowledge.skill_text import code_problems, parse_text, read_text
 from flowrl.knowledge.validate import problems_among, problems_of, require_none
+from flowrl.llm.drafts import Drafts
 from flowrl.parallel.paths import HomePaths
 from flowrl.planning.planner import plan
 from flowrl.skill import HomeDescription, Quantity, Skill, SkillSpec
@@ -41,7 +42,8 @@ def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> 
     """Returns a game's base with the skills that lie in the home's own folder, where there is one, and in ``folder``.
 
     A home of another game adds nothing. Whoever made the home may have written what lies in it: those skills are
-    trusted only where this user vouched for them; ``folder`` is passed by hand, and its skills are.
+    trusted only where this user vouched for them; ``folder`` is passed by hand, and its skills are. What a model wrote
+    in this home takes the place of a skill of the same name.
 
     Raises:
         UsageError: there is no such game or folder, or it holds skills of another game.
@@ -51,7 +53,19 @@ def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> 
     own = None if home is None or game_of(home) not in (env, None) else home_folder(home)
     if own is not None and own.is_dir():
         base = read_skill_folder(own, base, by_hand=False)
-    return base if folder is None else read_skill_folder(folder, base)
+    base = base if folder is None else read_skill_folder(folder, base)
+    return base if home is None or own is None else _with_drafts(base, home)
+
+
+def _with_drafts(base: KnowledgeBase, home: Path) -> KnowledgeBase:
+    """Returns a base with the skills that a model wrote in a home, after the others or in their place; untrusted."""
+    drafts = {draft.skill.name: draft.skill for draft in Drafts(HomePaths(home)) if draft.status == "accepted"}
+    if not drafts:
+        return base
+    held = [drafts.pop(skill.name, skill) for skill in base.skills]
+    stated = base.stated | {skill.name for skill in [*held, *drafts.values()] if skill.spec.n_range is not None}
+    skills = fill_ranges([*held, *drafts.values()], base.vocabulary)
+    return KnowledgeBase(base.env, base.vocabulary, skills, stated)
 
 
 def game_of(home: Path) -> str | None:

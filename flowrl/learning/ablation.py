@@ -20,8 +20,10 @@ from flowrl.fluents import NEAR as NEAR_TO
 from flowrl.learning.stepping import AnySkill, Bases, Played, Script, Stepper
 
 Start = Mapping[str, int]
-RELIABLE = 0.6
-"""The share of rich worlds in which a way must work for what is taken away to be blamed for a failure."""
+_BY_CHANCE = 0.004
+"""How likely it may be that a way works in none of the worlds although nothing that it needs is taken away."""
+_SOME = 0.125
+"""The share of worlds in which a way that is left to chance must work to count as working."""
 NOT_FULL, EMPTY = 8, 0
 """Levels of the body."""
 _PATIENCE = 5
@@ -73,7 +75,7 @@ class Ablation:
         body = self._body(attempt)
         lacks = [(name, 0) for name, most in attempt.rich.items() if most > 0]
         worked, played = self._without(attempt, lacks, body)
-        ns = tuple(n for n in attempt.ns if worked[n][0].mean() >= RELIABLE)
+        ns = tuple(n for n in attempt.ns if _is_reliable(worked[n][0]))
         if not ns:
             return None
         steps = int(played.step[attempt.ns.index(ns[0]), : attempt.bases.size].max())
@@ -166,7 +168,7 @@ class Ablation:
             at = attempt.ns.index(n)
             rows = i * attempt.bases.size + attempt.rows_of[n]
             rows = rows[played.done[at, rows]]
-            if len(rows) < RELIABLE * len(attempt.rows_of[n]) / 2:
+            if len(rows) < _SOME * len(attempt.rows_of[n]):
                 return None
             only = slice(at, at + 1)
             found[n] = Played(
@@ -187,7 +189,7 @@ class Ablation:
                     continue
                 starts = [{**now, name: level} for level in range(most)]
                 worked = _worked(attempt, self.play(attempt, starts, body), len(starts))[n]
-                now[name] = min((level for level in range(most) if worked[level].mean() >= RELIABLE / 2), default=most)
+                now[name] = min((level for level in range(most) if worked[level].mean() >= _SOME), default=most)
                 least[name][n] = now[name]
         return least
 
@@ -227,6 +229,11 @@ class Ablation:
             if rose:
                 found[fluent] = {n: int(played.end[0, :, i].min()) for n, played in worlds.items()}
         return found
+
+
+def _is_reliable(worked: Bool[np.ndarray, "rows"]) -> bool:
+    """Returns whether a way works in so many rich worlds that something must be missing where it works in none."""
+    return bool((1.0 - worked.mean()) ** len(worked) <= _BY_CHANCE)
 
 
 def _worked(attempt: Attempt, played: Played, starts: int) -> dict[int, list[Bool[np.ndarray, "rows"]]]:

@@ -1,6 +1,6 @@
 """How a skill gets done, found without being told: every action is tried on everything, with everything at hand."""
 
-import logging
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,11 +16,11 @@ from flowrl.learning.ablation import NOT_FULL, Ablation, Attempt, Start, every_r
 from flowrl.learning.stepping import MOST_STEPS, AnySkill, Bases, Script, Stepper
 from flowrl.skill import SkillSpec
 
-logger = logging.getLogger(__name__)
 NS = (1, 2, 3)
 """The amounts that are tried."""
 WORLDS = 8
 """In how many worlds a way is tried."""
+_MORE_WORLDS = 32
 _PROBES = 2
 _MOST_WAYS = 4
 _DRAWN = 512
@@ -39,7 +39,8 @@ class Probing:
         self.stepper, self.functions, self.spec = stepper, functions, spec
         self.stage, self.vocabulary = stepper.stage, vocabulary
         self.ablation = Ablation(stepper, functions)
-        self.bases = stepper.plain_bases(key, WORLDS)
+        self._key, first_key = jax.random.split(key)
+        self.bases = stepper.plain_bases(first_key, WORLDS)
         self.notes: list[str] = []
 
     def everything(self) -> dict[str, int]:
@@ -73,13 +74,23 @@ class Probing:
         rich = self.rich()
         if rich is None:
             return []
-        found = [self.ablation.way_of(self._attempt(action, kind, rich)) for action, kind in self._candidates(rich)]
+        found = [self._way(action, kind, rich) for action, kind in self._candidates(rich)]
         ways = [way for way in found if way is not None]
         if not ways:
             self.notes.append(
                 f"No action repeated up to {MOST_STEPS} times before any kind of thing gets it done in staged worlds."
             )
         return ways
+
+    def _way(self, action: int, kind: int, rich: Start) -> Way | None:
+        """Returns the way; one that is left to chance is tried in more worlds, where few say too little."""
+        attempt = self._attempt(action, kind, rich)
+        way = self.ablation.way_of(attempt)
+        if way is not None and (way.ns == NS or way.successes == way.worlds):
+            return way
+        more = self.stepper.plain_bases(self._key, _MORE_WORLDS)
+        again = dataclasses.replace(attempt, bases=more, rows_of=every_row(NS, _MORE_WORLDS))
+        return self.ablation.way_of(again) or way
 
     def scripted_segments(self, way: Way, count: int) -> list[Segment]:
         """Returns up to ``count`` successful segments of a way played from starts drawn at random."""

@@ -75,9 +75,10 @@ class Drafts:
         self._failures = self.folder / "failures.jsonl"
 
     def __iter__(self) -> Iterator[Draft]:
-        """Yields every draft, the oldest first."""
+        """Yields every draft, the oldest first; none of their code is trusted, whatever the file says."""
         for path in self._files():
-            yield read_json(path, Draft)
+            draft = read_json(path, Draft)
+            yield draft.model_copy(update={"skill": draft.skill.model_copy(update={"trusted": False})})
 
     def named(self) -> dict[str, Draft]:
         """Returns the drafts by name."""

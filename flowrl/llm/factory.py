@@ -46,11 +46,17 @@ class LLMSettings:
     max_tokens: int | None = None
 
 
-def make_llm(settings: LLMSettings, home: Path, stop: Callable[[], bool] = lambda: False) -> Ledger:
+def make_llm(
+    settings: LLMSettings,
+    home: Path,
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Ledger:
     """Returns the language model of a home, every call of which is written into the home's ledger.
 
     Args:
         stop: asked several times a second while an answer or another try is awaited; true ends the wait.
+        tell: hears of failures after which it is asked again.
 
     Raises:
         UsageError: the options contradict each other, or a file or address of theirs cannot be used.
@@ -71,7 +77,7 @@ def make_llm(settings: LLMSettings, home: Path, stop: Callable[[], bool] = lambd
         )
     base_url = checked_url(settings.base_url or OPENAI_URL)
     prices = Prices(_own_prices(settings, paths), base_url)
-    llm = _asked_again(settings, settings.model, base_url, stop)
+    llm = _asked_again(settings, settings.model, base_url, stop, tell)
     return Ledger(llm, paths.ledger, settings.model, prices, limits)
 
 
@@ -80,9 +86,11 @@ def _own_prices(settings: LLMSettings, paths: HomePaths) -> dict[str, Price]:
     return {} if file is None else read_prices(file)
 
 
-def _asked_again(settings: LLMSettings, model: str, base_url: str, stop: Callable[[], bool]) -> LLM:
+def _asked_again(
+    settings: LLMSettings, model: str, base_url: str, stop: Callable[[], bool], tell: Callable[[str], None]
+) -> LLM:
     """Returns the provider, asked again where that helps, and recorded if that is wanted."""
     key = find_key(settings.key_file)
     endpoint = Endpoint(model, base_url, key, timeout=settings.timeout, max_tokens=settings.max_tokens)
-    retries = Retries(Provider(endpoint, stop), stop=stop)
+    retries = Retries(Provider(endpoint, stop), stop=stop, tell=tell)
     return retries if settings.record is None else Recorder(retries, settings.record)

@@ -170,7 +170,8 @@ class Flow:
             if draft is None or draft.reviewed >= record.version:
                 continue
             spec = self.review_fn(self, record)
-            self.drafts.save(draft.model_copy(update={"reviewed": record.version}))
+            skill = draft.skill if spec is None else draft.skill.model_copy(update={"spec": spec})
+            self.drafts.save(draft.model_copy(update={"reviewed": record.version, "skill": skill}))
             if spec is not None:
                 return Respecified(record.name, spec)
         return None

@@ -73,8 +73,9 @@ def grow_with_model(
     stopped = threading.Event()
     # The home is looked at before the model, so that a wrong one costs no call.
     SkillLibrary.open_for(home, config)
-    model = make_llm(llm, home, stopped.is_set)
-    return grow_with(model, home, config, count, settings, manual, observer, limits, executor_fn, stopped)
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    model = make_llm(llm, home, stopped.is_set, told.put)
+    return grow_with(model, home, config, count, settings, manual, observer, limits, executor_fn, stopped, told)
 
 
 def grow_with(
@@ -88,11 +89,13 @@ def grow_with(
     limits: Limits,
     executor_fn: Callable[[Limits], Executor] | None = None,
     stopped: threading.Event | None = None,
+    told: "queue.SimpleQueue[str] | None" = None,
 ) -> GrowOutcome:
     """Does what `grow_with_model` does, with a model that is there already.
 
     Args:
         stopped: is set when nobody waits for the model any more.
+        told: what the model's side says meanwhile, for the observer.
     """
     library = SkillLibrary.open_for(home, config)
     vocabulary = load_base(config.env.name).vocabulary
@@ -100,7 +103,7 @@ def grow_with(
         parse_goal(settings.goal, known_skills(library), vocabulary)
     count = count or (None if settings.goal else DEFAULT_COUNT)
     with library.lock():
-        told: queue.SimpleQueue[str] = queue.SimpleQueue()
+        told = told or queue.SimpleQueue()
         words = briefing(config.env.name, vocabulary, manual)
         flow = Flow(llm, library, config, words, settings, told.put, review_fn=review, stopped=stopped)
         controller = Controller(

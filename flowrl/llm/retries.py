@@ -39,10 +39,11 @@ class Retries:
         stop: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Args: ``stop`` ends a wait; ``sleep`` and ``clock`` are those of the machine unless a test has others."""
+        """Args: ``stop`` ends a wait; ``tell`` hears of each; ``sleep`` and ``clock`` are the machine's but in tests."""
         self._llm, self._patience, self._stop = llm, patience or Patience(), stop
-        self._sleep, self._clock = sleep or self._wait, clock
+        self._sleep, self._clock, self._tell = sleep or self._wait, clock, tell
 
     def complete(self, request: Request) -> Response:
         """Returns the answer; tokens of answers that were empty and the time of all tries are counted in it.
@@ -71,6 +72,7 @@ class Retries:
             passed = self._clock() - started
             if tried == self._patience.tries or passed + wait > self._patience.total:
                 break
+            self._tell(f"{failure} It is asked again in {wait:.0f} s.")
             self._sleep(wait)
         times = f"Asked {tried} times in {passed:.0f} seconds" if tried > 1 else "Asked once"
         asked_wait = f"; it asks to wait {failure.retry_after:.0f} seconds" if failure.retry_after else ""

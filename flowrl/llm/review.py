@@ -5,7 +5,7 @@ specification as it should be; what contradicts the measurements is sent back, a
 statistics' own correction holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowrl.analysis.findings import Findings, way_text
@@ -14,14 +14,15 @@ from flowrl.analysis.repair import Repair, consistent_with, repair
 from flowrl.analysis.segments import trajectory_text
 from flowrl.analysis.statistics import statistics_text
 from flowrl.errors import FlowRLError, LLMError, NotRecorded, SpecError
+from flowrl.fluents import Vocabulary
 from flowrl.knowledge.validate import problems_among, problems_of
 from flowrl.llm.answers import RefineAnswer, SpecAnswer
-from flowrl.llm.conversation import RejectedError, StageFailedError
+from flowrl.llm.conversation import Conversation, RejectedError, StageFailedError
 from flowrl.llm.flow import Flow
 from flowrl.llm.prompts import load_prompt
 from flowrl.llm.standing import skill_lines
 from flowrl.outlook import known_skills, skill_of
-from flowrl.skill import SkillRecord, SkillSpec
+from flowrl.skill import Skill, SkillRecord, SkillSpec
 
 
 def review(flow: Flow, record: SkillRecord) -> SkillSpec | None:
@@ -53,39 +54,58 @@ def review(flow: Flow, record: SkillRecord) -> SkillSpec | None:
 
 
 def _refined(flow: Flow, record: SkillRecord, findings: Findings, suggested: Repair) -> SkillSpec:
-    """Returns the specification as the model sees it, as far as that agrees with what was measured."""
-    known = known_skills(flow.library)
-    others = [skill for name, skill in known.items() if name != record.name]
-    prompt = load_prompt("refine").render(
-        name=record.name,
-        description=record.description,
-        spec=SpecAnswer.of(record.spec).text(),
-        learned=skill_lines(others),
-        statistics=findings_text(findings),
-        trajectory="\n\n".join(trajectory_text(each) for each in findings.trajectories[:1]) or "none was recorded",
-        suggestion="; ".join(map(str, suggested.changes)) or "nothing has to change",
-    )
-    skill = skill_of(flow.library, record)
-
-    def judge(answer: RefineAnswer) -> SkillSpec:
-        try:
-            spec = answer.spec.spec(record.name)
-        except SpecError as error:
-            raise RejectedError(str(error)) from None
-        changed = skill.model_copy(update={"spec": spec})
-        problems = problems_of(changed, flow.vocabulary) or problems_among([changed], others, flow.vocabulary)
-        problems = problems or [f"It contradicts what was measured: {each}" for each in consistent_with(spec, findings)]
-        if problems:
-            raise RejectedError("\n".join(problems))
-        return spec.model_copy(update={"n_most": record.spec.n_most, "n_range": spec.n_range or record.spec.n_range})
-
+    """Returns the specification as the model sees it, or the statistics' own where it finds none that will do."""
+    others = [skill for name, skill in known_skills(flow.library).items() if name != record.name]
     try:
-        return flow.conversation.ask("refine", record.name, prompt, RefineAnswer, judge)
+        return refine(flow.conversation, flow.vocabulary, skill_of(flow.library, record), others, findings, suggested)
     except NotRecorded:
         raise
     except (LLMError, StageFailedError) as error:
         flow.tell_fn(f"{record.name}: the statistics decide alone, as the model does not: {error}")
         return suggested.spec
+
+
+def refine(
+    conversation: Conversation,
+    vocabulary: Vocabulary,
+    skill: Skill,
+    others: Sequence[Skill],
+    findings: Findings,
+    suggested: Repair,
+) -> SkillSpec:
+    """Returns the specification of a skill as the model sees it, which agrees with what was measured.
+
+    Args:
+        others: skills that plans may use beside it.
+        suggested: what follows from the findings alone.
+
+    Raises:
+        StageFailedError: none of its answers agrees.
+        LLMError: it gives no answer.
+    """
+    prompt = load_prompt("refine").render(
+        name=skill.name,
+        description=skill.description,
+        spec=SpecAnswer.of(skill.spec).text(),
+        learned=skill_lines(others),
+        statistics=findings_text(findings),
+        trajectory="\n\n".join(trajectory_text(each) for each in findings.trajectories[:1]) or "none was recorded",
+        suggestion="; ".join(map(str, suggested.changes)) or "nothing has to change",
+    )
+
+    def judge(answer: RefineAnswer) -> SkillSpec:
+        try:
+            spec = answer.spec.spec(skill.name)
+        except SpecError as error:
+            raise RejectedError(str(error)) from None
+        changed = skill.model_copy(update={"spec": spec})
+        problems = problems_of(changed, vocabulary) or problems_among([changed], others, vocabulary)
+        problems = problems or [f"It contradicts what was measured: {each}" for each in consistent_with(spec, findings)]
+        if problems:
+            raise RejectedError("\n".join(problems))
+        return spec.model_copy(update={"n_most": skill.spec.n_most, "n_range": spec.n_range or skill.spec.n_range})
+
+    return conversation.ask("refine", skill.name, prompt, RefineAnswer, judge)
 
 
 def findings_text(findings: Findings) -> str:

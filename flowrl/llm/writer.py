@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from flowrl.errors import FlowRLError, SpecError
+from flowrl.files import read_json
 from flowrl.knowledge.validate import name_problems, problems_among, problems_of
 from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, RewardDesign, SpecAnswer
 from flowrl.llm.briefing import shaping_text
@@ -14,7 +15,7 @@ from flowrl.llm.prompts import load_prompt
 from flowrl.llm.standing import failures_text, reach_text, skill_lines, success_texts
 from flowrl.parallel.paths import slug
 from flowrl.planning.symbolic import gives
-from flowrl.skill import Skill, SkillSpec
+from flowrl.skill import Skill, SkillSpec, TrainResult
 
 if TYPE_CHECKING:
     from flowrl.llm.flow import Flow, Known
@@ -52,7 +53,7 @@ class Writer:
             unreached=unreached,
             names_taken=", ".join(taken) or "none",
             success=success_texts(records),
-            failures=failures_text(self.flow.drafts.failures(), weak, given_up, {}),
+            failures=failures_text(self.flow.drafts.failures(), weak, given_up, self._why_runs_failed()),
         )
 
         def judge(answer: ProposeAnswer) -> ProposeAnswer:
@@ -62,6 +63,11 @@ class Writer:
         idea = self.flow.conversation.ask("propose", "", prompt, ProposeAnswer, judge)
         self.name = idea.name
         return idea
+
+    def _why_runs_failed(self) -> dict[str, str]:
+        """Returns what the runs that failed left as their reason."""
+        results = {spec.skill: paths.result for paths, spec in self.flow.library.runs() if paths.result.exists()}
+        return {name: error for name, file in results.items() if (error := read_json(file, TrainResult).error)}
 
     def _judge_name(self, answer: ProposeAnswer, taken: Collection[str], weak: Collection[str]) -> None:
         if answer.action == "continue":

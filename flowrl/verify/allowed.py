@@ -33,7 +33,7 @@ _JNP = """
 abs absolute add all allclose any arange argmax argmin array asarray astype atleast_1d bool_ broadcast_to ceil
 choose clip concatenate cos count_nonzero cumsum cumprod diff divide dot e equal exp expand_dims exp2
 expm1 eye finfo flip float32 floor floor_divide fmax fmin full full_like greater greater_equal heaviside hypot inf
-inner int32 isclose isfinite isin isinf isnan left_shift less less_equal linalg log log1p log2 logical_and
+inner int32 isclose isfinite isin isinf isnan left_shift less less_equal log log1p log2 logical_and
 logical_not logical_or logical_xor matmul max maximum mean median min minimum mod moveaxis multiply nan_to_num
 ndarray ndim negative newaxis not_equal ones ones_like outer pi pad positive power prod ptp ravel reciprocal
 remainder repeat reshape right_shift rint roll round select shape sign sin size sort sqrt square squeeze stack std
@@ -43,7 +43,8 @@ where zeros zeros_like bitwise_and bitwise_or bitwise_xor bitwise_not argsort fl
 JNP = frozenset(_JNP.split())
 """Functions and names of jax.numpy."""
 
-LINALG = frozenset({"norm"})
+LINALG_PATHS = (["norm"],)
+"""What may follow jax.numpy.linalg."""
 
 SIZED = frozenset({"arange", "broadcast_to", "eye", "full", "ones", "pad", "repeat", "tile", "tri", "zeros", "reshape"})
 """Functions of jax.numpy that make an array as large as they are told."""
@@ -57,6 +58,10 @@ ARRAY_METHODS = frozenset(_METHODS.split())
 
 BUILTINS = frozenset({"abs", "bool", "enumerate", "float", "int", "len", "max", "min", "range", "sum", "tuple", "zip"})
 
+CALLED_AT_TOP = frozenset({"jnp.array", "jnp.asarray", "jnp.int32", "jnp.float32"})
+"""What may be called where a constant is defined, built-ins apart."""
+LONGEST_RANGE = 64
+"""Of a comprehension."""
 LARGEST_NUMBER = 1_000_000
 LARGEST_SIZE = 10_000
 """Elements of an array that skill code makes, for one world."""

@@ -11,6 +11,10 @@ from flowrl.verify.forced import Path, Stage
 
 _FEW = 0.1
 """The share of first states in which a skill may happen to be done: a new world may have a lake at hand."""
+_SHAPING = 0.75
+"""The share of success that may be had without it, where no part of it can be done: for coming nearer."""
+_MOST = 10.0
+"""What success may pay: far more than 1 no value network learns."""
 
 
 class Finding(NamedTuple):
@@ -166,31 +170,52 @@ def _success_pays(played: Played) -> Finding:
                 f"the reward at success is {last:.3g} (n={n}; {total:.3g} in all on the way); it must be above 0.",
                 "Pay about 1 in all for what the spec yields, as gathered(amount, change, n) or achievements_diff do.",
             )
+        if total > _MOST:
+            return _wrong(
+                "success pays",
+                f"the reward pays {total:.3g} in all on the way to success (n={n}), far more than 1.",
+                "Pay about 1 in all: divide by what is paid now.",
+            )
     return Finding("success pays", True, f"{_success(played, played.stage.amounts[-1])[0]:.3g} in all")
 
 
+class _Farmed(NamedTuple):
+    """The most that some play pays which does not finish the skill; ``share`` is of what it may pay."""
+
+    share: float
+    most: float
+    name: str
+    n: int
+
+
 def _farming(played: Played) -> Finding:
-    """Looks for play that never finishes and collects as much as success pays."""
-    stage, worst = played.stage, (0.0, "")
+    """Looks for play that never finishes and collects about as much as success pays."""
+    # A script that says what it does tells an author more than random play.
+    worst = max(_farmed(played), key=lambda f: (f.share >= 1 and not f.name.startswith("random"), f.share))
+    if worst.share >= 1:
+        return _wrong(
+            "farming",
+            f"the reward pays {worst.most:.3g} for {worst.name} (n={worst.n}), without the skill being done, and "
+            f"{_success(played, worst.n)[0]:.3g} for success.",
+            "Pay for progress and take as much back where it is lost: use gathered and approach of flowrl.env.shaping.",
+        )
+    scripts = len(played.stage.names.trajectories)
+    most = f"at most {worst.most:.2g}, for {worst.name}" if worst.most > 0 else "nothing"
+    return Finding("farming", True, f"{scripts} scripts and random plays that do not finish it are paid {most}")
+
+
+def _farmed(played: Played) -> Iterator[_Farmed]:
+    """Yields what each trajectory is paid at most before it finishes the skill, with each amount."""
+    stage = played.stage
     for index, n in enumerate(stage.amounts):
         success, _ = _success(played, n)
+        allowed = success if n > 1 and stage.spec.scales else _SHAPING * success
         done, reward = played.played(index)
         for name, rows in _trajectories(stage):
             finished = np.flatnonzero(done[rows])
             unfinished = reward[rows[: finished[0]]] if finished.size else reward[rows]
             most = float(np.max(np.cumsum(unfinished), initial=0.0))
-            if most >= success:
-                return _wrong(
-                    "farming",
-                    f"the reward pays {most:.3g} for {name} (n={n}), without the skill being done, and {success:.3g} "
-                    "for success.",
-                    "Pay for progress and take as much back where it is lost: use gathered and approach of "
-                    "flowrl.env.shaping.",
-                )
-            worst = max(worst, (most / success, name))
-    where = f", the most for {worst[1]}" if worst[1] else ""
-    scripts = len(stage.names.trajectories)
-    return Finding("farming", True, f"{scripts} scripts and random plays pay at most {worst[0]:.2f} of success{where}")
+            yield _Farmed(most / allowed, most, name, n)
 
 
 def _listed(amounts: tuple[int, ...]) -> str:

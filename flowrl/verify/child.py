@@ -5,8 +5,9 @@ it could look at the code, a line of JSON, then bytes. All limits are set before
 
 What this does not cover: code that broke out of the allow-list could, in the first child, answer anything it likes: an
 artefact of its own making. That is why the artefact, and nothing else that this child says, is what the second child
-judges and what workers run. Within its limits it could also read files that this user may read, and use them to choose
-among answers; nothing but an artefact and one sentence of bounded length leaves the process.
+judges and what workers run. Nothing but an artefact and one sentence of bounded length leaves the process; where there
+is no Landlock, such code could read files that this user may read, and say them in that sentence, which a model's
+provider would get to see. Processor time and memory that others lack meanwhile, and side channels, are not covered.
 """
 
 import json
@@ -17,7 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowrl.verify.limits import SandboxLimits, close_door, limit_resources
+from flowrl.verify.landlock import drop_powers, read_only_these
+from flowrl.verify.limits import SandboxLimits, close_door, limit_resources, prepare_filter
 
 
 def main() -> int:
@@ -25,7 +27,9 @@ def main() -> int:
     role, descriptor = sys.argv[1], int(sys.argv[2])
     stdin = sys.stdin.buffer
     request = json.loads(stdin.readline())
+    prepare_filter()
     enforced = limit_resources(SandboxLimits(**request["limits"]))
+    enforced += [drop_powers(), read_only_these([Path(request["recording"]).parent])]
     with os.fdopen(descriptor, "wb") as answers:
         try:
             header, data = {"trace": _trace, "judge": _judge}[role](request, stdin, answers, enforced)

@@ -68,7 +68,9 @@ _TABLE = (("CRAFTING_TABLE", _NEAR),)
 _TINY_TABLE = (("TABLE", _NEAR),)
 _WORKSHOP = (("CRAFTING_TABLE", _NEAR), ("FURNACE", ((1, -1),)))
 _TREE = ("TREE", _AHEAD)
-_GROVE: Actions = (*["DO"] * 3, "LEFT", "PLACE_TABLE", "RIGHT", "UP", *["DO"] * 3, "DOWN", "PLACE_TABLE", "UP", "UP")
+_GROVE: Actions = (*["LEFT"] * 12, *["UP", "DO", "RIGHT", "UP", "DO", "PLACE_TABLE", "RIGHT"] * 12)
+_TREES = ("TREE", tuple((-1, column) for column in range(-12, 13)))
+"""A tree that is chopped is gone: only many of them can be farmed."""
 _PICKAXES = {"wood_pickaxe": 1}
 _TIER = {"pickaxe": 1}
 
@@ -94,7 +96,7 @@ SCENES: tuple[_Scene, ...] = (
     ),
     _Scene("placing a stone and mining it", ("PLACE_STONE", "DO") * 60, held={"stone": 1, **_PICKAXES}),
     _Scene("placing a stone and mining it", ("PLACE_STONE", "DO") * 60, held={"stone": 1, **_TIER}),
-    _Scene("chopping wood and placing tables", _GROVE * 6, (_TREE,)),
+    _Scene("chopping wood and placing tables", _GROVE, (_TREES,)),
     _Scene("chopping wood and making pickaxes", ("DO", "MAKE_WOOD_PICKAXE") * 60, (_TREE, *_TABLE)),
     _Scene("chopping wood and making swords", ("DO", "MAKE_WOOD_SWORD") * 60, (_TREE, *_TABLE)),
     _Scene("chopping wood and making pickaxes", ("DO", "MAKE_PICKAXE") * 60, (_TREE, *_TINY_TABLE)),

@@ -42,22 +42,28 @@ class SandboxLimits:
 def limit_resources(limits: SandboxLimits) -> list[str]:
     """Sets this process's resource limits, for good, and returns what they are."""
     wanted = {
-        "RLIMIT_CORE": 0,
-        "RLIMIT_FSIZE": 0,
-        "RLIMIT_NOFILE": limits.files,
-        "RLIMIT_CPU": limits.cpu_seconds,
-        "RLIMIT_DATA": limits.memory,
+        "RLIMIT_CORE": (0, 0),
+        "RLIMIT_FSIZE": (0, 0),
+        "RLIMIT_NOFILE": (limits.files, limits.files),
+        "RLIMIT_DATA": (limits.memory, limits.memory),
+        # The first is a signal that says what it was, the second kills whoever ignores it.
+        "RLIMIT_CPU": (limits.cpu_seconds, limits.cpu_seconds + 1),
     }
-    for name, value in wanted.items():
+    for name, values in wanted.items():
         number = getattr(resource, name)
         _, hard = resource.getrlimit(number)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(number, (value, value))
+        soft, most = (value if hard == resource.RLIM_INFINITY else min(value, hard) for value in values)
+        resource.setrlimit(number, (soft, most))
     return [
         f"processor time of {limits.cpu_seconds} s, files of 0 bytes, {limits.files} open files, no core dumps "
         f"(resource limits)",
         f"memory of {limits.memory // MEBIBYTE:,} MiB (resource limit, and watched by the parent)",
     ]
+
+
+def prepare_filter() -> None:
+    """Loads what the filter needs; to find its library, other programs are run, which is too late behind the door."""
+    _unfiltered()
 
 
 def close_door() -> list[str]:
@@ -115,7 +121,7 @@ def _needs_network() -> str | None:
 
 _FREE = """
 access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup dup2 dup3 epoll_create1 epoll_ctl
-epoll_pwait epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fcntl flock fstat fstatfs futex
+epoll_pwait epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fstat fstatfs futex
 getcwd getdents64 getegid geteuid getgid getpgrp getpid getppid getrandom getresgid getresuid getrlimit getrusage
 getsid gettid gettimeofday getuid lseek lstat madvise membarrier mincore mmap mprotect mremap msync munmap
 nanosleep newfstatat pipe2 poll ppoll pread64 preadv pselect6 read readlink readlinkat readv restart_syscall
@@ -125,6 +131,8 @@ sigaltstack stat statfs statx sysinfo time times uname wait4 write writev
 """
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CLONE_THREAD = 0x10000
+_FCNTL = (0, 1, 2, 3, 4, 1030)
+"""F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC; F_SETOWN and F_SETSIG would signal to others."""
 _PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
 _NO_SUCH_CALL = -1
 _AF_INET, _AF_INET6, _AF_PACKET, _AF_VSOCK = 2, 10, 17, 40
@@ -140,6 +148,8 @@ def _allow_only(free: list[str]) -> None:
 
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+    # By default the thread that uses the calls of another table is killed, and the others are waited for.
+    rules.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.ERRNO(errno.EPERM))
     for name in free:
         _add(rules, seccomp.ALLOW, name)
     nothing_written = (seccomp.MASKED_EQ, _WRITING, 0)
@@ -148,6 +158,8 @@ def _allow_only(free: list[str]) -> None:
     _add(rules, seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
     _add(rules, seccomp.ALLOW, "tgkill", seccomp.Arg(0, seccomp.EQ, os.getpid()))
     _add(rules, seccomp.ALLOW, "prlimit64", seccomp.Arg(2, seccomp.EQ, 0))
+    for command in _FCNTL:
+        _add(rules, seccomp.ALLOW, "fcntl", seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, command))
     for option in (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA):
         _add(rules, seccomp.ALLOW, "prctl", seccomp.Arg(0, seccomp.EQ, option))
     for name in ("clone3", "openat2"):

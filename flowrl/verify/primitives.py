@@ -16,7 +16,8 @@ dynamic_update_slice eq exp exp2 expand_dims expm1 floor gather ge gt integer_po
 logistic lt max min mul ne neg nextafter not or pad pjit population_count pow reduce_and reduce_max reduce_min
 reduce_or reduce_prod reduce_sum reduce_xor rem reshape rev round rsqrt scatter scatter-add scatter_add
 scatter-mul scatter_mul scatter-min scatter_min scatter-max scatter_max select_n shift_left shift_right_arithmetic
-shift_right_logical sign sin slice sort split sqrt square squeeze stop_gradient sub tan tanh transpose xor
+shift_right_logical sign sin slice sort split sqrt square squeeze stack stop_gradient sub tan tanh
+tile transpose unstack xor
 """
 ALLOWED = frozenset(_ALLOWED.split())
 """Nothing that calls back into Python, loops, draws random numbers, or leaves the device."""

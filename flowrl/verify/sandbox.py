@@ -31,34 +31,36 @@ USUAL = SandboxLimits()
 def verify(skill: Skill, env: str, limits: SandboxLimits = USUAL) -> Verdict:
     """Returns what verification finds out about a skill's code; what is wrong with it is in there, never raised.
 
-    The first verification for a game records transitions of it, which takes up to a minute; they are kept.
+    A verdict that was reached before is remembered. The first verification for a game records transitions of it, which
+    takes a minute or two; they are kept.
 
     Raises:
         PlatformError: transitions cannot be recorded, or the sandbox cannot do its work.
     """
+    start = time.monotonic()
+    verdict = None if skill.is_module else find_verdict(verdict_key(skill, env))
+    if verdict is None:
+        return verify_anew(skill, env, limits)
+    return verdict.model_copy(update={"seconds": time.monotonic() - start})
+
+
+def verify_anew(skill: Skill, env: str, limits: SandboxLimits = USUAL) -> Verdict:
+    """Returns the same without a look at earlier verdicts."""
     start = time.monotonic()
     if skill.is_module:
         return Verdict(ok=False, error=f"{skill.name!r} is a whole task module; only skill files are verified.")
     reading = read_skill_text(skill.code, env, load_base(env).vocabulary, skill.trusted)
     if reading.problem:
         return Verdict(ok=False, error=reading.problem, checks=reading.checks, seconds=time.monotonic() - start)
-    key = verdict_key(skill, env)
-    verdict = find_verdict(key)
-    if verdict is None:
-        verdict = _fresh(skill, env, reading, limits, key)
-    return verdict.model_copy(update={"seconds": time.monotonic() - start})
-
-
-def _fresh(skill: Skill, env: str, reading: Reading, limits: SandboxLimits, key: str) -> Verdict:
-    """Returns the verdict of the children, and keeps it unless it hung on how busy this machine is."""
     verdict, artefact, lasting = _judged(skill, env, reading, recorded(env), limits)
     if verdict.ok:
         meta = meta_of(skill, env, artefact)
         store_artefact(meta.key, artefact, meta)
         verdict = verdict.model_copy(update={"artefact": meta.key})
     if lasting:
-        store_verdict(key, verdict)
-    return verdict
+        # One that hung on how busy this machine was is not kept.
+        store_verdict(verdict_key(skill, env), verdict)
+    return verdict.model_copy(update={"seconds": time.monotonic() - start})
 
 
 def _judged(
@@ -110,6 +112,7 @@ def _question(skill: Skill, env: str, reading: Reading, recording: Path) -> dict
         "is_done_arguments": reading.is_done_arguments,
         "reward_arguments": reading.reward_arguments,
         "shapes": shapes_of(recording),
+        "recording": str(recording),
     }
 
 

@@ -7,7 +7,7 @@ import importlib.abc
 import importlib.util
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from types import CodeType, ModuleType
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 
 import jax
@@ -97,10 +97,15 @@ def trace(function: Callable[..., Any], arguments: Sequence[str], shapes: Mappin
 
     def one(leaves: Mapping[str, Any]) -> Any:
         bound = bound_inputs(leaves)
-        return function(**{argument: bound[argument] for argument in arguments})
+        value = function(**{argument: bound[argument] for argument in arguments})
+        if isinstance(value, SimpleNamespace):
+            raise Refused(f"{name} returns a whole inventory; it must return one number or truth value.")
+        return value
 
     try:
         jaxpr, result = jax.make_jaxpr(one, return_shape=True)(taken)
+    except Refused:
+        raise
     except Exception as error:
         raise Refused(sentence(error, f"{name} fails when it is traced")) from None
     if not isinstance(result, jax.ShapeDtypeStruct):
@@ -142,9 +147,17 @@ def sentence(error: BaseException, what: str) -> str:
     """Returns an error as a sentence: where in the text, what happened, what to write instead."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == FILE and f.lineno]
     where = f"line {lines[-1]}: " if lines else ""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    shown = "".join(c for c in first if c.isprintable())[:_LONGEST]
+    shown = _first_line(error)
     return f"{where}{what}: {_advice(error, shown)}"
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        said = str(error)[: 10 * _LONGEST]
+    except Exception:  # of an error's own making
+        return ""
+    first = next((line.strip() for line in said.splitlines() if line.strip()), "")
+    return "".join(c for c in first if c.isprintable())[:_LONGEST]
 
 
 def _advice(error: BaseException, shown: str) -> str:

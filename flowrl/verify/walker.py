@@ -9,6 +9,7 @@ from flowrl.fluents import Vocabulary
 from flowrl.verify.allowed import (
     ARRAY_METHODS,
     BUILTINS,
+    CALLED_AT_TOP,
     CONSTANTS,
     ENUMS,
     FREE_MODULES,
@@ -17,7 +18,8 @@ from flowrl.verify.allowed import (
     LARGEST_POWER,
     LARGEST_SHIFT,
     LARGEST_SIZE,
-    LINALG,
+    LINALG_PATHS,
+    LONGEST_RANGE,
     SHAPING,
     SIZED,
 )
@@ -152,10 +154,12 @@ class _Walker:
             yield _at(node, "a constant without a value; give it one, or leave it out.")
             return
         for part in ast.walk(node.value):
-            if isinstance(part, ast.Call) and not (
-                isinstance(part.func, ast.Name) and part.func.id in ("len", "range")
-            ):
-                yield _at(part, "constants at the top level are plain numbers, no calls; compute it inside a function.")
+            if isinstance(part, ast.Call) and ".".join(_chain(part.func)) not in BUILTINS | CALLED_AT_TOP:
+                yield _at(
+                    part,
+                    "constants at the top level are plain numbers, no calls but of built-ins and jnp.array; compute it "
+                    "inside a function.",
+                )
                 return
         yield from self._expression(node.value)
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -302,18 +306,15 @@ class _Walker:
 
     def _module_attribute(self, node: ast.Attribute, chain: list[str]) -> Iterator[str]:
         path = ["jnp", *chain[2:]] if chain[:2] == ["jax", "numpy"] else chain
-        if path in (["jax", "Array"], ["jnp", "linalg"]) and not isinstance(node.ctx, ast.Store):
-            if path == ["jnp", "linalg"]:
-                yield _at(node, "write jnp.linalg.norm; nothing else of linalg may be used.")
+        on_the_list = (len(path) == 2 and path[1] in JNP) or (path[1:2] == ["linalg"] and path[2:] in LINALG_PATHS)
+        if path == ["jax", "Array"] or (path[0] == "jnp" and on_the_list):
             return
-        if path[:2] == ["jnp", "linalg"] and len(path) == 3 and path[2] in LINALG:
-            return
+        shown = ".".join(chain)
         if path[0] != "jnp":
-            yield _at(node, f"'{'.'.join(chain)}' is not allowed; write it with jax.numpy (jnp). jax.Array is a type.")
-        elif len(path) == 1 or path[1] not in JNP or (len(path) > 2 and path[1] != "linalg"):
-            name = path[1] if len(path) > 1 else "numpy"
-            near = nearest_names(name, sorted(JNP))
-            yield _at(node, f"'{'.'.join(chain)}' is not on the list of jax.numpy functions that may be used. {near}")
+            yield _at(node, f"'{shown}' is not allowed; write it with jax.numpy (jnp). jax.Array is a type.")
+        else:
+            near = nearest_names(path[-1], sorted(JNP))
+            yield _at(node, f"'{shown}' is not on the list of jax.numpy functions that may be used. {near}")
 
     def _operator(self, node: ast.AST, op: ast.operator, right: ast.expr) -> Iterator[str]:
         limits: dict[type[ast.operator], tuple[str, int]] = {
@@ -354,15 +355,25 @@ class _Walker:
         for generator in node.generators:
             if generator.ifs:
                 yield _at(node, "no 'if' in a comprehension; use jnp.where.")
-            over = generator.iter
-            plain = isinstance(over, ast.Tuple | ast.List) or (
-                isinstance(over, ast.Name) and self.kinds.get(over.id) == "constant" and over.id not in self.locals
-            )
-            if not plain:
-                yield _at(node, "a comprehension runs over a tuple that is written out; use jax.numpy on whole arrays.")
+            if not self._is_short(generator.iter):
+                yield _at(
+                    node,
+                    "a comprehension runs over a tuple that is written out, or several with zip or enumerate, or "
+                    f"range(n) with n up to {LONGEST_RANGE}; use jax.numpy on whole arrays.",
+                )
             yield from self._target(generator.target)
-            yield from self._expression(over)
+            yield from self._expression(generator.iter)
         yield from self._expression(node.elt)
+
+    def _is_short(self, over: ast.expr) -> bool:
+        """Says whether something to run over is as short as the text."""
+        if isinstance(over, ast.Name):
+            return self.kinds.get(over.id) == "constant" and over.id not in self.locals
+        if isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and not over.keywords:
+            if over.func.id == "range":
+                return all(isinstance(a, ast.Constant) and a.value in range(LONGEST_RANGE + 1) for a in over.args)
+            return over.func.id in ("zip", "enumerate") and all(self._is_short(a) for a in over.args)
+        return isinstance(over, ast.Tuple | ast.List)
 
 
 def _kind_of(name: str) -> str:
