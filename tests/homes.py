@@ -67,8 +67,14 @@ def add_skill(
     module: str = "",
     status: Literal["learned", "weak"] = "weak",
     spec: SkillSpec | None = None,
+    code: str = "",
+    description: str = "",
 ) -> SkillRecord:
-    """Puts a skill into a library; the weights of expert g are full of g, those of a companion of g + 0.5."""
+    """Puts a skill into a library; the weights of expert g are full of g, those of a companion of g + 0.5.
+
+    Args:
+        module: a task module; ``code``: a skill file instead.
+    """
     share = Share(successes=180 if status == "learned" else 20, total=200)
     evaluation = Evaluation(
         success=share, step_success=share, reached=(200,), finished=(share.successes,), causes={}, length=31.5,
@@ -78,6 +84,7 @@ def add_skill(
     record = SkillRecord(
         name=name,
         expert_idx=expert,
+        description=description,
         spec=spec or SkillSpec(),
         status=status,
         frames=1234,
@@ -92,6 +99,6 @@ def add_skill(
     for g in companions:
         library.store_expert(paths.companion(g), weights(g + 0.5), 1234)
     shipped = load_base(TINY).named().get(name)
-    write_text(paths.module, module or (shipped.code if shipped else ""))
+    write_text(paths.module, module or code or (shipped.code if shipped else ""))
     write_json(paths.record, record)
     return record

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from flowrl.errors import BudgetSpent, LLMError
-from flowrl.files import write_json
+from flowrl.files import read_json, write_json
 from flowrl.knowledge.user import base_for
 from flowrl.llm.client import Message
 from flowrl.llm.drafts import Drafts
 from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.loop import FlowSetUp
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
+from flowrl.parallel.versions import respecify
 from flowrl.skill import Plan, Quantity, RunSpec, Skill, SkillSpec, TrainResult
 from flowrl.stats import Share
 from flowrl.verify.verdict import Verdict
@@ -46,7 +48,7 @@ def learn(flow: Flow, name: str, status: Any = "learned", expert: int | None = N
     """Puts a skill into the library as if it had been trained."""
     skill = flow.base().skill(name)
     number = flow.library.free_expert() if expert is None else expert
-    add_skill(flow.library, name, number, module=skill.code, status=status, spec=skill.spec)
+    add_skill(flow.library, name, number, code=skill.code, status=status, spec=skill.spec)
 
 
 def test_a_skill_goes_from_its_name_to_a_proposal(tmp_path: Path) -> None:
@@ -261,8 +263,6 @@ def test_its_base_knows_skills_as_the_library_does(tmp_path: Path) -> None:
     flow.propose((), {})
     learn(flow, "Collect Wood")
     record = flow.library.record("Collect Wood")
-    from flowrl.parallel.versions import respecify
-
     changed = record.spec.model_copy(update={"n_range": (1, 7)})
     respecify(flow.library, "Collect Wood", changed)
     assert flow.base().skill("Collect Wood").spec == changed
@@ -309,3 +309,24 @@ def test_the_model_is_told_why_runs_failed(tmp_path: Path) -> None:
     write_json(run.result, TrainResult(outcome="failed", error="NaN in update 7."))
     flow.propose((), {"Collect Wood": "failed"})
     assert "- Collect Wood: failed: NaN in update 7." in author.requests[4].messages[1].text
+
+
+def test_after_a_correction_the_skills_own_plan_is_made_anew_before_it_trains_on(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Place Table"])
+    author.twists = {("specify", "Place Table", 1): lambda answer: answer | {"consumes": {"wood": 4}, "requires": {}}}
+    flow = flow_of(tmp_path, author)
+    flow.propose((), {})
+    learn(flow, "Collect Wood")
+    proposal = flow.propose(["Collect Wood"], {})
+    assert isinstance(proposal, Proposed)
+    first = FlowSetUp(flow)(proposal.proposal, 1)
+    assert [step.n for step in read_json(first.config, RunSpec).plan.steps] == [4, 1]
+    learn(flow, "Place Table", status="weak", expert=1)
+    evaluation = flow.library.record("Place Table").evaluation
+    write_json(first.result, TrainResult(outcome="done", evaluation=evaluation))
+    respecify(flow.library, "Place Table", BASE.skill("Place Table").spec)
+    author.propose = lambda request: {"action": "continue", "name": "Place Table"}  # type: ignore[method-assign]
+    again = flow.propose(["Collect Wood"], {"Place Table": "weak"})
+    assert isinstance(again, Proposed) and again.again
+    second = FlowSetUp(flow)(again.proposal, 1)
+    assert [step.n for step in read_json(second.config, RunSpec).plan.steps] == [1, 1]

@@ -190,25 +190,14 @@ def test_a_model_that_hangs_holds_up_nothing_that_trains(tmp_path: Path) -> None
     assert not rejections(author)
 
 
-def test_a_need_that_was_forgotten_is_found_by_experiment_and_the_plan_is_made_anew(tmp_path: Path) -> None:
-    names = ["Collect Wood", "Place Table", "Make Pickaxe", "Collect Stone"]
-    author = Author(BASE, names)
-
-    def forget(answer: Any) -> Any:
-        return {key: value for key, value in answer.items() if key != "requires"}
-
-    def again(request: Request) -> Any:
-        if "- Collect Stone: weak" in request.messages[1].text:
-            return {"action": "continue", "name": "Collect Stone"}
-        return Author.propose(author, request)
-
-    author.twists = {("specify", "Collect Stone", 1): forget}
-    author.propose = again  # type: ignore[method-assign]
-    watcher = Watcher()
-    outcome = grow(ledger(author, tmp_path), tmp_path, 4, watcher, review=True, ppo__frames=300_000)
+def test_a_wrong_cost_is_found_by_experiment_and_what_builds_on_it_is_planned_anew(tmp_path: Path) -> None:
+    author, watcher = Author(BASE, ["Collect Wood", "Place Table", "Make Pickaxe"]), Watcher()
+    author.twists = {("specify", "Place Table", 1): lambda answer: answer | {"consumes": {"wood": 4}, "requires": {}}}
+    outcome = grow(ledger(author, tmp_path), tmp_path, 3, watcher, review=True)
     assert outcome.complete, (outcome, watcher.notes)
-    plans = [[step.skill for step in spec.plan.steps] for spec in watcher.specs if spec.skill == "Collect Stone"]
-    assert plans[0] == ["Collect Stone"] and "Make Pickaxe" in plans[-1] and len(plans) == 2
-    record = SkillLibrary.open(tmp_path).record("Collect Stone")
-    assert record.spec.needed(1) == {"pickaxe": 1} and record.status == "learned"
-    assert any(note.startswith("Collect Stone: its specification is corrected") for note in watcher.notes)
+    steps = {spec.skill: [(step.skill, step.n) for step in spec.plan.steps] for spec in watcher.specs}
+    assert steps["Place Table"] == [("Collect Wood", 4), ("Place Table", 1)]
+    assert steps["Make Pickaxe"] == [("Collect Wood", 2), ("Place Table", 1), ("Make Pickaxe", 1)]
+    record = SkillLibrary.open(tmp_path).record("Place Table")
+    assert record.spec.needed(1) == {"wood": 1} and (tmp_path / record.path / "history" / "spec_1.json").exists()
+    assert any(note.startswith("Place Table: its specification is corrected") for note in watcher.notes)

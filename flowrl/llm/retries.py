@@ -41,7 +41,7 @@ class Retries:
         clock: Callable[[], float] = time.monotonic,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Args: ``stop`` ends a wait; ``tell`` hears of each; ``sleep`` and ``clock`` are the machine's but in tests."""
+        """Args: ``stop`` ends a wait, ``tell`` hears of each; ``sleep``, ``clock``: the machine's but in tests."""
         self._llm, self._patience, self._stop = llm, patience or Patience(), stop
         self._sleep, self._clock, self._tell = sleep or self._wait, clock, tell
 
