@@ -12,11 +12,14 @@ from flowrl.analysis.repair import repair
 from flowrl.analysis.statistics import statistics_of
 from flowrl.env.code_parser import SkillFunctions
 from flowrl.env.domains import domain_named
+from flowrl.env.exported import leaf_shapes
 from flowrl.env.scenes import ABSENT, AS_IT_IS, NEAR, PLACED, Stage, stack_scenes
 from flowrl.knowledge import load_base
 from flowrl.learning.probing import Probing
-from flowrl.learning.stepping import Stepper
+from flowrl.learning.stepping import AnySkill, Stepper
 from flowrl.skill import Quantity, SkillSpec
+from flowrl.verify.artefact import load_artefact
+from tests.exports import exported
 from tests.played import CLASSIC, TINY, functions_of
 
 ONE = Quantity(base=1)
@@ -27,7 +30,7 @@ def stepper_of(env: str) -> Stepper:
     return Stepper(Stage.of(domain_named(env)))
 
 
-def probing_of(env: str, functions: SkillFunctions, spec: SkillSpec | None = None) -> Probing:
+def probing_of(env: str, functions: AnySkill, spec: SkillSpec | None = None) -> Probing:
     return Probing(stepper_of(env), functions, load_base(env).vocabulary, spec or SkillSpec(), jax.random.key(1))
 
 
@@ -158,12 +161,21 @@ def test_what_cannot_be_tried_is_said(is_done: Any, note: str) -> None:
     assert probing.ways() == [] and note in probing.notes[0]
 
 
+def test_exported_code_is_probed_as_any_other() -> None:
+    """Where nobody vouched for a text, the worker has what the sandbox exported of it, for a batch of any size."""
+    shapes, functions = leaf_shapes(domain_named(TINY)), functions_of(TINY, "Place Table")
+    assert isinstance(functions, SkillFunctions)
+    through = probing_of(TINY, load_artefact(exported(functions, shapes), shapes)).ways()
+    assert through == probing_of(TINY, functions).ways() != []
+
+
 def test_segments_are_played_by_a_script_from_starts_drawn_at_random() -> None:
     probing = probing_of(TINY, functions_of(TINY, "Place Table"))
     (way,) = probing.ways()
     segments = probing.scripted_segments(way, 30)
     found = statistics_of("Place Table", segments, scripted=True).named()
     assert len(segments) == 30
+    assert all(each.before == each.start != each.end for each in segments if each.steps == 1)
     assert found["wood"].start.least >= 1 and found["wood"].start.most > 3
     assert (found["wood"].consumed.least, found["wood"].consumed.most) == (1, 1)
     assert found["stone"].start.least == 0 and found["placed:table"].end.least == 1

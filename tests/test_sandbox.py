@@ -1,6 +1,7 @@
 """The sandbox by its promises, one test each, the allow-list left out: what holds code that got past it."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from flowrl.knowledge import load_base
 from flowrl.skill import Skill
-from flowrl.verify import sandbox
+from flowrl.verify import limits, sandbox
 from flowrl.verify.artefact_cache import find_artefact
 from flowrl.verify.limits import SandboxLimits
 from flowrl.verify.sandbox import verify as remembered
@@ -194,3 +195,12 @@ def test_a_verdict_whose_artefact_is_gone_is_reached_anew(monkeypatch: pytest.Mo
     monkeypatch.setattr("flowrl.verify.sandbox.Child", None)
     with pytest.raises(TypeError):
         remembered(skill, TINY)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_code_of_nobody_is_not_run_where_the_filter_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_unfiltered", lambda: "libseccomp cannot be loaded: it is not there")
+    with pytest.raises(OSError, match="Install libseccomp 2"):
+        limits.close_door(must_hold=True)
+    (said,) = limits.close_door(must_hold=False)
+    assert "no kernel filter on this platform (libseccomp cannot be loaded" in said

@@ -160,7 +160,7 @@ def _set_up(stage: Stage, bases: World, which: Array, scenes: Scene) -> World:
 
 
 def _equip(domain: Domain, world: World, scene: Scene) -> World:
-    """Sets what is in hand and the levels of the body, and clears what has happened."""
+    """Sets what is in hand and the levels of the body, and clears what has happened but for what that implies."""
     present = domain.amounts_fn(world.inventory)
     held = {}
     for i, item in enumerate(domain.items):
@@ -172,7 +172,8 @@ def _equip(domain: Domain, world: World, scene: Scene) -> World:
         old = getattr(world, f"player_{name}")
         levels[f"player_{name}"] = jnp.where(scene.body[i] == AS_IT_IS, old, scene.body[i])
     nothing = jnp.zeros_like(world.achievements)
-    return staging.replace(staging.hold(world, **held), achievements=nothing, **levels)
+    world = staging.replace(staging.hold(world, **held), achievements=nothing, **levels)
+    return staging.lived_in(world) if staging.is_full(world) else world
 
 
 def _put_station(stage: Stage, world: World, blocks: tuple[str, ...], number: int, level: Array) -> World:
@@ -216,11 +217,11 @@ def _face(stage: Stage, world: World, kind: Array) -> World:
     ahead = staging.position(world) + jnp.array(AHEAD)
     size = world.map.shape[-1]
     world = stage.renewed(world, jnp.clip(ahead, 0, size - 1), kind)
-    for i, each in enumerate(stage.kinds):
-        if each.herd:
-            # A fence keeps the creature where it is; a station that takes the place of a stone does so as well.
-            put = staging.put_creature(staging.put(world, "STONE", *_PEN), each.herd, AHEAD, _HEALTH, each.type)
-            world = jax.tree.map(
-                lambda new, old, i=i: jnp.where(kind == i, new, old) if new is not old else old, put, world
-            )
+    types = jnp.array([each.type for each in stage.kinds])[kind]
+    fenced = staging.put(world, "STONE", *_PEN)
+    for herd in staging.herds(world):
+        # A fence keeps the creature where it is; a station that takes the place of a stone does so as well.
+        put = staging.put_creature(fenced, herd, AHEAD, _HEALTH, types)
+        mine = jnp.array([each.herd == herd for each in stage.kinds])[kind] & (kind != AS_IT_IS)
+        world = jax.tree.map(functools.partial(jnp.where, mine), put, world)
     return world

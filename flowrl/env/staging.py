@@ -128,7 +128,7 @@ def put(world: World, name: str, *offsets: tuple[int, int]) -> World:
     return replace(world, **{field: cells.at[spots].set(block(world, name))})
 
 
-def put_creature(world: World, herd: str, offset: tuple[int, int], health: int = 1, kind: int = 0) -> World:
+def put_creature(world: World, herd: str, offset: tuple[int, int], health: int = 1, kind: Array | int = 0) -> World:
     """Returns the world with the herd's first creature at (rows, columns) from the middle of the present floor.
 
     Args:
@@ -169,7 +169,8 @@ def lived_in(world: World) -> World:
     from craftax.craftax.constants import LEVEL_ACHIEVEMENT_MAP
     from craftax.craftax.game_logic import calculate_inventory_achievements
 
-    passed = world.achievements.at[LEVEL_ACHIEVEMENT_MAP[1 : int(world.player_level) + 1]].set(True)
+    is_passed = jnp.arange(1, len(LEVEL_ACHIEVEMENT_MAP)) <= world.player_level
+    passed = world.achievements.at[LEVEL_ACHIEVEMENT_MAP[1:]].max(is_passed)
     return calculate_inventory_achievements(replace(world, achievements=passed))
 
 

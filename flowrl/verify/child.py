@@ -48,7 +48,7 @@ def _trace(request: Mapping[str, Any], _: Any, answers: Any, enforced: list[str]
     from flowrl.verify.tracing import Refused, traced_artefact, warm_up
 
     warm_up(request["env"])
-    enforced += close_door()
+    enforced += close_door(must_hold=not request["trusted"])
     _ready(answers)
     try:
         return {"problem": "", "enforced": enforced}, traced_artefact(request)
@@ -61,7 +61,7 @@ def _judge(request: Mapping[str, Any], stdin: Any, answers: Any, _: list[str]) -
     from flowrl.verify.judging import Judge
 
     judge = Judge(Path(request["recording"]))
-    close_door()
+    close_door(must_hold=not request["trusted"])
     _ready(answers)
     spec = SkillSpec.model_validate(request["spec"])
     artefact = stdin.read()

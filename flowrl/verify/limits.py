@@ -66,14 +66,26 @@ def prepare_filter() -> None:
     _unfiltered()
 
 
-def close_door() -> list[str]:
-    """Shuts this process and all its threads in, for good, and returns what is enforced from now on."""
+def close_door(must_hold: bool) -> list[str]:
+    """Shuts this process and all its threads in, for good, and returns what is enforced from now on.
+
+    Args:
+        must_hold: the code is nobody's: where the kernel of this platform can filter, it is not run without.
+
+    Raises:
+        OSError: it must hold and does not, though it could on this platform; says what to install.
+    """
     reason = _unfiltered()
     if reason is None:
         try:
             _allow_only(_FREE.split())
         except OSError as error:
             reason = str(error)
+    if reason is not None and must_hold and sys.platform == "linux":
+        raise OSError(
+            f"the kernel's filter cannot be set up ({reason}), and code that nobody has vouched for is not run "
+            "without it. Install libseccomp 2, e.g. the Debian package libseccomp2"
+        )
     if reason is not None:
         return [
             f"no kernel filter on this platform ({reason}): only the allow-list of the text, and of what an "
