@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from jax import export
 
+from flowrl.bench.exported import exported, through_artefacts
 from flowrl.bench.setup import plan_env, plan_trainer
 from flowrl.config import build_config
 from flowrl.env.code_parser import SkillFunctions
@@ -28,7 +29,7 @@ from flowrl.learning.programs import Programs
 from flowrl.skill import Skill
 from flowrl.verify.artefact import export_functions, load_artefact
 from flowrl.verify.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact, verified_cache
-from tests.exports import artefact_of, exported, through_artefacts
+from tests.exports import artefact_of
 from tests.runs import TINY
 from tests.test_specs import CLASSIC
 

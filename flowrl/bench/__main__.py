@@ -1,4 +1,4 @@
-"""`python -m flowrl.bench [plan | env | moe | train | parallel | verify | all] [--slow]` prints its rows as JSON."""
+"""`python -m flowrl.bench [plan | env | moe | ... | all] [--slow]` prints the rows of its tables as JSON."""
 
 import importlib
 import json
@@ -13,6 +13,7 @@ MODULES = {
     "train": "flowrl.bench.training",
     "parallel": "flowrl.bench.parallel",
     "verify": "flowrl.bench.verification",
+    "exported": "flowrl.bench.exported",
 }
 """Imported one by one: planning is measured in a process that holds no jax."""
 WITH_SLOW_ROWS = {"parallel"}
