@@ -211,6 +211,10 @@ def test_what_builds_on_a_skill_that_ended_weak_is_given_up_and_told(tmp_path: P
     assert flow.propose((), {"Collect Wood": "weak"}) == Proposed(Proposal("Collect Drink"))
     assert flow.drafts.named()["Place Table"].status == "failed"
     assert "out of reach" in flow.drafts.failures()[0].reason
+    author.names = ["Make Pickaxe"]
+    assert flow.propose(["Collect Drink"], {"Collect Wood": "weak"}) == NothingToPropose(
+        "4 proposals of the model in a row came to nothing"
+    )
 
 
 def test_candidates_are_tried_first_and_the_best_is_kept(tmp_path: Path) -> None:
