@@ -76,7 +76,7 @@ def respecify(library: SkillLibrary, name: str, spec: SkillSpec) -> SkillRecord:
 
 
 def is_respecified(library: SkillLibrary, record: SkillRecord) -> bool:
-    """Returns whether the specification of a skill was corrected here, so that its record knows better than its base."""
+    """Returns whether a skill's specification was corrected here, so that its record knows better than its base."""
     return any(library.skill_paths(record).history.glob("spec_*.json"))
 
 
