@@ -115,6 +115,8 @@ def test_a_child_says_which_wall_it_lacks(trusted: bool, monkeypatch: pytest.Mon
     request = {"limits": {}, "trusted": trusted, "parent": os.getppid(), "recording": "/nowhere/x"}
     monkeypatch.setattr("flowrl.verify.child.drop_powers", falls)
     monkeypatch.setattr("flowrl.verify.child.limit_resources", lambda limits: [])
+    for wall in ("end_with_parent", "read_only_these", "close_door"):
+        monkeypatch.setattr(f"flowrl.verify.child.{wall}", lambda *_, **__: "")
     end, given = os.pipe()
     monkeypatch.setattr(sys, "argv", ["child", "trace", str(given)])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode() + b"\n")))
