@@ -16,6 +16,7 @@ from flowrl.outlook import known_skills
 from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_setup import prepare_training_run
+from flowrl.parallel.versions import is_respecified
 from flowrl.planning.planner import dependencies, plan
 from flowrl.skill import Plan, PlanStep, RunSpec, Skill, SkillRecord, TaskSpec, TrainResult
 from flowrl.vouch import exported_for, vouch
@@ -48,6 +49,9 @@ class SkillSetUp:
             raise PlanError(f"{skill.name!r} needs {lacking[0]!r}, which is not learned.")
         skills = {name: learned[name] for name in proposal.needs} | {skill.name: skill}
         completed = self.library.named()
+        if skill.name in completed and is_respecified(self.library, completed[skill.name]):
+            skill = skill.model_copy(update={"spec": completed[skill.name].spec})
+            skills[skill.name] = skill
         experts = {name: completed[name].expert_idx for name in proposal.needs} | {skill.name: expert}
         if skill.trusted:
             vouch(skill.code, f"the skill {skill.name!r}")

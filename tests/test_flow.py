@@ -10,6 +10,7 @@ import pytest
 from flowrl.errors import BudgetSpent, LLMError
 from flowrl.files import read_json, write_json
 from flowrl.knowledge.user import base_for
+from flowrl.launch import SkillSetUp
 from flowrl.llm.client import Message
 from flowrl.llm.drafts import Drafts
 from flowrl.llm.flow import Flow, FlowSettings
@@ -20,7 +21,7 @@ from flowrl.skill import Plan, Quantity, RunSpec, Skill, SkillSpec, TrainResult
 from flowrl.stats import Share
 from flowrl.verify.verdict import Verdict
 from tests.authors import Author, rejections
-from tests.homes import add_skill, empty_home
+from tests.homes import SMALL, add_skill, empty_home
 from tests.played import BASES, TINY
 
 TOLD = Message(role="system", text="The game.", masked="The game.")
@@ -39,8 +40,6 @@ def flow_of(home: Path, author: Author, **options: Any) -> Flow:
     )
     given = {"verify_fn": passes} | {k: v for k, v in options.items() if k not in FlowSettings.__dataclass_fields__}
     library = empty_home(home)
-    from tests.homes import SMALL
-
     return Flow(author, library, SMALL, TOLD, settings, lambda text: None, **given)
 
 
@@ -211,6 +210,10 @@ def test_what_builds_on_a_skill_that_ended_weak_is_given_up_and_told(tmp_path: P
     assert flow.propose((), {"Collect Wood": "weak"}) == Proposed(Proposal("Collect Drink"))
     assert flow.drafts.named()["Place Table"].status == "failed"
     assert "out of reach" in flow.drafts.failures()[0].reason
+    author.names = ["Make Pickaxe"]
+    assert flow.propose(["Collect Drink"], {"Collect Wood": "weak"}) == NothingToPropose(
+        "4 proposals of the model in a row came to nothing"
+    )
 
 
 def test_candidates_are_tried_first_and_the_best_is_kept(tmp_path: Path) -> None:
@@ -330,3 +333,14 @@ def test_after_a_correction_the_skills_own_plan_is_made_anew_before_it_trains_on
     assert isinstance(again, Proposed) and again.again
     second = FlowSetUp(flow)(again.proposal, 1)
     assert [step.n for step in read_json(second.config, RunSpec).plan.steps] == [1, 1]
+
+
+def test_a_corrected_specification_is_not_overwritten_by_that_of_the_base(tmp_path: Path) -> None:
+    library = empty_home(tmp_path)
+    add_skill(library, "Collect Wood", 0, status="weak", spec=BASE.skill("Collect Wood").spec)
+    plain = SkillSetUp(BASE, library, SMALL)(Proposal("Collect Wood"), 0)
+    assert read_json(plain.config, RunSpec).spec == BASE.skill("Collect Wood").spec
+    better = BASE.skill("Collect Wood").spec.model_copy(update={"stays": True})
+    respecify(library, "Collect Wood", better)
+    corrected = SkillSetUp(BASE, library, SMALL)(Proposal("Collect Wood"), 0)
+    assert read_json(corrected.config, RunSpec).spec == better

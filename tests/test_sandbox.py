@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flowrl.errors import PlatformError
 from flowrl.knowledge import load_base
 from flowrl.skill import Skill
 from flowrl.verify import limits, sandbox
@@ -15,7 +16,7 @@ from flowrl.verify.artefact_cache import find_artefact
 from flowrl.verify.limits import SandboxLimits
 from flowrl.verify.sandbox import verify as remembered
 from flowrl.verify.sandbox import verify_anew
-from flowrl.verify.verdict import Verdict
+from flowrl.verify.verdict import Check, Verdict
 
 TINY = "Tiny-Grid-v1"
 GOOD = load_base(TINY).skill("Collect Wood")
@@ -175,6 +176,45 @@ def test_a_good_skill_passes_fast_and_its_artefact_is_kept() -> None:
     ]  # fmt: skip
     assert any("no sockets" in line for line in verdict.enforced)
     assert 0 < verdict.start_seconds < verdict.seconds
+
+
+def test_a_child_that_only_sleeps_ends_with_its_parent() -> None:
+    """Nothing else would end it, were its parent killed: it takes no processor time."""
+    code = f"import time\ntime.sleep(600)\n{FUNCTIONS}"
+    program = (
+        "from flowrl.knowledge import load_base\nfrom flowrl.verify.sandbox import verify_anew\n"
+        f"skill = load_base({TINY!r}).skill('Collect Wood')\n"
+        f"verify_anew(skill.model_copy(update={{'code': {code!r}}}), {TINY!r})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    parent = psutil.Popen([sys.executable, "-c", program], env=environment)
+    try:
+        deadline = time.monotonic() + 60
+        while len(children := parent.children()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(4)
+        assert all(child.is_running() for child in children)
+    finally:
+        parent.kill()
+        parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_child_that_cannot_start_is_no_fault_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowrl.verify.process._environment", lambda: {"PYTHONPATH": "/nonexistent"})
+    monkeypatch.setattr("sys.executable", "/usr/bin/false")
+    with pytest.raises(PlatformError, match=r"could not start: .* exit code 1"):
+        verify_anew(GOOD, TINY)
+
+
+def test_a_child_that_fails_before_it_comes_to_the_code_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "recorded", lambda env: Path("/nonexistent/recording"))
+    monkeypatch.setattr(sandbox, "shapes_of", lambda file: {})
+    monkeypatch.setattr(sandbox, "_traced", lambda answer: Check(name="trace", passed=True, detail=""))
+    with pytest.raises(PlatformError, match=r"could not start: LibraryError: .* is missing"):
+        verify_anew(GOOD, TINY, LIMITS)
 
 
 def test_a_verdict_is_remembered_by_text_and_spec(monkeypatch: pytest.MonkeyPatch) -> None:

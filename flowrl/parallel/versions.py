@@ -75,6 +75,11 @@ def respecify(library: SkillLibrary, name: str, spec: SkillSpec) -> SkillRecord:
     return changed
 
 
+def is_respecified(library: SkillLibrary, record: SkillRecord) -> bool:
+    """Returns whether a skill's specification was corrected here, so that its record knows better than its base."""
+    return any(library.skill_paths(record).history.glob("spec_*.json"))
+
+
 def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
     """Returns the skill's record after an old version was made the library's again, under a new number.
 

@@ -1,7 +1,8 @@
 """A child process of the sandbox: `python -m flowrl.verify.child trace|judge FD`; `sandbox.py` starts it.
 
 It reads its request from stdin: a line of JSON, then bytes. It answers on the file descriptor FD: the line "ready" once
-it could look at the code, a line of JSON, then bytes. All limits are set before the text of a skill is run.
+it could look at the code, a line of JSON, then bytes; where it could not get so far, the line of JSON alone. All limits
+are set before the text of a skill is run.
 
 What this does not cover: code that broke out of the allow-list could, in the first child, answer anything it likes: an
 artefact of its own making. That is why the artefact, and nothing else that this child says, is what the second child
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flowrl.verify.landlock import drop_powers, read_only_these
+from flowrl.verify.landlock import drop_powers, end_with_parent, read_only_these
 from flowrl.verify.limits import SandboxLimits, close_door, limit_resources, prepare_filter
 
 
@@ -29,7 +30,11 @@ def main() -> int:
     request = json.loads(stdin.readline())
     prepare_filter()
     enforced = limit_resources(SandboxLimits(**request["limits"]))
-    enforced += [drop_powers(), read_only_these([Path(request["recording"]).parent])]
+    powers = drop_powers()
+    end_with_parent()
+    if os.getppid() != request["parent"]:
+        return 1
+    enforced += [powers, read_only_these([Path(request["recording"]).parent])]
     with os.fdopen(descriptor, "wb") as answers:
         try:
             header, data = {"trace": _trace, "judge": _judge}[role](request, stdin, answers, enforced)
@@ -56,17 +61,17 @@ def _trace(request: Mapping[str, Any], _: Any, answers: Any, enforced: list[str]
         return {"problem": str(refused), "enforced": enforced}, b""
 
 
-def _judge(request: Mapping[str, Any], stdin: Any, answers: Any, _: list[str]) -> tuple[dict[str, Any], bytes]:
+def _judge(request: Mapping[str, Any], stdin: Any, answers: Any, enforced: list[str]) -> tuple[dict[str, Any], bytes]:
     from flowrl.skill import SkillSpec
     from flowrl.verify.judging import Judge
 
     judge = Judge(Path(request["recording"]))
-    close_door(must_hold=not request["trusted"])
+    enforced += close_door(must_hold=not request["trusted"])
     _ready(answers)
     spec = SkillSpec.model_validate(request["spec"])
     artefact = stdin.read()
     checks = judge.checks(artefact, spec, request["trusted"])
-    return {"checks": [check.model_dump() for check in checks]}, b""
+    return {"checks": [check.model_dump() for check in checks], "enforced": enforced}, b""
 
 
 if __name__ == "__main__":

@@ -37,7 +37,12 @@ class Judge:
         size = f"{len(artefact):,} bytes of array operations, all on the list"
         yield Check(name="artefact", passed=True, detail=size, seconds=time.monotonic() - start)
         start = time.monotonic()
-        played = self._played(skill.outcomes, spec)
+        try:
+            played = self._played(skill.outcomes, spec)
+        except Exception as error:  # whatever a compiler makes of an artefact that anybody may have written
+            said = f"What was exported cannot be run: {type(error).__name__}: {str(error)[:300]}"
+            yield Check(name="evaluation", passed=False, detail=said, seconds=time.monotonic() - start)
+            return
         for name, passed, detail in findings(played, trusted):
             yield Check(name=name, passed=passed, detail=detail, seconds=time.monotonic() - start)
             start = time.monotonic()

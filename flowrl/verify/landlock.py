@@ -6,13 +6,15 @@ later, so it is set before there are others.
 
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 """Numbers of the system calls, the same on every machine."""
-_VERSION, _PATH_BENEATH, _NO_NEW_PRIVS = 1, 1, 38
+_VERSION, _PATH_BENEATH = 1, 1
+_SIGNAL_AT_PARENTS_END, _NO_NEW_PRIVS = 1, 38
 _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """How many rights on files each version of Landlock knows; later ones know no fewer."""
@@ -76,6 +78,12 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
     beneath = _Beneath(rights if path.is_dir() else rights & _READ_FILE, handle)
     libc.syscall(_ADD_RULE, rules, _PATH_BENEATH, ctypes.byref(beneath), 0)
     os.close(handle)
+
+
+def end_with_parent() -> None:
+    """Has the kernel end this process when its parent is gone: one that only sleeps would outlive every other limit."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_END, int(signal.SIGKILL), 0, 0, 0)
 
 
 def drop_powers() -> str:

@@ -49,15 +49,19 @@ def limit_resources(limits: SandboxLimits) -> list[str]:
         # The first is a signal that says what it was, the second kills whoever ignores it.
         "RLIMIT_CPU": (limits.cpu_seconds, limits.cpu_seconds + 1),
     }
+    refused = []
     for name, values in wanted.items():
         number = getattr(resource, name)
         _, hard = resource.getrlimit(number)
         soft, most = (value if hard == resource.RLIM_INFINITY else min(value, hard) for value in values)
-        resource.setrlimit(number, (soft, most))
+        try:
+            resource.setrlimit(number, (soft, most))
+        except (ValueError, OSError):
+            refused.append(name)
     return [
-        f"processor time of {limits.cpu_seconds} s, files of 0 bytes, {limits.files} open files, no core dumps "
-        f"(resource limits)",
-        f"memory of {limits.memory // MEBIBYTE:,} MiB (resource limit, and watched by the parent)",
+        f"processor time of {limits.cpu_seconds} s, files of 0 bytes, {limits.files} open files, no core dumps, "
+        f"{limits.memory // MEBIBYTE:,} MiB of memory (resource limits; the parent watches time and memory)",
+        *(f"not limited on this platform: {name}" for name in refused),
     ]
 
 

@@ -21,6 +21,7 @@ from flowrl.verify.limits import MEBIBYTE, SandboxLimits
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
+READY = b"ready\n"
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Answer:
         data: bytes that follow them.
         problem: why there is no answer, as a sentence; empty if there is one.
         start_seconds: until it was ready to look at the code; 0 if it never was.
+        late: its time was up.
     """
 
     header: Mapping[str, Any]
     data: bytes = b""
     problem: str = ""
     start_seconds: float = 0.0
+    late: bool = False
 
 
 class Child:
@@ -87,7 +90,7 @@ class Child:
 
     def ask(self, request: Mapping[str, Any]) -> None:
         """Sends the child its request."""
-        self._send(json.dumps(request).encode() + b"\n", last=False)
+        self._send(json.dumps({**request, "parent": os.getpid()}).encode() + b"\n", last=False)
 
     def give(self, data: bytes = b"") -> None:
         """Sends the child what comes after its request; there is no more then."""
@@ -127,7 +130,7 @@ class Child:
                     if not part:
                         break
                     received += part
-                    if not ready and b"\n" in received:
+                    if not ready and received.startswith(READY):
                         ready = time.monotonic() - self.started
                     if len(received) > self.limits.answer:
                         problem = f"it answered more than {self.limits.answer:,} bytes"
@@ -137,7 +140,7 @@ class Child:
                     break
         if problem:
             self.kill()
-            return Answer({}, problem=problem, start_seconds=ready)
+            return Answer({}, problem=problem, start_seconds=ready, late=time.monotonic() >= self.deadline)
         return self._read(bytes(received), ready)
 
     def _memory(self) -> int:
@@ -151,8 +154,7 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=_GRACE_SECONDS)
         self.kill()
-        _, _, rest = received.partition(b"\n")
-        line, newline, data = rest.partition(b"\n")
+        line, newline, data = received.removeprefix(READY).partition(b"\n")
         if not newline:
             return Answer({}, problem=_ending(self.process.returncode), start_seconds=ready)
         try:

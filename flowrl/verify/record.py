@@ -21,7 +21,9 @@ from flowrl.verify.farming import Script, scripts
 from flowrl.verify.transitions import Names, Recording, names_file, packed
 
 WORLDS, STEPS = 8, 130
-"""Of a batch: one compilation serves random play (1,040 states) and all farming."""
+"""Of a batch: one compilation serves random play and all farming."""
+RANDOM_BATCHES = 2
+"""2,080 states, of which a player who dies early takes its share."""
 FIRST_STATES = 64
 
 
@@ -84,9 +86,9 @@ def record(env: str) -> Recording:
     worlds = reset_fn(jax.random.split(jax.random.key(5), FIRST_STATES))
     pieces = [(-1, *_flat(recorder.look(worlds)))]
     names: list[str] = []
-    few = jax.tree.map(lambda leaf: leaf[:WORLDS], worlds)
-    random = jax.random.randint(jax.random.key(6), (STEPS, WORLDS), 0, len(domain.actions))
-    _collect(pieces, names, recorder.play(jax.random.key(7), few, random), [f"random play {i}" for i in range(WORLDS)])
+    for at in range(0, RANDOM_BATCHES * WORLDS, WORLDS):
+        labels = [f"random play {i}" for i in range(at, at + WORLDS)]
+        _collect(pieces, names, _played_at_random(recorder, worlds, at), labels)
     first = jax.tree.map(lambda leaf: leaf[0], worlds)
     farming = list(scripts(domain, first))
     for i in range(0, len(farming), WORLDS):
@@ -107,6 +109,13 @@ def record(env: str) -> Recording:
         fluents=_joined([fluents for _, _, fluents in pieces]),
         trajectory=np.concatenate([np.full(len(next(iter(f.values()))), i, np.int32) for i, _, f in pieces]),
     )
+
+
+def _played_at_random(recorder: Recorder, worlds: World, at: int) -> Any:
+    """Returns what happens in a batch of the worlds, the ``at``-th and those after it."""
+    play_key, action_key = jax.random.split(jax.random.key(6 + at))
+    actions = jax.random.randint(action_key, (STEPS, WORLDS), 0, len(recorder.domain.actions))
+    return recorder.play(play_key, jax.tree.map(lambda leaf: leaf[at : at + WORLDS], worlds), actions)
 
 
 def _staged(domain: Domain, batch: Sequence[Script]) -> tuple[World, Any]:

@@ -81,27 +81,18 @@ def _judged(
             }
         )
         traced = tracer.answer()
-        checks, enforced, problem = _traced(traced)
-        checks = (*reading.checks, *checks)
-        if problem:
-            refused = Verdict(
-                ok=False, error=problem, checks=checks, enforced=enforced, start_seconds=traced.start_seconds
-            )
-            return refused, b"", not traced.problem
-        judge.give(traced.data)
-        answer = judge.answer()
-    judged, problem = _found(answer)
-    return (
-        Verdict(
-            ok=not problem,
-            error=problem,
-            checks=(*checks, *judged),
-            enforced=enforced,
-            start_seconds=max(traced.start_seconds, answer.start_seconds),
-        ),
-        traced.data,
-        not answer.problem,
+        check = _traced(traced)
+        checks, enforced = (*reading.checks, check), _enforced(traced)
+        if check.passed:
+            judge.give(traced.data)
+            judged = judge.answer()
+            checks, enforced = (*checks, *_judgement(judged)), _enforced(judged)
+    problem = next((check.detail for check in checks if not check.passed), "")
+    verdict = Verdict(
+        ok=not problem, error=problem, checks=checks, enforced=enforced, start_seconds=traced.start_seconds
     )
+    ended = not traced.problem and not (check.passed and judged.problem)
+    return verdict, traced.data, ended
 
 
 def _question(skill: Skill, env: str, reading: Reading, recording: Path) -> dict[str, Any]:
@@ -116,36 +107,46 @@ def _question(skill: Skill, env: str, reading: Reading, recording: Path) -> dict
     }
 
 
-def _traced(answer: Answer) -> tuple[tuple[Check, ...], tuple[str, ...], str]:
-    """Returns the checks that the first child stands for, what held it in, and what is wrong."""
-    enforced = tuple(str(line)[:300] for line in _list_of(answer.header, "enforced"))
-    problem = _problem_of(answer, "run and traced") or _line(answer.header.get("problem", ""))
+def _traced(answer: Answer) -> Check:
+    """Returns the check that the first child stands for; what it says may be the code's own word."""
+    problem = _unanswered(answer, "run and traced") or _line(answer.header.get("problem", ""))
+    if "crash" in answer.header:
+        problem = f"The code cannot be traced: {_line(answer.header['crash'])}. Write it more plainly."
     detail = "runs under jit and vmap, returns one number a world, computes with primitives of the list only"
-    return (Check(name="trace", passed=not problem, detail=problem or detail),), enforced, problem
+    return Check(name="trace", passed=not problem, detail=problem or detail)
 
 
-def _found(answer: Answer) -> tuple[tuple[Check, ...], str]:
-    """Returns the checks of the second child and the first thing that is wrong."""
-    problem = _problem_of(answer, "evaluated")
-    if problem:
-        return (Check(name="evaluation", passed=False, detail=problem),), problem
-    checks = tuple(Check.model_validate(check) for check in _list_of(answer.header, "checks"))
-    return checks, next((check.detail for check in checks if not check.passed), "")
-
-
-def _problem_of(answer: Answer, what: str) -> str:
-    """Returns why a child gave no answer that counts, as a sentence for the code's author.
+def _judgement(answer: Answer) -> tuple[Check, ...]:
+    """Returns the checks of the second child.
 
     Raises:
-        PlatformError: it is the sandbox that failed, not the code.
+        PlatformError: it failed, which no code can make it do.
     """
-    if answer.problem:
-        return f"The code could not be {what}: {answer.problem}. Write it smaller and more plainly."
+    problem = _unanswered(answer, "evaluated")
     if "crash" in answer.header:
-        raise PlatformError(
-            f"The sandbox failed: {_line(answer.header['crash'])}\n{answer.header.get('traceback', '')}"
-        )
-    return ""
+        raise PlatformError(f"The sandbox failed: {answer.header['crash']}\n{answer.header.get('traceback', '')}")
+    if problem:
+        return (Check(name="evaluation", passed=False, detail=problem),)
+    return tuple(Check.model_validate(check) for check in _list_of(answer.header, "checks"))
+
+
+def _unanswered(answer: Answer, what: str) -> str:
+    """Returns why a child gave no answer, as a sentence for the code's author, empty if it gave one.
+
+    Raises:
+        PlatformError: it ended before it came to the code.
+    """
+    if not answer.start_seconds and not answer.late:
+        why = answer.problem or _line(answer.header.get("crash", "its child did not say why"))
+        raise PlatformError(f"The sandbox could not start: {why}. Look at this machine: flowrl doctor")
+    if not answer.problem:
+        return ""
+    return f"The code could not be {what}: {answer.problem}. Write it smaller and more plainly."
+
+
+def _enforced(answer: Answer) -> tuple[str, ...]:
+    """Returns what held a child in, as it says; the second one's word counts where there is one."""
+    return tuple(_line(line) for line in _list_of(answer.header, "enforced"))
 
 
 def _list_of(header: Mapping[str, Any], name: str) -> list[Any]:
