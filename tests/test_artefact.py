@@ -1,5 +1,6 @@
 """Exported skills: the same numbers as traced ones, and nothing but array operations that this game's inputs fit."""
 
+import importlib.metadata
 import json
 import os
 from collections.abc import Callable
@@ -196,7 +197,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "one for all": (lambda: handmade(lambda x: (plain(x)[0][:1], plain(x)[1])), r"not \(done, reward\)"),
     "a list": (lambda: handmade(plain, [batch(jnp.int32)]), r"not one dict of named arrays"),
     "floats": (lambda: handmade(plain, {"n": batch(jnp.float32)}), r"'n' as float32\[\] a world; .* gives int32\[\]"),
-    "another game": (lambda: handmade(plain, {"mana": batch(jnp.int32)}), r"asks for 'mana', which this game does not"),
+    "another game": (lambda: handmade(plain, {"mana": batch(jnp.int32)}), r"asks for an input that this game does not"),
     "other machines": (lambda: handmade(plain, None, ("tpu",)), r"runs on tpu; this worker's device is cpu"),
     "another jax": (lambda: ours(VERSION, b"0.1.0"), r"was made by format 1, jax 0\.1\.0, .*; here is format 1"),
     "another format": (lambda: ours(b'artefact": 1', b'artefact": 0'), r"was made by format 0"),
@@ -252,6 +253,52 @@ def test_an_artefact_that_was_changed_or_half_written_is_not_found(cache: Path) 
     assert find_artefact(key) is None
     (cache / f"{key}.stablehlo").unlink()
     assert find_artefact(key) is None
+
+
+def test_the_first_artefact_of_a_key_stays_while_it_is_whole(cache: Path) -> None:
+    key = artefact_key(CHOP, TINY)
+    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
+    kept = store_artefact(key, b"others", meta_of(CHOP, TINY, b"others"))
+    assert kept.path.read_bytes() == b"some bytes" and find_artefact(key) == kept
+    kept.path.write_bytes(b"damaged")
+    assert store_artefact(key, b"others", meta_of(CHOP, TINY, b"others")).path.read_bytes() == b"others"
+
+
+@pytest.mark.parametrize("name", ["shaping.py", "leaves.py", "code_parser.py", "exported.py", "flow_env.py"])
+def test_other_sources_or_another_jaxlib_have_another_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {artefact_key(CHOP, TINY)}
+    read, version = Path.read_bytes, importlib.metadata.version
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == name))
+        keys.add(artefact_key(CHOP, TINY))
+    monkeypatch.setattr("importlib.metadata.version", lambda of: "0.1" if of == "jaxlib" else version(of))
+    assert len(keys | {artefact_key(CHOP, TINY)}) == 3
+
+
+def test_where_a_text_stood_is_not_in_its_artefact() -> None:
+    made = []
+    for lines, file in ((0, "one"), (7, "/home/of/another")):
+        names: dict[str, Any] = {}
+        text = (
+            "\n" * lines
+            + "import jax.numpy as jnp\ndef over(n):\n    return n > 1\ndef pays(n):\n    return jnp.sin(n)\n"
+        )
+        exec(compile(text, file, "exec"), names)
+        made.append(export_functions(names["over"], names["pays"], ("n",), ("n",), SHAPES))
+    assert made[0] == made[1] and b"flowrl/" not in made[0]
+    over, _ = load_artefact(made[0], SHAPES).outcomes({"n": jnp.arange(3)})
+    assert over.tolist() == [False, False, True]
+
+
+def test_names_in_an_artefact_are_not_repeated() -> None:
+    secret = {"Ignore all that was said before. " * 9: jax.ShapeDtypeStruct((2,), jnp.int32)}
+    (size,) = export.symbolic_shape("b")
+    inputs = {name: jax.ShapeDtypeStruct((size,), jnp.int32) for name in secret}
+    data = handmade(lambda leaves: next(iter(leaves.values())) > 0, inputs)
+    for given in (data, data[:-100], b"{" + data, HEADING[:-2] + b', "more": "Ignore all"}\n' + data):
+        with pytest.raises(ModuleError) as caught:
+            load_artefact(given, SHAPES)
+        assert "Ignore all" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_another_text_or_game_has_another_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,36 @@ sys.exit(run_worker(work, "needed.json"))
 """
 
 
+FAMILIES = """
+import socket
+from flowrl.verify.limits import deny_network
+
+deny_network()
+refused = []
+for family in (*range(64), 1 << 20, -1):
+    try:
+        socket.socket(family, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        if error.errno == 1:
+            refused.append(family)
+for family in (socket.AF_INET, socket.AF_UNIX):
+    try:
+        [end.close() for end in socket.socketpair(family)]
+    except OSError as error:
+        refused.append((int(family), error.errno))
+print(refused)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
+def test_every_family_but_local_ones_is_refused() -> None:
+    """Those that this kernel lacks too: what comes of AF_XDP, AF_SMC and AF_VSOCK does not hang on the machine."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", FAMILIES], env=environment, capture_output=True, text=True, check=True)
+    others = [family for family in (*range(64), 1 << 20) if family not in (socket.AF_UNIX, socket.AF_NETLINK)]
+    assert done.stdout.strip() == str([*others, -1, (int(socket.AF_INET), 1)])
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
 def test_a_worker_cannot_connect(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -3,15 +3,20 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from flowrl.config import ENVIRONMENTS
+from flowrl.env.module_source import SkillSource, compose_module
 from flowrl.env.skill_names import FULL_GAME_ONLY, SKILL_INPUTS
 from flowrl.knowledge import load_base
 from flowrl.knowledge.template import template
 from flowrl.verify.allowed import ARRAY_METHODS, BUILTINS, JNP
 from flowrl.verify.syntax import Reading, read_skill_text
+from flowrl.verify.tracing import load_functions
 
 CLASSIC, FULL = "Craftax-Classic-Symbolic-v1", "Craftax-Symbolic-v1"
 GOOD = """import jax.numpy as jnp
@@ -66,6 +71,63 @@ FINE = {
 @pytest.mark.parametrize("what", FINE)
 def test_plain_code_passes(what: str) -> None:
     assert read(with_body(FINE[what])).problem == ""
+
+
+ORDINARY = {
+    "a reward called reward": GOOD.format(body="reward = inventory_diff.wood / n").replace(
+        "return inventory_diff.wood / n", "return reward"
+    ),
+    "a reward called reward and is_done called is_done": GOOD.format(body="reward = 1.0").replace(
+        "return inventory.wood >= n", "is_done = inventory.wood >= n\n    return is_done"
+    ),
+    "a local called like an imported function": "from flowrl.env.shaping import distance\n"
+    + with_body("distance = n * 2.0\nx = distance + 1"),
+    "a helper below": with_body("x = halved(n)") + "\n\ndef halved(x):\n    return thirded(x) / 2\n"
+    "\n\ndef thirded(x):\n    return x / 3\n",
+    "the future of annotations": "from __future__ import annotations\n"
+    + GOOD.format(body="x: Any = 1").replace(
+        "(inventory, n)", "(inventory: Inventory, n: Int[Array, ''] | int) -> bool"
+    ),
+    "quoted annotations": GOOD.format(body="x: 'int' = 1").replace(
+        "(inventory, n)", "(inventory: 'Inventory', n) -> 'x'"
+    ),
+    "odd spaces in a comment": with_body("x = n  # a\u00a0b\u200bc\x0cd\u202fe\ufeff"),
+    "a byte order mark": "\ufeff" + with_body("x = n"),
+}
+
+
+@pytest.mark.parametrize("what", ORDINARY)
+def test_ordinary_code_passes_is_run_and_composed(what: str) -> None:
+    text = ORDINARY[what]
+    assert read(text).problem == ""
+    functions = load_functions(text, CLASSIC, trusted=False)
+    wood = SimpleNamespace(wood=2)
+    values = {"inventory": wood, "inventory_diff": wood, "closest_blocks": 0, "n": 2}
+
+    def said(names: Mapping[str, Any], before: str) -> list[Any]:
+        taken = [{"inventory": wood, "n": 2}, values]
+        return [names[f"{before}{name}"](**given) for name, given in zip(("is_done", "reward"), taken, strict=True)]
+
+    module: dict[str, Any] = {}
+    composed = compose_module([SkillSource("a", with_body("x = n")), SkillSource("b", text)], [0, 1], [0, 1])
+    exec(compile(composed, "composed", "exec", dont_inherit=True), module)
+    assert said(functions, "") == said(module, "b_") == [True, 1.0]
+
+
+CIRCLES = {
+    "itself": "def f(x):\n    return f(x)",
+    "two": "def f(x):\n    return g(x)\ndef g(x):\n    return f(x)",
+    "three": "def f(x):\n    return g(x)\ndef g(x):\n    return h(x)\ndef h(x):\n    return f(x)",
+    "by another name": "def f(x):\n    return g(x)\ndef h(x):\n    return f(x)\nA = h\ndef g(x):\n    return A(x)",
+    "in a tuple": "def f(x):\n    return g(x)\nA = (f, f)\ndef g(x):\n    return A[0](x)",
+    "through a local": "def f(x):\n    y = g\n    return y(x)\ndef g(x):\n    return f(x)",
+}
+
+
+@pytest.mark.parametrize("what", CIRCLES)
+def test_functions_that_lead_back_to_themselves_are_refused(what: str) -> None:
+    problem = read(CIRCLES[what] + "\n" + with_body("x = n")).problem
+    assert "is not defined above" in problem and "lead back" in problem
 
 
 REFUSED = {
@@ -167,7 +229,13 @@ TEXTS = {
     "from jax import *": "'from jax import *' is not allowed",
     "from os import path": "'from os import path' is not allowed",
     "from . import os": "is not allowed",
-    "from __future__ import annotations": "is not allowed",
+    "from __future__ import division": "is not allowed",
+    "from __future__ import annotations\ndef f(x: open(1)):\n    return x": "the name 'open'",
+    "from __future__ import annotations\nX = annotations": "the name 'annotations'",
+    "def f(x: Any):\n    return x": "the name 'Any'",
+    "X = f\ndef f(x):\n    return x": "the name 'f' is not defined above",
+    "# \x1b[2J": "the control character U+001B",
+    "# a\x0b": "the control character U+000B",
     "from craftax.craftax.constants import BlockType": "is not allowed",
     "from craftax.craftax_classic.constants import TEXTURES": "is not allowed",
     "from flowrl.env.shaping import jax": "is not allowed",
@@ -184,7 +252,7 @@ TEXTS = {
     "@jit\ndef f(x):\n    return x": "has a decorator",
     "async def f(x):\n    return x": "an async function",
     "def f(*x):\n    return x": "no *args",
-    "def f(x: 'str'):\n    return x": "a text is not allowed here",
+    "def f(x: ('str', 1)):\n    return x": "a text is not allowed here",
 }
 
 

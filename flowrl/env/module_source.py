@@ -39,6 +39,11 @@ class SkillSource:
     reward: str = "reward"
 
 
+def without_mark(text: str) -> str:
+    """Returns a text without the byte order mark that some editors put first and Python drops from files."""
+    return text.removeprefix("\ufeff")
+
+
 def parse(text: str, file: str) -> ast.Module:
     """Returns the syntax tree.
 
@@ -46,7 +51,7 @@ def parse(text: str, file: str) -> ast.Module:
         ModuleError: the text is no Python; names file and line.
     """
     try:
-        return ast.parse(text)
+        return ast.parse(without_mark(text))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise ModuleError(f"{file} does not parse{f' at line {line}' if line else ''}: {error}") from error
@@ -193,6 +198,7 @@ def _prefixed(source: SkillSource) -> str:
     names = {name for name, _ in _bindings(tree)}
     if tree.body and isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
         tree.body.pop(0)
+    tree.body = [node for node in tree.body if not _is_future(node)]
     return ast.unparse(ast.fix_missing_locations(_Prefixer(f"{source.prefix}_", names).visit(tree)))
 
 
@@ -205,6 +211,14 @@ def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], 
         numbers: for each task, the network number it returns.
     """
     parts = ['"""A run\'s tasks, composed from the skills of its plan; each skill\'s code stands here once."""']
+    futures = {
+        alias.name
+        for source in sources
+        for node in parse(source.text, source.prefix).body
+        if isinstance(node, ast.ImportFrom) and _is_future(node)
+        for alias in node.names
+    }
+    parts += [f"from __future__ import {name}" for name in sorted(futures)]
     parts += [_prefixed(source) for source in sources]
     for i, (which, number) in enumerate(zip(task_sources, numbers, strict=True)):
         source = sources[which]
@@ -232,12 +246,15 @@ def _renamed(text: str, tree: ast.Module, renames: Mapping[str, str]) -> str:
     return "\n".join(line.decode() for line in lines)
 
 
+def _is_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
+
+
 def _first_free_line(tree: ast.Module) -> int:
     end = 0
     for node in tree.body:
         is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        if not (is_docstring or is_future):
+        if not (is_docstring or _is_future(node)):
             break
         end = node.end_lineno or node.lineno
     return end
@@ -254,6 +271,7 @@ def remap_network_numbers(
     Raises:
         ModuleError: the module is unusable, remapped already, or names an expert that the maps lack.
     """
+    code = without_mark(code)
     tree = parse(code, file)
     taken = {name for name, _ in _bindings(tree)}
     if taken & set(_HEADER_NAMES):

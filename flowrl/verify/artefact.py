@@ -5,6 +5,7 @@ worlds, its size left open. Tracing runs a skill's Python, so that it happens in
 which holds nothing but array operations of an allow-list.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -13,7 +14,7 @@ from typing import Any
 import jax
 from jax import export
 from jax.interpreters import mlir
-from jaxlib.mlir import ir
+from jaxlib.mlir import ir, passmanager
 from jaxlib.mlir.dialects import stablehlo
 
 from flowrl.env.code_parser import ExportedSkill, Outcome, SkillFunction, SkillFunctions
@@ -70,7 +71,16 @@ def export_functions(
         return jax.vmap(lambda leaves: functions.outcome(bound_inputs(leaves)))(leaves)
 
     exported = export.export(jax.jit(outcomes), platforms=PLATFORMS)(inputs)
-    return _heading() + bytes(exported.serialize())
+    return _heading() + bytes(_without_places(exported).serialize())
+
+
+def _without_places(exported: Any) -> Any:
+    """Returns the same without the files and lines that it was made of: equal functions give equal bytes."""
+    with mlir.make_ir_context() as context:
+        module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
+        passmanager.PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
+        plain = stablehlo.serialize_portable_artifact(module, stablehlo.get_current_version())
+    return dataclasses.replace(exported, mlir_module_serialized=plain)
 
 
 def _heading() -> bytes:
@@ -103,7 +113,7 @@ def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill
     except ModuleError:
         raise
     except Exception as error:  # bytes that anybody may have written; the parsers have errors of their own
-        raise ModuleError(f"{where} cannot be read: {type(error).__name__}: {error}. {_AGAIN}") from error
+        raise ModuleError(f"{where} cannot be read: {type(error).__name__}: {_short(error)}. {_AGAIN}") from error
     call: Callable[..., Outcome] = exported.call
 
     def outcomes(values: Mapping[str, Any]) -> Outcome:
@@ -112,13 +122,19 @@ def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill
     return ExportedSkill(name, outcomes)
 
 
+def _short(said: object) -> str:
+    """Returns what an artefact, or a parser of it, says, so short that it can be shown."""
+    return "".join(c if c.isprintable() else " " for c in str(said)[:_SHORT])
+
+
+_SHORT = 100
 _AGAIN = "Verify the skill again, which makes it anew: flowrl kb verify NAME"
 
 
 def _refuse_heading(heading: bytes, where: str) -> None:
     try:
         found = json.loads(heading)
-        made_by = f"format {found['flowrl_artefact']}, jax {found['jax']}, craftax {found['craftax']}"
+        made_by = _short(f"format {found['flowrl_artefact']}, jax {found['jax']}, craftax {found['craftax']}")
     except (ValueError, TypeError, KeyError) as error:
         raise ModuleError(f"{where} is no artefact of flowrl. {_AGAIN}") from error
     here = f"format {FORMAT}, jax {jax.__version__}, craftax {metadata.version('craftax')}"
@@ -130,7 +146,7 @@ def _require_platform(exported: Any, where: str) -> None:
     platform = {"gpu": "cuda"}.get(backend, backend)
     if platform not in exported.platforms:
         raise ModuleError(
-            f"{where} runs on {' and '.join(exported.platforms)}; this worker's device is {platform}. "
+            f"{where} runs on {_short(' and '.join(exported.platforms))}; this worker's device is {platform}. "
             f"Let JAX_PLATFORMS name one of those."
         )
 
@@ -139,22 +155,22 @@ def _require_signature(exported: Any, leaves: Mapping[str, Any], where: str) -> 
     """Returns the names of the inputs, after holding them and the outputs against what they must be."""
     given = exported.in_tree.unflatten(exported.in_avals)
     if not (len(given) == 2 and len(given[0]) == 1 and isinstance(given[0][0], dict) and not given[1]):
-        raise ModuleError(f"{where} takes {exported.in_tree}, not one dict of named arrays. {_AGAIN}")
+        raise ModuleError(f"{where} takes something that is not one dict of named arrays. {_AGAIN}")
     inputs = given[0][0]
     for name, aval in inputs.items():
         if name not in leaves:
-            raise ModuleError(f"{where} asks for {name!r}, which this game does not have.")
+            raise ModuleError(f"{where} asks for an input that this game does not have. {_AGAIN}")
         leaf = leaves[name]
         if (aval.shape[1:], aval.dtype) != (tuple(leaf.shape[1:]), leaf.dtype):
             raise ModuleError(
-                f"{where} takes {name!r} as {aval.dtype}{list(aval.shape[1:])} a world; "
+                f"{where} takes {name!r} as {_short(f'{aval.dtype}{list(aval.shape[1:])}')} a world; "
                 f"this game gives {leaf.dtype}{list(leaf.shape[1:])}. {_AGAIN}"
             )
     sizes = {str(aval.shape[:1]) for aval in (*exported.in_avals, *exported.out_avals)}
     given_back = [(str(aval.dtype), aval.ndim) for aval in exported.out_avals]
     is_pair = exported.out_tree == jax.tree.structure((0, 0))
     if not is_pair or given_back != [("bool", 1), ("float32", 1)] or len(sizes) != 1:
-        raise ModuleError(f"{where} gives {exported.out_avals}, not (done, reward) of each world of a batch. {_AGAIN}")
+        raise ModuleError(f"{where} gives something that is not (done, reward) of each world of a batch. {_AGAIN}")
     if exported.nr_devices != 1 or exported.ordered_effects or exported.unordered_effects:
         raise ModuleError(f"{where} does more than to return values: it has effects, or wants several devices.")
     return sorted(inputs)
@@ -184,4 +200,6 @@ def require_harmless(module: bytes, where: str) -> None:
     with mlir.make_ir_context() as context:
         stablehlo.deserialize_portable_artifact(context, module).operation.walk(look)
     if refused:
-        raise ModuleError(f"{where} holds {refused[0]}, which workers do not run. Write it with jax.numpy alone.")
+        raise ModuleError(
+            f"{where} holds {_short(refused[0])}, which workers do not run. Write it with jax.numpy alone."
+        )

@@ -22,6 +22,10 @@ from flowrl.weights import sha256
 FORMAT: Literal[1] = 1
 """Of artefacts, of the names and shapes of their inputs, and of what is checked before one is made."""
 SUFFIX = ".stablehlo"
+_ENV = Path(__file__).parents[1] / "env"
+_MADE_BY = ("code_parser.py", "exported.py", "flow_env.py", "leaves.py", "shaping.py", "../verify/artefact.py")
+"""Modules, seen from `flowrl.env`, that an artefact follows from: what skill code imports, and what becomes of its
+values."""
 
 
 class ArtefactMeta(BaseModel):
@@ -72,7 +76,9 @@ def artefact_key(skill: Skill, env: str) -> str:
         "code": skill.code,
         "is_module": skill.is_module,
         "env": env,
+        "sources": [sha256((_ENV / name).read_bytes()) for name in _MADE_BY],
         "jax": metadata.version("jax"),
+        "jaxlib": metadata.version("jaxlib"),
         "craftax": metadata.version("craftax"),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
@@ -91,7 +97,12 @@ def meta_of(skill: Skill, env: str, data: bytes) -> ArtefactMeta:
 
 
 def store_artefact(key: str, data: bytes, meta: ArtefactMeta) -> CachedArtefact:
-    """Puts an artefact into the cache, whole, and returns it there; what describes it comes last."""
+    """Puts an artefact into the cache, whole, and returns what lies there; what describes it comes last.
+
+    One of that key that is there already and whole stays: runs may hold it by its hash.
+    """
+    if (first := find_artefact(key)) is not None:
+        return first
     folder = verified_cache()
     write_bytes(folder / f"{key}{SUFFIX}", data)
     write_json(folder / f"{key}.json", meta)

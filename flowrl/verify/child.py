@@ -30,13 +30,14 @@ def main() -> int:
     request = json.loads(stdin.readline())
     prepare_filter()
     enforced = limit_resources(SandboxLimits(**request["limits"]))
-    powers = drop_powers()
-    end_with_parent()
-    if os.getppid() != request["parent"]:
-        return 1
-    enforced += [powers, read_only_these([Path(request["recording"]).parent])]
+    must_hold = not request["trusted"]
     with os.fdopen(descriptor, "wb") as answers:
         try:
+            powers = drop_powers(must_hold)
+            end_with_parent()
+            if os.getppid() != request["parent"]:
+                return 1
+            enforced += [powers, read_only_these([Path(request["recording"]).parent], must_hold)]
             header, data = {"trace": _trace, "judge": _judge}[role](request, stdin, answers, enforced)
         except Exception as error:
             header, data = {"crash": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}, b""

@@ -1,5 +1,8 @@
 """The second child's work: holds an artefact against recorded and forced transitions. It never sees a skill's text."""
 
+import math
+import re
+import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,10 +16,28 @@ from flowrl.skill import SkillSpec
 from flowrl.verify.artefact import load_artefact
 from flowrl.verify.behaviour import Played, findings
 from flowrl.verify.forced import Stage, scrambled
+from flowrl.verify.limits import MEBIBYTE
 from flowrl.verify.transitions import Recording, read_recording
 from flowrl.verify.verdict import Check
 
 Rows = dict[str, np.ndarray]
+_PARTS = 4
+"""So many arrays of the largest size should fit into memory at once."""
+
+
+def _too_large(error: Exception) -> str:
+    """Returns by how much arrays must shrink where memory was lacking, empty if it was something else."""
+    said = str(error)[:2_000]
+    if "RESOURCE_EXHAUSTED" not in said and not isinstance(error, MemoryError):
+        return ""
+    wanted = max(map(int, re.findall(r"(\d+) bytes", said)), default=0)
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    times = max(2, math.ceil(_PARTS * wanted / limit)) if limit > 0 else 2
+    asked = f"one of {wanted / MEBIBYTE:,.0f} MiB was asked for, and " if wanted else ""
+    return (
+        f"The code's intermediate arrays are too large: {asked}all worlds that it is tried on do not fit into memory "
+        f"at once. Make the largest array at least {times} times smaller, or reduce it before combining it with others."
+    )
 
 
 class Judge:
@@ -40,7 +61,7 @@ class Judge:
         try:
             played = self._played(skill.outcomes, spec)
         except Exception as error:  # whatever a compiler makes of an artefact that anybody may have written
-            said = f"What was exported cannot be run: {type(error).__name__}: {str(error)[:300]}"
+            said = _too_large(error) or f"What was exported cannot be run: {type(error).__name__}: {str(error)[:300]}"
             yield Check(name="evaluation", passed=False, detail=said, seconds=time.monotonic() - start)
             return
         for name, passed, detail in findings(played, trusted):

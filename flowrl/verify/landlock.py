@@ -5,6 +5,7 @@ later, so it is set before there are others.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -36,29 +37,57 @@ class _Beneath(ctypes.Structure):
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
-def read_only_these(folders: Iterable[Path]) -> str:
-    """Lets this process open files of Python, of the system's libraries and of ``folders`` only, and returns what holds
-    from now on."""
+def landlock_version() -> int:
+    """Returns the version of Landlock that this kernel offers, 0 if it has none."""
     if sys.platform != "linux":
-        return f"files that this user may read can be read: no Landlock on {sys.platform}"
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, 0, _VERSION)
+        return 0
+    return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, 0, _VERSION)))
+
+
+def _fallen(what: str, must_hold: bool) -> str:
+    """Returns what a wall that cannot be set up leaves open, after a look at the call's error.
+
+    Raises:
+        OSError: it must hold.
+    """
+    number = ctypes.get_errno() or errno.EPERM
+    if must_hold:
+        raise OSError(
+            number,
+            f"this kernel can hold code that nobody has vouched for, but does not: {what}: {os.strerror(number)}. "
+            "Run flowrl as an ordinary user, and outside of other sandboxes",
+        )
+    return f"{what}: {os.strerror(number)}"
+
+
+def read_only_these(folders: Iterable[Path], must_hold: bool) -> str:
+    """Lets this process open files of Python, of the system's libraries and of ``folders`` only, and returns what holds
+    from now on.
+
+    Raises:
+        OSError: it must hold and does not, though this kernel offers it.
+    """
+    everything = "files that this user may read can be read"
+    if sys.platform != "linux":
+        return f"{everything}: no Landlock on {sys.platform}"
+    version = landlock_version()
     if version < 1:
-        return "files that this user may read can be read: this kernel has no Landlock"
+        return f"{everything}: this kernel has no Landlock"
+    libc = ctypes.CDLL(None, use_errno=True)
     handled = (1 << _RIGHTS.get(version, _RIGHTS[5])) - 1
     attributes = _Ruleset(handled)
     rules = libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
     if rules < 0:
-        return f"files that this user may read can be read: {os.strerror(ctypes.get_errno())}"
+        return _fallen(everything, must_hold)
     for path in {*map(Path, _SYSTEM), *_python(), *folders}:
         _allow(libc, rules, path, _EXECUTE | _READ_FILE | _READ_DIR)
     for folder in filter(None, sys.path):
         _allow(libc, rules, Path(folder), _READ_DIR)
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    done = libc.syscall(_RESTRICT_SELF, rules, 0)
+    failed = libc.syscall(_RESTRICT_SELF, rules, 0) != 0
     os.close(rules)
-    if done != 0:
-        return f"files that this user may read can be read: {os.strerror(ctypes.get_errno())}"
+    if failed:
+        return _fallen(everything, must_hold)
     return "of files only those of Python and its packages can be read, none written (Landlock)"
 
 
@@ -86,8 +115,12 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_END, int(signal.SIGKILL), 0, 0, 0)
 
 
-def drop_powers() -> str:
-    """Takes from root all its powers but the one to read files, and returns what holds from now on."""
+def drop_powers(must_hold: bool) -> str:
+    """Takes from root all its powers but the one to read files, and returns what holds from now on.
+
+    Raises:
+        OSError: it must hold, and root keeps them.
+    """
     if sys.platform != "linux" or os.geteuid() != 0:
         return f"an ordinary user's powers (user {os.geteuid()})"
     libc = ctypes.CDLL(None, use_errno=True)
@@ -96,9 +129,13 @@ def drop_powers() -> str:
         if capability != _READ_ANYTHING:
             libc.prctl(_DROP_FROM_BOUNDS, capability, 0, 0, 0)
     head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    kept = 1 << _READ_ANYTHING
     # effective, permitted, inheritable: first of the lower 32, then of the higher ones.
+    data = (ctypes.c_uint32 * 6)()
+    if libc.capget(ctypes.byref(head), ctypes.byref(data)) != 0:
+        return _fallen("root's powers", must_hold)
+    # A container's root may lack it, and what is lacking cannot be kept.
+    kept = data[1] & 1 << _READ_ANYTHING
     data = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)
     if libc.capset(ctypes.byref(head), ctypes.byref(data)) != 0:
-        return f"root's powers: {os.strerror(ctypes.get_errno())}"
+        return _fallen("root's powers", must_hold)
     return "root without its powers, but to read files (capabilities)"

@@ -67,7 +67,7 @@ def limit_resources(limits: SandboxLimits) -> list[str]:
 
 def prepare_filter() -> None:
     """Loads what the filter needs; to find its library, other programs are run, which is too late behind the door."""
-    _unfiltered()
+    unfiltered()
 
 
 def close_door(must_hold: bool) -> list[str]:
@@ -79,7 +79,7 @@ def close_door(must_hold: bool) -> list[str]:
     Raises:
         OSError: it must hold and does not, though it could on this platform; says what to install.
     """
-    reason = _unfiltered()
+    reason = unfiltered()
     if reason is None:
         try:
             _allow_only(_FREE.split())
@@ -105,9 +105,9 @@ def close_door(must_hold: bool) -> list[str]:
 def deny_network() -> str:
     """Takes the network from this process and all that it starts, where the kernel can, and returns what holds now.
 
-    Sockets of this machine's own (AF_UNIX) stay, as the drivers of cards need them.
+    Sockets of this machine's own (AF_UNIX, and AF_NETLINK to the kernel) stay, as the drivers of cards need them.
     """
-    reason = _unfiltered() or _needs_network()
+    reason = unfiltered() or _needs_network()
     if reason is None:
         try:
             _refuse_network()
@@ -118,7 +118,7 @@ def deny_network() -> str:
     return "no network: sockets of other machines are refused (seccomp)"
 
 
-def _unfiltered() -> str | None:
+def unfiltered() -> str | None:
     """Returns why the kernel cannot filter system calls for us, None where it can."""
     if sys.platform != "linux":
         return f"no seccomp on {sys.platform}"
@@ -151,7 +151,7 @@ _FCNTL = (0, 1, 2, 3, 4, 1030)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC; F_SETOWN and F_SETSIG would signal to others."""
 _PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
 _NO_SUCH_CALL = -1
-_AF_INET, _AF_INET6, _AF_PACKET, _AF_VSOCK = 2, 10, 17, 40
+_AF_UNIX, _AF_NETLINK = 1, 16
 
 
 def _allow_only(free: list[str]) -> None:
@@ -184,7 +184,7 @@ def _allow_only(free: list[str]) -> None:
 
 
 def _refuse_network() -> None:
-    """Refuses sockets of other machines' families, and the ring through which they could be made unseen.
+    """Refuses sockets of all families but this machine's own two, and the ring that could make them unseen.
 
     Raises:
         OSError: the kernel does not take the filter.
@@ -193,10 +193,11 @@ def _refuse_network() -> None:
 
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
-    for family in (_AF_INET, _AF_INET6, _AF_PACKET, _AF_VSOCK):
-        # The kernel looks at the lower half of the register only, so the filter must as well.
-        named = seccomp.Arg(0, seccomp.MASKED_EQ, 0xFFFFFFFF, family)
-        _add(rules, seccomp.ERRNO(errno.EPERM), "socket", named)
+    # The kernel looks at the lower half of the register only; with anything in the upper one, the number is above all.
+    others = [seccomp.Arg(0, seccomp.EQ, n) for n in range(_AF_NETLINK) if n != _AF_UNIX]
+    for family in (*others, seccomp.Arg(0, seccomp.GT, _AF_NETLINK)):
+        for name in ("socket", "socketpair"):
+            _add(rules, seccomp.ERRNO(errno.EPERM), name, family)
     _add(rules, seccomp.ERRNO(errno.ENOSYS), "io_uring_setup")
     rules.load()
 

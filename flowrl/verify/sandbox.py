@@ -26,6 +26,8 @@ from flowrl.verify.verdict import Check, Verdict
 from flowrl.verify.verdict_cache import find_verdict, store_verdict, verdict_key
 
 USUAL = SandboxLimits()
+_LONGEST = 400
+"""Characters of a sentence that a child says."""
 
 
 def verify(skill: Skill, env: str, limits: SandboxLimits = USUAL) -> Verdict:
@@ -127,7 +129,11 @@ def _judgement(answer: Answer) -> tuple[Check, ...]:
         raise PlatformError(f"The sandbox failed: {answer.header['crash']}\n{answer.header.get('traceback', '')}")
     if problem:
         return (Check(name="evaluation", passed=False, detail=problem),)
-    return tuple(Check.model_validate(check) for check in _list_of(answer.header, "checks"))
+    checks = map(Check.model_validate, _list_of(answer.header, "checks"))
+    # An artefact's words may be in there, and all of it may be shown to a model's provider.
+    return tuple(
+        check.model_copy(update={"name": _line(check.name), "detail": _line(check.detail)}) for check in checks
+    )
 
 
 def _unanswered(answer: Answer, what: str) -> str:
@@ -156,4 +162,5 @@ def _list_of(header: Mapping[str, Any], name: str) -> list[Any]:
 
 def _line(text: object) -> str:
     """Returns what a child said as one line of bounded length."""
-    return "".join(c if c.isprintable() else " " for c in str(text))[:1_000]
+    line = "".join(c if c.isprintable() else " " for c in str(text)[: _LONGEST + 1])
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 4] + " ..."

@@ -4,12 +4,15 @@ What is found is a sentence that an author, or a model, can act on: the line, wh
 """
 
 import ast
+import contextlib
 import io
 import tokenize
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from flowrl.env.module_source import without_mark
 from flowrl.env.skill_names import FULL_GAME_ONLY, SKILL_INPUTS
 from flowrl.errors import nearest_names
 from flowrl.fluents import Vocabulary
@@ -71,6 +74,7 @@ def read_skill_text(text: str, env: str, vocabulary: Vocabulary, trusted: bool =
 
 def _parsed(text: str) -> tuple[ast.Module | None, str | None]:
     """Returns the syntax tree, or why there is none."""
+    text = without_mark(text)
     if (problem := _text_problem(text)) is not None:
         return None, problem
     try:
@@ -97,13 +101,31 @@ def _text_problem(text: str) -> str | None:
         return "The text is empty. Write a skill file with the functions is_done and reward."
     if len(text) > LONGEST_TEXT:
         return f"The text has {len(text):,} characters; {LONGEST_TEXT:,} are the most. Write it shorter."
+    comments = _comments(text)
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > LONGEST_LINE:
             return f"line {number}: it is {len(line):,} characters long; {LONGEST_LINE:,} are the most. Break it."
-        strange = next((c for c in line if not (c.isprintable() or c in "\t\r")), None)
+        plain = (c.isprintable() or c in "\t\r" or (at >= comments.get(number, len(line)) and _is_blank(c))
+                 for at, c in enumerate(line))  # fmt: skip
+        strange = next((c for c, is_plain in zip(line, plain, strict=True) if not is_plain), None)
         if strange is not None:
             return f"line {number}: it holds the control character U+{ord(strange):04X}. Leave it out."
     return _identifier_problem(text)
+
+
+def _is_blank(character: str) -> bool:
+    """Says whether a character only takes room, or none; such come along with text that is pasted or generated."""
+    return unicodedata.category(character) == "Zs" or character in "\f\u200b\u200c\u200d\u2060\ufeff"
+
+
+def _comments(text: str) -> dict[int, int]:
+    """Returns the column at which a line's comment begins, by the number of the line."""
+    found: dict[int, int] = {}
+    with contextlib.suppress(tokenize.TokenError, SyntaxError):  # ast.parse says what it is
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                found[token.start[0]] = token.start[1]
+    return found
 
 
 def _identifier_problem(text: str) -> str | None:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from flowrl.env.leaves import bound_inputs
+from flowrl.env.module_source import without_mark
 from flowrl.errors import nearest_names
 from flowrl.verify.allowed import BUILTINS, CONSTANTS, FREE_MODULES
 from flowrl.verify.artefact import export_functions
@@ -39,7 +40,7 @@ class _TextLoader(importlib.abc.InspectLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         """Returns the text compiled."""
-        return compile(self.text, FILE, "exec", dont_inherit=True)
+        return compile(without_mark(self.text), FILE, "exec", dont_inherit=True)
 
     def is_package(self, fullname: str) -> bool:
         """Returns False."""
@@ -48,7 +49,7 @@ class _TextLoader(importlib.abc.InspectLoader):
 
 def modules_of(env: str) -> tuple[str, ...]:
     """Returns the modules that skill code of a game may import; they are there before the door closes."""
-    return (*FREE_MODULES, "flowrl.env.shaping", *CONSTANTS.get(env, {}))
+    return ("__future__", *FREE_MODULES, "flowrl.env.shaping", *CONSTANTS.get(env, {}))
 
 
 def warm_up(env: str) -> None:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flowrl.errors import PlatformError
 from flowrl.files import read_arrays, read_json
-from flowrl.platform import user_cache
+from flowrl.platform import private_folder, user_cache
 
 PATIENCE_SECONDS = 900.0
 _LEAF, _FLUENT = "leaf:", "fluent:"
@@ -68,7 +68,11 @@ class Recording:
 
 
 def recording_file(env: str) -> Path:
-    """Returns where the recording of a game lies, made for these versions of game, jax and recorder."""
+    """Returns where the recording of a game lies, made for these versions of game, jax and recorder.
+
+    Raises:
+        PlatformError: others than this user could have put it there.
+    """
     digest = hashlib.sha256()
     here = Path(__file__).parent
     for name in (*_SOURCES, *_GAMES):
@@ -76,7 +80,7 @@ def recording_file(env: str) -> Path:
         digest.update(source.read_bytes() if source.exists() else b"")
     for package in ("jax", "jaxlib", "craftax"):
         digest.update(f"{package} {metadata.version(package)} ".encode())
-    return user_cache() / "transitions" / f"{env}-{digest.hexdigest()[:16]}.safetensors"
+    return private_folder(user_cache() / "transitions") / f"{env}-{digest.hexdigest()[:16]}.safetensors"
 
 
 def recorded(env: str) -> Path:
@@ -88,7 +92,6 @@ def recorded(env: str) -> Path:
     file = recording_file(env)
     if _is_whole(file):
         return file
-    file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{file}.lock", timeout=PATIENCE_SECONDS):
             if not _is_whole(file):

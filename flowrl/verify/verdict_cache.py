@@ -1,5 +1,6 @@
 """Verdicts that were reached before, by all that they follow from; in this user's own folder, as the artefacts are."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -9,7 +10,9 @@ from flowrl.files import read_json, write_json
 from flowrl.platform import private_folder
 from flowrl.skill import Skill
 from flowrl.verify.artefact_cache import artefact_key, find_artefact, verified_cache
-from flowrl.verify.transitions import recording_file
+from flowrl.verify.landlock import landlock_version
+from flowrl.verify.limits import unfiltered
+from flowrl.verify.transitions import names_file, recording_file
 from flowrl.verify.verdict import Verdict
 
 _BESIDES = ("leaves.py", "memory.py", "shaping.py", "skill_inputs.py", "skill_names.py")
@@ -17,16 +20,34 @@ _BESIDES = ("leaves.py", "memory.py", "shaping.py", "skill_inputs.py", "skill_na
 
 
 def verdict_key(skill: Skill, env: str) -> str:
-    """Returns a hash of a skill's text and specification, of the game's recording, and of what verifies."""
+    """Returns a hash of a skill's text and specification, of the game's recording, of what verifies, and of the walls
+    that this machine has: a verdict reached behind weaker ones is not taken over."""
     here = Path(__file__).parent
     sources = [*sorted(here.glob("*.py")), *(here.parent / "env" / name for name in _BESIDES)]
     digest = hashlib.sha256()
     for source in sources:
         digest.update(hashlib.sha256(source.read_bytes()).digest())
     spec = json.dumps(skill.spec.model_dump(mode="json"), sort_keys=True)
-    parts = (artefact_key(skill, env), spec, str(skill.trusted), recording_file(env).name)
+    recording = recording_file(env)
+    for file in (recording, names_file(recording)):
+        digest.update(_hash_of(file))
+    walls = f"seccomp {unfiltered() is None}, Landlock {landlock_version()}"
+    parts = (artefact_key(skill, env), spec, str(skill.trusted), recording.name, walls)
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()
+
+
+def _hash_of(file: Path) -> bytes:
+    if not file.exists():
+        return b""
+    found = file.stat()
+    return _hash_then(file, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _hash_then(file: Path, changed: int, size: int) -> bytes:
+    """Returns a file's hash; a list of skills asks for that of the same 11 MB once for each."""
+    return hashlib.sha256(file.read_bytes()).digest()
 
 
 def find_verdict(key: str) -> Verdict | None:

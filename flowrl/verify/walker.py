@@ -23,6 +23,8 @@ from flowrl.verify.allowed import (
     SHAPING,
     SIZED,
 )
+from flowrl.verify.calls import usable_below
+from flowrl.verify.instead import describe
 
 _TOP = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef)
 _INSIDE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return)
@@ -30,37 +32,11 @@ _EXPRESSIONS = (
     ast.Attribute, ast.BinOp, ast.BoolOp, ast.Call, ast.Compare, ast.Constant, ast.GeneratorExp, ast.IfExp, ast.List,
     ast.ListComp, ast.Name, ast.Slice, ast.Starred, ast.Subscript, ast.Tuple, ast.UnaryOp,
 )  # fmt: skip
-_INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
-    ast.While: ("a while loop", "write it with jax.numpy on whole arrays"),
-    ast.For: ("a for loop", "write it with jax.numpy on whole arrays"),
-    ast.AsyncFor: ("a loop", "write it with jax.numpy on whole arrays"),
-    ast.If: ("an if statement", "the inputs are traced arrays, so write jnp.where(condition, a, b)"),
-    ast.Match: ("a match statement", "write jnp.where(condition, a, b)"),
-    ast.Try: ("a try statement", "leave it out; nothing here fails"),
-    ast.With: ("a with statement", "leave it out"),
-    ast.ClassDef: ("a class", "write plain functions"),
-    ast.AsyncFunctionDef: ("an async function", "write def"),
-    ast.FunctionDef: ("a function inside another", "define helpers at the top level"),
-    ast.Lambda: ("a lambda", "define a helper function at the top level"),
-    ast.Global: ("a global statement", "return what you compute"),
-    ast.Nonlocal: ("a nonlocal statement", "return what you compute"),
-    ast.Delete: ("a del statement", "leave it out"),
-    ast.Assert: ("an assert", "leave it out"),
-    ast.Raise: ("a raise", "leave it out"),
-    ast.Import: ("an import inside a function", "put imports at the top"),
-    ast.ImportFrom: ("an import inside a function", "put imports at the top"),
-    ast.Pass: ("a pass", "return a value"),
-    ast.Yield: ("a yield", "return a value"),
-    ast.YieldFrom: ("a yield", "return a value"),
-    ast.Await: ("an await", "leave it out"),
-    ast.JoinedStr: ("an f-string", "skill code needs no texts"),
-    ast.NamedExpr: ("a := assignment", "assign on a line of its own"),
-    ast.Dict: ("a dict", "use names or a tuple"),
-    ast.Set: ("a set", "use a tuple"),
-    ast.DictComp: ("a dict comprehension", "use jax.numpy on whole arrays"),
-    ast.SetComp: ("a set comprehension", "use jax.numpy on whole arrays"),
-    ast.Expr: ("a statement that does nothing with its value", "assign it or return it"),
-}
+_PLAIN_TYPE = (
+    ast.Attribute, ast.BinOp, ast.BitOr, ast.Constant, ast.List, ast.Load, ast.Name, ast.Subscript, ast.Tuple,
+)  # fmt: skip
+_FUTURE = "__future__"
+_RESERVED = BUILTINS.union(FREE_MODULES.values())
 _UPPER = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -78,15 +54,13 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _describe(node: ast.AST) -> tuple[str, str]:
-    return _INSTEAD.get(type(node), (f"{type(node).__name__}", "write it with plain expressions of jax.numpy"))
-
-
 class _Walker:
     """Knows what the text has defined so far.
 
     Attributes:
         kinds: for each name at the top level, what it is: "module", "enum", "function", "helper", "constant" or "type".
+        below: functions that the one looked at may use though they stand below it.
+        is_lazy: annotations are never evaluated, as the text's first import says.
     """
 
     def __init__(self, env: str, vocabulary: Vocabulary):
@@ -94,14 +68,18 @@ class _Walker:
         self.fields = frozenset(vocabulary.items)
         self.kinds: dict[str, str] = {}
         self.locals: frozenset[str] = frozenset()
+        self.below: frozenset[str] = frozenset()
+        self.usable: dict[str, frozenset[str]] = {}
+        self.is_lazy = False
 
     def module(self, tree: ast.Module) -> Iterator[str]:
         """Yields the problems of the whole text."""
+        self.usable = usable_below(tree)
         for node in tree.body:
             if _is_text(node):
                 continue
             if not isinstance(node, _TOP):
-                what, instead = _describe(node)
+                what, instead = describe(node)
                 yield _at(node, f"{what} is not allowed at the top level; {instead}.")
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 yield from self._import(node)
@@ -133,6 +111,8 @@ class _Walker:
         for alias in node.names:
             if module == "jax" and alias.name == "numpy" and alias.asname == "jnp":
                 yield from self._bind(node, "jnp", "module")
+            elif module == _FUTURE and alias.name == "annotations" and alias.asname is None:
+                self.is_lazy = True
             elif alias.name not in known.get(module, ()) or alias.asname not in (None, alias.name):
                 yield _at(node, self._import_problem(f"from {module} import {alias.name}"))
             else:
@@ -149,7 +129,7 @@ class _Walker:
 
     def _constant(self, node: ast.Assign | ast.AnnAssign) -> Iterator[str]:
         if isinstance(node, ast.AnnAssign):
-            yield from self._expression(node.annotation)
+            yield from self._annotation(node.annotation)
         if node.value is None:
             yield _at(node, "a constant without a value; give it one, or leave it out.")
             return
@@ -184,31 +164,37 @@ class _Walker:
             yield from self._expression(default)
         for annotation in [*(a.annotation for a in named), node.returns]:
             if annotation is not None:
-                yield from self._expression(annotation)
+                yield from self._annotation(annotation)
         own = [argument.arg for argument in named]
         for statement in node.body:
             own += [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
         yield from self._local_names(node, own)
-        self.locals = frozenset(own)
-        # A function may call those above it only, so that none calls itself.
+        self.locals, self.below = frozenset(own), self.usable[node.name]
+        # So that no function calls itself.
         del self.kinds[node.name]
         for statement in node.body:
             yield from self._statement(statement)
         self.kinds[node.name] = "helper"
-        self.locals = frozenset()
+        self.locals = self.below = frozenset()
+
+    def _annotation(self, node: ast.expr) -> Iterator[str]:
+        """Yields the problems of an annotation; one that is quoted, or never evaluated, only has to be a plain type."""
+        quoted = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if not quoted and not (self.is_lazy and all(isinstance(part, _PLAIN_TYPE) for part in ast.walk(node))):
+            yield from self._expression(node)
 
     def _local_names(self, node: ast.FunctionDef, own: list[str]) -> Iterator[str]:
         for name in own:
             if "__" in name:
                 yield _at(node, f"{name!r} has two underscores in a row; such names belong to Python. Rename it.")
-            elif name in self.kinds or name in BUILTINS or name in FREE_MODULES.values():
+            elif self.kinds.get(name, "helper") not in ("helper", "function") or name in _RESERVED:
                 yield _at(node, f"in {node.name}, {name!r} hides something of that name. Rename it.")
 
     def _statement(self, node: ast.stmt) -> Iterator[str]:
         if _is_text(node):
             return
         if not isinstance(node, _INSIDE):
-            what, instead = _describe(node)
+            what, instead = describe(node)
             yield _at(node, f"{what} is not allowed; {instead}.")
             return
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -216,7 +202,7 @@ class _Walker:
             if target is not None:
                 yield from self._target(target)
         if isinstance(node, ast.AnnAssign):
-            yield from self._expression(node.annotation)
+            yield from self._annotation(node.annotation)
         if isinstance(node, ast.AugAssign):
             yield from self._operator(node, node.op, node.value)
         if node.value is not None:
@@ -232,7 +218,7 @@ class _Walker:
     def _expression(self, node: ast.expr) -> Iterator[str]:
         """Yields the problems of an expression, its parts among them."""
         if not isinstance(node, _EXPRESSIONS):
-            what, instead = _describe(node)
+            what, instead = describe(node)
             yield _at(node, f"{what} is not allowed; {instead}.")
             return
         if isinstance(node, ast.Constant):
@@ -271,12 +257,13 @@ class _Walker:
     def _name(self, node: ast.Name) -> Iterator[str]:
         if "__" in node.id:
             yield _at(node, f"{node.id!r} is one of Python's own names, which skill code may not use.")
-        elif node.id not in self.locals and node.id not in self.kinds and node.id not in BUILTINS:
+        elif node.id not in self.locals | self.below | self.kinds.keys() | BUILTINS:
             near = nearest_names(node.id, [*sorted(self.locals), *self.kinds, *sorted(BUILTINS)])
             yield _at(
                 node,
                 f"the name {node.id!r} is not defined above, or not allowed. {near} "
-                "A function may use its arguments, what stands above it, and these built-ins: "
+                "A function may use its arguments, what stands above it, functions that don't lead back to it, and "
+                "these built-ins: "
                 f"{', '.join(sorted(BUILTINS))}.",
             )
         elif isinstance(node.ctx, ast.Load) and self.kinds.get(node.id) == "module" and node.id not in self.locals:

@@ -1,6 +1,6 @@
 """Programs that take all memory or never end, by Python and by jax."""
 
-from flowrl.bench.hostile.program import DONE, IMPORTS, Program, loaded, rewards, traced
+from flowrl.bench.hostile.program import DONE, IMPORTS, Program, ends, loaded, rewards, traced
 
 _LINES = {
     "zeros": ("jnp.zeros(10**10)", "40 GB"),
@@ -23,7 +23,6 @@ _LINES = {
 _RECURSION = {
     "recursion": "def helper(x):\n    return helper(x)",
     "mutual recursion": "def helper(x):\n    return other(x)\n\n\ndef other(x):\n    return helper(x)",
-    "recursion through the skill": "def helper(inventory, n):\n    return is_done(inventory, n)",
 }
 _DOUBLING = "".join(f"\n\ndef h{i + 1}(x):\n    return h{i}(x) + h{i}(x + 1)\n" for i in range(24))
 _SORTS = "".join(
@@ -46,6 +45,12 @@ def _with_blocks(body: str) -> str:
 BOMBS = (
     *(Program(name, traced(f"x = {line}"), why, "allow-list") for name, (line, why) in _LINES.items()),
     *(Program(name, loaded(text), "never returns", "allow-list") for name, text in _RECURSION.items()),
+    Program(
+        "recursion through the skill",
+        f"{ends('helper(inventory, n)')}\n\ndef helper(inventory, n):\n    return is_done(inventory, n)\n",
+        "never returns",
+        "allow-list",
+    ),
     Program(
         "calls that double",
         f"{IMPORTS}\n\ndef h0(x):\n    return x\n{_DOUBLING}\n\n{DONE}\n\ndef reward(n):\n    return h24(n * 1.0)\n",

@@ -16,7 +16,7 @@ _TEXTS = {
     "JavaScript": ("function reward(inventory) { return inventory.wood; }\n", "another language"),
     "null byte": (_GOOD.replace("# ", "") + "\0", "ends the text for C"),
     "null byte in a comment": (f"# \0\n{_GOOD}", "ends the text for C"),
-    "byte order mark": ("\ufeff" + _GOOD, "unseen at the start"),
+    "byte order mark": ("\ufeff\ufeff" + _GOOD, "unseen at the start, twice: Python drops one"),
     "byte order mark within": (_GOOD.replace("return", "return\ufeff"), "unseen in the middle"),
     "zero width space": (_GOOD.replace("inventory.wood", "inventory\u200b.wood"), "unseen in a name"),
     "right to left override": (f"# \u202e\n{_GOOD}", "text that reads otherwise than it runs"),
