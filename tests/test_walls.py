@@ -98,6 +98,7 @@ def test_code_of_nobody_is_not_run_where_a_wall_falls(call: str, monkeypatch: py
 
 @linux
 def test_a_kernel_without_landlock_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Kernel("restrict"))
     monkeypatch.setattr(landlock, "landlock_version", lambda: 0)
     assert "this kernel has no Landlock" in landlock.read_only_these([], must_hold=True)
 
