@@ -69,7 +69,7 @@ def train_some(through: bool) -> Trained:
 
 def _in_a_process_of_its_own(through: bool) -> Trained:
     code = f"from flowrl.bench.exported import train_some; print(train_some({through}).model_dump_json())"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, check=True)
     return Trained.model_validate_json(done.stdout.splitlines()[-1])
 
 
