@@ -234,6 +234,8 @@ def _readable(paths: Iterable[Path], model: type[Model], on_damaged: OnDamaged |
         try:
             value = read_json(path, model)
         except LibraryError as error:
+            if not path.exists():
+                continue  # it was put aside meanwhile
             damaged = LibraryError(f"{error}. Restore it from a copy, or move {path.parent} out of the home.")
             if on_damaged is None:
                 raise damaged from error

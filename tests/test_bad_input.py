@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from flowrl.cli import _command_again
+from flowrl.cli_options import command_again
 from flowrl.errors import PlanError, PlatformError, UsageError
 from flowrl.files import write_json, write_text
 from flowrl.knowledge import load_base
@@ -158,4 +158,4 @@ CALLED = {
 @pytest.mark.parametrize("called", CALLED)
 def test_the_command_that_goes_on_is_the_one_that_was_given(called: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [called, "grow", "--home", "my home"])
-    assert shlex.split(_command_again()) == [*CALLED[called], "grow", "--home", "my home"]
+    assert shlex.split(command_again()) == [*CALLED[called], "grow", "--home", "my home"]

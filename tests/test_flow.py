@@ -1,16 +1,17 @@
 """The model in the loop: what it is asked, what is sent back and why, what reaches training, what is kept."""
 
+import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flowrl.errors import BudgetSpent, LLMError
+from flowrl.errors import BudgetSpent, LLMError, PlatformError
 from flowrl.files import read_json, write_json
 from flowrl.knowledge.user import base_for
 from flowrl.launch import SkillSetUp
+from flowrl.llm.answers import SpecAnswer
 from flowrl.llm.client import Message
 from flowrl.llm.drafts import Drafts
 from flowrl.llm.flow import Flow, FlowSettings
@@ -201,19 +202,95 @@ def test_a_goal_that_is_reached_ends_it(tmp_path: Path) -> None:
     assert flow.propose(["Collect Wood"], {}) == NothingToPropose("wood is learned", complete=True)
 
 
-def test_what_builds_on_a_skill_that_ended_weak_is_given_up_and_told(tmp_path: Path) -> None:
+def test_what_builds_on_a_skill_that_ended_weak_waits_and_the_model_is_told(tmp_path: Path) -> None:
     author = Author(BASE, ["Collect Wood", "Place Table", "Collect Drink"])
     flow = flow_of(tmp_path, author)
     flow.propose((), {})
     flow.propose(["Collect Wood"], {})
     learn(flow, "Collect Wood", status="weak")
     assert flow.propose((), {"Collect Wood": "weak"}) == Proposed(Proposal("Collect Drink"))
-    assert flow.drafts.named()["Place Table"].status == "failed"
-    assert "out of reach" in flow.drafts.failures()[0].reason
-    author.names = ["Make Pickaxe"]
-    assert flow.propose(["Collect Drink"], {"Collect Wood": "weak"}) == NothingToPropose(
-        "4 proposals of the model in a row came to nothing"
+    asked = author.requests[-4].messages[1].text
+    assert (
+        "- Place Table: written and not begun: it needs wood" in asked and "taken: Collect Wood, Place Table" in asked
     )
+    calls = len(author.requests)
+    learn(flow, "Collect Wood", expert=0)
+    again = flow.propose(["Collect Wood", "Collect Drink"], {})
+    assert again == Proposed(Proposal("Place Table", frozenset(["Collect Wood"]))) and len(author.requests) == calls
+
+
+def test_what_others_have_made_stale_is_given_up(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Collect Drink"])
+    flow = flow_of(tmp_path, author)
+    flow.propose((), {})
+    named = {"name": "Chop", "description": "Chop trees.", "gain": "wood"}
+    spec = {"yields": {"wood": "n", "achievement:COLLECT_WOOD": 1}, "n_range": [1, 9]}
+    skill = (
+        flow.base()
+        .skill("Collect Wood")
+        .model_copy(update={"name": named["name"], "spec": SpecAnswer.model_validate(spec).spec("Chop")})
+    )
+    add_skill(flow.library, "Chop", 0, code=skill.code, status="learned", spec=skill.spec)
+    assert flow.propose(["Chop"], {}) == Proposed(Proposal("Collect Drink"))
+    assert flow.drafts.named()["Collect Wood"].status == "failed"
+    assert "not novel" in flow.drafts.failures()[0].reason
+
+
+def test_as_many_as_are_wanted_are_asked_for(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Collect Drink"])
+    flow = flow_of(tmp_path, author, count=1, candidates=2)
+    flow.propose((), {})
+    names = ["Collect Wood candidate 1", "Collect Wood candidate 2"]
+    assert flow.propose(names[:1], {}) == Proposed(Proposal(names[1], trial=True))
+    calls = len(author.requests)
+    answer = flow.propose(names, {})
+    assert isinstance(answer, NothingToPropose) and "as many" in answer.reason and len(author.requests) == calls
+
+
+def test_trials_are_no_failures_and_their_names_are_not_told(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Collect Drink"])
+    flow = flow_of(tmp_path, author, candidates=2)
+    flow.propose((), {})
+    names = ["Collect Wood candidate 1", "Collect Wood candidate 2"]
+    flow.propose(["Collect Wood"], dict.fromkeys(names, "weak"))
+    assert "candidate" not in author.requests[5].messages[1].text and author.requests[5].stage == "propose"
+
+
+def test_a_name_whose_run_failed_is_taken(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood", "Collect Drink"])
+    assert flow_of(tmp_path, author).propose((), {"Collect Wood": "failed"}) == Proposed(Proposal("Collect Drink"))
+    assert [stage for stage, _ in rejections(author)] == ["propose"]
+
+
+def test_a_sandbox_that_cannot_work_is_not_the_models_mistake(tmp_path: Path) -> None:
+    def broken(skill: Skill, env: str) -> Verdict:
+        raise PlatformError("The sandbox failed: install libseccomp 2.")
+
+    author = Author(BASE, ["Collect Wood"])
+    answer = flow_of(tmp_path, author, verify_fn=broken).propose((), {})
+    assert answer == NothingToPropose("The sandbox failed: install libseccomp 2") and not rejections(author)
+
+
+def test_half_a_character_is_sent_back(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Wood"])
+    author.twists = {("design", "Collect Wood", 1): lambda answer: json.dumps(answer).replace("progress", "pro\\ud800")}
+    assert isinstance(flow_of(tmp_path, author).propose((), {}), Proposed)
+    assert [(stage, "surrogate" in reason) for stage, reason in rejections(author)] == [("design", True)]
+
+
+@pytest.mark.parametrize(("n_range", "why"), [(None, "say for which"), ([1, 12], "at most 9")])
+def test_a_range_of_n_is_asked_for_where_amounts_grow(tmp_path: Path, n_range: Any, why: str) -> None:
+    author = Author(
+        BASE, ["Collect Wood"], {("specify", "Collect Wood", 1): lambda answer: answer | {"n_range": n_range}}
+    )
+    assert isinstance(flow_of(tmp_path, author).propose((), {}), Proposed)
+    assert [why in reason for _, reason in rejections(author)] == [True]
+
+
+def test_a_range_without_anything_that_grows_is_sent_back(tmp_path: Path) -> None:
+    author = Author(BASE, ["Collect Drink"], {("specify", "Collect Drink", 1): lambda a: a | {"n_range": [1, 10**9]}})
+    assert isinstance(flow_of(tmp_path, author).propose((), {}), Proposed)
+    assert ["so write [1, 1]" in reason for _, reason in rejections(author)] == [True]
 
 
 def test_candidates_are_tried_first_and_the_best_is_kept(tmp_path: Path) -> None:
@@ -257,6 +334,7 @@ def test_a_corrected_specification_comes_before_the_next_proposal_and_once(tmp_p
     flow.propose((), {})
     learn(flow, "Collect Wood")
     assert flow.propose(["Collect Wood"], {}) == Respecified("Collect Wood", better)
+    respecify(flow.library, "Collect Wood", better)
     assert flow.propose(["Collect Wood"], {}) == Proposed(Proposal("Collect Drink"))
     assert asked == ["Collect Wood"]
 
@@ -271,7 +349,6 @@ def test_its_base_knows_skills_as_the_library_does(tmp_path: Path) -> None:
     assert flow.base().skill("Collect Wood").spec == changed
     kept = flow.library.skill_paths(record).history / "spec_1.json"
     assert SkillSpec.model_validate_json(kept.read_text()) == record.spec
-    assert replace(flow.settings).attempts == 4
 
 
 def test_a_draft_that_calls_itself_trusted_is_not_believed(tmp_path: Path) -> None:

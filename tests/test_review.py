@@ -11,9 +11,11 @@ from flowrl.analysis.segments import Frame, Segment, Trajectory
 from flowrl.analysis.statistics import statistics_of
 from flowrl.errors import LLMError, NotRecorded, TrainingError
 from flowrl.llm import review as module
-from flowrl.llm.flow import Flow
+from flowrl.llm.flow import Flow, FlowSettings
 from flowrl.llm.review import findings_text, review
-from flowrl.skill import Quantity, SkillSpec
+from flowrl.parallel.scheduler import Respecified
+from flowrl.parallel.versions import respecify
+from flowrl.skill import Quantity, SkillRecord, SkillSpec
 from tests.authors import Author, rejections
 from tests.played import BASES, TINY
 from tests.test_flow import flow_of, learn
@@ -66,8 +68,11 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the analysis will say."""
     answer: dict[str, Any] = {"found": FOUND}
 
-    def analyse(library: Any, name: str, folder: Path, on_row: Callable[[Any], None]) -> Findings:
-        on_row({})
+    def analyse(
+        library: Any, name: str, folder: Path, on_row: Callable[[Any], None], stop_fn: Callable[[], bool]
+    ) -> Findings:
+        if stop_fn():
+            raise TrainingError("it came to nothing")
         if isinstance(answer["found"], Exception):
             raise answer["found"]
         return answer["found"]
@@ -133,8 +138,6 @@ def test_with_too_few_successes_the_model_is_not_asked_and_experiments_decide(
 
 def test_what_is_right_stays(planted: Any, found: dict[str, Any]) -> None:
     flow, _ = planted()
-    from flowrl.parallel.versions import respecify
-
     respecify(flow.library, "Place Table", RIGHT.model_copy(update={"n_range": (1, 1)}))
     assert reviewed(flow) is None
 
@@ -142,7 +145,43 @@ def test_what_is_right_stays(planted: Any, found: dict[str, Any]) -> None:
 def test_an_analysis_that_fails_changes_nothing(planted: Any, found: dict[str, Any]) -> None:
     flow, author = planted()
     found["found"] = TrainingError("it died")
-    assert reviewed(flow) is None and not author.requests
+    with pytest.raises(TrainingError):
+        reviewed(flow)
+    assert not author.requests
+
+
+def tables_alone(flow: Flow, record: SkillRecord) -> SkillSpec | None:
+    return review(flow, record) if record.name == "Place Table" else None
+
+
+def test_one_whose_analysis_failed_is_not_taken_for_reviewed(planted: Any, found: dict[str, Any]) -> None:
+    flow, _ = planted()
+    flow.review_fn, flow.settings = tables_alone, FlowSettings()
+    found["found"] = TrainingError("it died")
+    assert flow.review() is None and flow.drafts.named()["Place Table"].reviewed == 0
+    assert flow.review() is None, "it is not tried over and over by the same process"
+    found["found"] = FOUND
+    flow.unanalysed.clear()  # as in a new process
+    assert flow.review() == Respecified("Place Table", RIGHT.model_copy(update={"n_range": (1, 1)}))
+
+
+def test_a_correction_that_the_library_never_got_is_given_again(planted: Any, found: dict[str, Any]) -> None:
+    flow, author = planted()
+    flow.review_fn, flow.settings = tables_alone, FlowSettings()
+    first = flow.review()
+    asked = len(author.requests)
+    assert isinstance(first, Respecified) and flow.review() == first and len(author.requests) == asked
+    respecify(flow.library, first.name, first.spec)
+    assert flow.review() is None and flow.drafts.named()["Place Table"].corrected is None
+
+
+def test_only_what_was_measured_can_be_changed(planted: Any) -> None:
+    def more(answer: Any) -> Any:
+        return answer | {"spec": answer["spec"] | {"item": "stone", "n_range": [1, 1], "stays": True, "floors": [0]}}
+
+    flow, _ = planted(_1=more)
+    spec = reviewed(flow)
+    assert spec is not None and (spec.item, spec.stays, spec.floors) == ("wood", RIGHT.stays, None)
 
 
 def test_one_that_is_stopped_is_done_another_time(planted: Any) -> None:

@@ -242,6 +242,24 @@ def test_a_weak_skill_is_trained_again_if_that_is_what_is_proposed() -> None:
     assert actions == (Launch(Proposal("a"), 0),) and state.ended == {}
 
 
+@pytest.mark.parametrize("answer", [Proposed(Proposal("b", frozenset(["a"]))), NothingToPropose("nothing to build on")])
+def test_an_answer_that_was_asked_for_before_something_ended_is_asked_for_again(answer: Event) -> None:
+    state, _ = next_actions(State(jobs=2, asked=True), Proposed(Proposal("a")))
+    assert state.asked, "there is room for another"
+    state, _ = next_actions(state, Ended("a", "weak"))
+    state, actions = next_actions(state, answer)
+    assert actions == (Propose(),) and not state.finished
+    _, actions = next_actions(state, NothingToPropose("nothing at all"))
+    assert actions == (Finish("nothing at all", False),)
+
+
+def test_trials_take_no_place_among_the_skills_that_are_wanted() -> None:
+    state, _ = next_actions(State(jobs=3, count=1, asked=True), Proposed(Proposal("a candidate 1", trial=True)))
+    assert state.asked, "the next candidate is asked for"
+    state, actions = next_actions(state, Proposed(Proposal("a candidate 2", trial=True)))
+    assert set(state.running) == {"a candidate 1", "a candidate 2"} and actions[-1] == Propose()
+
+
 def test_the_number_of_a_trial_is_free_again_afterwards() -> None:
     state, _ = next_actions(State(asked=True), Proposed(Proposal("a candidate 1", trial=True)))
     assert state.experts == {"a candidate 1": 0}

@@ -1,7 +1,9 @@
 """Analysing a skill of a library: its folder, its job, its answer."""
 
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from flowrl.playing import playing_of, weights_for, write_playing
 from flowrl.skill import SkillRecord
 from flowrl.weights import flatten, named_state
 
+MOST_SECONDS = 3600.0
+"""After which an analysis is given up."""
 OnRow = Callable[[Mapping[str, Any]], None]
 
 
@@ -58,12 +62,20 @@ def findings_of(job: Job) -> Findings:
     return read_json(AnalysisPaths(job.folder).answer, Findings)
 
 
-def analyse_skill(library: SkillLibrary, name: str, folder: Path, on_row: OnRow, **options: int) -> Findings:
+def analyse_skill(
+    library: SkillLibrary,
+    name: str,
+    folder: Path,
+    on_row: OnRow,
+    stop_fn: Callable[[], bool] = lambda: False,
+    **options: int,
+) -> Findings:
     """Returns what the analysis of a skill finds out, done in a child process.
 
     Args:
         folder: where it works; written anew.
         on_row: called with the rows of its progress, see `flowrl.learning.analysis.analyse`.
+        stop_fn: asked now and then; a true answer ends the child.
         options: fields of `AnalysisRequest`: segments, frames, seed.
 
     Raises:
@@ -73,9 +85,15 @@ def analyse_skill(library: SkillLibrary, name: str, folder: Path, on_row: OnRow,
     """
     job = analysis_job(library, library.record(name), folder, **options)
     with open_to_append(job.log, anew=True) as log:
-        process = subprocess.Popen(job.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        command = job.command("--parent", str(os.getpid()))
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    deadline = time.monotonic() + MOST_SECONDS
+
+    def goes_on() -> bool:
+        return process.poll() is None and not stop_fn() and time.monotonic() < deadline
+
     try:
-        for row in follow(AnalysisPaths(folder).run, lambda: process.poll() is None):
+        for row in follow(AnalysisPaths(folder).run, goes_on):
             on_row(row)
     finally:
         process.terminate()

@@ -1,14 +1,10 @@
 """What exported skills cost against tracing their text: frames a second, compile time, export and load."""
 
-import subprocess
-import sys
 import time
-from dataclasses import replace
-from statistics import median
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
-from pydantic import BaseModel
 
 from flowrl.bench.measure import Row, row
 from flowrl.bench.setup import plan_env, plan_trainer
@@ -17,10 +13,10 @@ from flowrl.env.code_parser import SkillFunctions
 from flowrl.env.exported import leaf_shapes
 from flowrl.env.flow_env import FlowEnv
 from flowrl.learning.programs import Programs
+from flowrl.learning.trainer import TrainState
 from flowrl.verify.artefact import export_functions, load_artefact
-from flowrl.weights import flatten, sha256
 
-NAME, GOAL, UPDATES, ROUNDS = "Craftax-Classic-Symbolic-v1", "Make Wood Pickaxe", 8, 3
+NAME, GOAL, UPDATES = "Craftax-Classic-Symbolic-v1", "Make Wood Pickaxe", 15
 
 
 def exported(functions: SkillFunctions, shapes: dict[str, object]) -> bytes:
@@ -41,36 +37,34 @@ def through_artefacts(env: FlowEnv) -> FlowEnv:
     return replace(env, tasks=replace(env.tasks, skills=skills))
 
 
-class Trained(BaseModel):
-    """A few updates: frames a second of each, seconds to the first, the hash of the parameters after the last."""
+@dataclass
+class Training:
+    """A training under way: its programs, its state, and the processor's seconds to the first update."""
 
-    rates: tuple[float, ...]
-    first: float
-    params: str
+    programs: Programs
+    state: TrainState
+    compiling: float
 
 
-def train_some(through: bool) -> Trained:
-    """Trains the plan's own expert for a few updates in this process, compiling anew."""
-    jax.config.update("jax_enable_compilation_cache", False)
-    env = plan_env(NAME, GOAL)
-    programs = Programs(plan_trainer(through_artefacts(env) if through else env, build_config(), (2,)))
-    start = time.perf_counter()
+def begin(env: FlowEnv) -> Training:
+    """Returns the training of the plan's own expert after its first update, everything compiled anew."""
+    start = time.process_time()
+    programs = Programs(plan_trainer(env, build_config(), (2,)))
     state = programs.init(jax.random.PRNGKey(0), {})
     state, _ = jax.block_until_ready(programs.update(state))
-    compiling, rates = time.perf_counter() - start, []
-    for _ in range(UPDATES):
-        start = time.perf_counter()
-        state, _ = jax.block_until_ready(programs.update(state))
-        rates.append(programs.trainer.frames_per_update / (time.perf_counter() - start))
-    leaves = flatten({"params": jax.tree.map(np.asarray, state.params)})
-    digest = sha256(b"".join(name.encode() + leaf.tobytes() for name, leaf in sorted(leaves.items())))
-    return Trained(rates=tuple(rates), first=compiling, params=digest)
+    return Training(programs, state, time.process_time() - start)
 
 
-def _in_a_process_of_its_own(through: bool) -> Trained:
-    code = f"from flowrl.bench.exported import train_some; print(train_some({through}).model_dump_json())"
-    done = subprocess.run([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, check=True)
-    return Trained.model_validate_json(done.stdout.splitlines()[-1])
+def frames_per_second(training: Training) -> float:
+    """Returns the rate of one more update."""
+    start = time.perf_counter()
+    training.state, _ = jax.block_until_ready(training.programs.update(training.state))
+    return training.programs.trainer.frames_per_update / (time.perf_counter() - start)
+
+
+def _is_same(one: Training, other: Training) -> bool:
+    pairs = zip(jax.tree.leaves(one.state.params), jax.tree.leaves(other.state.params), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
 
 
 def _handling() -> tuple[list[float], list[float], list[float]]:
@@ -91,20 +85,20 @@ def _handling() -> tuple[list[float], list[float], list[float]]:
 
 
 def measure() -> list[Row]:
-    """Returns the rows; traced and exported runs take turns, each in a process of its own that compiles anew."""
+    """Returns the rows; the two trainings take turns, update by update."""
     table = f"exported skills, {GOAL} on Classic"
-    pairs = [(_in_a_process_of_its_own(False), _in_a_process_of_its_own(True)) for _ in range(ROUNDS)]
-    traced, loaded = zip(*pairs, strict=True)
-    quotients = [median(after.rates) / median(before.rates) for before, after in pairs]
-    same = len({run.params for run in (*traced, *loaded)}) == 1
+    jax.config.update("jax_enable_compilation_cache", False)
+    env = plan_env(NAME, GOAL)
+    traced, loaded = begin(env), begin(through_artefacts(env))
+    pairs = [(frames_per_second(traced), frames_per_second(loaded)) for _ in range(UPDATES)]
     exporting, loading, sizes = _handling()
     return [
-        row(table, "traced text", [rate for run in traced for rate in run.rates], "frames/s"),
-        row(table, "through artefacts", [rate for run in loaded for rate in run.rates], "frames/s"),
-        row(table, "through artefacts, of traced", quotients, "x", at_least=0.9),
-        row(table, "traced text: to the first update, compiling", [run.first for run in traced], "s"),
-        row(table, "artefacts: to the first update, compiling", [run.first for run in loaded], "s"),
-        row(table, "parameters are the same, bit for bit", [float(same)], "of 1", at_least=1.0),
+        row(table, "traced text", [rate for rate, _ in pairs], "frames/s"),
+        row(table, "through artefacts", [rate for _, rate in pairs], "frames/s"),
+        row(table, "through artefacts, of traced", [after / before for before, after in pairs], "x", at_least=0.9),
+        row(table, "traced text: to the first update, compiling", [traced.compiling], "s of processor time"),
+        row(table, "artefacts: to the first update, compiling", [loaded.compiling], "s of processor time"),
+        row(table, "parameters are the same, bit for bit", [float(_is_same(traced, loaded))], "of 1", at_least=1.0),
         row(table, "export of a skill", exporting, "s"),
         row(table, "check and load of a skill", loading, "s"),
         row(table, "size of an artefact", sizes, "kB"),

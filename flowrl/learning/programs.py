@@ -1,6 +1,6 @@
 """The compiled programs of a run: three, each compiled once, the costly one shared by training and measuring."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,14 @@ from flowrl.learning.rollout import Rollout
 from flowrl.learning.trainer import Learner, Trainer, TrainState, UpdateStats
 from flowrl.models.experts import Params
 
+Tree = TypeVar("Tree")
+
 
 class Programs:
     """A trainer's functions, compiled on first use.
+
+    What they are given is put on the device first: jax tells arrays that are bound to a device from others, a program
+    that holds an exported skill gives only bound ones, and whatever is given both kinds is compiled twice.
 
     Attributes:
         trainer: whose functions these are.
@@ -24,6 +29,11 @@ class Programs:
         self._play = jax.jit(trainer.play, donate_argnums=1)
         self._learn = jax.jit(trainer.learn, donate_argnums=0)
         self._init = jax.jit(trainer.init)
+        self._device = jax.local_devices()[0]
+
+    def _bound(self, tree: Tree) -> Tree:
+        bound: Tree = jax.device_put(tree, self._device)
+        return bound
 
     def players(self, key: jax.Array) -> Player:
         """Returns as many new worlds as the trainer steps side by side."""
@@ -34,24 +44,26 @@ class Programs:
 
     def fresh(self, key: jax.Array) -> Player:
         """Returns new worlds for the episodes that end in one rollout."""
-        worlds: Player = self._new_worlds(key)
+        worlds: Player = self._new_worlds(self._bound(key))
         return worlds
 
     def init(self, key: jax.Array, initial: dict[str, Any]) -> TrainState:
         """Returns the state before the first update."""
         worlds_key, rest_key = jax.random.split(key)
         state: TrainState = self._init(rest_key, initial, self.players(worlds_key))
-        return state
+        return self._bound(state)
 
     def play(
         self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Returns what one rollout made of the episodes; ``flow`` is used up."""
+        params, flow, key, fresh = self._bound((params, flow, key, fresh))
         played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update))
         return played
 
     def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
         """Returns the state after one rollout and its PPO epochs; ``state`` is used up, but for its best parameters."""
+        state = self._bound(state)
         key, worlds_key, play_key = jax.random.split(state.key, 3)
         fresh = self.fresh(worlds_key)
         flow, rollout, results = self.play(state.params, state.flow, play_key, fresh, int(state.update) + 1)

@@ -122,6 +122,8 @@ def parse_answer(text: str, form: type[Answer]) -> Answer:
             if "{" in candidate or "[" in candidate:
                 reason = reason or f"It is not valid JSON: {error}. Was it cut off?"
             continue
+        if _has_surrogates(found):
+            raise UnreadableAnswerError("It holds half a character (a lone surrogate). Write plain text.")
         if not isinstance(found, dict):
             reason = reason or f"It is a JSON {type(found).__name__}, not an object."
             continue
@@ -135,6 +137,14 @@ def parse_answer(text: str, form: type[Answer]) -> Answer:
     raise UnreadableAnswerError(
         reason or "There is no JSON object in it. Answer with one JSON object and nothing else."
     )
+
+
+def _has_surrogates(found: object) -> bool:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _candidates(text: str) -> Iterable[str]:

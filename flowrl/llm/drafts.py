@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from flowrl.files import append_line, read_json, read_lines, write_json
 from flowrl.llm.answers import RewardDesign
 from flowrl.parallel.paths import HomePaths, slug
-from flowrl.skill import Skill
+from flowrl.skill import Skill, SkillSpec
 from flowrl.stats import Share
 
 
@@ -43,6 +43,7 @@ class Draft(_Value):
         reason: why it failed.
         candidates: all rewards that were written for it; the one in use is ``chosen``.
         reviewed: the version of its record whose specification was last held against statistics, 0 for none.
+        corrected: what came of that, until the library has it.
     """
 
     skill: Skill
@@ -52,6 +53,7 @@ class Draft(_Value):
     candidates: tuple[Candidate, ...] = ()
     chosen: int = 0
     reviewed: int = 0
+    corrected: SkillSpec | None = None
 
     def using(self, which: int) -> "Draft":
         """Returns the draft with one of its candidates chosen, ready to be trained."""

@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from flowrl.config import RunConfig
-from flowrl.errors import LLMError, PlanError
+from flowrl.errors import LibraryError, LLMError, ModuleError, PlanError, PlatformError, SpecError, TrainingError
 from flowrl.knowledge import KnowledgeBase, fill_ranges, load_base
 from flowrl.library import SkillLibrary
 from flowrl.llm.client import JudgedLLM, Message
 from flowrl.llm.conversation import Conversation, StageFailedError
 from flowrl.llm.drafts import Draft, Drafts, Failure
+from flowrl.llm.standing import failed_runs
 from flowrl.llm.writer import Writer
 from flowrl.outlook import known_skills
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
@@ -74,6 +75,7 @@ class Flow:
         review_fn: holds a trained skill's specification against statistics, and returns the corrected one, or None
             where it may stay; None: that is not done.
         stopped: is set when nobody waits for an answer any more.
+        count: learned skills wanted; nothing new is asked for while as many are learned or under way.
     """
 
     in_background = True
@@ -90,6 +92,7 @@ class Flow:
         verify_fn: Callable[[Skill, str], Verdict] = verify,
         review_fn: "Callable[[Flow, SkillRecord], SkillSpec | None] | None" = None,
         stopped: threading.Event | None = None,
+        count: int | None = None,
     ):
         self.llm, self.library, self.config, self.settings = llm, library, config, settings
         self.tell_fn, self.verify_fn, self.review_fn = tell_fn, verify_fn, review_fn
@@ -98,6 +101,8 @@ class Flow:
         self.drafts = Drafts(library.paths)
         self.conversation = Conversation(llm, briefing, settings.attempts, tell_fn)
         self.stopping = stopped or threading.Event()
+        self.count = count
+        self.unanalysed: set[str] = set()
 
     def stop(self) -> None:
         """Makes whoever waits for the model give up soon."""
@@ -121,11 +126,12 @@ class Flow:
     ) -> Proposed | NothingToPropose | Respecified:
         """Returns the next skill to train, whose code has been verified; or why there is none.
 
-        A model that gives no answer ends the proposing until something changes, and never what is being trained.
+        A model that gives no answer, or a sandbox that cannot do its work, ends the proposing until something changes,
+        and never what is being trained.
         """
         try:
             return self._next(hopeful, given_up)
-        except LLMError as error:
+        except (LLMError, PlatformError) as error:
             return NothingToPropose(str(error).rstrip("."))
 
     def known(self, hopeful: Collection[str]) -> Known:
@@ -145,13 +151,25 @@ class Flow:
         return frozenset(dependencies(found))
 
     def _next(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose | Respecified:
-        if (reviewed := self._review()) is not None:
+        if (reviewed := self.review()) is not None:
             return reviewed
         known = self.known(hopeful)
         if self.settings.goal is not None and self._is_reached(self.settings.goal, known):
             return NothingToPropose(f"{self.settings.goal} is learned", complete=True)
-        waiting = self._written(known, hopeful, given_up)
-        return waiting or self._new(known, hopeful, given_up)
+        if (written := self._written(known, hopeful, given_up)) is not None:
+            return written
+        if self.count is not None and len(self.wanted(hopeful)) >= self.count:
+            return NothingToPropose("as many skills as are wanted are learned or under way")
+        return self._new(known, hopeful, given_up)
+
+    def wanted(self, hopeful: Collection[str]) -> set[str]:
+        """Returns the skills that are learned or under way, one whose candidates are tried among them."""
+        tried = {draft.skill.name for draft in self.drafts if _is_tried(draft, hopeful)}
+        return (set(hopeful) - self.candidate_names()) | tried
+
+    def candidate_names(self) -> set[str]:
+        """Returns the names of all runs that try a reward."""
+        return {candidate_name(d.skill.name, which) for d in self.drafts for which in range(len(d.candidates))}
 
     def _is_reached(self, goal: str, known: Known) -> bool:
         try:
@@ -160,21 +178,43 @@ class Flow:
             return False
         return True
 
-    def _review(self) -> Respecified | None:
-        """Holds the specification of what was trained since the last time against what was measured of it."""
+    def review(self) -> Respecified | None:
+        """Returns a correction of what a skill is said to need and bring, None where there is none to make.
+
+        What was trained since the last time is held against what is measured of it; a correction that the library
+        does not have yet, as the process that found it was stopped, is given again.
+
+        Raises:
+            LLMError: it was stopped, or a transcript that is replayed lacks the question.
+        """
         if self.review_fn is None or not self.settings.review:
             return None
-        drafts = self.drafts.named()
-        for record in self.library.records():
-            draft = drafts.get(record.name)
-            if draft is None or draft.reviewed >= record.version:
+        records = self.library.named()
+        for draft in self.drafts:
+            record = records.get(draft.skill.name)
+            if record is None or record.name in self.unanalysed:
                 continue
-            spec = self.review_fn(self, record)
-            skill = draft.skill if spec is None else draft.skill.model_copy(update={"spec": spec})
-            self.drafts.save(draft.model_copy(update={"reviewed": record.version, "skill": skill}))
-            if spec is not None:
-                return Respecified(record.name, spec)
+            if draft.reviewed < record.version:
+                draft = self._reviewed(draft, record)
+            if draft.corrected is None:
+                continue
+            if draft.corrected != record.spec:
+                return Respecified(record.name, draft.corrected)
+            self.drafts.save(draft.model_copy(update={"corrected": None}))
         return None
+
+    def _reviewed(self, draft: Draft, record: SkillRecord) -> Draft:
+        """Returns the draft with what came of a review; an analysis that failed is tried again by the next process."""
+        assert self.review_fn is not None
+        try:
+            spec = self.review_fn(self, record)
+        except (TrainingError, ModuleError, LibraryError) as error:
+            self.tell_fn(f"{record.name}: its analysis came to nothing: {error}")
+            self.unanalysed.add(record.name)
+            return draft
+        reviewed = draft.model_copy(update={"reviewed": record.version, "corrected": spec})
+        self.drafts.save(reviewed)
+        return reviewed
 
     def _written(self, known: Known, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | None:
         """Returns a skill that was written before and waits to be trained, or one of its candidates."""
@@ -184,11 +224,11 @@ class Flow:
             if draft.status == "failed" or name in hopeful or name in given_up:
                 continue
             verdict = known.frontier.judge(base[name])
-            if verdict.standing != "ready" and _is_tried(draft, hopeful):
-                continue  # what it needs was lost meanwhile; its candidate is looked at when it has ended
+            if verdict.standing == "not novel" and not _is_tried(draft, hopeful):
+                self._give_up(draft, f"it is not novel by now: {verdict.reason}")
             if verdict.standing != "ready":
-                self._give_up(draft, f"it is {verdict.standing} by now: {verdict.reason}")
-            elif (proposal := self._proposal(draft, base[name], known, hopeful, given_up)) is not None:
+                continue  # what it needs was lost, or a candidate is under way: it waits
+            if (proposal := self._proposal(draft, base[name], known, hopeful, given_up)) is not None:
                 return Proposed(proposal)
         return None
 
@@ -214,6 +254,12 @@ class Flow:
 
     def _choose(self, draft: Draft) -> Draft | None:
         """Settles which candidate is used: the one with the best measured success at equal frames."""
+        why = failed_runs(self.library)
+        noted = []
+        for which, candidate in enumerate(draft.candidates):
+            note = candidate.note or why.get(candidate_name(draft.skill.name, which), "")
+            noted.append(candidate if candidate.success is not None else candidate.model_copy(update={"note": note}))
+        draft = draft.model_copy(update={"candidates": tuple(noted)})
         measured = [(c.success.value or 0.0, -k) for k, c in enumerate(draft.candidates) if c.success is not None]
         if not measured:
             notes = "; ".join(c.note for c in draft.candidates if c.note) or "none reached its task"
@@ -244,7 +290,7 @@ class Flow:
                     skill = self.base().skill(idea.name)
                     return Proposed(Proposal(skill.name, self.needs(skill, known)), again=True)
                 draft = writer.write(idea)
-            except (StageFailedError, PlanError) as failed:
+            except (StageFailedError, PlanError, SpecError, ModuleError) as failed:
                 stage = failed.stage if isinstance(failed, StageFailedError) else "propose"
                 self.drafts.fail(Failure(name=writer.name, stage=stage, reason=str(failed)))
                 self.tell_fn(f"{writer.name or 'the proposal'} is given up: {failed}")

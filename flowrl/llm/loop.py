@@ -9,6 +9,7 @@ from pathlib import Path
 from flowrl.config import RunConfig
 from flowrl.controller import Controller, Limits, Observer
 from flowrl.drive import DEFAULT_COUNT, GrowOutcome, local_executor
+from flowrl.errors import LibraryError, LLMError
 from flowrl.knowledge import load_base
 from flowrl.launch import SkillSetUp
 from flowrl.library import SkillLibrary
@@ -18,9 +19,12 @@ from flowrl.llm.factory import LLMSettings, make_llm
 from flowrl.llm.flow import Flow, FlowSettings
 from flowrl.llm.review import review
 from flowrl.outlook import known_skills
-from flowrl.parallel.executor import Executor
+from flowrl.parallel.executor import Executor, Job
+from flowrl.parallel.local import is_locked
 from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.scheduler import Proposal
+from flowrl.parallel.training_setup import put_aside
+from flowrl.parallel.versions import respecify
 from flowrl.planning.goals import parse_goal
 from flowrl.trials import draft_of, trial_config
 
@@ -46,7 +50,28 @@ class FlowSetUp:
         tried = {"name": proposal.name, "code": draft.candidates[which].code}
         skill = base.skill(draft.skill.name).model_copy(update=tried)
         config = trial_config(config, self.flow.settings.candidate_frames)
-        return SkillSetUp(replace(base, skills=(*base.skills, skill)), library, config, trial=True)(proposal, expert)
+        set_up = SkillSetUp(replace(base, skills=(*base.skills, skill)), library, config, trial=True)
+        try:
+            return set_up(proposal, expert)
+        except LibraryError:
+            # An unfinished trial with other settings; they must be the same for all candidates, so it begins anew.
+            run = library.paths.run(expert, proposal.name)
+            if not run.config.exists() or is_locked(Job(proposal.name, run.folder)):
+                raise
+            put_aside(run.folder)
+            return set_up(proposal, expert)
+
+
+def _review_last(flow: Flow, observer: Observer, told: "queue.SimpleQueue[str]") -> None:
+    """Corrects the specifications of what was learned last; nothing is trained any more."""
+    flow.stopping.clear()
+    try:
+        while (correction := flow.review()) is not None:
+            respecify(flow.library, correction.name, correction.spec)
+    except LLMError as error:
+        told.put(f"What was learned last was not held against its specification: {error}")
+    while not told.empty():
+        observer.note(told.get())
 
 
 def grow_with_model(
@@ -105,10 +130,12 @@ def grow_with(
     with library.lock():
         told = told or queue.SimpleQueue()
         words = briefing(config.env.name, vocabulary, manual)
-        flow = Flow(llm, library, config, words, settings, told.put, review_fn=review, stopped=stopped)
+        flow = Flow(llm, library, config, words, settings, told.put, review_fn=review, stopped=stopped, count=count)
         controller = Controller(
             library, flow, FlowSetUp(flow), (executor_fn or local_executor)(limits), observer,
             replace(limits, count=count), told=told,
         )  # fmt: skip
         finish = controller.run()
+        if finish.complete:
+            _review_last(flow, observer, told)
         return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)

@@ -5,15 +5,14 @@ specification as it should be; what contradicts the measurements is sent back, a
 statistics' own correction holds.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from flowrl.analysis.findings import Findings, way_text
 from flowrl.analysis.job import analyse_skill
-from flowrl.analysis.repair import Repair, consistent_with, repair
+from flowrl.analysis.repair import PARTS, Repair, consistent_with, repair
 from flowrl.analysis.segments import trajectory_text
 from flowrl.analysis.statistics import statistics_text
-from flowrl.errors import FlowRLError, LLMError, NotRecorded, SpecError
+from flowrl.errors import LLMError, NotRecorded, PlanError, SpecError, TrainingError
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge.validate import problems_among, problems_of
 from flowrl.llm.answers import RefineAnswer, SpecAnswer
@@ -22,6 +21,7 @@ from flowrl.llm.flow import Flow
 from flowrl.llm.prompts import load_prompt
 from flowrl.llm.standing import skill_lines
 from flowrl.outlook import known_skills, skill_of
+from flowrl.planning.planner import plan
 from flowrl.skill import Skill, SkillRecord, SkillSpec
 
 
@@ -31,26 +31,43 @@ def review(flow: Flow, record: SkillRecord) -> SkillSpec | None:
     Raises:
         NotRecorded: a transcript that is replayed lacks the question.
         LLMError: it was stopped.
+        TrainingError: the analysis failed.
     """
     flow.tell_fn(f"{record.name}: what it needs and brings is looked at in play")
-
-    def show(_row: Mapping[str, Any]) -> None:
-        if flow.stopping.is_set():
-            raise LLMError("It was stopped.")
-
+    folder = flow.library.skill_paths(record).analysis
     try:
-        findings = analyse_skill(flow.library, record.name, flow.library.skill_paths(record).analysis, show)
-    except LLMError:
+        findings = analyse_skill(flow.library, record.name, folder, lambda row: None, stop_fn=flow.stopping.is_set)
+    except TrainingError:
+        _require_going_on(flow)
         raise
-    except FlowRLError as error:
-        flow.tell_fn(f"{record.name}: its analysis came to nothing: {error}")
-        return None
     suggested = repair(record.spec, findings)
     spec = suggested.spec if findings.statistics is None else _refined(flow, record, findings, suggested)
+    _require_going_on(flow)
+    skill = skill_of(flow.library, record).model_copy(update={"spec": spec})
     if spec == record.spec:
         return None
+    if problems := problems_of(skill, flow.vocabulary):
+        flow.tell_fn(f"{record.name}: what was measured makes no specification, so it stays: {'; '.join(problems)}")
+        return None
     flow.tell_fn(f"{record.name}: its specification is corrected: {_difference(record.spec, spec)}")
+    if (obstacle := _obstacle(flow, skill)) is not None:
+        flow.tell_fn(f"{record.name}: with it no plan of learned skills leads there any more: {obstacle}")
     return spec
+
+
+def _require_going_on(flow: Flow) -> None:
+    """Raises LLMError if nobody waits any more: what was found out may be half of it."""
+    if flow.stopping.is_set():
+        raise LLMError("It was stopped.")
+
+
+def _obstacle(flow: Flow, skill: Skill) -> str | None:
+    """Returns why no plan of learned skills leads to a skill, None where one does."""
+    try:
+        plan(skill.name, {**known_skills(flow.library), skill.name: skill}, vocabulary=flow.vocabulary)
+    except PlanError as error:
+        return str(error)
+    return None
 
 
 def _refined(flow: Flow, record: SkillRecord, findings: Findings, suggested: Repair) -> SkillSpec:
@@ -61,6 +78,7 @@ def _refined(flow: Flow, record: SkillRecord, findings: Findings, suggested: Rep
     except NotRecorded:
         raise
     except (LLMError, StageFailedError) as error:
+        _require_going_on(flow)
         flow.tell_fn(f"{record.name}: the statistics decide alone, as the model does not: {error}")
         return suggested.spec
 
@@ -103,7 +121,8 @@ def refine(
         problems = problems or [f"It contradicts what was measured: {each}" for each in consistent_with(spec, findings)]
         if problems:
             raise RejectedError("\n".join(problems))
-        return spec.model_copy(update={"n_most": skill.spec.n_most, "n_range": spec.n_range or skill.spec.n_range})
+        # What was not measured stays: the expert was trained with it.
+        return skill.spec.model_copy(update={part: getattr(spec, part) for part in PARTS})
 
     return conversation.ask("refine", skill.name, prompt, RefineAnswer, judge)
 

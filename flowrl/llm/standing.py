@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flowrl.files import read_json
 from flowrl.fluents import FLOOR, REACHED, Vocabulary, prefix_of
+from flowrl.library import SkillLibrary
 from flowrl.llm.answers import SpecAnswer
 from flowrl.llm.drafts import Failure
 from flowrl.planning.frontier import Frontier
-from flowrl.skill import Skill, SkillRecord
+from flowrl.skill import Skill, SkillRecord, TrainResult
 
 _MOST_FAILURES = 12
 
@@ -51,7 +53,11 @@ def _measured(record: SkillRecord) -> str:
 
 
 def failures_text(
-    failures: Sequence[Failure], weak: Mapping[str, SkillRecord], ended: Mapping[str, str], reasons: Mapping[str, str]
+    failures: Sequence[Failure],
+    weak: Mapping[str, SkillRecord],
+    ended: Mapping[str, str],
+    reasons: Mapping[str, str],
+    waiting: Mapping[str, str],
 ) -> str:
     """Returns what did not work, a line each, the latest last.
 
@@ -59,6 +65,7 @@ def failures_text(
         weak: skills that were trained and did not become good enough.
         ended: what the trained skills that are given up ended as.
         reasons: why runs failed, where that is known.
+        waiting: skills that are written and cannot be begun, and why.
     """
     lines = [f"- {f.name or 'a proposal'}: {' '.join(f.reason.split())}" for f in failures[-_MOST_FAILURES:]]
     for name, outcome in ended.items():
@@ -71,4 +78,11 @@ def failures_text(
             )
         else:
             lines.append(f"- {name}: {outcome}{': ' + ' '.join(reasons[name].split()) if name in reasons else ''}")
+    lines += [f"- {name}: written and not begun: {reason}" for name, reason in waiting.items()]
     return "\n".join(lines) or "- nothing yet"
+
+
+def failed_runs(library: SkillLibrary) -> dict[str, str]:
+    """Returns why runs failed, by skill."""
+    results = {spec.skill: paths.result for paths, spec in library.runs() if paths.result.exists()}
+    return {name: error for name, file in results.items() if (error := read_json(file, TrainResult).error)}

@@ -3,8 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from flowrl.errors import FlowRLError, SpecError
-from flowrl.files import read_json
+from flowrl.errors import SpecError
 from flowrl.knowledge.validate import name_problems, problems_among, problems_of
 from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, RewardDesign, SpecAnswer
 from flowrl.llm.briefing import shaping_text
@@ -12,14 +11,16 @@ from flowrl.llm.code import CodeError, own_functions
 from flowrl.llm.conversation import RejectedError, StageFailedError
 from flowrl.llm.drafts import Candidate, Draft
 from flowrl.llm.prompts import load_prompt
-from flowrl.llm.standing import failures_text, reach_text, skill_lines, success_texts
+from flowrl.llm.standing import failed_runs, failures_text, reach_text, skill_lines, success_texts
 from flowrl.parallel.paths import slug
 from flowrl.planning.symbolic import gives
-from flowrl.skill import Skill, SkillSpec, TrainResult
+from flowrl.skill import Skill, SkillSpec
 
 if TYPE_CHECKING:
     from flowrl.llm.flow import Flow, Known
 
+_CONTINUATIONS = 4
+"""A weak skill that has as many versions is not trained further."""
 _PLACEHOLDER = "def is_done():\n    return True\n\n\ndef reward():\n    return 0.0\n"
 
 
@@ -42,9 +43,13 @@ class Writer:
         """
         records = self.flow.library.named()
         reached, unreached = reach_text(self.known.frontier, self.flow.vocabulary)
-        taken = sorted({draft.skill.name for draft in self.flow.drafts if draft.status != "failed"} | records.keys())
+        drafted = {draft.skill.name for draft in self.flow.drafts}
+        tried = self.flow.candidate_names()
+        taken = sorted((drafted | records.keys() | set(hopeful) | given_up.keys()) - tried)
+        ended = {name: outcome for name, outcome in given_up.items() if name not in tried}
         own = self.flow.base().named()
-        weak = {name: record for name, record in records.items() if record.status == "weak" and name in own}
+        weak = {n: record for n, record in records.items() if record.status == "weak" and n in own}
+        again = [n for n, record in weak.items() if n not in hopeful and record.version <= _CONTINUATIONS]
         prompt = load_prompt("propose").render(
             goal=self.flow.settings.goal or "",
             learned=skill_lines(self.known.learned.values()),
@@ -53,21 +58,27 @@ class Writer:
             unreached=unreached,
             names_taken=", ".join(taken) or "none",
             success=success_texts(records),
-            failures=failures_text(self.flow.drafts.failures(), weak, given_up, self._why_runs_failed()),
+            failures=failures_text(
+                self.flow.drafts.failures(), weak, ended, failed_runs(self.flow.library), self._waiting()
+            ),
         )
 
         def judge(answer: ProposeAnswer) -> ProposeAnswer:
-            self._judge_name(answer, taken, [name for name in weak if name not in hopeful])
+            self._judge_name(answer, taken, again)
             return answer
 
         idea = self.flow.conversation.ask("propose", "", prompt, ProposeAnswer, judge)
         self.name = idea.name
         return idea
 
-    def _why_runs_failed(self) -> dict[str, str]:
-        """Returns what the runs that failed left as their reason."""
-        results = {spec.skill: paths.result for paths, spec in self.flow.library.runs() if paths.result.exists()}
-        return {name: error for name, file in results.items() if (error := read_json(file, TrainResult).error)}
+    def _waiting(self) -> dict[str, str]:
+        """Returns what was written before and waits, each with what it waits for."""
+        verdicts = {
+            skill.name: self.known.frontier.judge(skill)
+            for skill in self.flow.base().skills
+            if skill.name not in self.known.all
+        }
+        return {name: verdict.reason for name, verdict in verdicts.items() if verdict.standing == "out of reach"}
 
     def _judge_name(self, answer: ProposeAnswer, taken: Collection[str], weak: Collection[str]) -> None:
         if answer.action == "continue":
@@ -141,8 +152,15 @@ class Writer:
             problems.append(
                 f"{idea.name!r}, yields: it was to bring {gain}, but does not yield it. Add it to `yields`."
             )
+        if spec.n_range is None and spec.scales:
+            # Said here and now: a range that followed from later skills would change a run that has begun.
+            problems.append(f"{idea.name!r}, n_range: amounts grow with n, so say for which: for example [1, 4].")
+        if spec.n_range is not None and spec.n_range[1] > 1 and not spec.scales:
+            problems.append(f"{idea.name!r}, n_range: no amount in `yields` grows with n, so write [1, 1].")
         if problems:
             raise RejectedError("\n".join(problems))
+        spec = spec if spec.n_range is not None else spec.model_copy(update={"n_range": (1, 1)})
+        skill = skill.model_copy(update={"spec": spec})
         verdict = self.known.frontier.judge(skill)
         if verdict.standing != "ready":
             raise RejectedError(f"{idea.name!r} with this specification is {verdict.standing}: {verdict.reason}.")
@@ -184,10 +202,7 @@ class Writer:
             except CodeError as error:
                 raise RejectedError(str(error)) from None
             self.flow.tell_fn(f"{skill.name}: its code is verified in the sandbox")
-            try:
-                verdict = self.flow.verify_fn(skill.model_copy(update={"code": code}), self.flow.env)
-            except FlowRLError as error:
-                raise RejectedError(str(error)) from None
+            verdict = self.flow.verify_fn(skill.model_copy(update={"code": code}), self.flow.env)
             if not verdict.ok:
                 raise RejectedError(verdict.error)
             return code

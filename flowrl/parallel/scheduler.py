@@ -179,6 +179,7 @@ class State:
         experts: the number of every expert that is taken, by skill.
         idle: the proposer's last word, if it had nothing to propose since something changed.
         asked: the proposer was asked and has not answered.
+        stale: something ended since the proposer was asked: that it has nothing to say may be old news.
         most_losses: workers lost in a row after which a run is given up.
         finished: `Finish` was said.
     """
@@ -192,6 +193,7 @@ class State:
     experts: Mapping[str, int] = field(default_factory=dict)
     idle: NothingToPropose | None = None
     asked: bool = False
+    stale: bool = False
     most_losses: int = 3
     finished: bool = False
 
@@ -202,8 +204,10 @@ class State:
 
     @property
     def is_full(self) -> bool:
-        """Whether as many skills are learned or under way as are wanted."""
-        return self.count is not None and len(self.hopeful) >= self.count
+        """Whether as many skills are learned or under way as are wanted; trials of rewards are none."""
+        proposals = [*self.queue, *(run.proposal for run in self.running.values())]
+        trials = {proposal.name for proposal in proposals if proposal.trial}
+        return self.count is not None and len(self.hopeful - trials) >= self.count
 
 
 def next_actions(state: State, event: Event | None = None) -> tuple[State, tuple[Action, ...]]:
@@ -231,7 +235,8 @@ def _take_in(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
             # Who proposed what waits will propose it again, with the plan that holds now.
             return replace(state, asked=False, queue=(), idle=None), ()
         case NothingToPropose():
-            return replace(state, asked=False, idle=event), ()
+            idle = None if state.stale and not event.complete else event
+            return replace(state, asked=False, idle=idle), ()
         case Trained(name):
             return _with_phase(state, name, "trained"), ()
         case Lost():
@@ -261,7 +266,7 @@ def why_refused(state: State, proposal: Proposal) -> str | None:
 def _accept(state: State, proposal: Proposal) -> State:
     """Queues a proposal; after one that is refused the proposer is not asked again until something changes."""
     if (reason := why_refused(state, proposal)) is not None:
-        return replace(state, idle=NothingToPropose(reason))
+        return replace(state, idle=None if state.stale else NothingToPropose(reason))
     return replace(state, queue=(*state.queue, proposal), idle=None)
 
 
@@ -289,7 +294,7 @@ def _end(state: State, event: Ended) -> State:
     if run is None:
         return state
     running = {name: other for name, other in state.running.items() if name != event.name}
-    state = replace(state, running=running, idle=None)
+    state = replace(state, running=running, idle=None, stale=state.asked)
     if not event.trained and run.proposal.expert is None:
         state = replace(state, experts={name: g for name, g in state.experts.items() if name != event.name})
     if event.outcome == "learned":
@@ -376,7 +381,7 @@ def _propose_or_finish(state: State) -> tuple[State, tuple[Action, ...]]:
     if state.asked:
         return state, ()
     if state.idle is None and len(state.running) < state.jobs and not state.is_full:
-        return replace(state, asked=True), (Propose(),)
+        return replace(state, asked=True, stale=False), (Propose(),)
     if state.idle is not None and not state.running:
         return _finish(state, state.idle.reason, False)
     return state, ()
