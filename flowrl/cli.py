@@ -203,7 +203,7 @@ def bench(
     if table not in names:
         raise UsageError(f"No table {table!r}. {nearest_names(table, names)}")
     with stoppable():
-        command = [sys.executable, "-m", "flowrl.bench", table, *(["--slow"] if slow else [])]
+        command = [sys.executable, "-P", "-m", "flowrl.bench", table, *(["--slow"] if slow else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if not done.stdout.strip():
         raise TrainingError(f"Measuring {table} failed with exit code {done.returncode}; its messages are above.")
@@ -220,7 +220,7 @@ def doctor(home: Home = HOME, as_json: Json = False) -> None:
     """Check Python, jax and its results, devices, memory and disk."""
     from flowrl.errors import PlatformError
 
-    command = [sys.executable, "-m", "flowrl.doctor", str(home)]
+    command = [sys.executable, "-P", "-m", "flowrl.doctor", str(home)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     try:
         report = json.loads(done.stdout)

@@ -5,7 +5,6 @@ import functools
 import logging
 import os
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from flowrl.asking import Asking
 from flowrl.errors import FlowRLError, TrainingError
 from flowrl.files import read_json, write_json
 from flowrl.library import SkillLibrary
@@ -49,6 +49,7 @@ from flowrl.parallel.versions import mend, respecify
 from flowrl.proposer import Proposer
 from flowrl.skill import RunSpec, SkillRecord, TrainResult
 from flowrl.trials import collect_trial
+from flowrl.vouch import require_ours
 
 logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.25
@@ -178,9 +179,10 @@ class Controller:
                     self.watched[spec.skill] = Watched(job, paths)
                 elif outcome == "failed" or outcome == "cancelled":
                     ended.setdefault(spec.skill, outcome)
-            elif (self.adopt is None or spec.skill in self.adopt) and self.executor.is_under_way(job):
+            elif (self.adopt is None or spec.skill in self.adopt) and self._takes_up(spec, paths, job):
                 running[spec.skill] = Run(_proposal_of(spec), spec.expert)
-                self._submit(spec, paths, job)
+            elif spec.skill in self.failures:
+                ended.setdefault(spec.skill, "failed")
         self.state = State(
             jobs=self.limits.jobs,
             count=self.limits.count,
@@ -190,6 +192,19 @@ class Controller:
             running=running,
             experts=self.library.taken_experts(),
         )
+
+    def _takes_up(self, spec: RunSpec, paths: RunPaths, job: Job) -> bool:
+        """Returns whether a run is under way, which is watched on then; one that somebody else set up is not."""
+        try:
+            if not self.executor.is_under_way(job):
+                return False
+            require_ours(paths, spec)  # its worker may end at any moment, and would be started again
+            self._submit(spec, paths, job)
+        except FlowRLError as error:
+            self.failures[spec.skill] = error
+            self.observer.failed(spec.skill, str(error))
+            return False
+        return True
 
     def _advance(self, event: Event | None) -> None:
         if isinstance(event, Respecified):
@@ -345,30 +360,6 @@ class Controller:
         while under_way and time.monotonic() < deadline:
             under_way -= {end.job.name for end in self.executor.wait(TICK_SECONDS)}
         self.executor.close()
-
-
-class Asking:
-    """A question to a proposer, answered in a thread of its own; the thread ends with the process at the latest."""
-
-    def __init__(self, ask_fn: Callable[[], Event]):
-        self._answers: queue.Queue[Event | BaseException] = queue.Queue()
-
-        def ask() -> None:
-            try:
-                self._answers.put(ask_fn())
-            except BaseException as error:  # raised where somebody sees it: in `answer`
-                self._answers.put(error)
-
-        threading.Thread(target=ask, daemon=True).start()
-
-    def answer(self) -> Event | None:
-        """Returns the answer, None while there is none; what the proposer raised is raised here."""
-        with contextlib.suppress(queue.Empty):
-            answer = self._answers.get_nowait()
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer
-        return None
 
 
 class Watched:

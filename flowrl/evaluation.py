@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flowrl.config import MOST_SEED, RunConfig, build_config
 from flowrl.errors import TrainingError
-from flowrl.files import read_json, write_arrays, write_json
+from flowrl.files import open_to_append, read_json, write_arrays, write_json
 from flowrl.library import SkillLibrary, description_of
 from flowrl.outlook import plan_with_library
 from flowrl.parallel.local import follow
@@ -59,8 +59,8 @@ def evaluate_goal(
         paths = RunPaths(Path(folder) / "skill_0_evaluation", 0)
         _prepare(library, plan, skills, paths, config)
         write_json(paths.folder / "request.json", EvaluationRequest(episodes=episodes, seed=seed))
-        command = [sys.executable, "-m", "flowrl.learning.evaluation_run", str(paths.folder)]
-        with paths.log.open("wb") as log:
+        command = [sys.executable, "-P", "-m", "flowrl.learning.evaluation_run", str(paths.folder)]
+        with open_to_append(paths.log, anew=True) as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             for row in follow(paths, lambda: process.poll() is None):

@@ -4,12 +4,14 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
@@ -127,8 +129,47 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
     """Adds one JSON line to ``path``."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, allow_nan=False) + "\n")
+    with open_to_append(path) as file:
+        file.write((json.dumps(value, allow_nan=False) + "\n").encode())
+
+
+def open_to_append(path: Path, anew: bool = False) -> BinaryIO:
+    """Returns a file at whose end one can write, made where it is missing; never another file that a link leads to.
+
+    Args:
+        anew: what it held is dropped.
+
+    Raises:
+        LibraryError: ``path`` is a link: a home that somebody else made could have any file written to.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | (os.O_TRUNC if anew else 0)
+    try:
+        return os.fdopen(os.open(path, flags, 0o644), "ab")
+    except OSError as error:
+        if path.is_symlink():
+            raise LibraryError(
+                f"{path} is a link to {path.readlink()}, and flowrl writes to no file through a link. Remove it."
+            ) from error
+        raise
+
+
+def lock_of(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> FileLock:
+    """Returns the lock that a file stands for, not taken yet.
+
+    Args:
+        timeout: seconds that whoever takes it waits; -1: for ever, looking every ``poll_interval`` seconds.
+
+    Raises:
+        LibraryError: the file is also another one, by a symbolic or a hard link: whoever locks that would seem to work
+            here, and taking the lock would empty it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise LibraryError(
+                f"{path} is a link to another file, and no lock of flowrl. If no worker is at {path.parent}, remove it."
+            )
+    return FileLock(path, timeout=timeout, poll_interval=poll_interval)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

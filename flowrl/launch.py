@@ -9,7 +9,7 @@ from flowrl.compose import compose_plan, tasks_of
 from flowrl.config import RunConfig
 from flowrl.env.module_source import outline
 from flowrl.errors import ModuleError, PlanError
-from flowrl.files import read_json, read_text
+from flowrl.files import read_json
 from flowrl.knowledge import KnowledgeBase
 from flowrl.library import SkillLibrary
 from flowrl.outlook import known_skills
@@ -67,12 +67,11 @@ class SkillSetUp:
             "source": skill.code,
             "trial": self.trial,
             "exported": exported,
+            "trusted": True,
         }
         home = self.library.paths.root
-        return _vouched(
-            prepare_training_run(
-                skill.name, data, dependencies(found), expert, completed, home=home, config=self.config
-            )
+        return prepare_training_run(
+            skill.name, data, dependencies(found), expert, completed, home=home, config=self.config
         )
 
     def _plan(self, skill: Skill, skills: dict[str, Skill], experts: dict[str, int]) -> Plan:
@@ -84,14 +83,6 @@ class SkillSetUp:
             if {step.skill for step in begun.steps} == skills.keys():
                 return begun
         return plan(skill.name, skills, vocabulary=self.base.vocabulary, experts=experts)
-
-
-def _vouched(run: RunPaths) -> RunPaths:
-    """Returns a run that was set up just now, after noting that its module, if it is to be run, is made of trusted
-    code."""
-    if not read_json(run.config, RunSpec).exported:
-        vouch(read_text(run.module), f"the module of {run.folder}")
-    return run
 
 
 @dataclass(frozen=True)
@@ -145,14 +136,13 @@ class ModuleSetUp:
             "plan": Plan(goal=proposal.name, steps=steps),
             "tasks": [TaskSpec(skill=step.skill, low=1, high=1) for step in steps],
             "is_module": True,
+            "trusted": True,
             "source_file": str(self.file),
             "description": self.description or f"the last task of {self.file.name}",
         }
         needed: Sequence[str] = sorted(proposal.needs)
         home, completed = self.library.paths.root, self.library.named()
-        return _vouched(
-            prepare_training_run(proposal.name, data, needed, expert, completed, home=home, config=self.config)
-        )
+        return prepare_training_run(proposal.name, data, needed, expert, completed, home=home, config=self.config)
 
     def _numbers(self) -> tuple[int, ...]:
         return outline(self.code, str(self.file)).network_numbers

@@ -10,11 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from flowrl.config import LAYOUTS, RunConfig
 from flowrl.errors import LibraryError, PlatformError, UsageError, nearest_names
-from flowrl.files import Arrays, Model, pack_arrays, read_arrays, read_json, write_bytes, write_json, write_text
+from flowrl.files import (
+    Arrays,
+    Model,
+    lock_of,
+    pack_arrays,
+    read_arrays,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths
 from flowrl.skill import ExpertMeta, HomeDescription, RunSpec, SkillRecord, TrainResult
 from flowrl.weights import sha256
@@ -107,7 +117,7 @@ class SkillLibrary:
         Raises:
             LibraryError: another process holds it; names that process.
         """
-        lock = FileLock(self.paths.lock)
+        lock = lock_of(self.paths.lock)
         try:
             lock.acquire(timeout=1.0)  # somebody who only looks whether it is held holds it for an instant
         except Timeout as error:

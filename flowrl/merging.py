@@ -20,7 +20,7 @@ from flowrl.parallel.paths import RunPaths
 from flowrl.parallel.training_processor import trained_result
 from flowrl.playing import playing_of, policy_of, weights_for, write_playing
 from flowrl.skill import RunSpec, SkillRecord, TrainResult
-from flowrl.vouch import require_ours
+from flowrl.vouch import require_ours, vouch
 from flowrl.weights import Tree, expert_of, flatten, named_state, sha256, unflatten
 
 MODULE = "flowrl.learning.comparison_run"
@@ -49,12 +49,22 @@ def comparison(library: SkillLibrary, run: RunPaths, failed: JobEnd | None = Non
         return None
     job = Job(spec.skill, paths.folder, MODULE, ANSWER)
     if is_locked(job):
-        return job  # an earlier process began it, and it is not done
+        # An earlier process began it, and it is not done; it would be started again if it ended in between.
+        require_ours(run, spec)
+        _require_our_contests(paths)
+        return job
     if failed is not None:
         raise TrainingError(f"Holding {spec.skill} against the library came to nothing. {failed.why()}")
     require_ours(run, spec)
     _prepare(library, run, spec, result, contests, players, held)
     return job
+
+
+def _require_our_contests(paths: ComparisonPaths) -> None:
+    for contest in read_json(paths.request, ComparisonRequest).contests:
+        player = paths.contest(contest.expert)
+        if player.config.exists():
+            require_ours(player, read_json(player.config, RunSpec))
 
 
 def _contests(library: SkillLibrary, run: RunPaths, spec: RunSpec) -> tuple[Contest, ...]:
@@ -153,4 +163,7 @@ def _write_playing(library: SkillLibrary, record: SkillRecord, paths: RunPaths, 
     """Writes what it takes to play a skill's own plan, but for the weights."""
     skills = {other.name: skill_of(library, other) for other in library.records()}
     experts = {name: other.expert_idx for name, other in library.named().items()}
-    write_playing(playing_of(record.plan, skills, experts, config), paths)
+    playing = playing_of(record.plan, skills, experts, config)
+    if not playing.spec.exported:
+        vouch(playing.module, f"the module of {paths.folder}")
+    write_playing(playing, paths)

@@ -1,6 +1,8 @@
 """What jax and the machine must be able to do before a number can be trusted."""
 
 import os
+import stat
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -63,23 +65,60 @@ def user_state() -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """Returns a folder that only this user can write to, made where it is missing.
+    """Returns a folder that only this user can write to, nor rename or replace on the way to it; made where missing.
 
     Raises:
-        PlatformError: it cannot be made, or others can write to it, so that what lies there could be anybody's.
+        PlatformError: it cannot be made, or is another user's, or others can write to it or to a folder on the way, so
+            that what lies there could be anybody's.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
+        make_private(folder)
+        reasons = [f"{place} {why}" for place in _way_to(folder) if (why := _doubt(place, place == folder.absolute()))]
     except OSError as error:
         raise PlatformError(f"Cannot use the folder {folder}: {error}.") from error
-    mine = not hasattr(os, "geteuid") or os.geteuid() in (found.st_uid, 0)
-    if not mine or found.st_mode & 0o022:
+    if reasons:
         raise PlatformError(
-            f"Others can write to {folder}, whose files decide what runs. Take that right from them: "
-            f"chmod go-w {folder}; or let XDG_CACHE_HOME and XDG_STATE_HOME name folders of your own."
+            f"Others can write to {folder}, whose files decide what runs: {reasons[0]}. Take that right from them: "
+            f"chmod go-w, or chown; or let XDG_CACHE_HOME and XDG_STATE_HOME name folders of your own."
         )
     return folder
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder, and those on the way to it that are missing, so that only this user can use them."""
+    for place in (*reversed(folder.parents), folder):
+        if not place.exists():
+            place.mkdir(mode=0o700, exist_ok=True)
+
+
+def _way_to(folder: Path) -> Iterator[Path]:
+    """Yields every folder and link that the path to a folder leads through, itself first."""
+    waiting, seen = [folder], set[Path]()
+    while waiting:
+        path = waiting.pop().absolute()
+        for place in (path, *path.parents):
+            if place not in seen:
+                seen.add(place)
+                yield place
+                if place.is_symlink():
+                    waiting.append(place.parent / place.readlink())
+
+
+def _doubt(place: Path, is_own: bool) -> str:
+    """Returns why what lies in a place may be another user's, nothing where it cannot.
+
+    Args:
+        is_own: it must be this user's, and a folder; else root's will do, or a link, or one such as /tmp (sticky),
+            where nobody renames what is another's.
+    """
+    found = place.lstat()
+    us = os.geteuid() if hasattr(os, "geteuid") else found.st_uid
+    if found.st_uid not in ({us} if is_own else {us, 0}):
+        return f"belongs to user {found.st_uid}"
+    if stat.S_ISLNK(found.st_mode):
+        return "is a link" if is_own else ""
+    is_open = found.st_mode & 0o022 and (is_own or not found.st_mode & stat.S_ISVTX)
+    return f"has the rights {stat.S_IMODE(found.st_mode):o}" if is_open else ""
 
 
 def compilation_cache() -> Path:
@@ -97,6 +136,6 @@ def configure_jax(gpu_memory: float) -> None:
     import jax
 
     folder = compilation_cache()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

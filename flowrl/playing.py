@@ -13,7 +13,7 @@ from flowrl.parallel.paths import RunPaths, SkillPaths
 from flowrl.parallel.training_setup import inject_remapping_header
 from flowrl.skill import Plan, RunSpec, Skill, TaskSpec
 from flowrl.vouch import exported_for, put_artefacts, require_module
-from flowrl.weights import Tree, unflatten
+from flowrl.weights import Tree, sha256, unflatten
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def playing_of(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, in
     code = skills[own].code if is_module else compose_plan(plan, skills, experts)
     used = sorted({step.expert for step in plan.steps if step.expert is not None})
     to_local = {g: i for i, g in enumerate(used)}
+    module = inject_remapping_header(code, to_local, dict(enumerate(used)))
     spec = RunSpec(
         skill=own,
         spec=skills[own].spec,
@@ -57,8 +58,9 @@ def playing_of(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, in
         own=to_local[plan.steps[-1].expert or 0],
         plan=plan,
         exported=exported,
+        module_sha256=sha256(module.encode()),
     )
-    return Playing(spec, inject_remapping_header(code, to_local, dict(enumerate(used))), tuple(used))
+    return Playing(spec, module, tuple(used))
 
 
 def write_playing(playing: Playing, run: RunPaths) -> None:

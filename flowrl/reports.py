@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from flowrl.controller import Snapshot
 from flowrl.errors import LibraryError, UsageError, nearest_names
-from flowrl.files import read_json, read_lines, write_json
+from flowrl.files import lock_of, read_json, read_lines, write_json
 from flowrl.library import OnDamaged, SkillLibrary, has_come_to_nothing
 from flowrl.parallel.executor import Job
 from flowrl.parallel.local import GRACE_SECONDS, is_locked, worker_process
@@ -115,7 +115,7 @@ def run_of(library: SkillLibrary, skill: str) -> tuple[RunPaths, RunSpec]:
 def is_grown(library: SkillLibrary) -> bool:
     """Returns whether a process grows the home at this moment."""
     try:
-        with FileLock(library.paths.lock, timeout=0):
+        with lock_of(library.paths.lock, timeout=0):
             return False
     except Timeout:
         return True

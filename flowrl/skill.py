@@ -152,6 +152,7 @@ class RunSpec(_Value):
         plan: what the run plays, for the record.
         exported: for each skill of the plan, what the sandbox exported of it. A worker then runs that, and no text;
             empty: all the code is trusted, and the run's module is traced.
+        module_sha256: the hash of the module, the only one that a worker runs; empty: an earlier flowrl noted none.
     """
 
     skill: str
@@ -171,6 +172,7 @@ class RunSpec(_Value):
     source_file: str = ""
     plan: Plan
     exported: dict[str, ArtefactRef] = Field(default_factory=dict)
+    module_sha256: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunSpec":

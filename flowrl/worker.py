@@ -1,6 +1,7 @@
 """What all worker processes have in common: a folder to work on, its lock, the cores they may use, a log."""
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -10,8 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from flowrl.errors import FlowRLError
+from flowrl.files import lock_of, open_to_append
 from flowrl.verify.limits import deny_network
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
@@ -41,18 +44,24 @@ def run_worker(work_fn: Callable[[Path], int], needs: str) -> int:
         os.sched_setaffinity(0, {int(core) for core in given.cores.split(",")})
     if given.parent is not None:
         threading.Thread(target=_stop_without, args=(given.parent,), daemon=True).start()
-    logging.basicConfig(
-        filename=given.folder / "log.txt",
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("flowrl.worker").info("%s", deny_network())
     try:
-        with FileLock(given.folder / "lock", timeout=given.patience):
+        _log_to(given.folder / "log.txt")
+        logging.getLogger("flowrl.worker").info("%s", deny_network())
+        with lock_of(given.folder / "lock", timeout=given.patience):
             return work_fn(given.folder)
     except Timeout:
         sys.stderr.write(f"{given.folder} is being trained by another process.\n")
-        return FAILED
+    except FlowRLError as error:
+        sys.stderr.write(f"{error}\n")
+    return FAILED
+
+
+def _log_to(file: Path) -> None:
+    logging.basicConfig(
+        stream=io.TextIOWrapper(open_to_append(file), encoding="utf-8"),
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
 
 
 def _stop_without(parent: int) -> None:

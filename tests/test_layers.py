@@ -25,6 +25,7 @@ LAYERS = {
     "flowrl.parallel.paths": 0,
     "flowrl.library": 0,
     "flowrl.analysis": 1,
+    "flowrl.asking": 3,
     "flowrl.analysis.job": 3,
     "flowrl.env": 1,
     "flowrl.verify": 1,
@@ -149,9 +150,17 @@ def test_no_print_no_pickle_no_eval(path: Path) -> None:
     name = module_name(path)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in {"eval", "exec", "breakpoint"}, f"{name}:{node.lineno}"
+            # Trusted task modules run in one place, from bytes that were checked (`load_module`).
+            runs_modules = name == "flowrl.env.code_parser" and node.func.id == "exec"
+            assert runs_modules or node.func.id not in {"eval", "exec", "breakpoint"}, f"{name}:{node.lineno}"
             assert node.func.id != "print" or name.startswith(MAY_PRINT), f"{name}:{node.lineno} prints"
     assert not {i.split(".")[0] for i in imports(path)} & {"pickle", "dill", "cloudpickle"}
+
+
+def test_one_place_runs_python_code() -> None:
+    nodes = [node for path in FILES for node in ast.walk(ast.parse(path.read_text()))]
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    assert sum(isinstance(func, ast.Name) and func.id == "exec" for func in calls) == 1
 
 
 def test_every_public_definition_has_a_docstring() -> None:

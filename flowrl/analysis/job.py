@@ -12,7 +12,7 @@ from flowrl.analysis.findings import Findings
 from flowrl.analysis.request import ANSWER, MODULE, AnalysisPaths, AnalysisRequest
 from flowrl.config import RunConfig, build_config
 from flowrl.errors import TrainingError
-from flowrl.files import read_json, write_arrays, write_json
+from flowrl.files import open_to_append, read_json, write_arrays, write_json
 from flowrl.knowledge import load_base
 from flowrl.library import SkillLibrary
 from flowrl.outlook import skill_of
@@ -84,7 +84,7 @@ def analyse_skill(
         TrainingError: the child failed.
     """
     job = analysis_job(library, library.record(name), folder, **options)
-    with job.log.open("wb") as log:
+    with open_to_append(job.log, anew=True) as log:
         command = job.command("--parent", str(os.getpid()))
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     deadline = time.monotonic() + MOST_SECONDS

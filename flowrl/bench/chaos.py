@@ -52,7 +52,19 @@ class Survived:
 def command(home: Path) -> list[str]:
     """Returns the command that grows a home of the tiny game, two skills at once."""
     settings = [word for setting in SMALL for word in ("--set", setting)]
-    line = [sys.executable, "-m", "flowrl", "grow", "--env", "Tiny-Grid-v1", "--skills", str(SKILLS), "--jobs", "2"]
+    line = [
+        sys.executable,
+        "-P",
+        "-m",
+        "flowrl",
+        "grow",
+        "--env",
+        "Tiny-Grid-v1",
+        "--skills",
+        str(SKILLS),
+        "--jobs",
+        "2",
+    ]
     return [*line, "--losses", "1000", "--home", str(home), *settings]
 
 

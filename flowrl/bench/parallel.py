@@ -189,7 +189,7 @@ def _experts_of_a_run(folder: Path) -> tuple[int, float]:
 def _grow_four(folder: Path, name: str, jobs: int, cores: int | None) -> tuple[float, dict[str, float]]:
     """Returns the seconds in which four skills of Classic are trained, and what was measured of each."""
     home = folder / name
-    command = [sys.executable, "-m", "flowrl", "grow", "--skills", "4", "--jobs", str(jobs), "--home", str(home)]
+    command = [sys.executable, "-P", "-m", "flowrl", "grow", "--skills", "4", "--jobs", str(jobs), "--home", str(home)]
     command += ["--cores", str(cores)] if cores else []
     goal = ", ".join(("wood", "sapling", "COLLECT_DRINK", "EAT_COW"))
     settings = (
@@ -201,7 +201,7 @@ def _grow_four(folder: Path, name: str, jobs: int, cores: int | None) -> tuple[f
     subprocess.run([*command, "--goal", goal], check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - start
     listed = subprocess.run(
-        [sys.executable, "-m", "flowrl", "skills", "list", "--home", str(home), "--json"],
+        [sys.executable, "-P", "-m", "flowrl", "skills", "list", "--home", str(home), "--json"],
         stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
     rows = json.loads(listed.stdout)

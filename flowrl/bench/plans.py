@@ -60,7 +60,7 @@ def _jax_modules() -> int:
         f"b = load_base({BASES[0]!r}); plan('Collect Diamond', b.named(), vocabulary=b.vocabulary); "
         "print(sum(name.split('.')[0] in ('jax', 'jaxlib', 'craftax') for name in sys.modules))"
     )
-    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+    return int(subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True).stdout)
 
 
 def _hard() -> list[Row]:

@@ -49,14 +49,14 @@ def train_some(own_only: bool) -> dict[str, list[float]]:
 
 def _in_a_process_of_its_own(own_only: bool) -> dict[str, list[float]]:
     code = f"import json; from flowrl.bench.training import train_some; print(json.dumps(train_some({own_only})))"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, check=True)
     answer: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 
 def _help_seconds() -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "flowrl", "--help"], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([sys.executable, "-P", "-m", "flowrl", "--help"], stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start
 
 

@@ -4,9 +4,9 @@ Code that ships with the package or that the user passes by hand runs here, in a
 reads such files only as text (`module_source.py`).
 """
 
-import importlib.util
 import inspect
 import operator
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from jaxtyping import Array, Int
 from flowrl.env.module_source import count_tasks, outline
 from flowrl.env.skill_names import SKILL_INPUTS
 from flowrl.errors import ModuleError, nearest_names
+from flowrl.weights import sha256
 
 SkillFunction = Callable[..., Any]
 Outcome = tuple[Any, Any]
@@ -130,27 +131,33 @@ def bind_tasks(module_dict: Mapping[str, Any], file: str = "") -> TaskModule:
     )
 
 
-def load_module(path: Path, file: str = "") -> dict[str, Any]:
+def load_module(path: Path, file: str = "", digest: str = "") -> dict[str, Any]:
     """Returns the names that a task module's file defines, after checking its text; this runs the file.
 
     Args:
         file: what messages call the module; empty: the path.
+        digest: the hash of the only bytes that may run; empty: any.
 
     Raises:
-        ModuleError: the file is missing, is no task module, or fails when run; names the file.
+        ModuleError: the file is missing, has another hash, is no task module, or fails when run; names the file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        text = data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModuleError(f"Cannot read the task module {path}: {error}") from error
+    if digest not in ("", sha256(data)):
+        raise ModuleError(
+            f"{path} was changed after its run was set up, so that it is not run. Move {path.parent} out of the home, "
+            f"and train the skill again."
+        )
     if "GLOBAL_TO_LOCAL" not in text:
         outline(text, file or str(path))
-    spec = importlib.util.spec_from_file_location(f"flowrl_tasks_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ModuleError(f"{path} is not a Python file: its name must end in .py.")
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType(f"flowrl_tasks_{path.stem}")
+    module.__file__ = str(path)
     try:
-        spec.loader.exec_module(module)
+        # The bytes that were checked run, and nothing else: a loader of files would take a `__pycache__` beside them.
+        exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
     except Exception as error:
         raise ModuleError(f"{file or path} fails when it is loaded: {type(error).__name__}: {error}") from error
     return vars(module)

@@ -65,7 +65,7 @@ def _exported(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
 def _traced(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
     """Returns the tasks of a run's module, which runs it."""
     file = spec.source_file or str(paths.module)
-    tasks = bind_tasks(load_module(paths.module, file), file)
+    tasks = bind_tasks(load_module(paths.module, file, spec.module_sha256), file)
     if len(tasks.skill_of_task) != len(spec.tasks):
         raise ModuleError(f"{file} has {len(tasks.skill_of_task)} tasks; the run's plan has {len(spec.tasks)}.")
     if max(tasks.expert_of_task) >= len(spec.local_to_global):

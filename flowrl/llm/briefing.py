@@ -51,7 +51,7 @@ def read_signature(env: str) -> GameSignature:
     Raises:
         PlatformError: the game cannot be loaded; shows the end of the child's messages.
     """
-    command = [sys.executable, "-m", "flowrl.env.signature", env]
+    command = [sys.executable, "-P", "-m", "flowrl.env.signature", env]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
         return GameSignature.model_validate_json(done.stdout)

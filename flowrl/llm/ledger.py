@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from flowrl.errors import BudgetSpent, LLMError, PlatformError, Unanswered
-from flowrl.files import append_line
+from flowrl.files import append_line, open_to_append
 from flowrl.llm.client import LLM, Request, Response
 from flowrl.llm.prices import EXAMPLE, Prices
 
@@ -222,7 +222,7 @@ class Ledger:
 def _end_last_line(file: Path) -> None:
     """Ends a line that a killed process left unfinished, so that the next one is not lost with it."""
     if file.exists() and (data := file.read_bytes()) and not data.endswith(b"\n"):
-        with file.open("ab") as handle:
+        with open_to_append(file) as handle:
             handle.write(b"\n")
 
 

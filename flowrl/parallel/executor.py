@@ -26,8 +26,8 @@ class Job:
     answer: str = "result.json"
 
     def command(self, *options: str) -> list[str]:
-        """Returns the command line."""
-        return [sys.executable, "-m", self.module, str(self.folder.resolve()), *options]
+        """Returns the command line; the folder that it is started from is no place to import from (-P)."""
+        return [sys.executable, "-P", "-m", self.module, str(self.folder.resolve()), *options]
 
     @property
     def lock(self) -> Path:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from flowrl.files import read_lines
+from flowrl.files import lock_of, open_to_append, read_lines
 from flowrl.parallel.executor import Job, JobEnd
 from flowrl.parallel.paths import RunPaths
 
@@ -121,7 +121,7 @@ class LocalExecutor:
             self._adopt(job)
             return
         slot = self._take_slot(job)
-        with job.log.open("ab") as log:
+        with open_to_append(job.log) as log:
             child = subprocess.Popen(
                 job.command(*slot.options()),
                 stdin=subprocess.DEVNULL,
@@ -206,9 +206,12 @@ def is_locked(job: Job, seconds: float = 0.0) -> bool:
 
     Args:
         seconds: how long to try; somebody who looks as this does holds the lock for an instant as well.
+
+    Raises:
+        LibraryError: its lock is another file.
     """
     try:
-        with FileLock(job.lock, timeout=seconds):
+        with lock_of(job.lock, timeout=seconds):
             return False
     except Timeout:
         return True
@@ -223,7 +226,7 @@ def _is_there(process: psutil.Process) -> bool:
 
 
 def _until_unlocked(job: Job) -> None:
-    with FileLock(job.lock, poll_interval=_POLL_SECONDS):
+    with lock_of(job.lock, poll_interval=_POLL_SECONDS):
         pass
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flowrl.errors import PlatformError, UsageError
-from flowrl.files import write_text
+from flowrl.files import open_to_append, write_text
 from flowrl.parallel.executor import Job, JobEnd
 from flowrl.parallel.local import GRACE_SECONDS, is_locked
 
@@ -27,6 +27,7 @@ JOIN_SECONDS = 30.0
 ORPHAN_SECONDS = 60.0
 """How long a job that Ray starts again waits for the process of the lost node to let go of its folder."""
 STOP_FILE = "stop"
+PACKAGE_FOLDER = Path(__file__).resolve().parents[2]
 
 
 def run_command(command: Sequence[str], folder: str, environment: dict[str, str]) -> int:
@@ -36,7 +37,7 @@ def run_command(command: Sequence[str], folder: str, environment: dict[str, str]
     """
     import ray
 
-    with (Path(folder) / "log.txt").open("ab") as log:
+    with open_to_append(Path(folder) / "log.txt") as log:
         log.write(f"on Ray node {ray.get_runtime_context().get_node_id()}, {socket.gethostname()}\n".encode())
         log.flush()
         child = subprocess.Popen(
@@ -83,7 +84,7 @@ class RayExecutor:
         """Starts a task for the job; where another process works on its folder already, the task waits for it."""
         (job.folder / STOP_FILE).unlink(missing_ok=True)
         options: dict[str, Any] = {"num_cpus": self._cores, "max_retries": 5, "name": job.name}
-        environment = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": import_path()}
         if self._cards:
             options["num_gpus"] = self._cards
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * self._cards:.3f}"
@@ -151,7 +152,9 @@ class RayExecutor:
         if address is None:
             options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
-            self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
+            # Ray has tasks import from the folder that it is started in: let that be this package's, not anybody's.
+            with contextlib.chdir(PACKAGE_FOLDER):
+                self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
             raise PlatformError(f"Ray does not start or let this process join: {error}") from error
         self._require_room(self._ray.nodes())
@@ -170,6 +173,18 @@ def _prepare_environment(address: str | None) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if address is None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def import_path() -> str:
+    """Returns where a job may import from: where this process does, but for the current folder.
+
+    `python -m` puts that in front, and what lies there is anybody's; it stays where PYTHONPATH names it, or where this
+    very package lies in it.
+    """
+    here = Path.cwd()
+    named = {Path(path).resolve() for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path}
+    wanted = here in named | {PACKAGE_FOLDER}
+    return os.pathsep.join(path for path in sys.path if path and (wanted or Path(path).resolve() != here.resolve()))
 
 
 def share_of_card(cards: float, jobs: int) -> float:
@@ -218,7 +233,11 @@ def _require_cluster(address: str) -> None:
     code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, address], capture_output=True, text=True, timeout=JOIN_SECONDS, check=False
+            [sys.executable, "-P", "-c", code, address],
+            capture_output=True,
+            text=True,
+            timeout=JOIN_SECONDS,
+            check=False,
         )
         reason = (done.stderr.strip().splitlines() or ["it does not say why"])[-1] if done.returncode else ""
     except subprocess.TimeoutExpired:

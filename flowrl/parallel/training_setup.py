@@ -17,11 +17,12 @@ from flowrl.parallel.executor import Job
 from flowrl.parallel.local import is_locked
 from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
 from flowrl.skill import HomeDescription, Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
-from flowrl.vouch import put_artefacts
+from flowrl.vouch import put_artefacts, vouch
 from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
-_WORDS = {"description", "source_file", "runs_before", "exported"}
-"""What a `RunSpec` says that makes no other run of it; that traced and exported code train alike is tested."""
+_WORDS = {"description", "source_file", "runs_before", "exported", "module_sha256"}
+"""What a `RunSpec` says that makes no other run of it; that traced and exported code train alike is tested, and
+modules are compared by their text."""
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
 
@@ -161,7 +162,8 @@ def prepare_training_run(
         skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
             ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``source_file`` (where that came
             from, for messages), ``is_module``, ``trial``, ``exported`` (what the worker is to run instead of the
-            module).
+            module), ``trusted`` (the module, if it is to be run, is this user's: noted of the text made here, as the
+            folder may be changed by others).
         dependencies: skills that the run plays with, which learn along if the configuration says so. A skill that is
             itself completed goes on from its weights.
         config: the run's configuration; the defaults if None.
@@ -198,13 +200,16 @@ def prepare_training_run(
         seeds={local: sha256(policy.params.read_bytes()) for local, policy in sorted(policies.items())},
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
         runs_before=_runs_before(before, home),
+        module_sha256=sha256(module.encode()),
         **_as_told(skill_name, skill_data, len(numbers)),
     )
     if _goes_on(paths, spec, module):
-        _exchange_artefacts(paths, spec)
+        _exchange_code(paths, spec)
     else:
         _put_aside_others(paths, skill_name)
         _write(paths, spec, module, str(skill_data.get("source", code)), named)
+    if skill_data.get("trusted", False) and not spec.exported:
+        vouch(module, f"the module of {paths.folder}")
     return paths
 
 
@@ -231,12 +236,13 @@ def _write(paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree
     write_json(paths.config, spec)
 
 
-def _exchange_artefacts(paths: RunPaths, wanted: RunSpec) -> None:
+def _exchange_code(paths: RunPaths, wanted: RunSpec) -> None:
     """What a run that goes on executes is what is wanted now, whatever its folder held: another jax has others."""
     put_artefacts(paths, wanted.exported)
     held = read_json(paths.config, RunSpec)
-    if held.exported != wanted.exported:
-        write_json(paths.config, held.model_copy(update={"exported": wanted.exported}))
+    code = {"exported": wanted.exported, "module_sha256": wanted.module_sha256}
+    if held != (changed := held.model_copy(update=code)):
+        write_json(paths.config, changed)
 
 
 def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:

@@ -115,7 +115,7 @@ def names_file(file: Path) -> Path:
 def _record(env: str, file: Path) -> None:
     folder = str(Path(__file__).parents[2])
     path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "flowrl.verify.record", env, str(file)]
+    command = [sys.executable, "-P", "-m", "flowrl.verify.record", env, str(file)]
     # On the CPU: the numbers are few, and a card may be full.
     environment = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

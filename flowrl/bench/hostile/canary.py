@@ -37,7 +37,7 @@ class Canary:
         self.datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.datagrams.bind(("127.0.0.1", self.port))
         self.datagrams.setblocking(False)
-        self.victim = subprocess.Popen([sys.executable, "-c", _SLEEP], start_new_session=True)
+        self.victim = subprocess.Popen([sys.executable, "-P", "-c", _SLEEP], start_new_session=True)
         os.environ[_VARIABLE] = SECRET_TEXT
         self.before = self._state()
 
