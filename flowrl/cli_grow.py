@@ -100,8 +100,6 @@ def grow(
         raise UsageError(f"{given[0]} goes with --proposer llm.")
     if proposer == "llm" and own_skills is not None:
         raise UsageError("--kb goes with --proposer knowledge; a model writes its skills itself.")
-    if replay is not None and jobs > 1:
-        raise UsageError("--replay goes with --jobs 1: what is asked, and when, must not depend on who is faster.")
     config = configure(home, env, preset, seed, settings, dependencies)
     limits = Limits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
     make_executor = executor_fn(executor, address, cores)

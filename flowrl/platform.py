@@ -117,8 +117,21 @@ def _doubt(place: Path, is_own: bool) -> str:
         return f"belongs to user {found.st_uid}"
     if stat.S_ISLNK(found.st_mode):
         return "is a link" if is_own else ""
-    is_open = found.st_mode & 0o022 and (is_own or not found.st_mode & stat.S_ISVTX)
+    others = 0o002 if _is_own_group(found.st_gid) else 0o022
+    is_open = found.st_mode & others and (is_own or not found.st_mode & stat.S_ISVTX)
     return f"has the rights {stat.S_IMODE(found.st_mode):o}" if is_open else ""
+
+
+def _is_own_group(number: int) -> bool:
+    """Returns whether a group is the user's private one, of the same name, as many systems make for each user: what it
+    may write (umask 002) is the user's own."""
+    try:
+        import grp
+        import pwd
+
+        return grp.getgrgid(number).gr_name == pwd.getpwuid(os.geteuid()).pw_name
+    except (ImportError, KeyError):
+        return False
 
 
 def compilation_cache() -> Path:

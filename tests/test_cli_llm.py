@@ -26,6 +26,7 @@ GROW = ("grow", "--env", "Tiny-Grid-v1", "--proposer", "llm")
         (("--proposer", "llm", "--kb", "somewhere"), "--kb goes with --proposer knowledge"),
         (("--proposer", "llm", "--model", "x", "--goal", "gold"), "gold"),
         (("--proposer", "llm", "--model", "x", "--base-url", "nonsense"), "is no http address"),
+        (("--proposer", "llm", "--replay", "t.jsonl", "--jobs", "2"), "--replay goes with --jobs 1"),
         (("--proposer", "llm", "--replay-strict", "--model", "x"), "--replay-strict goes with --replay"),
         (("--proposer", "llm", "--model", "x", "--manual", "nowhere.md"), "nowhere.md"),
     ],

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import pytest
 
+from flowrl import platform
 from flowrl.controller import Limits
 from flowrl.drive import train, train_module
 from flowrl.errors import LibraryError, ModuleError, PlatformError, UsageError
@@ -16,6 +17,7 @@ from flowrl.knowledge.user import base_for
 from flowrl.launch import ModuleSetUp, SkillSetUp
 from flowrl.outlook import skill_of
 from flowrl.parallel.scheduler import Proposal
+from flowrl.platform import private_folder
 from flowrl.skill import ArtefactRef, RunSpec, Skill, SkillRecord, SkillSpec
 from flowrl.verify.verdict import Verdict
 from flowrl.vouch import exported_for, is_trusted, is_vouched, require_ours, vouch
@@ -45,7 +47,7 @@ def test_a_text_is_vouched_for_letter_by_letter(state: Path) -> None:
 
 def test_notes_that_others_could_write_are_not_believed(state: Path) -> None:
     vouch(TEXT, "mine")
-    state.chmod(0o770)
+    state.chmod(0o707)
     with pytest.raises(PlatformError, match=r"Others can write to .*vouched"):
         is_vouched(TEXT)
 
@@ -167,3 +169,14 @@ def test_training_a_module_vouches_for_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not now"):
         train_module(tmp_path / "home", tiny_config(), file, None, Watcher(), executor_fn=no_workers)
     assert is_vouched(file.read_text())
+
+
+def test_a_group_that_is_the_users_own_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(0o770)
+    monkeypatch.setattr(platform, "_is_own_group", lambda number: number == folder.stat().st_gid)
+    assert private_folder(folder) == folder
+    monkeypatch.setattr(platform, "_is_own_group", lambda number: False)
+    with pytest.raises(PlatformError, match="chmod go-w"):
+        private_folder(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from flowrl.config import RunConfig
 from flowrl.controller import Controller, Limits, Observer
 from flowrl.drive import DEFAULT_COUNT, GrowOutcome, local_executor
-from flowrl.errors import LibraryError, LLMError
+from flowrl.errors import LibraryError, LLMError, UsageError
 from flowrl.knowledge import load_base
 from flowrl.launch import SkillSetUp
 from flowrl.library import SkillLibrary
@@ -95,6 +95,8 @@ def grow_with_model(
     Raises:
         FlowRLError: the home or the model cannot be used, or the goal is unknown.
     """
+    if llm.replay is not None and limits.jobs > 1:
+        raise UsageError("--replay goes with --jobs 1: what is asked, and when, must not depend on who is faster.")
     stopped = threading.Event()
     # The home is looked at before the model, so that a wrong one costs no call.
     SkillLibrary.open_for(home, config)
