@@ -109,7 +109,7 @@ def test_the_worker_never_runs_the_text(sandbox: Sandbox, tmp_path: Path) -> Non
     result = worker(run)
     assert result.outcome == "done" and result.frames == 8192, result.error
     assert not (tmp_path / "ran").exists()
-    change_spec(run, exported={})
+    change_spec(run, exported={}, module_sha256="")
     build_env(read_json(run.config, RunSpec), run)
     assert (tmp_path / "ran").exists(), "the trap is one: traced, the text is run"
 
