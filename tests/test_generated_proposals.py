@@ -14,7 +14,7 @@ def test_none_of_two_hundred_generated_proposals_reaches_training_wrongly() -> N
 
 def test_the_oracle_sees_what_a_lax_frontier_lets_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Frontier, "_news", lambda self, skill: _ready(skill))
-    _, wrong = generated_proposals(40, seed=0)
+    _, wrong = generated_proposals(200, seed=0)
     assert wrong >= 2
 
 

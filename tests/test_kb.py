@@ -16,7 +16,7 @@ from flowrl.errors import FlowRLError, SpecError, UsageError
 from flowrl.kb_cli import app
 from flowrl.knowledge import KnowledgeBase, load_base
 from flowrl.knowledge.template import template
-from flowrl.knowledge.user import base_for, check_file, obstacle_of, read_skill_file, read_skill_folder
+from flowrl.knowledge.user import base_for, check_file, check_text, obstacle_of, read_skill_file, read_skill_folder
 from flowrl.planning.planner import plan
 from flowrl.skill import SkillSpec
 from tests.test_specs import CLASSIC, TINY, WORDS, spec
@@ -118,7 +118,6 @@ BAD_FILES = {
     "a lambda": (re.sub(r"def reward.*\n.*", "reward = lambda n: n", TEN_LINES), "lacks the function reward"),
     "two rewards": (TEN_LINES + TEN_LINES[TEN_LINES.index("def reward") :], "reward is defined more than once"),
     "syntax": (TEN_LINES.replace(">=", ">>="), "does not parse at line 6"),
-    "future": (TEN_LINES.replace("SPEC =", "from __future__ import annotations\nSPEC ="), "one module"),
     "deep": (f'"""A: b."""\nSPEC = {"[" * 5000}\n', "parse|deep"),
     "zero byte": ("\0", "parse"),
     "name taken": (TEN_LINES.replace("Two More", "Wood"), "'Collect Wood', name: there is another"),
@@ -246,3 +245,8 @@ def test_kb_commands_import_no_jax(tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "a.py"), "--env", TINY]
     for arguments in (["list"], ["new", "Quite New", *out], ["check", str(tmp_path / "a.py"), "--env", TINY]):
         subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+
+
+def test_a_file_may_begin_as_many_models_begin_theirs() -> None:
+    text = TEN_LINES.replace("SPEC =", "from __future__ import annotations\n\nSPEC =")
+    assert text != TEN_LINES and check_text(text, "mine.py", load_base(TINY)) == []
