@@ -36,6 +36,7 @@ def run_worker(work_fn: Callable[[Path], int], needs: str) -> int:
     parser.add_argument("--cores", default="", help="processor cores that it may use, e.g. 0,1; all if left out")
     parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS, help="seconds to wait for the folder")
     parser.add_argument("--parent", type=int, help="a process without which it stops, saving a checkpoint")
+    parser.add_argument("--inline", action="store_true", help="in a process that does more: it keeps its network")
     given = parser.parse_args()
     if not (given.folder / needs).exists():
         sys.stderr.write(f"usage: {given.folder} has no {needs}.\n")
@@ -46,7 +47,8 @@ def run_worker(work_fn: Callable[[Path], int], needs: str) -> int:
         threading.Thread(target=_stop_without, args=(given.parent,), daemon=True).start()
     try:
         _log_to(given.folder / "log.txt")
-        logging.getLogger("flowrl.worker").info("%s", deny_network())
+        if not given.inline:  # what is denied is denied for good, and to all of the process
+            logging.getLogger("flowrl.worker").info("%s", deny_network())
         with lock_of(given.folder / "lock", timeout=given.patience):
             return work_fn(given.folder)
     except Timeout:

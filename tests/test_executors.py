@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -188,6 +189,8 @@ def test_the_inline_executor_runs_a_job_in_this_process(tmp_path: Path) -> None:
         executor.submit(each)
     assert executor.wait(0) == [JobEnd(done, 0), JobEnd(bad, 5)] and executor.wait(0) == []
     assert int(done.heartbeat.read_text().split()[0]) == os.getpid()
+    with socket.socket() as here:
+        here.bind(("127.0.0.1", 0))  # what the job's process gives up must not be taken from this one
 
 
 def test_memory_that_does_not_suffice_is_told_with_the_arithmetic() -> None:

@@ -17,7 +17,8 @@ class InlineExecutor:
     def submit(self, job: Job) -> None:
         """Runs the job; returns once it has ended."""
         code: int | None = 0
-        with patch.object(sys, "argv", job.command()[job.command().index("-m") + 1 :]):
+        command = job.command("--inline")
+        with patch.object(sys, "argv", command[command.index("-m") + 1 :]):
             try:
                 runpy.run_module(job.module, run_name="__main__")
             except SystemExit as end:
