@@ -53,7 +53,10 @@ def test_ctrl_c_while_the_model_is_asked_ends_at_once(tmp_path: Path) -> None:
     with serving(Say(after=60)) as server:
         words = [*GROW, "--model", "slow", "--base-url", server.url, "--home", str(tmp_path / "home")]
         child = subprocess.Popen(
-            [sys.executable, "-m", "flowrl", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-m", "flowrl", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=_hears_ctrl_c,
         )
         deadline = time.monotonic() + 60
         while not server.asked and time.monotonic() < deadline:
@@ -61,3 +64,8 @@ def test_ctrl_c_while_the_model_is_asked_ends_at_once(tmp_path: Path) -> None:
         os.kill(child.pid, signal.SIGINT)
         _, err = child.communicate(timeout=20)
     assert child.returncode == 130 and b"This goes on:" in err
+
+
+def _hears_ctrl_c() -> None:
+    """A shell's background jobs ignore it, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

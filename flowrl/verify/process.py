@@ -47,6 +47,7 @@ class Child:
     """One child process. Ends with its parent's `with` block at the latest."""
 
     def __init__(self, role: str, limits: SandboxLimits, deadline: float):
+        self.cpu_seconds = 0.0
         self.limits, self.deadline = limits, deadline
         self.started = time.monotonic()
         self.sender: threading.Thread | None = None
@@ -144,8 +145,11 @@ class Child:
         return self._read(bytes(received), ready)
 
     def _memory(self) -> int:
+        """Returns the bytes that the child takes; its processor time is noted on the way."""
         try:
-            return int(psutil.Process(self.process.pid).memory_info().rss)
+            process = psutil.Process(self.process.pid)
+            self.cpu_seconds = max(self.cpu_seconds, sum(process.cpu_times()[:2]))
+            return int(process.memory_info().rss)
         except psutil.Error:
             return 0
 
@@ -156,7 +160,10 @@ class Child:
         self.kill()
         line, newline, data = received.removeprefix(READY).partition(b"\n")
         if not newline:
-            return Answer({}, problem=_ending(self.process.returncode), start_seconds=ready)
+            # Code that ignores the first signal is killed by the second, which does not say why.
+            spent = self.process.returncode == -signal.SIGKILL and self.cpu_seconds >= self.limits.cpu_seconds - 1
+            problem = _ending(-signal.SIGXCPU if spent else self.process.returncode)
+            return Answer({}, problem=problem, start_seconds=ready)
         try:
             header = json.loads(line)
         except (ValueError, RecursionError):
