@@ -22,3 +22,16 @@ SKILL_INPUTS: dict[str, str] = {
 """Name -> what it is. All values are of one world, after the step unless said."""
 
 FULL_GAME_ONLY = frozenset({"player_level", "player_level_diff", "monsters_killed", "monsters_killed_diff"})
+
+DRAWN: dict[str, tuple[int, int]] = {
+    "inventory": (0, 9),
+    "closest_blocks": (-30, 30),
+    "closest_blocks_prev": (-30, 30),
+    "player_intrinsics": (0, 9),
+    "achievements": (0, 1),
+    "achievements_diff": (0, 1),
+    "player_level": (0, 8),
+    "monsters_killed": (0, 12),
+    "n": (1, 9),
+}
+"""Least and largest number of each input in made-up transitions; -1 to 1 for the others."""

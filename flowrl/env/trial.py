@@ -12,6 +12,7 @@ from flowrl.env.code_parser import ExportedSkill, SkillFunction, SkillFunctions,
 from flowrl.env.flow_env import FlowEnv, Player, evaluate_skill
 from flowrl.env.memory import closest_blocks
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
+from flowrl.env.skill_names import DRAWN
 from flowrl.errors import ModuleError
 
 _SAMPLES = 256
@@ -96,21 +97,8 @@ def _scrambled(inputs: SkillInputs, key: jax.Array) -> SkillInputs:
     def draw(low: int, high: int) -> Any:
         return lambda leaf: jnp.asarray(rng.integers(low, high + 1, (_SAMPLES, *leaf.shape[1:])), leaf.dtype)
 
-    ranges = {
-        "inventory": (0, 9),
-        "closest_blocks": (-30, 30),
-        "closest_blocks_prev": (-30, 30),
-        "player_intrinsics": (0, 9),
-        "achievements": (0, 1),
-        "achievements_diff": (0, 1),
-        "player_level": (0, 8),
-        "monsters_killed": (0, 12),
-        "n": (1, 9),
-    }
     values = inputs._asdict()
-    return SkillInputs(
-        **{name: jax.tree.map(draw(*ranges.get(name, (-1, 1))), value) for name, value in values.items()}
-    )
+    return SkillInputs(**{name: jax.tree.map(draw(*DRAWN.get(name, (-1, 1))), value) for name, value in values.items()})
 
 
 def _run(function: SkillFunction, names: tuple[str, ...], inputs: SkillInputs, where: str) -> Array:

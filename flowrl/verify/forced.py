@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flowrl.env.memory import UNKNOWN
+from flowrl.env.skill_names import DRAWN
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, prefix_of
 from flowrl.skill import SkillSpec
 from flowrl.verify.transitions import Recording
@@ -202,19 +203,8 @@ def _transition(before: Rows, after: Rows, events: np.ndarray, n: int) -> Rows:
 def scrambled(rows: Mapping[str, np.ndarray]) -> Rows:
     """Returns transitions that no game made: every number drawn anew, to find where a reward breaks."""
     rng = np.random.default_rng(0)
-    ranges = {
-        "inventory": (0, 9),
-        "closest_blocks": (-30, 30),
-        "closest_blocks_prev": (-30, 30),
-        "player_intrinsics": (0, 9),
-        "achievements": (0, 1),
-        "achievements_diff": (0, 1),
-        "player_level": (0, 8),
-        "monsters_killed": (0, 12),
-        "n": (1, 9),
-    }
     drawn: Rows = {}
     for name, leaf in rows.items():
-        low, high = ranges.get(name.partition(".")[0], (-1, 1))
+        low, high = DRAWN.get(name.partition(".")[0], (-1, 1))
         drawn[name] = rng.integers(low, high + 1, (_SCRAMBLED, *leaf.shape[1:])).astype(leaf.dtype)
     return drawn
