@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=600_000)
     parser.add_argument("--only", help="variants whose name holds this text")
     arguments = parser.parse_args()
-    configure_jax(0.9)
+    configure_jax(0.9, groups=2)
     print("| variant | success half-way | success at the end | thousand frames to 80 % |\n|---|---|---|---|")
     for variant in VARIANTS:
         if arguments.only and arguments.only not in variant.name:

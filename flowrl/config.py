@@ -1,5 +1,6 @@
 """The whole configuration of a run: typed, frozen, saved beside the run, and the only thing the worker reads."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -32,6 +33,9 @@ class EnvConfig(_Frozen):
     name: str = "Craftax-Classic-Symbolic-v1"
     worlds: int = Field(256, ge=1, description="worlds stepped side by side")
     fresh_worlds: int = Field(128, ge=1, description="new worlds generated each rollout, for the episodes that end")
+    groups: int = Field(
+        2, ge=1, description="groups of worlds that play and learn side by side, on as many cores or cards as there are"
+    )
     episode_steps: int = Field(1000, ge=1, description="time limit of an episode, in steps")
 
 
@@ -100,6 +104,11 @@ class RunConfig(_Frozen):
     )
     seed: int = Field(0, ge=0, le=MOST_SEED)
     gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a card's memory that one worker may take")
+
+    @property
+    def groups(self) -> int:
+        """The groups that there are: at most `env.groups`, as many as divide worlds and minibatches evenly."""
+        return math.gcd(self.env.groups, self.env.worlds, self.env.fresh_worlds, self.ppo.minibatch)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -45,7 +45,7 @@ def work(paths: RunPaths) -> int:
 
         spec = read_json(paths.config, RunSpec)
         check_jax_version()
-        configure_jax(spec.config.gpu_memory)
+        configure_jax(spec.config.gpu_memory, spec.config.groups)
         append_line(paths.metrics, {"kind": "starting", "frames": 0})
         write_text(paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
         check_jax_results()

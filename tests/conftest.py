@@ -11,7 +11,7 @@ from flowrl.platform import configure_jax
 
 
 def pytest_configure() -> None:
-    configure_jax(0.5)
+    configure_jax(0.5, groups=2)
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ def probe_domain(signal_fn: Callable[[jax.Array, Any], Any], deadly: bool = Fals
         return Transition(after, jnp.float32(0), jnp.bool_(deadly), jnp.zeros(1, bool))
 
     def observe(world: World) -> Observation:
-        return Observation(jnp.zeros((1, 1), jnp.uint8), jnp.stack([world.signal, 1.0]))
+        floats = jnp.stack([world.signal, 1.0])
+        return Observation(jnp.zeros((1, 1), jnp.uint8), jnp.zeros(0, jnp.uint16), jnp.zeros(0, jnp.int8), floats)
 
     return Domain(
         name="Probe",
@@ -49,9 +50,12 @@ def probe_domain(signal_fn: Callable[[jax.Array, Any], Any], deadly: bool = Fals
         achievements=("NONE",),
         view=(1, 1),
         planes=(Plane(1, "onehot"),),
+        levels=0,
+        floats=2,
         scalars=2,
+        scalars_fn=lambda levels, floats: floats,
         creatures=("none",),
-        creatures_fn=lambda cells: jnp.zeros((1, 1), bool),
+        slots=(),
         causes=("died",),
         sight=Sight(
             names=("NOTHING",),

@@ -121,7 +121,7 @@ GIVEN: list[dict[str, Any]] = []
 
 
 def step_once(env: FlowEnv) -> Any:
-    state = env.start(env.new_players(jax.random.PRNGKey(0), 1), jnp.ones((1, 1), jnp.int32))
+    state = env.start(env.new_players(jax.random.PRNGKey(0)[None]), jnp.ones((1, 1), jnp.int32))
     return env.step(jax.random.PRNGKey(0), state, jnp.zeros(1, jnp.int32))
 
 

@@ -389,12 +389,11 @@ def dying_worlds(worlds: Any) -> Any:
 
 
 def test_full_sight_names_blocks_and_ladders_but_nothing_in_the_dark() -> None:
-    sight, dark = full.domain().sight, [255, 255, 0, 0, 0, 0, 0, 0]
+    sight, dark = full.domain().sight, [255, 255]
     items = [ItemType.NONE, ItemType.TORCH, ItemType.LADDER_DOWN, ItemType.LADDER_UP, ItemType.LADDER_DOWN_BLOCKED]
-    cells = jnp.array([[BlockType.PATH.value, i.value, 0, 4, 0, 0, 0, 1] for i in items] + [dark], dtype=jnp.uint8)
+    cells = jnp.array([[BlockType.PATH.value, i.value] for i in items] + [dark], dtype=jnp.uint8)
     blocks, ladders = sight.rows_fn(cells)
     assert [sight.names[i] if i >= 0 else "" for i in blocks] == ["PATH"] * 5 + [""]
     names = [sight.names[i] if i >= 0 else "" for i in ladders]
     assert names == ["", "", "LADDER_DOWN", "LADDER_UP", "LADDER_DOWN_BLOCKED", ""]
     assert sight.lit_fn(cells).tolist() == [True] * 5 + [False]
-    assert full.domain().creatures_fn(cells)[:, 0].tolist() == [False, True, False, False, False]

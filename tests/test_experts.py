@@ -7,22 +7,45 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flowrl.env.domain import NO_MARK
 from flowrl.errors import LibraryError
-from flowrl.models.actor_critic import ActorCriticMoE
+from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.models.experts import count, from_named, param_updater, put, take, to_named
 from flowrl.models.grouped import block_size, group_rows
+from flowrl.models.lookup import Features
 from flowrl.weights import expert_indices, flatten, unflatten
 
 SIZE, ACTIONS, WIDTH = 11, 5, 8
 
 
 def network(experts: int) -> ActorCriticMoE:
-    return ActorCriticMoE(action_dim=ACTIONS, layer_width=WIDTH, num_layers=3, num_tasks=experts)
+    return ActorCriticMoE(action_dim=ACTIONS, layer_width=WIDTH, num_layers=3, num_tasks=experts, inputs=SIZE)
 
 
 def init(experts: int, seed: int = 0) -> dict[str, Any]:
-    key = jax.random.PRNGKey(seed)
-    return dict(network(experts).init(key, jnp.zeros((2, SIZE)), jnp.zeros(2, jnp.int32)))
+    return dict(init_network(network(experts), jax.random.PRNGKey(seed)))
+
+
+def seen(rows: int, seed: int = 0) -> Features:
+    """Two columns of the first six for each row, now and then none, and five values that follow."""
+    rng = np.random.default_rng(seed)
+    columns = np.stack([rng.integers(0, 3, rows), rng.integers(3, 6, rows)], axis=1)
+    columns = np.where(rng.random(columns.shape) < 0.2, NO_MARK, columns)
+    return Features(jnp.asarray(columns), jnp.asarray(rng.normal(size=(rows, SIZE - 6)), jnp.float32))
+
+
+def flat(features: Features) -> np.ndarray:
+    """The same, spelled out."""
+    ones = (np.asarray(features.columns)[:, :, None] == np.arange(SIZE)).any(axis=1).astype(np.float32)
+    ones[:, 6:] = features.dense
+    return ones
+
+
+def plain_jax(params: Any, tower: str, x: Any, expert: int) -> Any:
+    for name in sorted(params[tower]):
+        x = x @ params[tower][name]["kernel"][expert] + params[tower][name]["bias"][expert]
+        x = jnp.tanh(x) if name != max(params[tower]) else x
+    return x
 
 
 def plain(params: Any, tower: str, x: np.ndarray, expert: int) -> np.ndarray:
@@ -38,9 +61,9 @@ def plain(params: Any, tower: str, x: np.ndarray, expert: int) -> np.ndarray:
 @pytest.mark.parametrize("rows", [1, 7, 300])
 def test_each_row_is_seen_by_its_own_expert_alone(experts: int, rows: int) -> None:
     params = init(experts)["params"]
-    x = np.random.default_rng(0).normal(size=(rows, SIZE)).astype(np.float32)
-    expert = np.random.default_rng(1).integers(0, experts, rows)
-    logits, value = network(experts).apply({"params": params}, jnp.asarray(x), jnp.asarray(expert))
+    features = seen(rows)
+    x, expert = flat(features), np.random.default_rng(1).integers(0, experts, rows)
+    logits, value = network(experts).apply({"params": params}, features, jnp.asarray(expert))
     for i in range(rows):
         np.testing.assert_allclose(logits[i], plain(params, "actor", x[i], expert[i]), atol=1e-5)
         np.testing.assert_allclose(value[i], plain(params, "critic", x[i], expert[i])[0], atol=1e-5)
@@ -49,22 +72,23 @@ def test_each_row_is_seen_by_its_own_expert_alone(experts: int, rows: int) -> No
 def test_gradients_equal_those_of_evaluating_all_experts_and_masking() -> None:
     experts, rows = 4, 100
     params = jax.tree.map(lambda x: x + 0.1, init(experts)["params"])
-    x = jax.random.normal(jax.random.PRNGKey(1), (rows, SIZE))
+    features = seen(rows)
     expert = jnp.where(jnp.arange(rows) % 4 == 3, 0, jnp.arange(rows) % 4)  # expert 3 has no row
 
-    def grouped(params: Any, x: Any) -> Any:
-        logits, value = network(experts).apply({"params": params}, x, expert)
+    def grouped(params: Any, dense: Any) -> Any:
+        logits, value = network(experts).apply({"params": params}, features._replace(dense=dense), expert)
         return (logits**2).sum() + (value**3).sum()
 
-    def masked(params: Any, x: Any) -> Any:
+    def masked(params: Any, dense: Any) -> Any:
         total = 0.0
+        x = jnp.concatenate([jnp.asarray(flat(features))[:, :6], dense], axis=1)
         for e in range(experts):
-            one = jax.tree.map(lambda leaf, e=e: leaf[e : e + 1], params)
-            logits, value = network(1).apply({"params": one}, x, expert)
-            total += jnp.where(expert == e, (logits**2).sum(axis=1) + value**3, 0.0).sum()
+            logits, value = [plain_jax(params, tower, x, e) for tower in ("actor", "critic")]
+            total += jnp.where(expert == e, (logits**2).sum(axis=1) + value[:, 0] ** 3, 0.0).sum()
         return total
 
-    ours, theirs = jax.grad(grouped, (0, 1))(params, x), jax.grad(masked, (0, 1))(params, x)
+    ours = jax.grad(grouped, (0, 1))(params, features.dense)
+    theirs = jax.grad(masked, (0, 1))(params, features.dense)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
     assert all((leaf[3] == 0).all() for leaf in jax.tree.leaves(ours[0])), "an expert without rows has no gradient"
 
@@ -72,8 +96,8 @@ def test_gradients_equal_those_of_evaluating_all_experts_and_masking() -> None:
 def test_a_broken_expert_poisons_no_other() -> None:
     params = init(3)["params"]
     params = jax.tree.map(lambda leaf: leaf.at[1].set(jnp.nan), params)
-    x, expert = jnp.ones((9, SIZE)), jnp.arange(9) % 3
-    logits, _ = network(3).apply({"params": params}, x, expert)
+    expert = jnp.arange(9) % 3
+    logits, _ = network(3).apply({"params": params}, seen(9), expert)
     assert np.isfinite(np.asarray(logits)[expert != 1]).all()
 
 
@@ -84,6 +108,7 @@ def test_grouping_places_every_row_in_a_block_of_its_expert(skew: float) -> None
     size = block_size(500, 5)
     grouping = group_rows(jnp.asarray(expert), 5, size)
     assert (np.asarray(grouping.source)[np.asarray(grouping.place)] == np.arange(500)).all()
+    assert (np.asarray(grouping.source) == 500).sum() == len(grouping.source) - 500, "all else is padding"
     assert (np.asarray(grouping.expert)[np.asarray(grouping.place) // size] == expert).all()
     assert int(grouping.used) == sum(-(-int((expert == e).sum()) // size) for e in range(5))
 
@@ -123,9 +148,7 @@ def test_param_updater_loads_any_subset_and_leaves_the_rest_as_initialised() -> 
 
 
 def test_weights_of_another_shape_are_refused_by_name() -> None:
-    wide = ActorCriticMoE(ACTIONS, WIDTH * 2, 3, 1).init(
-        jax.random.PRNGKey(0), jnp.zeros((2, SIZE)), jnp.zeros(2, jnp.int32)
-    )
+    wide = init_network(ActorCriticMoE(ACTIONS, WIDTH * 2, 3, 1, SIZE), jax.random.PRNGKey(0))
     with pytest.raises(LibraryError, match=r"Expert 0 has actor.layer_0.bias of shape \(16,\).*needs \(8,\)"):
         param_updater(init(2), to_named(wide["params"]))
     with pytest.raises(LibraryError, match="hold expert 3"):

@@ -201,7 +201,7 @@ def test_restarting_replaces_ended_worlds_alone_whatever_the_platform(worlds: An
     play = Play(env, worlds)
     play(Action.RIGHT)
     old, ended = play.state, jnp.array([False, True, True])
-    fresh = jax.jit(env.new_players, static_argnums=1)(jax.random.PRNGKey(9), 2)
+    fresh = jax.jit(env.new_players)(jax.random.split(jax.random.PRNGKey(9), 2))
     amounts = jnp.full((3, 1), 7)
     new: FlowState = jax.jit(env.restart)(old, ended, fresh, jnp.int32(1), amounts, 5)
     for leaf, before, pool in zip(*map(jax.tree.leaves, (new.player, old.player, fresh)), strict=True):

@@ -108,7 +108,7 @@ def test_the_world_is_looked_at_in_the_step_that_finishes_the_plan() -> None:
     env = with_promises(plan_env(TINY, "Collect Wood", 50), spec)
     env = dataclasses.replace(env, amounts=dataclasses.replace(env.amounts, low=(2,), high=(2,)))
     trees = hold(put(plain(TINY), "TREE", (-1, 0), (0, 1), (0, -1)), wood=0)
-    state: Any = env.start(env.new_players(jax.random.key(0), 8), jnp.full((8, 1), 2))
+    state: Any = env.start(env.new_players(jax.random.split(jax.random.key(0), 8)), jnp.full((8, 1), 2))
     state = FlowState(state.player._replace(world=copies(trees)), *state[1:])
     step, seen = jax.jit(env.step), []
     for action in ("DO", "RIGHT", "DO"):

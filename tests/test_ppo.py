@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.env.observation import expand
+from flowrl.env.observation import features
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
 from flowrl.learning.programs import Programs
 from flowrl.learning.trainer import Trainer, TrainState
@@ -32,11 +32,9 @@ def train(trainer: Trainer, updates: int = 60, seed: int = 0) -> tuple[TrainStat
 def ask(trainer: Trainer, state: TrainState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns (signal, probabilities, value) in the worlds as they stand."""
     observation = trainer.env.observe(state.flow)
-    network = trainer.network(trainer.experts)
-    logits, value = network.apply(
-        {"params": state.params}, expand(trainer.env.domain, observation), trainer.env.expert(state.flow)
-    )
-    return np.asarray(observation.scalars[:, 0]), np.asarray(jax.nn.softmax(logits)), np.asarray(value)
+    network, seen = trainer.network(trainer.experts), features(trainer.env.domain, observation)
+    logits, value = network.apply({"params": state.params}, seen, trainer.env.expert(state.flow))
+    return np.asarray(observation.floats[:, 0]), np.asarray(jax.nn.softmax(logits)), np.asarray(value)
 
 
 def test_the_value_of_a_constant_reward_is_learned() -> None:
@@ -85,7 +83,7 @@ ROUTED = [
 def test_two_tasks_that_look_alike_need_two_experts(experts: list[int], solved: bool) -> None:
     trainer = probe_trainer(CONSTANT, ROUTED, experts)
     _, history = train(trainer, 100)
-    least = np.mean([stats.reward.min() for stats in history[-10:]])
+    least = np.mean([stats.learnt.reward.min() for stats in history[-10:]])
     assert (least > 0.9) == solved
 
 
@@ -101,7 +99,7 @@ def test_frozen_experts_stay_bit_for_bit_and_cost_no_samples() -> None:
         for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True)
     )
     played = sum(int((stats.results.task == 1).sum()) for stats in history)
-    assert sum(int(stats.trained_samples) for stats in history) == played < 5 * 8 * 32
+    assert sum(int(stats.learnt.trained_samples) for stats in history) == played < 5 * 8 * 32
 
 
 def rows(*values: float) -> jnp.ndarray:
@@ -154,7 +152,8 @@ def test_a_timeout_counts_the_value_reached_and_a_death_does_not() -> None:
 
 def test_advantages_are_normalised_per_expert_with_a_floor() -> None:
     values = jnp.concatenate([jnp.arange(8.0), 5 + 0.001 * jnp.arange(8.0)])
-    normal = np.asarray(normalise_per_expert(values, jnp.repeat(jnp.arange(2), 8), 3, 0.05))
+    expert = jnp.repeat(jnp.arange(2), 8)
+    normal = np.asarray(normalise_per_expert(values[None], expert[None], 3, 0.05, lambda parts: parts.sum(axis=0)))[0]
     np.testing.assert_allclose([normal[:8].mean(), normal[8:].mean()], 0, atol=1e-5)
     np.testing.assert_allclose(normal[:8].std(), 1, rtol=1e-5)
     np.testing.assert_allclose(normal[8:].std(), np.std(0.001 * np.arange(8)) / 0.05, rtol=1e-2)

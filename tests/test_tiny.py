@@ -156,7 +156,7 @@ def place(state: Any, world: TinyState) -> Any:
 
 
 def test_an_episode_works_through_the_plan(env: FlowEnv) -> None:
-    players = jax.jit(env.new_players, static_argnums=1)(jax.random.key(0), WORLDS)
+    players = jax.jit(env.new_players)(jax.random.split(jax.random.key(0), WORLDS))
     state = env.start(players, env.draw_amounts(jax.random.key(1), WORLDS))
     flat = expand(env.domain, jax.jit(env.observe)(state))
     assert flat.shape == (WORLDS, env.domain.observation_size) and jnp.isfinite(flat).all()

@@ -37,20 +37,20 @@ def _ours(env: FlowEnv, key: jax.Array) -> tuple[Any, Callable[..., Any]]:
     def step(worlds: Any, key: jax.Array, action: Any) -> tuple[Any, Any]:
         done = jax.vmap(domain.step_fn)(jax.random.split(key, WORLDS), worlds, action)
         seen = jax.vmap(domain.observe_fn)(done.world)
-        return done.world, (seen.cells.sum(), seen.scalars.sum(), done.reward.sum(), done.over.sum())
+        return done.world, (seen.cells.sum(), seen.levels.sum(), done.reward.sum(), done.over.sum())
 
     return worlds, step
 
 
 def _with_tasks(env: FlowEnv, key: jax.Array) -> tuple[Any, Callable[..., Any]]:
-    fresh = env.new_players(key, WORLDS)
+    fresh = env.new_players(jax.random.split(key, WORLDS))
     amounts = env.draw_amounts(key, WORLDS)
 
     def step(state: Any, key: jax.Array, action: Any) -> tuple[Any, Any]:
         state, result = env.step(key, state, action)
         state = env.restart(state, result.ended, fresh, jnp.int32(0), amounts, 0)
         seen = env.observe(state)
-        return state, (seen.cells.sum(), seen.scalars.sum(), result.reward.sum(), result.ended.sum())
+        return state, (seen.cells.sum(), seen.levels.sum(), result.reward.sum(), result.ended.sum())
 
     return env.start(fresh, amounts), step
 

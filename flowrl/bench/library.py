@@ -25,16 +25,15 @@ def small_config(**options: Any) -> RunConfig:
 def expert_arrays(config: RunConfig) -> Arrays:
     """Returns the weights of an expert that knows nothing, by name."""
     import jax
-    import jax.numpy as jnp
 
     from flowrl.env.domains import domain_named
-    from flowrl.models.actor_critic import ActorCriticMoE
+    from flowrl.models.actor_critic import ActorCriticMoE, init_network
     from flowrl.models.experts import to_named
     from flowrl.weights import expert_of, flatten
 
     domain = domain_named(ENV)
-    network = ActorCriticMoE(len(domain.actions), config.model.width, config.model.layers, 1)
-    blank = network.init(jax.random.PRNGKey(0), jnp.zeros((2, domain.observation_size)), jnp.zeros(2, jnp.int32))
+    network = ActorCriticMoE(len(domain.actions), config.model.width, config.model.layers, 1, domain.observation_size)
+    blank = init_network(network, jax.random.PRNGKey(0))
     return flatten(expert_of(to_named(blank["params"]), 0))
 
 

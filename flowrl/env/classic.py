@@ -12,10 +12,10 @@ from craftax.craftax_classic import game_logic
 from craftax.craftax_classic.constants import OBS_DIM, Achievement, Action, BlockType
 from craftax.craftax_classic.envs.craftax_state import EnvParams, EnvState, Inventory, Mobs, StaticEnvParams
 from craftax.craftax_classic.world_gen import generate_world
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, Int8, UInt16
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
-from flowrl.env.observation import mark_in_view, pack_bits, view_of
+from flowrl.env.observation import mark_columns, marks_in_view, view_of
 from flowrl.env.spawn import ChooseCell, choose_by_rank, cut_window, window_origin
 
 PARAMS = EnvParams()
@@ -28,6 +28,9 @@ STATIONS = (
     ("plant", ("PLANT", "RIPE_PLANT")),
 )
 CAUSES = ("zombie", "arrow", "lava", "hunger", "thirst", "fatigue")
+HERDS = ("zombies", "cows", "skeletons", "arrows")
+CELL_SIZE = len(BlockType) + len(HERDS)
+SLOTS = (STATIC.max_zombies, STATIC.max_cows, STATIC.max_skeletons, STATIC.max_arrows)
 
 
 def spawn_mobs(key: jax.Array, world: EnvState, choose_cell_fn: ChooseCell) -> EnvState:
@@ -115,23 +118,30 @@ def reset(key: jax.Array) -> EnvState:
 
 
 def observe(world: EnvState) -> Observation:
-    """Returns upstream's symbolic observation, compact: block and creatures a cell, then the scalars."""
+    """Returns upstream's symbolic observation, compact."""
     blocks = view_of(world.map, world.player_position, OBS_DIM, BlockType.OUT_OF_BOUNDS.value)
-    marks = [
-        mark_in_view(mobs.position, mobs.mask, world.player_position, OBS_DIM)
-        for mobs in (world.zombies, world.cows, world.skeletons, world.arrows)
-    ]
-    cells = jnp.stack([blocks.astype(jnp.uint8), pack_bits(jnp.stack(marks))], axis=-1)
-    direction = jax.nn.one_hot(world.player_direction - 1, num_classes=4)
-    scalars = jnp.concatenate(
-        [
-            amounts(world.inventory).astype(jnp.float16) / 10.0,
-            _intrinsics(world).astype(jnp.float16) / 10.0,
-            direction,
-            jnp.stack([world.light_level, world.is_sleeping.astype(jnp.float32)]),
-        ]
+    marks = [_marks(getattr(world, herd), i, world.player_position) for i, herd in enumerate(HERDS)]
+    levels = [amounts(world.inventory), _intrinsics(world), world.player_direction[None], world.is_sleeping[None]]
+    return Observation(
+        blocks.astype(jnp.uint8)[:, None],
+        jnp.concatenate(marks),
+        jnp.concatenate(levels).astype(jnp.int8),
+        world.light_level[None].astype(jnp.float32),
     )
-    return Observation(cells, scalars.astype(jnp.float32))
+
+
+def _marks(mobs: Mobs, kind: int, centre: Int[Array, "2"]) -> UInt16[Array, "M"]:
+    kinds = jnp.full(mobs.mask.shape, kind)
+    cell = marks_in_view(mobs.position, mobs.mask, kinds, centre, OBS_DIM)
+    return mark_columns(CELL_SIZE, len(BlockType), cell, kinds)
+
+
+def scalars(levels: Int8[Array, "*B 18"], floats: Float[Array, "*B 1"]) -> Float[Array, "*B 22"]:
+    """Returns what follows the map in upstream's observation: amounts and intrinsics, direction, light, asleep."""
+    tenths = levels[..., :16].astype(jnp.float16) / 10.0
+    direction = jax.nn.one_hot(levels[..., 16] - 1, num_classes=4)
+    asleep = levels[..., 17:].astype(jnp.float32)
+    return jnp.concatenate([tenths.astype(jnp.float32), direction, floats, asleep], axis=-1)
 
 
 def amounts(inventory: Inventory) -> Int[Array, "items"]:
@@ -188,10 +198,6 @@ def _ground(world: EnvState) -> Ground:
     return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
 
 
-def _creatures(cells: Array) -> Bool[Array, "4 cells"]:
-    return ((cells[:, 1][None] >> jnp.arange(4, dtype=jnp.uint8)[:, None]) & 1).astype(bool)
-
-
 def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """Returns Craftax-Classic; ``choose_cell_fn`` is how a creature's first cell is drawn."""
     step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
@@ -202,10 +208,13 @@ def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
         items=ITEMS,
         achievements=tuple(a.name for a in Achievement),
         view=OBS_DIM,
-        planes=(Plane(len(BlockType), "onehot"), Plane(4, "bits")),
+        planes=(Plane(len(BlockType), "onehot"), Plane(len(HERDS), "marks")),
+        levels=18,
+        floats=1,
         scalars=22,
+        scalars_fn=scalars,
         creatures=("zombie", "cow", "skeleton", "arrow"),
-        creatures_fn=_creatures,
+        slots=tuple(kind for kind, many in enumerate(SLOTS) for _ in range(many)),
         causes=CAUSES,
         sight=Sight(
             names=tuple(block.name for block in BlockType),

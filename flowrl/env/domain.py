@@ -8,17 +8,30 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Int8, UInt8, UInt16
 
 World = Any
 """The game's own state of one world, a pytree (upstream's `EnvState` for the Craftax games)."""
 
 
 class Observation(NamedTuple):
-    """What the policy sees of one world, compact: `expand` of `observation.py` makes it flat."""
+    """What the policy sees of one world, compact: `expand` of `observation.py` makes it flat.
+
+    Attributes:
+        cells: one byte a cell and plane of kind "onehot"; 255 is none of its kinds.
+        marks: the column of the flat observation that each creature in view sets, `NO_MARK` for none; no two alike.
+        levels: small whole numbers: the domain's own, then dx and dy of what flowrl adds.
+        floats: everything else: the domain's own, then the amounts that flowrl adds.
+    """
 
     cells: UInt8[Array, "*B cells planes"]
-    scalars: Float[Array, "*B scalars"]
+    marks: UInt16[Array, "*B slots"]
+    levels: Int8[Array, "*B levels"]
+    floats: Float[Array, "*B floats"]
+
+
+NO_MARK = 65535
+"""What `Observation.marks` holds for a creature that is not in view."""
 
 
 class Transition(NamedTuple):
@@ -33,11 +46,12 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True)
 class Plane:
-    """One number stored per cell of the view, and how the flat observation spells it out.
+    """Some floats of each cell of the view in the flat observation, and what they are made from.
 
     Attributes:
         size: how many floats a cell becomes.
-        kind: "onehot" (255 gives all zeros) or "bits" (bit i becomes float i).
+        kind: "onehot": a byte of `Observation.cells`, 255 giving all zeros; "marks": the creatures that stand there;
+            "lit": 1 where the first plane is not 255.
     """
 
     size: int
@@ -116,10 +130,13 @@ class Domain:
         items: the inventory fields whose amount a task may ask for.
         achievements: names, in order.
         view: rows and columns seen around the player.
-        planes: what is stored per cell.
+        planes: what a cell of the view becomes.
+        levels: small whole numbers of an observation, before flowrl's own.
+        floats: floats of an observation, before flowrl's own.
         scalars: floats of upstream's observation that follow the map.
+        scalars_fn: (levels [..., levels], floats [..., floats]) -> those floats [..., scalars].
         creatures: kinds of creature told apart in the view.
-        creatures_fn: cells [cells, planes] -> bool [kinds, cells].
+        slots: the kind of each of an observation's marks.
         causes: ways an episode can fail; `cause_fn` returns an index into them.
         reset_fn: key -> world.
         step_fn: (key, world, action) -> Transition, without any reset.
@@ -137,9 +154,12 @@ class Domain:
     achievements: tuple[str, ...]
     view: tuple[int, int]
     planes: tuple[Plane, ...]
+    levels: int
+    floats: int
     scalars: int
+    scalars_fn: Callable[[Array, Array], Float[Array, "*B scalars"]]
     creatures: tuple[str, ...]
-    creatures_fn: Callable[[Array], Bool[Array, "kinds cells"]]
+    slots: tuple[int, ...]
     causes: tuple[str, ...]
     sight: Sight
     reset_fn: Callable[[jax.Array], World]
@@ -158,7 +178,12 @@ class Domain:
     @property
     def upstream_size(self) -> int:
         """Floats in upstream's own flat observation."""
-        return self.cells * sum(plane.size for plane in self.planes) + self.scalars
+        return self.cells * self.cell_size + self.scalars
+
+    @property
+    def cell_size(self) -> int:
+        """Floats that a cell of the view becomes."""
+        return sum(plane.size for plane in self.planes)
 
     @property
     def extra_size(self) -> int:

@@ -13,10 +13,9 @@ from flowrl.env.abstraction import fluents_of
 from flowrl.env.code_parser import ExportedSkill, SkillFunctions, TaskModule
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.leaves import flat_leaves
-from flowrl.env.memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
+from flowrl.env.memory import closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 
-_OFFSET_SCALE = 10.0
 _AMOUNT_SCALE = 5.0
 
 
@@ -121,13 +120,13 @@ class FlowEnv:
         """The local expert of each task, [N]."""
         return np.asarray(self.tasks.expert_of_task)
 
-    def new_players(self, key: jax.Array, count: int) -> Player:
-        """Returns ``count`` new worlds with what their players see first."""
+    def new_players(self, keys: jax.Array) -> Player:
+        """Returns a new world for each of some keys, with what its player sees first."""
 
         def one(key: jax.Array) -> Player:
             return player_in(self.domain, self.domain.reset_fn(key), empty_memory(self.domain))
 
-        return jax.vmap(one)(jax.random.split(key, count))
+        return jax.vmap(one)(keys)
 
     def draw_amounts(self, key: jax.Array, count: int) -> Int[Array, "B N"]:
         """Returns the amounts wanted in ``count`` episodes, each drawn uniformly from its task's range."""
@@ -153,18 +152,20 @@ class FlowEnv:
         """Returns what the policy sees: upstream's observation and flowrl's additions, compact."""
         table = nearest_cells(self.domain.view)
 
-        def extras(player: Player, task: Array, amounts: Array) -> Array:
+        def extras(player: Player, task: Array, amounts: Array) -> tuple[Array, Array]:
             blocks = closest_blocks(self.domain, player.memory, player.world)[:, :, 0]
-            offsets = jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.cells)])
+            offsets = jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.marks)])
             in_hand = self.domain.amounts_fn(self.domain.vitals_fn(player.world).inventory)
             item = jnp.asarray(self.amounts.item)[task]
             held = jnp.where(item >= 0, in_hand[item], 0)
-            wanted = jnp.stack([amounts[task], held]) / _AMOUNT_SCALE
-            return jnp.concatenate([_offset_features(offsets), wanted])
+            return offsets.reshape(-1).astype(jnp.int8), jnp.stack([amounts[task], held]) / _AMOUNT_SCALE
 
-        added = jax.vmap(extras)(state.player, state.task, state.amounts)
+        offsets, wanted = jax.vmap(extras)(state.player, state.task, state.amounts)
         seen = state.player.seen
-        return Observation(seen.cells, jnp.concatenate([seen.scalars, added], axis=-1))
+        return seen._replace(
+            levels=jnp.concatenate([seen.levels, offsets], axis=-1),
+            floats=jnp.concatenate([seen.floats, wanted], axis=-1),
+        )
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
         """Returns the episodes after one step, ended ones left as they ended, and what the step did."""
@@ -303,12 +304,6 @@ def evaluate_skill(
 def _settled(world: World) -> World:
     """Returns the world with every leaf's type fixed: a weak one that a step makes strong would compile all twice."""
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), world)
-
-
-def _offset_features(offsets: Int[Array, "K 2"]) -> Float[Array, "3*K"]:
-    known = (offsets != UNKNOWN).any(axis=1)
-    scaled = jnp.where(known[:, None], offsets / _OFFSET_SCALE, 0.0)
-    return jnp.concatenate([scaled, known[:, None].astype(jnp.float32)], axis=1).reshape(-1)
 
 
 def _replace_by_select(player: Player, ended: Array, fresh: Player, source: Array) -> Player:

@@ -26,11 +26,11 @@ from craftax.craftax.util.game_logic_utils import (
     is_boss_vulnerable,
 )
 from craftax.craftax.world_gen.world_gen import generate_world
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Int8, UInt8, UInt16
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
 from flowrl.env.full_spawn import PARAMS, STATIC, spawn_mobs
-from flowrl.env.observation import mark_types_in_view, view_of
+from flowrl.env.observation import mark_columns, marks_in_view, view_of
 from flowrl.env.spawn import ChooseCell, choose_by_rank
 
 SUMMED = ("armour", "potions")
@@ -72,6 +72,15 @@ STATIONS = (
     ("ladder_down", ("LADDER_DOWN",)),
     ("ladder_up", ("LADDER_UP",)),
 )
+ROOTED = ("wood", "stone", "coal", "iron", "diamond", "sapphire", "ruby", "sapling", "torches", "arrows")
+SLOTS = (
+    STATIC.max_melee_mobs,
+    STATIC.max_passive_mobs,
+    STATIC.max_ranged_mobs,
+    STATIC.max_mob_projectiles,
+    STATIC.max_player_projectiles,
+)
+CELL_SIZE = len(BlockType) + len(ItemType) + len(HERDS) * TYPES + 1
 UNSEEN = 255
 DARK_UP_TO = 0.05
 
@@ -159,45 +168,71 @@ def reset(key: jax.Array) -> EnvState:
 
 
 def observe(world: EnvState) -> Observation:
-    """Returns upstream's symbolic observation, compact: block, item, creatures and light a cell, then the scalars."""
+    """Returns upstream's symbolic observation, compact: an unlit cell is neither block nor item."""
     level, position = world.player_level, world.player_position
     blocks = view_of(world.map[level], position, OBS_DIM, BlockType.OUT_OF_BOUNDS.value)
     items = view_of(world.item_map[level], position, OBS_DIM, ItemType.NONE.value)
     lit = view_of(world.light_map[level], position, OBS_DIM, 0) > DARK_UP_TO
-    seen = [jnp.where(lit, plane, UNSEEN).astype(jnp.uint8) for plane in (blocks, items)]
-    marks = [jnp.where(lit, mark, 0) for mark in _marks(world)]
-    return Observation(jnp.stack([*seen, *marks, lit.astype(jnp.uint8)], axis=-1), _scalars(world))
+    cells = [jnp.where(lit, plane, UNSEEN).astype(jnp.uint8) for plane in (blocks, items)]
+    marks = [_marks(world, lit, i) for i in range(len(HERDS))]
+    return Observation(jnp.stack(cells, axis=-1), jnp.concatenate(marks), _levels(world), _floats(world))
 
 
-def _marks(world: EnvState) -> list[UInt8[Array, "cells"]]:
-    level = world.player_level
-    herds = [getattr(world, herd) for herd in HERDS]
-    return [
-        mark_types_in_view(h.position[level], h.mask[level], h.type_id[level], world.player_position, OBS_DIM)
-        for h in herds
-    ]
+def _marks(world: EnvState, lit: Bool[Array, "cells"], herd: int) -> UInt16[Array, "M"]:
+    level, mobs = world.player_level, getattr(world, HERDS[herd])
+    kind = mobs.type_id[level]
+    cell = marks_in_view(mobs.position[level], mobs.mask[level], kind, world.player_position, OBS_DIM)
+    cell = jnp.where(lit[cell], cell, -1)
+    first = len(BlockType) + len(ItemType) + herd * TYPES
+    return mark_columns(CELL_SIZE, first, cell, kind)
 
 
-def _scalars(world: EnvState) -> Float[Array, "51"]:
+def _levels(world: EnvState) -> Int8[Array, "38"]:
     held = world.inventory
-    rooted = ("wood", "stone", "coal", "iron", "diamond", "sapphire", "ruby", "sapling", "torches", "arrows")
-    tools = [held.books / 2.0, held.pickaxe / 4.0, held.sword / 4.0]
-    levels = [world.player_health, world.player_food, world.player_drink, world.player_energy, world.player_mana]
-    skills = [world.player_xp, world.player_dexterity, world.player_strength, world.player_intelligence]
     cleared = world.monsters_killed[world.player_level] >= MONSTERS_KILLED_TO_CLEAR_LEVEL
     parts = (
-        jnp.sqrt(jnp.stack([getattr(held, item) for item in rooted])) / 10.0,
-        jnp.stack([*tools, world.sword_enchantment, world.bow_enchantment, held.bow]),
-        jnp.sqrt(held.potions) / 10.0,
-        jnp.stack([*levels, *skills]) / 10.0,
-        jax.nn.one_hot(world.player_direction - 1, num_classes=4),
-        held.armour / 2.0,
+        jnp.stack([getattr(held, item) for item in ROOTED]),
+        held.potions,
+        jnp.stack([held.books, held.pickaxe, held.sword, world.sword_enchantment, world.bow_enchantment, held.bow]),
+        world.player_direction[None],
+        held.armour,
         world.armour_enchantments,
-        jnp.stack([world.light_level, world.is_sleeping, world.is_resting]),
+        jnp.stack([world.is_sleeping, world.is_resting]),
         world.learned_spells,
-        jnp.stack([world.player_level / 10.0, cleared, is_boss_vulnerable(world)]),
+        jnp.stack([world.player_level, cleared, is_boss_vulnerable(world)]),
     )
-    return jnp.concatenate([part.astype(jnp.float32) for part in parts])
+    return jnp.concatenate([part.astype(jnp.int8) for part in parts])
+
+
+def _floats(world: EnvState) -> Float[Array, "10"]:
+    vital = [world.player_health, world.player_food, world.player_drink, world.player_energy, world.player_mana]
+    skills = [world.player_xp, world.player_dexterity, world.player_strength, world.player_intelligence]
+    return jnp.stack([jnp.asarray(x, jnp.float32) for x in (*vital, *skills, world.light_level)])
+
+
+def scalars(levels: Int8[Array, "*B 38"], floats: Float[Array, "*B 10"]) -> Float[Array, "*B 51"]:
+    """Returns what follows the map in upstream's observation."""
+    small = levels.astype(jnp.float32)
+    rooted, potions, tools, direction, armour, enchantments, states, spells, place = jnp.split(
+        small, (10, 16, 22, 23, 27, 31, 33, 35), axis=-1
+    )
+    parts = (
+        jnp.sqrt(rooted) / 10.0,
+        tools[..., :1] / 2.0,
+        tools[..., 1:3] / 4.0,
+        tools[..., 3:],
+        jnp.sqrt(potions) / 10.0,
+        floats[..., :9] / 10.0,
+        jax.nn.one_hot(direction[..., 0].astype(jnp.int32) - 1, num_classes=4),
+        armour / 2.0,
+        enchantments,
+        floats[..., 9:],
+        states,
+        spells,
+        place[..., :1] / 10.0,
+        place[..., 1:],
+    )
+    return jnp.concatenate(parts, axis=-1)
 
 
 def amounts(inventory: Inventory) -> Int[Array, "items"]:
@@ -257,15 +292,11 @@ def _ground(world: EnvState) -> Ground:
 
 
 def _lit(cells: UInt8[Array, "cells planes"]) -> Bool[Array, "cells"]:
-    return cells[:, -1] > 0
+    return cells[:, 0] != UNSEEN
 
 
 def _place_of(world: EnvState) -> tuple[Array, Array]:
     return world.player_position, world.player_level
-
-
-def _creatures(cells: UInt8[Array, "cells planes"]) -> Bool[Array, "5 cells"]:
-    return cells[:, 2 : 2 + len(CREATURES)].T > 0
 
 
 def _achievement_names() -> tuple[str, ...]:
@@ -286,12 +317,15 @@ def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
         planes=(
             Plane(len(BlockType), "onehot"),
             Plane(len(ItemType), "onehot"),
-            *(Plane(TYPES, "bits") for _ in CREATURES),
-            Plane(1, "bits"),
+            *(Plane(TYPES, "marks") for _ in CREATURES),
+            Plane(1, "lit"),
         ),
+        levels=38,
+        floats=10,
         scalars=51,
+        scalars_fn=scalars,
         creatures=CREATURES,
-        creatures_fn=_creatures,
+        slots=tuple(kind for kind, many in enumerate(SLOTS) for _ in range(many)),
         causes=CAUSES,
         sight=Sight(
             names=tuple(block.name for block in BlockType) + tuple(ladder.name for ladder in LADDERS),

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Int8
+from jaxtyping import Array, Bool, Int, Int8, UInt16
 
-from flowrl.env.domain import Domain, World
+from flowrl.env.domain import NO_MARK, Domain, World
 
 SLOTS = 5
 """How many of each type are remembered, the nearest ones."""
@@ -124,8 +124,12 @@ def closest_blocks(
     return offsets[:, ::-1]
 
 
-def nearest_creatures(domain: Domain, table: NearestCells, cells: Array) -> Int[Array, "kinds 2"]:
+def nearest_creatures(domain: Domain, table: NearestCells, marks: UInt16[Array, "slots"]) -> Int[Array, "kinds 2"]:
     """Returns dx and dy to the nearest visible creature of each kind, (30, 30) where none is seen."""
-    flags = domain.creatures_fn(cells[table.order])
-    offsets = jnp.asarray(table.offsets)[first_cells(flags, 1)[:, 0]]
+    rank_of_cell = np.argsort(table.order)
+    cell = marks.astype(jnp.int32) // domain.cell_size
+    rank = jnp.where(marks != NO_MARK, jnp.asarray(rank_of_cell)[jnp.minimum(cell, domain.cells - 1)], domain.cells)
+    kinds = jnp.arange(len(domain.creatures))[:, None] == jnp.asarray(domain.slots, jnp.int32)[None]
+    nearest = jnp.where(kinds, rank[None], domain.cells).min(axis=1, initial=domain.cells)
+    offsets = jnp.asarray(table.offsets)[nearest]
     return jnp.where(offsets == _NOWHERE, UNKNOWN, offsets)[:, ::-1]

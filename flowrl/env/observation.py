@@ -1,10 +1,13 @@
 """Compact observations, and the flat one that they stand for."""
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num, UInt8
+from jaxtyping import Array, Bool, Float, Int, Num, UInt16
 
-from flowrl.env.domain import Domain, Observation, Plane
+from flowrl.env.domain import NO_MARK, Domain, Observation
+from flowrl.env.memory import UNKNOWN
+from flowrl.models.lookup import Features
+
+_OFFSET_SCALE = 10.0
 
 
 def view_of(
@@ -18,74 +21,71 @@ def view_of(
     return jnp.where(inside, seen, outside).reshape(-1)
 
 
-def _written_in_view(
-    position: Int[Array, "M 2"], mask: Bool[Array, "M"], centre: Int[Array, "2"], view: tuple[int, int]
-) -> tuple[Int[Array, "M"], Bool[Array, "M"]]:
-    """Returns the cell that each creature is written to (-1: none) and whether it shows there.
+def marks_in_view(
+    position: Int[Array, "M 2"],
+    mask: Bool[Array, "M"],
+    bit: Int[Array, "M"],
+    centre: Int[Array, "2"],
+    view: tuple[int, int],
+) -> Int[Array, "M"]:
+    """Returns the cell of the view in which each creature of a herd shows, -1 for none; each cell and bit once.
 
-    An absent creature is written as "nothing", and an index up to one view's size below zero wraps round: this is how
-    `render_craftax_symbolic` of upstream's renderer.py behaves, and the observation has to be upstream's as it is.
+    An absent creature is written as "nothing", an index up to one view's size below zero wraps round, and what is
+    written later covers what was written to the same bit of the cell before: this is how `render_craftax_symbolic` of
+    upstream's renderer.py behaves, and the observation has to be upstream's as it is.
     """
     local = position - centre + jnp.array(view) // 2
     shown = ((local >= 0) & (local < jnp.array(view))).all(axis=-1) & mask
     wrapped = jnp.where(local < 0, local + jnp.array(view), local)
     written = ((wrapped >= 0) & (wrapped < jnp.array(view))).all(axis=-1)
-    return jnp.where(written, wrapped[:, 0] * view[1] + wrapped[:, 1], -1), shown
+    cell = jnp.where(written, wrapped[:, 0] * view[1] + wrapped[:, 1], -1)
+    later = jnp.arange(cell.shape[0])[:, None] < jnp.arange(cell.shape[0])[None]
+    covered = (later & (cell[:, None] == cell[None]) & (bit[:, None] == bit[None])).any(axis=1)
+    return jnp.where(shown & ~covered, cell, -1)
 
 
-def mark_in_view(
-    position: Int[Array, "M 2"], mask: Bool[Array, "M"], centre: Int[Array, "2"], view: tuple[int, int]
-) -> Bool[Array, "cells"]:
-    """Returns a bool array [cells], true where a masked creature stands; a later one overwrites an earlier one."""
-    cell, shown = _written_in_view(position, mask, centre, view)
-    grid = jnp.zeros(view[0] * view[1], dtype=bool)
-    for i in range(position.shape[0]):
-        grid = jnp.where(jnp.arange(grid.size) == cell[i], shown[i], grid)
-    return grid
+def mark_columns(cell_size: int, first: int, cell: Int[Array, "M"], bit: Int[Array, "M"]) -> UInt16[Array, "M"]:
+    """Returns the columns that marks in some cells set in a plane that begins at ``first``; -1 becomes `NO_MARK`."""
+    return jnp.where(cell >= 0, cell * cell_size + first + bit, NO_MARK).astype(jnp.uint16)
 
 
-def mark_types_in_view(
-    position: Int[Array, "M 2"],
-    mask: Bool[Array, "M"],
-    type_id: Int[Array, "M"],
-    centre: Int[Array, "2"],
-    view: tuple[int, int],
-) -> UInt8[Array, "cells"]:
-    """Returns one byte a cell: bit t is set where a masked creature of type t stands.
-
-    As `mark_in_view`, but a later creature overwrites the bit of its own type only.
-    """
-    cell, shown = _written_in_view(position, mask, centre, view)
-    bit = (1 << type_id).astype(jnp.uint8)
-    grid = jnp.zeros(view[0] * view[1], dtype=jnp.uint8)
-    for i in range(position.shape[0]):
-        marked = jnp.where(shown[i], grid | bit[i], grid & ~bit[i])
-        grid = jnp.where(jnp.arange(grid.size) == cell[i], marked, grid)
-    return grid
+def active_columns(domain: Domain, observation: Observation) -> Int[Array, "*B L"]:
+    """Returns the columns of the flat observation that are 1 among those of the view; past its end for none."""
+    cell = jnp.arange(domain.cells) * domain.cell_size
+    parts, first, byte = [], 0, 0
+    for plane in domain.planes:
+        if plane.kind == "onehot":
+            value = observation.cells[..., byte].astype(jnp.int32)
+            parts.append(jnp.where(value < plane.size, cell + first + value, NO_MARK))
+            byte += 1
+        elif plane.kind == "lit":
+            parts.append(jnp.where(observation.cells[..., 0] != 255, cell + first, NO_MARK))
+        first += plane.size
+    return jnp.concatenate([*parts, observation.marks.astype(jnp.int32)], axis=-1)
 
 
-def pack_bits(flags: Array) -> UInt8[Array, "cells"]:
-    """Returns one byte a cell from bool flags [up to 8, cells]; flag i is bit i."""
-    weights = (1 << jnp.arange(flags.shape[0])).astype(jnp.uint8)
-    return (flags.astype(jnp.uint8) * weights[:, None]).sum(axis=0, dtype=jnp.uint8)
+def dense_columns(domain: Domain, observation: Observation) -> Float[Array, "*B K"]:
+    """Returns the columns of the flat observation that follow the view's: upstream's, then those that flowrl adds."""
+    own = domain.scalars_fn(observation.levels[..., : domain.levels], observation.floats[..., : domain.floats])
+    offsets = observation.levels[..., domain.levels :].astype(jnp.int32)
+    offsets = offsets.reshape(*offsets.shape[:-1], -1, 2)
+    known = (offsets != UNKNOWN).any(axis=-1, keepdims=True)
+    scaled = jnp.where(known, offsets / _OFFSET_SCALE, 0.0)
+    added = jnp.concatenate([scaled, known], axis=-1, dtype=jnp.float32)
+    added = added.reshape(*added.shape[:-2], -1)
+    return jnp.concatenate([own, added, observation.floats[..., domain.floats :]], axis=-1)
 
 
-def unpack_bits(byte: UInt8[Array, "*B"], size: int) -> Array:
-    """Returns float32 [*B, size] holding the lowest ``size`` bits of each byte."""
-    return ((byte[..., None] >> jnp.arange(size, dtype=jnp.uint8)) & 1).astype(jnp.float32)
-
-
-def _expand_plane(values: UInt8[Array, "*B"], plane: Plane) -> Array:
-    if plane.kind == "bits":
-        return unpack_bits(values, plane.size)
-    return jax.nn.one_hot(values, plane.size, dtype=jnp.float32)
+def features(domain: Domain, observation: Observation) -> Features:
+    """Returns what the network sees: the flat observation's set columns, and the values of its last ones."""
+    return Features(active_columns(domain, observation), dense_columns(domain, observation))
 
 
 def expand(domain: Domain, observation: Observation) -> Float[Array, "*B D"]:
-    """Returns the flat observation: upstream's own, then what flowrl adds.
-
-    Shapes: cells [*B, cells, planes], scalars [*B, scalars + extras] -> [*B, observation_size].
-    """
-    parts = [_expand_plane(observation.cells[..., i], plane) for i, plane in enumerate(domain.planes)]
-    grid = jnp.concatenate(parts, axis=-1)
-    return jnp.concatenate([grid.reshape(*grid.shape[:-2], -1), observation.scalars], axis=-1)
+    """Returns the flat observation: upstream's own, then what flowrl adds; what `Features` stand for."""
+    seen = features(domain, observation)
+    view = domain.cells * domain.cell_size
+    batch = seen.columns.shape[:-1]
+    columns = seen.columns.reshape(-1, seen.columns.shape[-1])
+    flat = jnp.zeros((columns.shape[0], view)).at[jnp.arange(columns.shape[0])[:, None], columns].set(1.0, mode="drop")
+    return jnp.concatenate([flat.reshape(*batch, view), seen.dense], axis=-1)

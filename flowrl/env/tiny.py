@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, Int8
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
 from flowrl.env.observation import view_of
@@ -184,11 +184,17 @@ def _intrinsics(world: TinyState) -> Int[Array, "4"]:
 
 
 def observe(world: TinyState) -> Observation:
-    """Returns the view, then amounts and intrinsics in tenths, then the direction as one of four."""
+    """Returns the view, amounts, intrinsics and direction."""
     cells = view_of(world.map, world.position, VIEW, Block.OUT_OF_BOUNDS).astype(jnp.uint8)[:, None]
-    levels = jnp.concatenate([amounts(world.inventory), _intrinsics(world)]) / 10.0
-    scalars = jnp.concatenate([levels, jax.nn.one_hot(world.direction - 1, 4)])
-    return Observation(cells, scalars.astype(jnp.float32))
+    levels = jnp.concatenate([amounts(world.inventory), _intrinsics(world), world.direction[None]])
+    return Observation(cells, jnp.zeros(0, jnp.uint16), levels.astype(jnp.int8), jnp.zeros(0))
+
+
+def scalars(levels: Int8[Array, "*B 8"], floats: Float[Array, "*B 0"]) -> Float[Array, "*B 11"]:
+    """Returns amounts and intrinsics in tenths, then the direction as one of four."""
+    del floats
+    tenths = levels[..., :-1].astype(jnp.float32) / 10.0
+    return jnp.concatenate([tenths, jax.nn.one_hot(levels[..., -1] - 1, 4)], axis=-1)
 
 
 def amounts(inventory: Inventory) -> Int[Array, "items"]:
@@ -215,9 +221,12 @@ def domain() -> Domain:
         achievements=tuple(achievement.name for achievement in Achievement),
         view=VIEW,
         planes=(Plane(len(Block), "onehot"),),
+        levels=len(ITEMS) + 4 + 1,
+        floats=0,
         scalars=len(ITEMS) + 4 + 4,
+        scalars_fn=scalars,
         creatures=(),
-        creatures_fn=lambda cells: jnp.zeros((0, cells.shape[0]), dtype=bool),
+        slots=(),
         causes=("hunger",),
         sight=Sight(
             names=tuple(block.name for block in Block),

@@ -78,7 +78,7 @@ def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Se
 
 
 def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:
-    players = jax.jit(env.new_players, static_argnums=1)(key, 64)
+    players = jax.jit(env.new_players)(jax.random.split(key, 64))
 
     def one(player: Player) -> SkillInputs:
         vitals = env.domain.vitals_fn(player.world)

@@ -1,5 +1,7 @@
 """Generalised advantage estimation over tasks, and its normalisation per expert."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -36,15 +38,22 @@ def generalised_advantages(
 
 
 def normalise_per_expert(
-    advantages: Float[Array, "N"], expert: Int[Array, "N"], experts: int, floor: float
-) -> Float[Array, "N"]:
+    advantages: Float[Array, "G N"],
+    expert: Int[Array, "G N"],
+    experts: int,
+    floor: float,
+    total_fn: Callable[[Array], Array],
+) -> Float[Array, "G N"]:
     """Returns advantages with each expert's mean taken off, divided by its standard deviation or ``floor``.
 
     The floor keeps an expert that has nothing left to learn from having its noise blown up to unit size.
+
+    Args:
+        total_fn: the sum over all groups, wherever they are, of something [G, ...].
     """
-    member = expert[None] == jnp.arange(experts)[:, None]
-    total = jnp.maximum(member.sum(axis=1), 1)
-    mean = jnp.where(member, advantages, 0.0).sum(axis=1) / total
+    member = expert[:, None] == jnp.arange(experts)[:, None]
+    total = jnp.maximum(total_fn(member.sum(axis=2)), 1)
+    mean = total_fn(jnp.where(member, advantages[:, None], 0.0).sum(axis=2)) / total
     centred = advantages - mean[expert]
-    deviation = jnp.sqrt(jnp.where(member, centred**2, 0.0).sum(axis=1) / total)
-    return centred / jnp.maximum(deviation, floor)[expert]
+    squares = total_fn(jnp.where(member, centred[:, None] ** 2, 0.0).sum(axis=2))
+    return centred / jnp.maximum(jnp.sqrt(squares / total), floor)[expert]

@@ -21,7 +21,8 @@ def work(folder: Path) -> int:
     paths = ComparisonPaths(folder)
     write_text(folder / "heartbeat", f"{os.getpid()} {time.time():.3f}\n")
     check_jax_version()
-    configure_jax(read_json(paths.run.config, RunSpec).config.gpu_memory)
+    config = read_json(paths.run.config, RunSpec).config
+    configure_jax(config.gpu_memory, config.groups)
     check_jax_results()
     from flowrl.learning.comparing import Comparison
 

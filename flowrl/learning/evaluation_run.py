@@ -17,7 +17,7 @@ def evaluate_folder(paths: RunPaths) -> Evaluation:
     check_jax_version()
     spec = read_json(paths.config, RunSpec)
     request = read_json(paths.folder / "request.json", EvaluationRequest)
-    configure_jax(spec.config.gpu_memory)
+    configure_jax(spec.config.gpu_memory, spec.config.groups)
     check_jax_results()
     from flowrl.evaluate import EVALUATION, amounts_to_play, play_worlds, summarise, world_key
     from flowrl.learning.programs import Programs

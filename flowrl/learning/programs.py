@@ -1,39 +1,53 @@
 """The compiled programs of a run: three, each compiled once, the costly one shared by training and measuring."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from flowrl.env.flow_env import FlowState, Player, StepResult
+from flowrl.learning.groups import SAME, STEPS, WORLDS, groups_of
 from flowrl.learning.rollout import Rollout
 from flowrl.learning.trainer import Learner, Trainer, TrainState, UpdateStats
 from flowrl.models.experts import Params
 
-Tree = TypeVar("Tree")
+_ROLLOUT: Any = Rollout._make(WORLDS if name == "last_value" else STEPS for name in Rollout._fields)
+_STATE: Any = TrainState._make(WORLDS if name == "flow" else SAME for name in TrainState._fields)
 
 
 class Programs:
-    """A trainer's functions, compiled on first use.
+    """A trainer's functions, compiled on first use and spread over the local devices.
 
-    What they are given is put on the device first: jax tells arrays that are bound to a device from others, a program
+    What they are given is put on the devices first: jax tells arrays that are bound to a device from others, a program
     that holds an exported skill gives only bound ones, and whatever is given both kinds is compiled twice.
 
     Attributes:
         trainer: whose functions these are.
+        groups: the worlds' groups, and the devices that they are on.
     """
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
-        self._new_worlds = jax.jit(trainer.new_worlds)
-        self._play = jax.jit(trainer.play, donate_argnums=1)
-        self._learn = jax.jit(trainer.learn, donate_argnums=0)
-        self._init = jax.jit(trainer.init)
-        self._device = jax.local_devices()[0]
+        self.groups = groups = groups_of(trainer.config.groups)
+        # On a CPU each device is a core; what a program of one does is not to be cut up for the others' threads.
+        options = {"xla_cpu_multi_thread_eigen": False} if groups.on_cpu else None
 
-    def _bound(self, tree: Tree) -> Tree:
-        bound: Tree = jax.device_put(tree, self._device)
-        return bound
+        def play(params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Any) -> Any:
+            return trainer.play_groups(groups, params, flow, key, fresh, update)
+
+        def learn(learner: Learner, rollout: Rollout, results: StepResult) -> Any:
+            return trainer.learn(groups, learner, rollout, results)
+
+        self._new_worlds = jax.jit(groups.spread(trainer.env.new_players, WORLDS, WORLDS), compiler_options=options)
+        self._play = jax.jit(
+            groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME), (WORLDS, _ROLLOUT, STEPS)),
+            donate_argnums=1,
+            compiler_options=options,
+        )
+        self._learn = jax.jit(
+            groups.spread(learn, (SAME, _ROLLOUT, STEPS), SAME), donate_argnums=0, compiler_options=options
+        )
+        self._init = jax.jit(trainer.init)
 
     def players(self, key: jax.Array) -> Player:
         """Returns as many new worlds as the trainer steps side by side."""
@@ -44,29 +58,35 @@ class Programs:
 
     def fresh(self, key: jax.Array) -> Player:
         """Returns new worlds for the episodes that end in one rollout."""
-        worlds: Player = self._new_worlds(self._bound(key))
+        keys = jax.random.split(key, self.trainer.config.env.fresh_worlds)
+        worlds: Player = self._new_worlds(self.groups.place(keys, WORLDS))
         return worlds
 
     def init(self, key: jax.Array, initial: dict[str, Any]) -> TrainState:
         """Returns the state before the first update."""
         worlds_key, rest_key = jax.random.split(key)
         state: TrainState = self._init(rest_key, initial, self.players(worlds_key))
-        return self._bound(state)
+        return self._placed(state)
+
+    def _placed(self, state: TrainState) -> TrainState:
+        return TrainState(*(self.groups.place(part, where) for part, where in zip(state, _STATE, strict=True)))
 
     def play(
         self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Returns what one rollout made of the episodes; ``flow`` is used up."""
-        params, flow, key, fresh = self._bound((params, flow, key, fresh))
+        params, key = self.groups.place((params, key), SAME)
+        flow, fresh = self.groups.place((flow, fresh), WORLDS)
         played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update))
         return played
 
     def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
         """Returns the state after one rollout and its PPO epochs; ``state`` is used up, but for its best parameters."""
-        state = self._bound(state)
+        state = self._placed(state)
         key, worlds_key, play_key = jax.random.split(state.key, 3)
         fresh = self.fresh(worlds_key)
         flow, rollout, results = self.play(state.params, state.flow, play_key, fresh, int(state.update) + 1)
-        learner = Learner(state.params, state.optimiser, key, state.update)
-        learner, stats = self._learn(learner, rollout, results)
-        return TrainState(learner.params, learner.optimiser, flow, learner.key, learner.update, state.best), stats
+        learner = Learner(state.params, state.optimiser, self.groups.place(key, SAME), state.update)
+        learner, learnt = self._learn(learner, rollout, results)
+        after = TrainState(learner.params, learner.optimiser, flow, learner.key, learner.update, state.best)
+        return after, UpdateStats(results, learnt)

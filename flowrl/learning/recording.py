@@ -64,7 +64,7 @@ class Recorder:
         self.env, self.policy, self.amounts = env, policy, tuple(amounts)
         names = jax.eval_shape(lambda key: fluents_of(env.domain, env.domain.reset_fn(key)), jax.random.key(0))
         self.fluents = tuple(sorted(names))
-        self._start = jax.jit(lambda key, amounts: env.start(env.new_players(key, WORLDS), amounts))
+        self._start = jax.jit(lambda key, amounts: env.start(env.new_players(jax.random.split(key, WORLDS)), amounts))
         self._step = jax.jit(self._play_step)
         self._look = jax.jit(jax.vmap(self._seen))
 

@@ -8,9 +8,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.domain import Observation
 from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
-from flowrl.env.observation import expand
+from flowrl.env.observation import features
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params
+from flowrl.models.lookup import Features
 
 
 class Rollout(NamedTuple):
@@ -42,10 +43,10 @@ class Rollout(NamedTuple):
 
 
 def apply_network(
-    network: ActorCriticMoE, params: Params, flat: Float[Array, "N D"], expert: Int[Array, "N"]
+    network: ActorCriticMoE, params: Params, seen: Features, expert: Int[Array, "N"]
 ) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
-    """Returns (logits, value) of flat observations."""
-    answer: Any = network.apply({"params": params}, flat, expert)
+    """Returns (logits, value) of observations."""
+    answer: Any = network.apply({"params": params}, seen, expert)
     return answer[0], answer[1]
 
 
@@ -57,8 +58,7 @@ class Policy(NamedTuple):
 
     def __call__(self, env: FlowEnv, observation: Observation, expert: Array) -> tuple[Array, Array]:
         """Returns (logits [B, A], value [B])."""
-        flat = expand(env.domain, observation)
-        return apply_network(self.network, self.params, flat, expert)
+        return apply_network(self.network, self.params, features(env.domain, observation), expert)
 
 
 def log_probability(logits: Float[Array, "N A"], action: Int[Array, "N"]) -> Float[Array, "N"]:

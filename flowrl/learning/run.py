@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.tree_util import tree_leaves_with_path as leaves_with_path
 
 from flowrl.env.abstraction import promises
 from flowrl.env.code_parser import TaskModule, bind_tasks, load_module
@@ -182,13 +183,13 @@ class Run:
         return done
 
     def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
-        for i, value in enumerate(stats.reward):
+        for i, value in enumerate(stats.learnt.reward):
             if not np.isfinite(value):
                 where = task_names(self.spec, self.paths)[i].reward
                 raise TrainingError(f"{where} returned NaN or infinity in update {update}; {self._last_good()}.")
-        bad = [name for name, value in stats.losses._asdict().items() if not np.isfinite(value)]
-        params = flatten({"params": jax.tree.map(np.asarray, state.params)})
-        bad += [name for name, leaf in params.items() if not np.isfinite(leaf).all()]
+        bad = [name for name, value in stats.learnt.losses._asdict().items() if not np.isfinite(value)]
+        leaves = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves_with_path(state.params)]
+        bad += [f"params.{name}" for name, finite in zip(leaves, stats.learnt.finite, strict=True) if not finite]
         if bad:
             raise TrainingError(
                 f"NaN or infinity in {', '.join(bad[:3])} after update {update} of {self.spec.skill}; "
@@ -214,10 +215,10 @@ class Run:
             "success": recent.success.model_dump(),
             "step_success": recent.step_success.model_dump(),
             "causes": recent.causes,
-            "trained_samples": int(stats.trained_samples),
-            "reward": [round(float(r), 5) for r in stats.reward],
-            "lr": float(stats.lr),
-            **{name: round(float(value), 6) for name, value in stats.losses._asdict().items()},
+            "trained_samples": int(stats.learnt.trained_samples),
+            "reward": [round(float(r), 5) for r in stats.learnt.reward],
+            "lr": float(stats.learnt.lr),
+            **{name: round(float(value), 6) for name, value in stats.learnt.losses._asdict().items()},
         }
         self.clock = now
         append_line(self.paths.metrics, row)

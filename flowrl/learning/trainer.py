@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.config import RunConfig
 from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
+from flowrl.learning.groups import Groups, join, split
 from flowrl.learning.rollout import Policy, Rollout, collect
 from flowrl.learning.update import Losses, Samples, init_optimiser, update_experts
-from flowrl.models.actor_critic import ActorCriticMoE
+from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.models.experts import Params, param_updater, put, take
 
 
@@ -47,22 +48,29 @@ class Learner(NamedTuple):
     update: Int[Array, ""]
 
 
-class UpdateStats(NamedTuple):
-    """What one update did.
+class Learnt(NamedTuple):
+    """What the learning of one update did.
 
     Attributes:
-        results: every step's result, [T, B].
         losses: means over the update's minibatches.
         reward: mean reward a step of each task.
         trained_samples: samples that the trained experts learned from.
         lr: the learning rate used.
+        finite: of each leaf of the trained experts' parameters, whether all of it is finite.
     """
 
-    results: StepResult
     losses: Losses
     reward: Float[Array, "N"]
     trained_samples: Int[Array, ""]
     lr: Float[Array, ""]
+    finite: Bool[Array, "leaves"]
+
+
+class UpdateStats(NamedTuple):
+    """What one update did: every step's result, [T, B], and the learning."""
+
+    results: StepResult
+    learnt: Learnt
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ class Trainer:
     def network(self, experts: int) -> ActorCriticMoE:
         """Returns a network of this run's shape with so many experts."""
         model = self.config.model
-        return ActorCriticMoE(len(self.env.domain.actions), model.width, model.layers, experts)
+        inputs = self.env.domain.observation_size
+        return ActorCriticMoE(len(self.env.domain.actions), model.width, model.layers, experts, inputs)
 
     def init(self, key: jax.Array, initial: dict[str, Any], players: Player) -> TrainState:
         """Returns the state before the first update; experts that ``initial`` (a named state) lacks start random.
@@ -90,16 +99,11 @@ class Trainer:
             players: as many new worlds as the configuration says.
         """
         net_key, amounts_key, run_key = jax.random.split(key, 3)
-        size = self.env.domain.observation_size
-        blank = self.network(self.experts).init(net_key, jnp.zeros((2, size)), jnp.zeros(2, dtype=jnp.int32))
+        blank = init_network(self.network(self.experts), net_key)
         params = param_updater(blank, initial)["params"]
         flow = self.env.start(players, self.env.draw_amounts(amounts_key, self.config.env.worlds))
         learning = take(params, self.trained)
         return TrainState(params, init_optimiser(learning), flow, run_key, jnp.int32(0), learning)
-
-    def new_worlds(self, key: jax.Array) -> Player:
-        """Returns the new worlds that the episodes ending in one rollout go on in."""
-        return self.env.new_players(key, self.config.env.fresh_worlds)
 
     @property
     def frames_per_update(self) -> int:
@@ -122,9 +126,26 @@ class Trainer:
         ppo = self.config.ppo
         return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_price)
 
-    def learn(self, learner: Learner, rollout: Rollout, results: StepResult) -> tuple[Learner, UpdateStats]:
-        """Returns parameters and optimiser after the PPO epochs over one rollout."""
-        samples = self._samples(rollout)
+    def play_groups(
+        self, groups: Groups, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Array
+    ) -> tuple[FlowState, Rollout, StepResult]:
+        """Returns what `play` does for each of a device's groups, with new worlds and a key of its own."""
+
+        def one(group: tuple[FlowState, Player, Array]) -> tuple[FlowState, Rollout, StepResult]:
+            flow, fresh, number = group
+            return self.play(params, flow, jax.random.fold_in(key, number), fresh, update)
+
+        if groups.here == 1:
+            return one((flow, fresh, groups.numbers()[0]))
+        parts = split((flow, fresh), groups.here)
+        flows, rollouts, results = jax.lax.map(one, (*parts, groups.numbers()))
+        last_value = join(rollouts.last_value)
+        rollout = join(rollouts._replace(last_value=rollouts.reward), 1)._replace(last_value=last_value)
+        return join(flows), rollout, join(results, 1)
+
+    def learn(self, groups: Groups, learner: Learner, rollout: Rollout, results: StepResult) -> tuple[Learner, Learnt]:
+        """Returns parameters and optimiser after the PPO epochs over one rollout; to be called on each device."""
+        samples = self._samples(rollout, groups)
         lr = self.learning_rate(learner.update)
         key, learn_key = jax.random.split(learner.key)
         learning, optimiser, losses = update_experts(
@@ -136,18 +157,22 @@ class Trainer:
             samples,
             lr,
             learn_key,
+            groups,
         )
         params = put(learner.params, self.trained, learning)
-        stats = UpdateStats(results, losses, self._reward_per_task(results), samples.trained.sum(), lr)
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(learning)])
+        trained = groups.total(samples.trained.sum(axis=1))
+        stats = Learnt(losses, self._reward_per_task(results, groups), trained, lr, finite)
         return Learner(params, optimiser, key, learner.update + 1), stats
 
-    def _reward_per_task(self, results: StepResult) -> Float[Array, "N"]:
+    def _reward_per_task(self, results: StepResult, groups: Groups) -> Float[Array, "N"]:
         tasks = jnp.arange(len(self.env.tasks.skill_of_task))
-        member = results.task[None] == tasks[:, None, None]
-        total = jnp.where(member, results.reward[None], 0.0).sum(axis=(1, 2))
-        return total / jnp.maximum(member.sum(axis=(1, 2)), 1)
+        task, reward = split((results.task, results.reward), groups.here, 1)
+        member = task[:, None] == tasks[:, None, None]
+        total = groups.total(jnp.where(member, reward[:, None], 0.0).sum(axis=(2, 3)))
+        return total / jnp.maximum(groups.total(member.sum(axis=(2, 3))), 1)
 
-    def _samples(self, rollout: Rollout) -> Samples:
+    def _samples(self, rollout: Rollout, groups: Groups) -> Samples:
         ppo = self.config.ppo
         advantage, target = generalised_advantages(
             rollout.reward,
@@ -161,8 +186,15 @@ class Trainer:
         )
         among_trained = np.full(self.experts, -1, dtype=np.int32)
         among_trained[list(self.trained)] = np.arange(len(self.trained))
-        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rollout._replace(last_value=rollout.reward))
-        normalised = normalise_per_expert(advantage.reshape(-1), flat.expert, self.experts, ppo.advantage_floor)
+
+        def flat_groups(tree: Any) -> Any:
+            parts = split(tree, groups.here, 1)
+            return jax.tree.map(lambda x: x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:]), parts)
+
+        flat = flat_groups(rollout._replace(last_value=rollout.reward))
+        normalised = normalise_per_expert(
+            flat_groups(advantage), flat.expert, self.experts, ppo.advantage_floor, groups.total
+        )
         index = jnp.asarray(among_trained)[flat.expert]
         return Samples(
             observation=flat.observation,
@@ -172,5 +204,5 @@ class Trainer:
             log_prob=flat.log_prob,
             value=flat.value,
             advantage=normalised,
-            target=target.reshape(-1),
+            target=flat_groups(target),
         )

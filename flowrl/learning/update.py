@@ -9,23 +9,24 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.config import PPOConfig
 from flowrl.env.domain import Domain, Observation
-from flowrl.env.observation import expand
+from flowrl.env.observation import features
+from flowrl.learning.groups import AXIS, Groups
 from flowrl.learning.rollout import apply_network, log_probability
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params
 
 
 class Samples(NamedTuple):
-    """N = T x B samples; ``expert`` counts among the trained experts and is meaningless where ``trained`` is false."""
+    """Samples; ``expert`` counts among the trained experts and is meaningless where ``trained`` is false."""
 
     observation: Observation
-    expert: Int[Array, "N"]
-    trained: Bool[Array, "N"]
-    action: Int[Array, "N"]
-    log_prob: Float[Array, "N"]
-    value: Float[Array, "N"]
-    advantage: Float[Array, "N"]
-    target: Float[Array, "N"]
+    expert: Int[Array, "*G N"]
+    trained: Bool[Array, "*G N"]
+    action: Int[Array, "*G N"]
+    log_prob: Float[Array, "*G N"]
+    value: Float[Array, "*G N"]
+    advantage: Float[Array, "*G N"]
+    target: Float[Array, "*G N"]
 
 
 class Losses(NamedTuple):
@@ -72,8 +73,7 @@ def ppo_loss(
 
     Source: Schulman et al. 2017, "Proximal policy optimization algorithms", with the value clipped likewise.
     """
-    flat = expand(domain, batch.observation)
-    logits, value = apply_network(network, params, flat, batch.expert)
+    logits, value = apply_network(network, params, features(domain, batch.observation), batch.expert)
     log_ratio = log_probability(logits, batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
@@ -103,6 +103,51 @@ def _apply(
     return jax.tree.map(keep, stepped, params), jax.tree.map(keep, after, optimiser)
 
 
+class Schedule(NamedTuple):
+    """How an update goes over its samples.
+
+    Attributes:
+        counts: [groups here] samples that experts learn from.
+        batches: minibatches an epoch; each takes an even share of every group's samples.
+        rows: room for one group's share of a minibatch.
+        epochs: times that the samples are gone over.
+        divisor: the mean number of samples in a minibatch of all groups.
+    """
+
+    counts: Int[Array, "G"]
+    batches: Int[Array, ""]
+    rows: int
+    epochs: Int[Array, ""]
+    divisor: Float[Array, ""]
+
+
+def _schedule(config: PPOConfig, trained: Bool[Array, "G N"], groups: Groups) -> Schedule:
+    rows = min(config.minibatch // groups.count, trained.shape[1])
+    counts = trained.sum(axis=1)
+    everywhere = jax.lax.all_gather(counts, AXIS, tiled=True)
+    batches = -(-everywhere.max() // rows)
+    # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
+    # left with a step or two an update.
+    wanted = -(-config.least_steps // jnp.maximum(batches, 1))
+    epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
+    divisor = jnp.maximum(everywhere.sum() / jnp.maximum(batches, 1), 1.0)
+    return Schedule(counts, batches, rows, epochs, divisor)
+
+
+def _share(
+    samples: Samples, order: Int[Array, "padded"], count: Array, i: Array, schedule: Schedule
+) -> tuple[Samples, Bool[Array, "room"]]:
+    """Returns one group's share of minibatch ``i``, sorted by expert, and which of its rows are samples."""
+    first, end = i * count // schedule.batches, (i + 1) * count // schedule.batches
+    index = jax.lax.dynamic_slice_in_dim(order, first, schedule.rows)
+    used = jnp.arange(schedule.rows) < end - first
+    # Rows of one expert that lie together read the same part of its kernel, which stays in the cache.
+    sort = jnp.argsort(jnp.where(used, samples.expert[index], jnp.iinfo(jnp.int32).max))
+    index, used = index[sort], used[sort]
+    batch: Samples = jax.tree.map(lambda leaf: leaf[index], samples)
+    return batch._replace(expert=jnp.where(used, batch.expert, 0)), used
+
+
 def update_experts(
     params: Params,
     optimiser: optax.OptState,
@@ -112,45 +157,60 @@ def update_experts(
     samples: Samples,
     lr: Array,
     key: jax.Array,
+    groups: Groups,
 ) -> tuple[Params, optax.OptState, Losses]:
     """Returns the trained experts after some epochs over their own samples; samples of frozen experts cost nothing.
 
+    To be called on a device, with the samples of its groups; the others' gradients are added, and all devices step
+    alike.
+
     Args:
         params: the trained experts' parameters, leaves [E, ...]; ``network`` has as many experts.
+        samples: leaves [groups here, N, ...].
     """
-    total = samples.trained.shape[0]
-    size = min(config.minibatch, total)
-    count = samples.trained.sum()
-    batches = -(-count // size)
-    # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
-    # left with a step or two an update.
-    wanted = -(-config.least_steps // jnp.maximum(batches, 1))
-    epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
-    # Every minibatch is divided by the same number, so a short last one weighs less instead of more.
-    divisor = jnp.maximum(jnp.minimum(count, size), 1).astype(jnp.float32)
+    schedule = _schedule(config, samples.trained, groups)
     experts = network.num_tasks
+    numbers = groups.numbers()
+
+    def gradient_of(group: tuple[Samples, Array, Array], i: Array, params: Params) -> tuple[Any, ...]:
+        batch, used = _share(*group, i, schedule)
+        weight = used / schedule.divisor
+        gradient, losses = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, batch, weight)
+        active = ((batch.expert[None] == jnp.arange(experts)[:, None]) & used).any(axis=1)
+        return gradient, losses, active.astype(jnp.float32)
+
+    def minibatch(i: Array, carry: tuple[Any, ...], orders: Array) -> tuple[Any, ...]:
+        params, optimiser, sums = carry
+        parts = (samples, orders, schedule.counts)
+
+        def add(total: Any, group: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, gradient_of(group, i, params)), None
+
+        one = jax.tree.map(lambda leaf: leaf[0], parts)
+        if groups.here == 1:
+            here = gradient_of(one, i, params)
+        else:
+            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient_of, one, i, params))
+            here, _ = jax.lax.scan(add, nothing, parts)
+        gradient, losses, active = jax.lax.psum(here, AXIS)
+        gradient, norms = clip_per_expert(gradient, config.grad_norm)
+        params, optimiser = _apply(params, optimiser, gradient, active > 0, lr)
+        losses = losses._replace(grad_norm=norms.max())
+        return params, optimiser, jax.tree.map(jnp.add, sums, losses)
 
     def epoch(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        rank = jnp.where(samples.trained, jax.random.uniform(jax.random.fold_in(key, number), (total,)), 2.0)
-        order = jnp.pad(jnp.argsort(rank), (0, size))
+        def shuffled(trained: Array, group: Array) -> Array:
+            key_of_group = jax.random.fold_in(jax.random.fold_in(key, number), group)
+            rank = jnp.where(trained, jax.random.uniform(key_of_group, trained.shape), 2.0)
+            return jnp.pad(jnp.argsort(rank), (0, schedule.rows))
 
-        def minibatch(i: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            params, optimiser, sums = carry
-            index = jax.lax.dynamic_slice_in_dim(order, i * size, size)
-            batch: Samples = jax.tree.map(lambda leaf: leaf[index], samples)
-            used = i * size + jnp.arange(size) < count
-            batch = batch._replace(expert=jnp.where(used, batch.expert, 0))
-            gradient, losses = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, batch, used / divisor)
-            gradient, norms = clip_per_expert(gradient, config.grad_norm)
-            active = ((batch.expert[None] == jnp.arange(experts)[:, None]) & used).any(axis=1)
-            params, optimiser = _apply(params, optimiser, gradient, active, lr)
-            losses = losses._replace(grad_norm=norms.max())
-            return params, optimiser, jax.tree.map(jnp.add, sums, losses)
-
-        after: tuple[Any, ...] = jax.lax.fori_loop(0, batches, minibatch, carry)
+        orders = jax.vmap(shuffled)(samples.trained, numbers)
+        after: tuple[Any, ...] = jax.lax.fori_loop(
+            0, schedule.batches, lambda i, carry: minibatch(i, carry, orders), carry
+        )
         return after
 
     zeros = Losses(*[jnp.float32(0)] * len(Losses._fields))
-    params, optimiser, sums = jax.lax.fori_loop(0, epochs, epoch, (params, optimiser, zeros))
-    mean = jax.tree.map(lambda total: total / jnp.maximum(batches * epochs, 1), sums)
+    params, optimiser, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (params, optimiser, zeros))
+    mean = jax.tree.map(lambda total: total / jnp.maximum(schedule.batches * schedule.epochs, 1), sums)
     return params, optimiser, mean

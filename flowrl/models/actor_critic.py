@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from flowrl.models.grouped import Grouping, block_size, group_rows, grouped_matmul
+from flowrl.models.grouped import Grouping, block_size, group_rows, grouped_matmul, lay_out, pick_up
+from flowrl.models.lookup import Features, first_layer
 
 Initializer = Any
 
@@ -21,44 +22,60 @@ def _per_expert(initializer: Initializer) -> Initializer:
     return init
 
 
-class GroupedDense(nn.Module):
-    """A dense layer with one kernel `[E, D, F]` and bias `[E, F]` an expert."""
+class ExpertDense(nn.Module):
+    """A dense layer with one kernel `[E, D, F]` and bias `[E, F]` an expert.
+
+    Attributes:
+        scale: how wide the kernels are drawn; 1 keeps the size of what goes through.
+    """
 
     experts: int
+    inputs: int
     features: int
     scale: float
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "P D"], grouping: Grouping | None) -> Float[Array, "P F"]:
-        """Returns the layer's output; with one expert there is nothing to group."""
+    def setup(self) -> None:
         # As wide as PPO's customary orthogonal kernels, but drawn without a QR decomposition: several of those in one
         # compiled program wait for each other for ever on a machine with two cores (jaxlib 0.10.1, CPU).
         normal = nn.initializers.variance_scaling(self.scale**2, "fan_in", "truncated_normal")
-        kernel = self.param("kernel", _per_expert(normal), (self.experts, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.experts, self.features))
+        self.kernel = self.param("kernel", _per_expert(normal), (self.experts, self.inputs, self.features))
+        self.bias = self.param("bias", nn.initializers.zeros, (self.experts, self.features))
+
+    def look_up(self, features: Features, expert: Int[Array, "N"], grouping: Grouping | None) -> Float[Array, "N F"]:
+        """Returns the layer's output for flat observations in the order of the batch."""
+        bias = self.bias[0] if grouping is None else self.bias[expert]
+        return first_layer(self.kernel, features, expert, grouping) + bias
+
+    def __call__(self, x: Float[Array, "P D"], grouping: Grouping | None) -> Float[Array, "P F"]:
+        """Returns the layer's output for rows laid out in blocks; with one expert there is nothing to group."""
         if grouping is None:
-            return x @ kernel[0] + bias[0]
-        product = grouped_matmul(x, kernel, grouping)
+            return x @ self.kernel[0] + self.bias[0]
+        product = grouped_matmul(x, self.kernel, grouping)
         blocks = product.reshape(grouping.expert.shape[0], -1, self.features)
-        return (blocks + bias[grouping.expert][:, None]).reshape(product.shape)
+        return (blocks + self.bias[grouping.expert][:, None]).reshape(product.shape)
 
 
-class GroupedTower(nn.Module):
+class ExpertTower(nn.Module):
     """A multilayer perceptron an expert."""
 
     experts: int
+    inputs: int
     width: int
     layers: int
     outputs: int
     output_scale: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "P D"], grouping: Grouping | None) -> Float[Array, "P O"]:
-        """Returns the output layer's values."""
-        for i in range(self.layers - 1):
-            x = nn.tanh(GroupedDense(self.experts, self.width, 2**0.5, name=f"layer_{i}")(x, grouping))
-        last = f"layer_{self.layers - 1}"
-        return GroupedDense(self.experts, self.outputs, self.output_scale, name=last)(x, grouping)
+    def __call__(self, features: Features, expert: Int[Array, "N"], grouping: Grouping | None) -> Float[Array, "N O"]:
+        """Returns the output layer's values in the order of the batch."""
+        first = ExpertDense(self.experts, self.inputs, self.width, 2**0.5, name="layer_0")
+        x = nn.tanh(first.look_up(features, expert, grouping))
+        x = x if grouping is None else lay_out(x, grouping)
+        for i in range(1, self.layers - 1):
+            x = nn.tanh(ExpertDense(self.experts, self.width, self.width, 2**0.5, name=f"layer_{i}")(x, grouping))
+        last = ExpertDense(self.experts, self.width, self.outputs, self.output_scale, name=f"layer_{self.layers - 1}")
+        x = last(x, grouping)
+        return x if grouping is None else pick_up(x, grouping)
 
 
 class ActorCriticMoE(nn.Module):
@@ -71,27 +88,29 @@ class ActorCriticMoE(nn.Module):
         layer_width: units of a hidden layer.
         num_layers: dense layers of a tower, the output layer included.
         num_tasks: number of experts.
+        inputs: columns of a flat observation; 0 where all of them are dense.
     """
 
     action_dim: int
     layer_width: int
     num_layers: int
     num_tasks: int
+    inputs: int = 0
 
-    def setup(self) -> None:
-        shape = (self.num_tasks, self.layer_width, self.num_layers)
-        self.actor = GroupedTower(*shape, outputs=self.action_dim, output_scale=0.01)
-        self.critic = GroupedTower(*shape, outputs=1, output_scale=1.0)
-
-    def __call__(
-        self, observation: Float[Array, "N D"], expert: Int[Array, "N"]
-    ) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
+    @nn.compact
+    def __call__(self, features: Features, expert: Int[Array, "N"]) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
         """Returns (logits, value) of each observation by its own expert."""
-        if self.num_tasks == 1:
-            return self.actor(observation, None), self.critic(observation, None)[:, 0]
-        size = block_size(observation.shape[0], self.num_tasks)
-        grouping = group_rows(expert, self.num_tasks, size)
-        laid_out = observation[grouping.source]
-        logits = self.actor(laid_out, grouping)[grouping.place]
-        value = self.critic(laid_out, grouping)[grouping.place]
-        return logits, value[:, 0]
+        rows, dense = features.dense.shape
+        grouping = None
+        if self.num_tasks > 1:
+            grouping = group_rows(expert, self.num_tasks, block_size(rows, self.num_tasks))
+        shape = (self.num_tasks, self.inputs or dense, self.layer_width, self.num_layers)
+        actor = ExpertTower(*shape, outputs=self.action_dim, output_scale=0.01, name="actor")
+        critic = ExpertTower(*shape, outputs=1, output_scale=1.0, name="critic")
+        return actor(features, expert, grouping), critic(features, expert, grouping)[:, 0]
+
+
+def init_network(network: ActorCriticMoE, key: jax.Array) -> Any:
+    """Returns {"params": ...} of a network whose ``inputs`` are given; its first kernels' shape is known by that."""
+    nothing = Features(jnp.zeros((1, 0), dtype=jnp.int32), jnp.zeros((1, 0)))
+    return network.init(key, nothing, jnp.zeros(1, dtype=jnp.int32))

@@ -16,7 +16,7 @@ class Grouping(NamedTuple):
     """Where each row of a batch stands among the blocks.
 
     Attributes:
-        source: [blocks * size] the batch row laid at each place; rows of padding repeat row 0.
+        source: [blocks * size] the batch row laid at each place; the number of rows where it is padding.
         place: [rows] where each batch row went.
         expert: [blocks] the expert of each block; past ``used`` it is meaningless.
         used: [] number of blocks in use.
@@ -47,10 +47,27 @@ def group_rows(expert: Int[Array, "N"], experts: int, size: int) -> Grouping:
     first_row = jnp.cumsum(counts) - counts
     sorted_expert = expert[order]
     place_sorted = first_block[sorted_expert] * size + jnp.arange(rows) - first_row[sorted_expert]
-    source = jnp.zeros(blocks * size, dtype=order.dtype).at[place_sorted].set(order)
+    source = jnp.full(blocks * size, rows, dtype=order.dtype).at[place_sorted].set(order)
     place = jnp.zeros(rows, dtype=place_sorted.dtype).at[order].set(place_sorted)
     block_expert = jnp.repeat(jnp.arange(experts), blocks_of, total_repeat_length=blocks)
     return Grouping(source, place, block_expert, blocks_of.sum(), blocks_of * size)
+
+
+@jax.custom_vjp
+def lay_out(x: Float[Array, "N D"], grouping: Grouping) -> Float[Array, "P D"]:
+    """Returns the rows of a batch at their places among the blocks, zeros where it is padding."""
+    return x.at[grouping.source].get(mode="fill", fill_value=0)
+
+
+@jax.custom_vjp
+def pick_up(x: Float[Array, "P D"], grouping: Grouping) -> Float[Array, "N D"]:
+    """Returns the rows at their places among the blocks in the order of the batch."""
+    return x.at[grouping.place].get(mode="promise_in_bounds")
+
+
+# One undoes the other, so each is the other's gradient: a gather, where jax would scatter.
+lay_out.defvjp(lambda x, g: (lay_out(x, g), g), lambda g, dy: (pick_up(dy, g), None))
+pick_up.defvjp(lambda x, g: (pick_up(x, g), g), lambda g, dy: (lay_out(dy, g), None))
 
 
 def _blocks_loop(x: Array, kernel: Array, grouping: Grouping, transpose: bool) -> Array:
@@ -66,69 +83,66 @@ def _blocks_loop(x: Array, kernel: Array, grouping: Grouping, transpose: bool) -
     return jax.lax.fori_loop(0, grouping.used, body, jnp.zeros((x.shape[0], width), x.dtype))
 
 
-def _kernel_gradient_loop(x: Array, dy: Array, grouping: Grouping, experts: int) -> Array:
-    size = x.shape[0] // grouping.expert.shape[0]
+def blocks_product(x: Array, kernel: Array, grouping: Grouping, transpose: bool = False) -> Float[Array, "P F"]:
+    """Returns each block's rows times its expert's kernel, or the kernel's transpose; zero past the blocks in use."""
 
-    def body(i: Array, total: Array) -> Array:
-        rows = jax.lax.dynamic_slice_in_dim(x, i * size, size)
-        slopes = jax.lax.dynamic_slice_in_dim(dy, i * size, size)
-        index = grouping.expert[i]
-        so_far = jax.lax.dynamic_index_in_dim(total, index, keepdims=False)
-        return jax.lax.dynamic_update_index_in_dim(total, so_far + rows.T @ slopes, index, axis=0)
+    def ragged(x: Array, kernel: Array, grouping: Grouping) -> Array:
+        sizes = grouping.sizes.astype(jnp.int32)
+        return jax.lax.ragged_dot(x, kernel.swapaxes(1, 2) if transpose else kernel, sizes)
 
-    return jax.lax.fori_loop(0, grouping.used, body, jnp.zeros((experts, x.shape[1], dy.shape[1]), x.dtype))
-
-
-def _product(x: Array, kernel: Array, grouping: Grouping) -> Array:
     return jax.lax.platform_dependent(
         x,
         kernel,
         grouping,
-        cpu=lambda x, kernel, grouping: _blocks_loop(x, kernel, grouping, transpose=False),
-        default=lambda x, kernel, grouping: jax.lax.ragged_dot(x, kernel, grouping.sizes.astype(jnp.int32)),
+        cpu=lambda x, kernel, grouping: _blocks_loop(x, kernel, grouping, transpose),
+        default=ragged,
     )
+
+
+def kernel_gradient(
+    x: Float[Array, "P K"], slopes: Float[Array, "P F"], grouping: Grouping, total: Float[Array, "E D F"]
+) -> Float[Array, "E D F"]:
+    """Returns ``total`` with the gradient of `blocks_product` for its kernel added to each expert's last K rows."""
+    first = total.shape[1] - x.shape[1]
+
+    def loop(x: Array, slopes: Array, grouping: Grouping, total: Array) -> Array:
+        size = x.shape[0] // grouping.expert.shape[0]
+
+        def body(i: Array, total: Array) -> Array:
+            rows = jax.lax.dynamic_slice_in_dim(x, i * size, size)
+            product = rows.T @ jax.lax.dynamic_slice_in_dim(slopes, i * size, size)
+            place = (grouping.expert[i], first, 0)
+            so_far = jax.lax.dynamic_slice(total, place, (1, *product.shape))
+            return jax.lax.dynamic_update_slice(total, so_far + product, place)
+
+        return jax.lax.fori_loop(0, grouping.used, body, total)
+
+    def ragged(x: Array, slopes: Array, grouping: Grouping, total: Array) -> Array:
+        sizes = grouping.sizes.astype(jnp.int32)
+        part = total[:, first:]
+        gradient = jax.vjp(lambda kernel: jax.lax.ragged_dot(x, kernel, sizes), part)[1](slopes)[0]
+        return total.at[:, first:].add(gradient)
+
+    return jax.lax.platform_dependent(x, slopes, grouping, total, cpu=loop, default=ragged)
 
 
 @jax.custom_vjp
 def grouped_matmul(x: Float[Array, "P D"], kernel: Float[Array, "E D F"], grouping: Grouping) -> Float[Array, "P F"]:
     """Returns each block's rows times its expert's kernel; rows past the blocks in use are zero.
 
-    Rows of padding must carry no gradient: their outputs are to be dropped by the caller.
+    Rows of padding carry no gradient, as `pick_up` leaves them out.
     """
-    return _product(x, kernel, grouping)
+    return blocks_product(x, kernel, grouping)
 
 
 def _forward(x: Array, kernel: Array, grouping: Grouping) -> tuple[Array, tuple[Array, Array, Grouping]]:
-    return _product(x, kernel, grouping), (x, kernel, grouping)
+    return blocks_product(x, kernel, grouping), (x, kernel, grouping)
 
 
-def _backward(saved: tuple[Array, Array, Grouping], dy: Array) -> tuple[Array, Array, None]:
+def _backward(saved: tuple[Array, Array, Grouping], slopes: Array) -> tuple[Array, Array, None]:
     x, kernel, grouping = saved
-
-    def dx_ragged(x: Array, kernel: Array, grouping: Grouping, dy: Array) -> Array:
-        return jax.lax.ragged_dot(dy, kernel.swapaxes(1, 2), grouping.sizes.astype(jnp.int32))
-
-    def dk_ragged(x: Array, kernel: Array, grouping: Grouping, dy: Array) -> Array:
-        sizes = grouping.sizes.astype(jnp.int32)
-        return jax.vjp(lambda k: jax.lax.ragged_dot(x, k, sizes), kernel)[1](dy)[0]
-
-    dx = jax.lax.platform_dependent(
-        x,
-        kernel,
-        grouping,
-        dy,
-        cpu=lambda x, kernel, grouping, dy: _blocks_loop(dy, kernel, grouping, transpose=True),
-        default=dx_ragged,
-    )
-    dk = jax.lax.platform_dependent(
-        x,
-        kernel,
-        grouping,
-        dy,
-        cpu=lambda x, kernel, grouping, dy: _kernel_gradient_loop(x, dy, grouping, kernel.shape[0]),
-        default=dk_ragged,
-    )
-    return dx, dk, None
+    dx = blocks_product(slopes, kernel, grouping, transpose=True)
+    return dx, kernel_gradient(x, slopes, grouping, jnp.zeros_like(kernel)), None
 
 
 grouped_matmul.defvjp(_forward, _backward)

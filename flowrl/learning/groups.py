@@ -1,0 +1,99 @@
+"""The worlds of a run in groups, which play and learn side by side: one a device, or several one after another.
+
+A group's play depends on its worlds and its number alone, and what groups have in common is summed in a fixed order.
+So what comes out does not depend on how many devices there are: cores of one processor, or graphics cards.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+Tree = TypeVar("Tree")
+AXIS = "devices"
+SAME = PartitionSpec()
+"""The same on all devices."""
+WORLDS = PartitionSpec(AXIS)
+"""[B, ...], split by world."""
+STEPS = PartitionSpec(None, AXIS)
+"""[T, B, ...], split by world."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """How many groups there are, and the devices that they are spread over.
+
+    Attributes:
+        count: groups in all.
+        devices: as many as divide them evenly.
+    """
+
+    count: int
+    devices: tuple[Any, ...]
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The devices in a row."""
+        return Mesh(np.array(self.devices), (AXIS,))
+
+    @property
+    def here(self) -> int:
+        """Groups on each device."""
+        return self.count // len(self.devices)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the devices are cores."""
+        return bool(self.devices[0].platform == "cpu")
+
+    def spread(self, function: Callable[..., Tree], takes: Any, gives: Any) -> Callable[..., Tree]:
+        """Returns a function that runs on every device, on its part of what it is given, as ``takes`` says."""
+        spread: Callable[..., Tree] = jax.shard_map(
+            function, mesh=self.mesh, in_specs=takes, out_specs=gives, check_vma=False
+        )
+        return spread
+
+    def numbers(self) -> Array:
+        """Returns the numbers of this device's groups, to be called on a device."""
+        return jax.lax.axis_index(AXIS) * self.here + jnp.arange(self.here)
+
+    def total(self, parts: Tree) -> Tree:
+        """Returns the sum over all groups of leaves [groups here, ...], in the order of the groups on any device."""
+        return jax.tree.map(lambda part: jax.lax.all_gather(part, AXIS, tiled=True).sum(axis=0), parts)
+
+    def place(self, tree: Tree, split: PartitionSpec) -> Tree:
+        """Returns arrays put on the devices."""
+        placed: Tree = jax.device_put(tree, NamedSharding(self.mesh, split))
+        return placed
+
+
+def groups_of(count: int) -> Groups:
+    """Returns ``count`` groups on as many local devices as divide them."""
+    devices = jax.local_devices()
+    return Groups(count, tuple(devices[: max(n for n in range(1, len(devices) + 1) if count % n == 0)]))
+
+
+def split(tree: Tree, groups: int, axis: int = 0) -> Tree:
+    """Returns leaves with the worlds of ``axis`` split into groups on a new leading axis."""
+
+    def one(leaf: Array) -> Array:
+        shape = (*leaf.shape[:axis], groups, leaf.shape[axis] // groups, *leaf.shape[axis + 1 :])
+        return jnp.moveaxis(leaf.reshape(shape), axis, 0)
+
+    return jax.tree.map(one, tree)
+
+
+def join(tree: Tree, axis: int = 0) -> Tree:
+    """Returns what `split` took apart."""
+
+    def one(leaf: Array) -> Array:
+        moved = jnp.moveaxis(leaf, 0, axis)
+        return moved.reshape(*moved.shape[:axis], moved.shape[axis] * moved.shape[axis + 1], *moved.shape[axis + 2 :])
+
+    return jax.tree.map(one, tree)

@@ -1,0 +1,102 @@
+"""The first layer as a lookup, against the product with the flat observation that it stands for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowrl.env.code_parser import SkillFunctions, TaskModule
+from flowrl.env.domain import Domain
+from flowrl.env.domains import domain_named
+from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.observation import expand, features
+from flowrl.models import grouped, lookup
+from flowrl.models.actor_critic import ActorCriticMoE, init_network
+
+EXPERTS, ROWS = 3, 64
+GAMES = ["Craftax-Classic-Symbolic-v1", pytest.param("Craftax-Symbolic-v1", marks=pytest.mark.slow), "Tiny-Grid-v1"]
+
+
+def seen(domain: Domain) -> Any:
+    """Observations of new worlds after some steps at random, creatures and all."""
+    idle = SkillFunctions(lambda n: n < 0, lambda n: 0.0, ("n",), ("n",))
+    env = FlowEnv(domain, TaskModule((idle,), (0,), (0,), (None,)), TaskAmounts((3,), (3,), (0,)), 1000)
+    state = env.start(env.new_players(jax.random.split(jax.random.PRNGKey(0), ROWS)), jnp.full((ROWS, 1), 3))
+    step = jax.jit(lambda key, state: env.step(key, state, jax.random.randint(key, (ROWS,), 0, len(domain.actions)))[0])
+    for i in range(20):
+        state = step(jax.random.PRNGKey(i), state)
+    return jax.jit(env.observe)(state)
+
+
+def towers(params: Any, flat: jax.Array, expert: jax.Array) -> list[jax.Array]:
+    """Actor and critic written out, the first layer a product with the one-hot columns."""
+    outputs = []
+    for tower in ("actor", "critic"):
+        x = flat
+        for name in sorted(params[tower]):
+            layer = jax.tree.map(lambda leaf: leaf[expert], params[tower][name])
+            x = jnp.einsum("nd,ndf->nf", x, layer["kernel"], precision="highest") + layer["bias"]
+            x = jnp.tanh(x) if name != max(params[tower]) else x
+        outputs.append(x)
+    return outputs
+
+
+@pytest.fixture(params=["cpu", "default"])
+def branch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Both forms of the platform-dependent parts: what a CPU runs, and what accelerators do."""
+    name = str(request.param)
+
+    def choose(*args: Any, **branches: Callable[..., Any]) -> Any:
+        return branches[name](*args)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", choose)
+    return name
+
+
+@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize("experts", [1, EXPERTS])
+def test_the_lookup_is_the_one_hot_network(game: str, experts: int, branch: str) -> None:
+    domain = domain_named(game)
+    observation = seen(domain)
+    network = ActorCriticMoE(len(domain.actions), 16, 3, experts, domain.observation_size)
+    params = init_network(network, jax.random.PRNGKey(0))["params"]
+    params["actor"]["layer_2"]["kernel"] *= 100.0  # as wide as the critic's, so that an error would show
+    expert = jnp.arange(ROWS) % experts
+    flat, compact = expand(domain, observation), features(domain, observation)
+    assert flat.shape == (ROWS, domain.observation_size)
+
+    def ours(params: Any) -> Any:
+        logits, value = network.apply({"params": params}, compact, expert)
+        return (logits**2).sum() + (value**2).sum(), (logits, value[:, None])
+
+    def theirs(params: Any) -> Any:
+        logits, value = towers(params, flat, expert)
+        return (logits**2).sum() + (value**2).sum(), (logits, value)
+
+    (_, got), got_gradient = jax.value_and_grad(ours, has_aux=True)(params)
+    (_, wanted), wanted_gradient = jax.value_and_grad(theirs, has_aux=True)(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-3), got_gradient, wanted_gradient)
+    first = np.asarray(got_gradient["actor"]["layer_0"]["kernel"])
+    assert (first != 0).any(axis=2).sum() > ROWS / 2, "many rows of the kernel take part"
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_no_column_is_named_twice(game: str) -> None:
+    columns = np.asarray(features(domain_named(game), seen(domain_named(game))).columns)
+    size = domain_named(game).observation_size
+    for row in columns:
+        real = row[row < size]
+        assert len(set(real)) == len(real), "a column named twice would count twice"
+
+
+def test_what_is_none_adds_nothing_and_learns_nothing() -> None:
+    kernel = jnp.ones((2, 5, 4))
+    nothing = lookup.Features(jnp.full((6, 3), 5), jnp.zeros((6, 1)))
+    grouping = grouped.group_rows(jnp.arange(6) % 2, 2, 32)
+    total, back = jax.vjp(lambda k: lookup.first_layer(k, nothing, jnp.arange(6) % 2, grouping), kernel)
+    assert (total == 0).all()
+    assert (back(jnp.ones_like(total))[0] == 0).all()
