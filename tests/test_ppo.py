@@ -7,11 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flowrl.config import PPOConfig
 from flowrl.env.observation import features
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
+from flowrl.learning.groups import SAME, WORLDS, Groups
 from flowrl.learning.programs import Programs
 from flowrl.learning.trainer import Trainer, TrainState
-from flowrl.learning.update import clip_per_expert, expert_norms
+from flowrl.learning.update import (
+    Expert,
+    Samples,
+    gradient_norm,
+    init_optimiser,
+    ppo_loss,
+    step_expert,
+    update_experts,
+)
+from flowrl.models.actor_critic import init_network
 from tests.probes import probe_domain, probe_trainer, task
 
 CONSTANT = probe_domain(lambda key, time: jnp.float32(0))
@@ -159,11 +170,65 @@ def test_advantages_are_normalised_per_expert_with_a_floor() -> None:
     np.testing.assert_allclose(normal[8:].std(), np.std(0.001 * np.arange(8)) / 0.05, rtol=1e-2)
 
 
-def test_gradients_are_clipped_per_expert() -> None:
-    gradient = {"a": jnp.array([[3.0, 4.0], [0.3, 0.4]]), "b": jnp.zeros((2, 1))}
-    clipped, norms = clip_per_expert(gradient, 1.0)
-    np.testing.assert_allclose(norms, [5.0, 0.5])
-    np.testing.assert_allclose(expert_norms(clipped), [1.0, 0.5], rtol=1e-6)
+def test_each_expert_is_clipped_on_its_own() -> None:
+    params = {"a": jnp.zeros((1, 2)), "b": jnp.zeros((1, 1))}
+    expert, config = Expert(params, init_optimiser(params)), PPOConfig(grad_norm=1.0)
+    steep, flat = ({"a": jnp.array([slopes]), "b": jnp.zeros((1, 1))} for slopes in ([3.0, 4.0], [0.3, 0.4]))
+    for gradient, norm, kept in ((steep, 5.0, 1.0), (flat, 0.5, 0.5)):
+        stepped, found = step_expert(expert, gradient, config, jnp.float32(0.1))
+        assert float(found) == pytest.approx(norm)
+        assert float(gradient_norm(stepped.moments.mu)) == pytest.approx(0.1 * kept, rel=1e-5)
+
+
+def masked_gradient(trainer: Trainer, params: Any, samples: Samples, divisor: float) -> Any:
+    """The gradient of the whole loss, every expert evaluated on every sample and masked."""
+    one, config = trainer.network(1), trainer.config.ppo
+
+    def loss(params: Any) -> Any:
+        total = 0.0
+        for number in range(trainer.experts):
+            own = jax.tree.map(lambda leaf, number=number: leaf[number : number + 1], params)
+            weight = (samples.expert == number) / divisor
+            batch = samples._replace(expert=jnp.zeros_like(samples.expert))
+            total += ppo_loss(own, one, trainer.env.domain, config, batch, weight)[0]
+        return total
+
+    return jax.grad(loss)(params)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(groups: int, devices: int) -> None:
+    """The first moments after one step are a tenth of the gradient."""
+    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], grad_norm=1e9, epochs=1, least_steps=1, minibatch=128)
+    spread = Groups(groups, tuple(jax.local_devices()[: min(groups, devices)]))
+    params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
+    samples = made_up_samples(trainer, 120, 4)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(groups, 120 // groups, *leaf.shape[1:]), samples)
+
+    def step(params: Any, optimiser: Any, samples: Samples) -> Any:
+        config, key = trainer.config.ppo, jax.random.PRNGKey(1)
+        domain, network = trainer.env.domain, trainer.network(1)
+        return update_experts(params, optimiser, network, domain, config, samples, jnp.float32(1e-3), key, spread)
+
+    run = jax.jit(spread.spread(step, (SAME, SAME, WORLDS), SAME))
+    _, moments, losses = run(params, init_optimiser(params), parts)
+    wanted = masked_gradient(trainer, params, samples, 120.0)
+    jax.tree.map(lambda mu, g: np.testing.assert_allclose(mu, 0.1 * g, atol=1e-6, rtol=1e-4), moments.mu, wanted)
+    assert all((np.asarray(leaf)[3] == 0).all() for leaf in jax.tree.leaves(moments.mu)), "expert 3 has no sample"
+    assert float(losses.grad_norm) > 0
+
+
+def made_up_samples(trainer: Trainer, count: int, experts: int) -> Samples:
+    """Samples of all experts but the last, one of them with more than an even share."""
+    rng = np.random.default_rng(0)
+    first = trainer.env.observe(Programs(trainer).init(jax.random.PRNGKey(0), {}).flow)
+    observation = jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[:1], count, axis=0)), first)
+    observation = observation._replace(floats=jnp.asarray(rng.normal(size=observation.floats.shape), jnp.float32))
+    numbers = [jnp.asarray(rng.normal(size=count), jnp.float32) for _ in range(4)]
+    expert = jnp.asarray(np.where(rng.random(count) < 0.6, 0, rng.integers(0, experts - 1, count)))
+    action = jnp.asarray(rng.integers(0, 2, count))
+    return Samples(observation, expert, jnp.ones(count, bool), action, -abs(numbers[0]), *numbers[1:])
 
 
 def test_each_program_compiles_once_on_the_real_game() -> None:

@@ -67,6 +67,16 @@ class Groups:
         """Returns the sum over all groups of leaves [groups here, ...], in the order of the groups on any device."""
         return jax.tree.map(lambda part: jax.lax.all_gather(part, AXIS, tiled=True).sum(axis=0), parts)
 
+    def sum_of(self, function: Callable[[Any], Tree], parts: Any) -> Tree:
+        """Returns the sum over all groups of what ``function`` makes of each; ``parts`` are [groups here, ...]."""
+        total = function(jax.tree.map(lambda leaf: leaf[0], parts))
+        for i in range(1, self.here):
+            total = jax.tree.map(jnp.add, total, function(jax.tree.map(lambda leaf, i=i: leaf[i], parts)))
+        if len(self.devices) == 1:
+            return total
+        everywhere: Tree = jax.lax.psum(total, AXIS)
+        return everywhere
+
     def place(self, tree: Tree, split: PartitionSpec) -> Tree:
         """Returns arrays put on the devices."""
         placed: Tree = jax.device_put(tree, NamedSharding(self.mesh, split))

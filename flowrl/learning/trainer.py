@@ -151,7 +151,7 @@ class Trainer:
         learning, optimiser, losses = update_experts(
             take(learner.params, self.trained),
             learner.optimiser,
-            self.network(len(self.trained)),
+            self.network(1),
             self.env.domain,
             self.config.ppo,
             samples,

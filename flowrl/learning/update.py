@@ -42,23 +42,21 @@ class Losses(NamedTuple):
 _ADAM = optax.scale_by_adam(eps=1e-5)
 
 
+class Expert(NamedTuple):
+    """One expert's parameters, leaves [1, ...], with its moments."""
+
+    params: Params
+    moments: optax.OptState
+
+
 def init_optimiser(trained: Params) -> optax.OptState:
     """Returns the optimiser's state for the trained experts' parameters."""
     return _ADAM.init(trained)
 
 
-def expert_norms(gradient: Params) -> Float[Array, "E"]:
-    """Returns each expert's gradient norm over all its leaves."""
-    squares = [jnp.square(leaf).reshape(leaf.shape[0], -1).sum(axis=1) for leaf in jax.tree.leaves(gradient)]
-    return jnp.sqrt(sum(squares))
-
-
-def clip_per_expert(gradient: Params, largest: float) -> tuple[Params, Float[Array, "E"]]:
-    """Returns the gradient with each expert's norm at most ``largest``, and the norms before."""
-    norms = expert_norms(gradient)
-    scale = jnp.minimum(1.0, largest / jnp.maximum(norms, 1e-8))
-    clipped = jax.tree.map(lambda leaf: leaf * scale.reshape((-1,) + (1,) * (leaf.ndim - 1)), gradient)
-    return clipped, norms
+def gradient_norm(gradient: Params) -> Float[Array, ""]:
+    """Returns the norm of one expert's gradient over all its leaves."""
+    return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient)))
 
 
 def ppo_loss(
@@ -88,19 +86,13 @@ def ppo_loss(
     return total, Losses(policy, value_loss, entropy, kl, jnp.float32(0))
 
 
-def _apply(
-    params: Params, optimiser: optax.OptState, gradient: Params, active: Bool[Array, "E"], lr: Array
-) -> tuple[Params, optax.OptState]:
-    """Steps the experts that had samples; momentum must not carry the others along."""
-    direction, after = _ADAM.update(gradient, optimiser, params)
-
-    def keep(new: Array, old: Array) -> Array:
-        if new.ndim == 0:
-            return new
-        return jnp.where(active.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
-
-    stepped = jax.tree.map(lambda p, d: p - lr * d, params, direction)
-    return jax.tree.map(keep, stepped, params), jax.tree.map(keep, after, optimiser)
+def step_expert(expert: Expert, gradient: Params, config: PPOConfig, lr: Array) -> tuple[Expert, Float[Array, ""]]:
+    """Returns one expert after a step of Adam, its gradient's norm clipped on its own, and the norm before."""
+    norm = gradient_norm(gradient)
+    scale = jnp.minimum(1.0, config.grad_norm / jnp.maximum(norm, 1e-8))
+    clipped = jax.tree.map(lambda leaf: leaf * scale, gradient)
+    direction, moments = _ADAM.update(clipped, expert.moments, expert.params)
+    return Expert(jax.tree.map(lambda p, d: p - lr * d, expert.params, direction), moments), norm
 
 
 class Schedule(NamedTuple):
@@ -110,6 +102,7 @@ class Schedule(NamedTuple):
         counts: [groups here] samples that experts learn from.
         batches: minibatches an epoch; each takes an even share of every group's samples.
         rows: room for one group's share of a minibatch.
+        block: samples of one expert that go through the network at a time.
         epochs: times that the samples are gone over.
         divisor: the mean number of samples in a minibatch of all groups.
     """
@@ -117,11 +110,12 @@ class Schedule(NamedTuple):
     counts: Int[Array, "G"]
     batches: Int[Array, ""]
     rows: int
+    block: int
     epochs: Int[Array, ""]
     divisor: Float[Array, ""]
 
 
-def _schedule(config: PPOConfig, trained: Bool[Array, "G N"], groups: Groups) -> Schedule:
+def _schedule(config: PPOConfig, trained: Bool[Array, "G N"], groups: Groups, experts: int) -> Schedule:
     rows = min(config.minibatch // groups.count, trained.shape[1])
     counts = trained.sum(axis=1)
     everywhere = jax.lax.all_gather(counts, AXIS, tiled=True)
@@ -131,21 +125,69 @@ def _schedule(config: PPOConfig, trained: Bool[Array, "G N"], groups: Groups) ->
     wanted = -(-config.least_steps // jnp.maximum(batches, 1))
     epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
     divisor = jnp.maximum(everywhere.sum() / jnp.maximum(batches, 1), 1.0)
-    return Schedule(counts, batches, rows, epochs, divisor)
+    # An expert's even share and an eighth: most experts' samples then take one block.
+    block = min(rows, -(-rows * 9 // (experts * 8 * 32)) * 32)
+    return Schedule(counts, batches, rows, block, epochs, divisor)
+
+
+class Share(NamedTuple):
+    """One group's share of a minibatch, its samples sorted by expert.
+
+    Attributes:
+        picked: [room] which samples, a block of anything after them.
+        first: [E] where each expert's samples begin.
+        amount: [E] how many each has.
+    """
+
+    picked: Int[Array, "padded"]
+    first: Int[Array, "E"]
+    amount: Int[Array, "E"]
 
 
 def _share(
-    samples: Samples, order: Int[Array, "padded"], count: Array, i: Array, schedule: Schedule
-) -> tuple[Samples, Bool[Array, "room"]]:
-    """Returns one group's share of minibatch ``i``, sorted by expert, and which of its rows are samples."""
+    expert: Int[Array, "N"], order: Int[Array, "padded"], count: Array, i: Array, schedule: Schedule, experts: int
+) -> Share:
+    """Returns a group's share of minibatch ``i``."""
     first, end = i * count // schedule.batches, (i + 1) * count // schedule.batches
     index = jax.lax.dynamic_slice_in_dim(order, first, schedule.rows)
-    used = jnp.arange(schedule.rows) < end - first
-    # Rows of one expert that lie together read the same part of its kernel, which stays in the cache.
-    sort = jnp.argsort(jnp.where(used, samples.expert[index], jnp.iinfo(jnp.int32).max))
-    index, used = index[sort], used[sort]
-    batch: Samples = jax.tree.map(lambda leaf: leaf[index], samples)
-    return batch._replace(expert=jnp.where(used, batch.expert, 0)), used
+    own = jnp.where(jnp.arange(schedule.rows) < end - first, expert[index], experts)
+    counts = jnp.bincount(own, length=experts)
+    return Share(jnp.pad(index[jnp.argsort(own)], (0, schedule.block)), jnp.cumsum(counts) - counts, counts)
+
+
+def _gradient(
+    params: Params,
+    network: ActorCriticMoE,
+    domain: Domain,
+    config: PPOConfig,
+    samples: Samples,
+    share: Share,
+    number: Array,
+    schedule: Schedule,
+) -> tuple[Params, Losses]:
+    """Returns one expert's gradient, leaves [1, ...], from its samples of a group's share, and the loss's parts."""
+
+    def block(i: Array | int) -> tuple[Params, Losses]:
+        before = i * schedule.block
+        index = jax.lax.dynamic_slice_in_dim(share.picked, share.first[number] + before, schedule.block)
+        used = before + jnp.arange(schedule.block) < share.amount[number]
+        batch: Samples = jax.tree.map(lambda leaf: leaf[index], samples)
+        batch = batch._replace(expert=jnp.zeros_like(batch.expert))
+        weight = used / schedule.divisor
+        part: tuple[Params, Losses] = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, batch, weight)
+        return part
+
+    def add(i: Array, total: tuple[Params, Losses]) -> tuple[Params, Losses]:
+        added: tuple[Params, Losses] = jax.tree.map(jnp.add, total, block(i))
+        return added
+
+    # The first block is no sum: to add it to zeros would cross the memory three times more.
+    total: tuple[Params, Losses] = jax.lax.fori_loop(1, -(-share.amount[number] // schedule.block), add, block(0))
+    return total
+
+
+def _no_losses() -> Losses:
+    return Losses(*[jnp.float32(0)] * len(Losses._fields))
 
 
 def update_experts(
@@ -162,41 +204,55 @@ def update_experts(
     """Returns the trained experts after some epochs over their own samples; samples of frozen experts cost nothing.
 
     To be called on a device, with the samples of its groups; the others' gradients are added, and all devices step
-    alike.
+    alike. A minibatch is gone through expert by expert: the samples of one make its gradient and its step while its
+    weights are in the cache, so that only they and their moments cross the memory once.
 
     Args:
-        params: the trained experts' parameters, leaves [E, ...]; ``network`` has as many experts.
+        params: the trained experts' parameters, leaves [E, ...].
+        network: a network with a single expert.
         samples: leaves [groups here, N, ...].
     """
-    schedule = _schedule(config, samples.trained, groups)
-    experts = network.num_tasks
-    numbers = groups.numbers()
-
-    def gradient_of(group: tuple[Samples, Array, Array], i: Array, params: Params) -> tuple[Any, ...]:
-        batch, used = _share(*group, i, schedule)
-        weight = used / schedule.divisor
-        gradient, losses = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, batch, weight)
-        active = ((batch.expert[None] == jnp.arange(experts)[:, None]) & used).any(axis=1)
-        return gradient, losses, active.astype(jnp.float32)
+    experts = jax.tree.leaves(params)[0].shape[0]
+    schedule = _schedule(config, samples.trained, groups, experts)
 
     def minibatch(i: Array, carry: tuple[Any, ...], orders: Array) -> tuple[Any, ...]:
-        params, optimiser, sums = carry
-        parts = (samples, orders, schedule.counts)
+        def share(expert: Array, order: Array, count: Array) -> Share:
+            return _share(expert, order, count, i, schedule, experts)
 
-        def add(total: Any, group: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, gradient_of(group, i, params)), None
+        shares = jax.vmap(share)(samples.expert, orders, schedule.counts)
 
-        one = jax.tree.map(lambda leaf: leaf[0], parts)
-        if groups.here == 1:
-            here = gradient_of(one, i, params)
-        else:
-            nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient_of, one, i, params))
-            here, _ = jax.lax.scan(add, nothing, parts)
-        gradient, losses, active = jax.lax.psum(here, AXIS)
-        gradient, norms = clip_per_expert(gradient, config.grad_norm)
-        params, optimiser = _apply(params, optimiser, gradient, active > 0, lr)
-        losses = losses._replace(grad_norm=norms.max())
-        return params, optimiser, jax.tree.map(jnp.add, sums, losses)
+        def one(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            everyone, sums = carry
+            expert: Expert = jax.tree.map(
+                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone
+            )
+
+            def gradient_of(group: tuple[Samples, Share]) -> tuple[Params, Losses]:
+                return _gradient(expert.params, network, domain, config, *group, number, schedule)
+
+            gradient, losses = groups.sum_of(gradient_of, (samples, shares))
+            active = jax.lax.psum(shares.amount[:, number].sum(), AXIS) > 0
+            # An expert without samples stays as it is: momentum must not carry it along. The branch also keeps what is
+            # written back from being computed in the place that it is read from, for which XLA would copy all experts.
+            stepped, norm = jax.lax.cond(
+                active,
+                lambda expert, gradient: step_expert(expert, gradient, config, lr),
+                lambda expert, _: (expert, jnp.float32(0)),
+                expert,
+                gradient,
+            )
+            everyone = jax.tree.map(
+                lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
+                everyone,
+                stepped,
+            )
+            sums = jax.tree.map(jnp.add, sums, losses._replace(grad_norm=jnp.float32(0)))
+            return everyone, sums._replace(grad_norm=jnp.maximum(sums.grad_norm, norm))
+
+        everyone, sums = carry
+        everyone, here = jax.lax.fori_loop(0, experts, one, (everyone, _no_losses()))
+        moments = everyone.moments._replace(count=everyone.moments.count + 1)
+        return everyone._replace(moments=moments), jax.tree.map(jnp.add, sums, here)
 
     def epoch(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         def shuffled(trained: Array, group: Array) -> Array:
@@ -204,13 +260,12 @@ def update_experts(
             rank = jnp.where(trained, jax.random.uniform(key_of_group, trained.shape), 2.0)
             return jnp.pad(jnp.argsort(rank), (0, schedule.rows))
 
-        orders = jax.vmap(shuffled)(samples.trained, numbers)
+        orders = jax.vmap(shuffled)(samples.trained, groups.numbers())
         after: tuple[Any, ...] = jax.lax.fori_loop(
             0, schedule.batches, lambda i, carry: minibatch(i, carry, orders), carry
         )
         return after
 
-    zeros = Losses(*[jnp.float32(0)] * len(Losses._fields))
-    params, optimiser, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (params, optimiser, zeros))
+    everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Expert(params, optimiser), _no_losses()))
     mean = jax.tree.map(lambda total: total / jnp.maximum(schedule.batches * schedule.epochs, 1), sums)
-    return params, optimiser, mean
+    return everyone.params, everyone.moments, mean
