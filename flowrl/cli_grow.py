@@ -34,6 +34,8 @@ from flowrl.cli_options import (
     Preset,
     Seed,
     Settings,
+    StartFrom,
+    StartShare,
     configure,
     executor_fn,
     stoppable,
@@ -65,6 +67,8 @@ def grow(
     executor: Engine = "local",
     address: Address = None,
     dependencies: Dependencies = None,
+    start_from: StartFrom = None,
+    start_share: StartShare = None,
     settings: Settings = None,
     proposer: Annotated[
         str, typer.Option("--proposer", help="Who names skills: knowledge (the base that ships) or llm (a model).")
@@ -100,7 +104,7 @@ def grow(
         raise UsageError(f"{given[0]} goes with --proposer llm.")
     if proposer == "llm" and own_skills is not None:
         raise UsageError("--kb goes with --proposer knowledge; a model writes its skills itself.")
-    config = configure(home, env, preset, seed, settings, dependencies)
+    config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
     limits = Limits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
     make_executor = executor_fn(executor, address, cores)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from flowrl.env.flow_env import FlowState, Player, StepResult
 from flowrl.learning.rollout import Rollout
+from flowrl.learning.starts import Starts
 from flowrl.learning.trainer import Learner, Trainer, TrainState, UpdateStats
 from flowrl.models.experts import Params
 
@@ -30,6 +31,13 @@ class Programs:
         self._learn = jax.jit(trainer.learn, donate_argnums=0)
         self._init = jax.jit(trainer.init)
         self._device = jax.local_devices()[0]
+        self._starts: Starts | None = None
+        self._no_starts: Starts | None = None
+
+    def start_from(self, starts: Starts) -> None:
+        """Lets training begin a share of its episodes at kept states; what is measured begins in new worlds still."""
+        self._starts = self._bound(starts)
+        self._no_starts = self._bound(starts.at_share(0.0))
 
     def _bound(self, tree: Tree) -> Tree:
         bound: Tree = jax.device_put(tree, self._device)
@@ -56,9 +64,14 @@ class Programs:
     def play(
         self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int
     ) -> tuple[FlowState, Rollout, StepResult]:
-        """Returns what one rollout made of the episodes; ``flow`` is used up."""
+        """Returns what one rollout made of the episodes, which begin in new worlds; ``flow`` is used up."""
+        return self._rollout(params, flow, key, fresh, update, self._no_starts)
+
+    def _rollout(
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int, starts: Starts | None
+    ) -> tuple[FlowState, Rollout, StepResult]:
         params, flow, key, fresh = self._bound((params, flow, key, fresh))
-        played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update))
+        played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update), starts)
         return played
 
     def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
@@ -66,7 +79,8 @@ class Programs:
         state = self._bound(state)
         key, worlds_key, play_key = jax.random.split(state.key, 3)
         fresh = self.fresh(worlds_key)
-        flow, rollout, results = self.play(state.params, state.flow, play_key, fresh, int(state.update) + 1)
+        number = int(state.update) + 1
+        flow, rollout, results = self._rollout(state.params, state.flow, play_key, fresh, number, self._starts)
         learner = Learner(state.params, state.optimiser, key, state.update)
         learner, stats = self._learn(learner, rollout, results)
         return TrainState(learner.params, learner.optimiser, flow, learner.key, learner.update, state.best), stats

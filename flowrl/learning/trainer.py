@@ -13,6 +13,7 @@ from flowrl.config import RunConfig
 from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
 from flowrl.learning.rollout import Policy, Rollout, collect
+from flowrl.learning.starts import Starts
 from flowrl.learning.update import Losses, Samples, init_optimiser, update_experts
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params, param_updater, put, take
@@ -115,12 +116,18 @@ class Trainer:
         return jnp.float32(ppo.lr) * jnp.maximum(1.0 - gone, 0.0)
 
     def play(
-        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Array
+        self,
+        params: Params,
+        flow: FlowState,
+        key: jax.Array,
+        fresh: Player,
+        update: Array,
+        starts: Starts | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Returns the episodes after one rollout, the rollout, and every step's result [T, B]."""
         policy = Policy(self.network(self.experts), params)
         ppo = self.config.ppo
-        return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_price)
+        return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_price, starts)
 
     def learn(self, learner: Learner, rollout: Rollout, results: StepResult) -> tuple[Learner, UpdateStats]:
         """Returns parameters and optimiser after the PPO epochs over one rollout."""

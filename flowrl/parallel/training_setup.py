@@ -11,18 +11,19 @@ from typing import Any
 from flowrl.config import RunConfig
 from flowrl.env.module_source import outline, remap_network_numbers
 from flowrl.errors import LibraryError, UsageError, nearest_names
-from flowrl.files import read_arrays, read_json, read_text, write_arrays, write_json, write_text
+from flowrl.files import read_arrays, read_json, read_text, write_arrays, write_bytes, write_json, write_text
 from flowrl.library import read_expert
 from flowrl.parallel.executor import Job
 from flowrl.parallel.local import is_locked
 from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
+from flowrl.parallel.start_files import start_files
 from flowrl.skill import HomeDescription, Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
 from flowrl.vouch import put_artefacts, vouch
 from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
-_WORDS = {"description", "source_file", "runs_before", "exported", "module_sha256"}
-"""What a `RunSpec` says that makes no other run of it; that traced and exported code train alike is tested, and
-modules are compared by their text."""
+_WORDS = {"description", "source_file", "runs_before", "exported", "module_sha256", "start_files"}
+"""What a `RunSpec` says that makes no other run of it; that traced and exported code train alike is tested, modules
+are compared by their text, and a run that goes on begins at the states that it had when it began."""
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
 
@@ -190,6 +191,8 @@ def prepare_training_run(
     named = _named(policies, _description(home))
     config = config or RunConfig()
     learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
+    told = _as_told(skill_name, skill_data, len(numbers))
+    starts = start_files(skill_name, told["spec"], completed_skills, home) if config.start.source == "frontier" else {}
     spec = RunSpec(
         skill=skill_name,
         config=config,
@@ -201,12 +204,15 @@ def prepare_training_run(
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
         runs_before=_runs_before(before, home),
         module_sha256=sha256(module.encode()),
-        **_as_told(skill_name, skill_data, len(numbers)),
+        start_files={name: sha256(data) for name, data in starts.items()},
+        **told,
     )
     if _goes_on(paths, spec, module):
         _exchange_code(paths, spec)
     else:
         _put_aside_others(paths, skill_name)
+        for data in starts.values():
+            write_bytes(paths.start_states(sha256(data)), data)
         _write(paths, spec, module, str(skill_data.get("source", code)), named)
     if skill_data.get("trusted", False) and not spec.exported:
         vouch(module, f"the module of {paths.folder}")
@@ -229,6 +235,7 @@ def _as_told(skill_name: str, skill_data: Mapping[str, Any], tasks: int) -> dict
 
 def _write(paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree) -> None:
     """Writes a run's folder; its `run.json` comes last and makes it whole."""
+    paths.frontier.unlink(missing_ok=True)
     write_text(paths.module, module)
     write_text(paths.folder / SOURCE_FILE, source)
     write_arrays(paths.initial, flatten(named))
