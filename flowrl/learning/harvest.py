@@ -89,5 +89,6 @@ class Harvest:
         return kept, settled | arrived | result.ended, there | (arrived & ~settled)
 
     def _fitting(self, kept: Kept) -> Kept:
-        size = len(pack_arrays(pack(self.env.domain, kept)))
-        return kept.rows(slice(max(1, kept.size * MOST_BYTES // size))) if size > MOST_BYTES else kept
+        while kept.size > 1 and (size := len(pack_arrays(pack(self.env.domain, kept)))) > MOST_BYTES:
+            kept = kept.rows(slice(max(1, min(kept.size - 1, kept.size * MOST_BYTES // size))))
+        return kept

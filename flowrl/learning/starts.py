@@ -1,5 +1,6 @@
 """Beginning episodes at kept states, where a skill's preconditions hold already: a share of them, at the last task."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from flowrl.env.abstraction import fluents_of
 from flowrl.env.flow_env import FlowEnv, FlowState, Player
 from flowrl.env.kept import Kept, players_at
 from flowrl.errors import UsageError, nearest_names
+from flowrl.fluents import ACHIEVEMENT, INTRINSIC, prefix_of
 from flowrl.skill import SkillSpec
 
 
@@ -92,8 +94,11 @@ def _is_usable(env: FlowEnv, spec: SkillSpec, holding: dict[str, np.ndarray], n:
             nearest = nearest_names(unknown[0], holding)
             raise UsageError(f"No fluent {unknown[0]!r} in {env.domain.name}. {nearest}".rstrip())
         rows = [holding[fluent] >= amount for fluent, amount in wanted.items()]
-        return np.stack([np.ones(len(next(iter(holding.values()))), bool), *rows]).all(axis=0)
+        everywhere = np.ones(len(next(iter(holding.values()))), bool)
+        return functools.reduce(np.logical_and, rows, everywhere)
 
-    yields = {fluent: quantity.at(n) for fluent, quantity in spec.yields.items()}
+    # What has happened before can happen again, and a body that is well can be fed.
+    lasting = {f: q for f, q in spec.yields.items() if prefix_of(f) not in (ACHIEVEMENT, INTRINSIC)}
+    yields = {fluent: quantity.at(n) for fluent, quantity in lasting.items()}
     needed = all_hold(spec.needed(n))
-    return np.asarray(needed & ~all_hold(yields)) if yields else needed
+    return needed & ~all_hold(yields) if yields else needed
