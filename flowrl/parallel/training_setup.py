@@ -4,7 +4,7 @@ Names and arguments are the seed's; keyword extras say where the home is and wha
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +191,8 @@ def prepare_training_run(
     named = _named(policies, _description(home))
     config = config or RunConfig()
     learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
-    told = _as_told(skill_name, skill_data, len(numbers))
-    starts = start_files(skill_name, told["spec"], completed_skills, home) if config.start.source == "frontier" else {}
+    needs = skill_data.get("spec", SkillSpec()) if config.start.source == "frontier" else SkillSpec()
+    starts = start_files(skill_name, needs, completed_skills, home)
     spec = RunSpec(
         skill=skill_name,
         config=config,
@@ -205,15 +205,13 @@ def prepare_training_run(
         runs_before=_runs_before(before, home),
         module_sha256=sha256(module.encode()),
         start_files={name: sha256(data) for name, data in starts.items()},
-        **told,
+        **_as_told(skill_name, skill_data, len(numbers)),
     )
     if _goes_on(paths, spec, module):
         _exchange_code(paths, spec)
     else:
         _put_aside_others(paths, skill_name)
-        for data in starts.values():
-            write_bytes(paths.start_states(sha256(data)), data)
-        _write(paths, spec, module, str(skill_data.get("source", code)), named)
+        _write(paths, spec, module, str(skill_data.get("source", code)), named, starts.values())
     if skill_data.get("trusted", False) and not spec.exported:
         vouch(module, f"the module of {paths.folder}")
     return paths
@@ -233,9 +231,13 @@ def _as_told(skill_name: str, skill_data: Mapping[str, Any], tasks: int) -> dict
     }
 
 
-def _write(paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree) -> None:
+def _write(
+    paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree, start_states: Iterable[bytes]
+) -> None:
     """Writes a run's folder; its `run.json` comes last and makes it whole."""
     paths.frontier.unlink(missing_ok=True)
+    for data in start_states:
+        write_bytes(paths.start_states(sha256(data)), data)
     write_text(paths.module, module)
     write_text(paths.folder / SOURCE_FILE, source)
     write_arrays(paths.initial, flatten(named))
