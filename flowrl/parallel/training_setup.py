@@ -191,8 +191,7 @@ def prepare_training_run(
     named = _named(policies, _description(home))
     config = config or RunConfig()
     learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
-    needs = skill_data.get("spec", SkillSpec()) if config.start.source == "frontier" else SkillSpec()
-    starts = start_files(skill_name, needs, completed_skills, home)
+    starts = start_files(skill_name, _begins_with(skill_data, config), completed_skills, home)
     spec = RunSpec(
         skill=skill_name,
         config=config,
@@ -215,6 +214,12 @@ def prepare_training_run(
     if skill_data.get("trusted", False) and not spec.exported:
         vouch(module, f"the module of {paths.folder}")
     return paths
+
+
+def _begins_with(skill_data: Mapping[str, Any], config: RunConfig) -> SkillSpec:
+    """Returns what says where episodes may begin: the skill's specification, or one that needs nothing."""
+    wanted: SkillSpec = skill_data.get("spec", SkillSpec())
+    return wanted if config.start.source == "frontier" else SkillSpec()
 
 
 def _as_told(skill_name: str, skill_data: Mapping[str, Any], tasks: int) -> dict[str, Any]:
