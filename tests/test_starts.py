@@ -259,6 +259,20 @@ def test_the_same_key_gives_the_same_states_and_another_one_others() -> None:
     assert one.world.map.tobytes() == two.world.map.tobytes() != other.world.map.tobytes()
 
 
+def test_the_costly_program_is_the_same_for_every_skill() -> None:
+    """So the compilation cache has it: it knows neither the tasks nor the policy, nor how many experts there are."""
+    texts = set()
+    for goal, episode_steps in (("Place Table", 60), ("Make Pickaxe", 100)):
+        env = plan_env(TINY, goal, episode_steps)
+        programs = Programs(plan_trainer(env, tiny_config(), ()))
+        player = jax.eval_shape(lambda key, env=env: env.new_players(key, 64), jax.random.PRNGKey(0))
+        numbers = jax.ShapeDtypeStruct((64,), jnp.int32)
+        achieved = jax.ShapeDtypeStruct((64, len(env.domain.achievements)), bool)
+        step = Harvest(programs, 1)._move
+        texts.add(step.lower(jax.random.PRNGKey(0), player, achieved, numbers, numbers).as_text())
+    assert len(texts) == 1
+
+
 def test_where_no_episode_comes_so_far_there_is_nothing_to_keep() -> None:
     programs = pickaxe_programs(0.5)
     params = programs.init(jax.random.PRNGKey(0), {}).params
