@@ -24,6 +24,8 @@ from flowrl.cli_options import (
     Preset,
     Seed,
     Settings,
+    StartFrom,
+    StartShare,
     configure,
     executor_fn,
     stoppable,
@@ -53,7 +55,8 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(kb_app, name="kb")
 GROW_EXAMPLES = (
     "Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 8 --jobs 2 --home demo --set ppo.lr=3e-4   or   "
-    "flowrl grow --proposer llm --model qwen3 --base-url http://127.0.0.1:8000/v1 --goal diamond --max-calls 200"
+    "flowrl grow --proposer llm --model qwen3 --base-url http://127.0.0.1:8000/v1 --goal diamond --max-calls 200   "
+    "or   flowrl grow --goal iron --start-from frontier --start-share 0.5"
 )
 app.command("grow", epilog=GROW_EXAMPLES)(grow)
 app.command("status", epilog="Example: flowrl status --home demo")(status)
@@ -67,7 +70,8 @@ def _library(home: Path) -> "SkillLibrary":
 
 
 @app.command(
-    epilog="Example: flowrl train 'Place Table' --home demo   or   flowrl train --module my_tasks.py --name Mine"
+    epilog="Example: flowrl train 'Place Table' --home demo   or   flowrl train --module my_tasks.py --name Mine   "
+    "or   flowrl train 'Collect Iron' --home demo --start-from frontier --start-share 0.5"
 )
 def train(
     skill: Annotated[str | None, typer.Argument(help="A skill of the knowledge base.")] = None,
@@ -82,6 +86,8 @@ def train(
     executor: Engine = "local",
     address: Address = None,
     dependencies: Dependencies = None,
+    start_from: StartFrom = None,
+    start_share: StartShare = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -95,7 +101,7 @@ def train(
         raise UsageError("Give either a skill or --module FILE.py. For example: flowrl train 'Collect Wood'")
     if name is not None and module is None:
         raise UsageError("--name goes with --module; a skill of the knowledge base has its name.")
-    config = configure(home, env, preset, seed, settings, dependencies)
+    config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
     make_executor = executor_fn(executor, address, cores)
     with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if module is not None:

@@ -34,6 +34,8 @@ from flowrl.cli_options import (
     Preset,
     Seed,
     Settings,
+    StartFrom,
+    StartShare,
     configure,
     executor_fn,
     stoppable,
@@ -65,6 +67,8 @@ def grow(
     executor: Engine = "local",
     address: Address = None,
     dependencies: Dependencies = None,
+    start_from: StartFrom = None,
+    start_share: StartShare = None,
     settings: Settings = None,
     proposer: Annotated[
         str, typer.Option("--proposer", help="Who names skills: knowledge (the base that ships) or llm (a model).")
@@ -88,19 +92,13 @@ def grow(
     """Learn skills until the library has the size wanted or reaches the goal, those that can be at the same time."""
     from flowrl.controller import Limits
     from flowrl.drive import grow as grow_library
-    from flowrl.errors import UsageError, nearest_names
 
     asked = {
         "--model": model, "--base-url": base_url, "--key-file": key_file, "--manual": manual, "--record": record,
         "--replay": replay, "--max-calls": max_calls, "--max-cost": max_cost, "--prices": prices,
     }  # fmt: skip
-    if proposer not in PROPOSERS:
-        raise UsageError(f"--proposer {proposer!r} is neither of two. {nearest_names(proposer, PROPOSERS)}")
-    if proposer == "knowledge" and (given := [name for name, value in asked.items() if value is not None]):
-        raise UsageError(f"{given[0]} goes with --proposer llm.")
-    if proposer == "llm" and own_skills is not None:
-        raise UsageError("--kb goes with --proposer knowledge; a model writes its skills itself.")
-    config = configure(home, env, preset, seed, settings, dependencies)
+    _require_fitting(proposer, [name for name, value in asked.items() if value is not None], own_skills is not None)
+    config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
     limits = Limits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
     make_executor = executor_fn(executor, address, cores)
 
@@ -118,6 +116,22 @@ def grow(
         return grow_with_model(home, config, skills, flow, llm, manual, observer, limits, make_executor)
 
     _show(work, config.env.name if executor == "local" else None, jobs, as_json)
+
+
+def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> None:
+    """Checks that the options given, those of a language model by name, go with the proposer.
+
+    Raises:
+        UsageError: one does not, or there is no such proposer.
+    """
+    from flowrl.errors import UsageError, nearest_names
+
+    if proposer not in PROPOSERS:
+        raise UsageError(f"--proposer {proposer!r} is neither of two. {nearest_names(proposer, PROPOSERS)}")
+    if proposer == "knowledge" and given:
+        raise UsageError(f"{given[0]} goes with --proposer llm.")
+    if proposer == "llm" and has_own_skills:
+        raise UsageError("--kb goes with --proposer knowledge; a model writes its skills itself.")
 
 
 def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: int, as_json: bool) -> None:

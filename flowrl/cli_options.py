@@ -48,6 +48,22 @@ Dependencies = Annotated[
     str | None,
     typer.Option("--dependencies", help="frozen, or train: the experts that a skill builds on learn along."),
 ]
+StartFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--start-from",
+        help="new, or frontier: a share of a run's episodes begins where its skill's preconditions hold already; "
+        "success is measured from new worlds either way.",
+    ),
+]
+StartShare = Annotated[
+    float | None,
+    typer.Option(
+        "--start-share",
+        metavar="P",
+        help="With --start-from frontier: the share of episodes that begins there, from 0 to below 1; 0.5 if left out.",
+    ),
+]
 
 
 def executor_fn(name: str, address: str | None, cores: int | None) -> "Callable[[Limits], Executor]":
@@ -73,12 +89,17 @@ def configure(
     seed: int,
     settings: list[str] | None,
     dependencies: str | None = None,
+    start_from: str | None = None,
+    start_share: float | None = None,
 ) -> "RunConfig":
     """The options of a run: those given, and for environment and shape those of a home that exists."""
     from flowrl.config import build_config, parse_settings
+    from flowrl.errors import UsageError
     from flowrl.library import SkillLibrary
 
     given = parse_settings(settings or [])
+    if start_share is not None and given.get("start.source", start_from) != "frontier":
+        raise UsageError("--start-share goes with --start-from frontier.")
     held: dict[str, Any] = {}
     if (home / "home.json").exists():
         description = SkillLibrary.open(home).description
@@ -88,6 +109,7 @@ def configure(
         held.pop("model__width", None)
     if env is not None or "env__name" not in held:
         held["env__name"] = DEFAULT_ENV if env is None else env
+    held |= {"start__source": start_from, "start__share": start_share}
     return build_config(preset, settings or [], seed=seed, dependencies=dependencies, **held)
 
 

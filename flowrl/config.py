@@ -85,6 +85,18 @@ class GateConfig(_Frozen):
     )
 
 
+class StartConfig(_Frozen):
+    """Where a run's episodes begin, and what it keeps for later ones."""
+
+    source: Literal["new", "frontier"] = Field(
+        "new", description="new: in new worlds; frontier: a share where the skill's preconditions hold already"
+    )
+    share: float = Field(0.5, ge=0, lt=1, description="with frontier: share of the episodes that begin there")
+    keep: int = Field(
+        256, ge=0, le=1024, description="final states kept of a skill that is learned, and start states looked for"
+    )
+
+
 class CheckpointConfig(_Frozen):
     """How often a run saves what it needs to go on."""
 
@@ -98,6 +110,7 @@ class RunConfig(_Frozen):
     model: ModelConfig = ModelConfig()
     ppo: PPOConfig = PPOConfig()
     gate: GateConfig = GateConfig()
+    start: StartConfig = StartConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     dependencies: Literal["frozen", "train"] = Field(
         "frozen", description="whether the experts that a skill builds on learn in its run too"

@@ -28,6 +28,9 @@ _PHASES = {
     "update": "training",
     "measuring": "measuring on reserved worlds",
     "gate": "measured",
+    "exploring": "playing up to its task, for states to begin at",
+    "starts": "start states found",
+    "keeping": "playing for final states to keep",
 }
 
 
@@ -73,6 +76,7 @@ class RunView:
         self.phase, self.row, self.gate = "starting", {}, {}  # type: tuple[str, dict[str, Any], dict[str, Any]]
         self.rates: deque[float] = deque(maxlen=9)
         self.last_line, self.last_phase = 0.0, ""
+        self.starts = ""
 
     def feed(self, row: Mapping[str, Any]) -> None:
         """Takes in one row."""
@@ -83,6 +87,8 @@ class RunView:
                 self.rates.append(float(row["fps"]))
         elif row["kind"] == "gate":
             self.gate = dict(row)
+        elif row["kind"] == "starts":
+            self.starts = str(row["note"])
 
     def is_line_due(self, now: float) -> bool:
         """Returns whether there is something to say where lines are printed: a new phase, or the latest frames."""
@@ -176,6 +182,8 @@ def _line(view: RunView) -> str:
     if view.phase == "gate":
         passed = "passed" if view.gate["passed"] else "not yet learned"
         return f"measured: step success {share_text(view.gate['step_success'])}, {passed}"
+    if view.phase == "starts":
+        return view.starts
     if view.phase != "update":
         return _PHASES[view.phase]
     row = view.row

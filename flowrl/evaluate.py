@@ -13,7 +13,7 @@ from flowrl.models.experts import Params
 from flowrl.skill import Evaluation
 from flowrl.stats import Share
 
-TRAINING, GATE, EVALUATION, MERGE, ANALYSIS = 0, 1, 2, 3, 4
+TRAINING, GATE, EVALUATION, MERGE, ANALYSIS, STARTS = 0, 1, 2, 3, 4, 5
 """What worlds are for; each purpose has a stream of random keys of its own."""
 
 

@@ -1,6 +1,6 @@
 """The words of flowrl: amounts, specifications, skills, plans and what was measured of them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -153,6 +153,7 @@ class RunSpec(_Value):
         exported: for each skill of the plan, what the sandbox exported of it. A worker then runs that, and no text;
             empty: all the code is trusted, and the run's module is traced.
         module_sha256: the hash of the module, the only one that a worker runs; empty: an earlier flowrl noted none.
+        start_files: for each skill of the library whose final states the run may begin at, the hash of their file.
     """
 
     skill: str
@@ -173,6 +174,7 @@ class RunSpec(_Value):
     plan: Plan
     exported: dict[str, ArtefactRef] = Field(default_factory=dict)
     module_sha256: str = ""
+    start_files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunSpec":
@@ -229,6 +231,8 @@ class TrainResult(_Value):
         error: why it failed.
         params: the file with the trained experts, relative to the run's folder.
         params_sha256: its hash.
+        start_states: the file with states in which episodes ended in success, relative to the run's folder, if any.
+        start_states_sha256: its hash.
         seconds: wall time over all sittings; ``compile_seconds`` of it before the first update was done.
     """
 
@@ -236,6 +240,8 @@ class TrainResult(_Value):
     error: str = ""
     params: str = ""
     params_sha256: str = ""
+    start_states: str = ""
+    start_states_sha256: str = ""
     frames: int = 0
     seconds: float = 0.0
     compile_seconds: float = 0.0

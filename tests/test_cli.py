@@ -69,6 +69,23 @@ def test_each_command_has_help_with_an_example_that_is_a_command(command: str) -
     assert f"flowrl {command}" in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("command", ["grow", "train"])
+def test_help_says_where_episodes_begin_and_what_is_measured(command: str) -> None:
+    said = " ".join(flowrl(command, "--help").stdout.split())
+    assert "--start-from" in said and "--start-share" in said and "success is measured from new worlds" in said
+    assert re.search(rf"flowrl {command} .*--start-from frontier --start-share 0\.5", said)
+
+
+def test_options_say_where_episodes_begin(tmp_path: Path) -> None:
+    from flowrl.cli_options import configure
+
+    assert configure(tmp_path, TINY, "cpu", 0, None).start.source == "new"
+    given = configure(tmp_path, TINY, "cpu", 0, None, start_from="frontier", start_share=0.25)
+    assert (given.start.source, given.start.share) == ("frontier", 0.25)
+    set_so = configure(tmp_path, TINY, "cpu", 0, ["start.source=frontier", "start.keep=10"], start_share=0.25)
+    assert (set_so.start.source, set_so.start.share, set_so.start.keep) == ("frontier", 0.25, 10)
+
+
 def test_help_is_instant() -> None:
     times = []
     for _ in range(5):
@@ -116,6 +133,10 @@ USAGE_ERRORS = {
     ("plan", "wood", "--from", "learnt"): "Did you mean 'learned'",
     ("plan", "wood=12"): "12 wood is more than the 9 that there can be",
     ("bench", "mo"): "No table 'mo'. Did you mean 'moe'",
+    ("grow", "--start-from", "frontir"): r"start\.source cannot be 'frontir': .*'new' or 'frontier'",
+    ("grow", "--start-share", "0.5"): "--start-share goes with --start-from frontier",
+    ("train", "Collect Wood", "--start-share", "0.5", "--start-from", "new"): "goes with --start-from frontier",
+    ("train", "Collect Wood", "--start-from", "frontier", "--start-share", "1"): r"start\.share .*less than 1",
     ("fly",): "No such command 'fly'",
 }
 

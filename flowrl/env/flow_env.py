@@ -37,6 +37,7 @@ class FlowState(NamedTuple):
         achieved: [B, achievements] what has happened since the current task began.
         steps: [B] steps made in this episode.
         started: [B] the update in which the episode began.
+        from_kept: [B] it began at a kept state, with the last task, and not in a new world.
     """
 
     player: Player
@@ -45,6 +46,24 @@ class FlowState(NamedTuple):
     achieved: Bool[Array, "B achievements"]
     steps: Int[Array, "B"]
     started: Int[Array, "B"]
+    from_kept: Bool[Array, "B"]
+
+
+class Moved(NamedTuple):
+    """What one step did to the worlds of a batch, whatever the tasks in them.
+
+    Attributes:
+        inputs: what skill code sees of it, [B] on every leaf.
+        over: [B] the game ended the episode.
+        cause: [B] index into the domain's causes.
+        achieved: [B, achievements] what has happened since the current task began.
+    """
+
+    player: Player
+    inputs: SkillInputs
+    over: Bool[Array, "B"]
+    cause: Int[Array, "B"]
+    achieved: Bool[Array, "B achievements"]
 
 
 class StepResult(NamedTuple):
@@ -61,6 +80,7 @@ class StepResult(NamedTuple):
         length: [B] steps of the episode so far.
         started: [B] the update in which the episode began.
         amount: [B] the amount wanted of the last task in this episode.
+        from_kept: [B] the episode began at a kept state: it says nothing of the success from new worlds.
         held: [B, promises] whether each of `FlowEnv.promises` holds; meaningful where ``success`` and ``started`` is 0.
     """
 
@@ -74,6 +94,7 @@ class StepResult(NamedTuple):
     length: Int[Array, "B"]
     started: Int[Array, "B"]
     amount: Int[Array, "B"]
+    from_kept: Bool[Array, "B"]
     held: Bool[Array, "B promises"] | None = None
 
     @property
@@ -142,7 +163,8 @@ class FlowEnv:
             return jnp.full(count, value, dtype=jnp.int32)
 
         achieved = jnp.zeros((count, len(self.domain.achievements)), dtype=bool)
-        return FlowState(player, filled(0), amounts, achieved, filled(0), filled(update))
+        nowhere = jnp.zeros(count, dtype=bool)
+        return FlowState(player, filled(0), amounts, achieved, filled(0), filled(update), nowhere)
 
     def expert(self, state: FlowState) -> Int[Array, "B"]:
         """Returns the local expert that acts next in each world."""
@@ -169,13 +191,13 @@ class FlowEnv:
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
         """Returns the episodes after one step, ended ones left as they ended, and what the step did."""
-        batch = state.task.shape[0]
-        keys = jax.random.split(key, batch)
         n = jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
-        step = functools.partial(step_world, self.domain)
-        player, inputs, over, cause, achieved = jax.vmap(step)(keys, state.player, state.achieved, action, n)
-        done, reward = self._evaluate_tasks(state.task, inputs)
-        steps = state.steps + 1
+        return self.judge(state, move(self.domain, key, state.player, state.achieved, action, n))
+
+    def judge(self, state: FlowState, moved: Moved) -> tuple[FlowState, StepResult]:
+        """Returns what a step of the worlds means for the episodes: which tasks are done, and which episodes ended."""
+        done, reward = self._evaluate_tasks(state.task, moved.inputs)
+        over, steps = moved.over, state.steps + 1
         last = state.task == len(self.tasks.skill_of_task) - 1
         success = done & last & ~over
         timeout = (steps >= self.episode_steps) & ~success & ~over
@@ -186,20 +208,19 @@ class FlowEnv:
             success=success,
             died=over,
             timeout=timeout,
-            cause=cause,
+            cause=moved.cause,
             length=steps,
             started=state.started,
             amount=state.amounts[:, -1],
-            held=self._held(player.world, success & (state.started == 0)),
+            from_kept=state.from_kept,
+            held=self._held(moved.player.world, success & (state.started == 0)),
         )
         advanced = result.task_done & ~last
-        state = FlowState(
-            player=player,
+        state = state._replace(
+            player=moved.player,
             task=state.task + advanced,
-            amounts=state.amounts,
-            achieved=achieved & ~advanced[:, None],
+            achieved=moved.achieved & ~advanced[:, None],
             steps=steps,
-            started=state.started,
         )
         return state, result
 
@@ -240,18 +261,63 @@ class FlowEnv:
         """
         available = fresh.memory.shape[0]
         source = (first + jnp.cumsum(ended) - 1) % available
-        player = jax.lax.platform_dependent(
-            state.player, ended, fresh, source, cpu=_replace_in_place, default=_replace_by_select
-        )
-        clear = ~ended
-        return FlowState(
-            player=player,
-            task=state.task * clear,
-            amounts=jnp.where(ended[:, None], amounts, state.amounts),
-            achieved=state.achieved & clear[:, None],
-            steps=state.steps * clear,
-            started=jnp.where(ended, update, state.started),
-        )
+        return _begun(state, ended, fresh, source, jnp.int32(0), amounts, update)
+
+    def start_from(
+        self,
+        state: FlowState,
+        chosen: Bool[Array, "B"],
+        kept: Player,
+        source: Int[Array, "B"],
+        amounts: Int[Array, "B N"],
+        update: Array | int,
+    ) -> FlowState:
+        """Returns the batch with the chosen episodes replaced by new ones at kept states, with the last task.
+
+        Args:
+            source: which of the ``kept`` states each begins at.
+        """
+        last = len(self.tasks.skill_of_task) - 1
+        begun = _begun(state, chosen, kept, source, jnp.int32(last), amounts, update)
+        return begun._replace(from_kept=begun.from_kept | chosen)
+
+
+def _begun(
+    state: FlowState,
+    chosen: Bool[Array, "B"],
+    players: Player,
+    source: Int[Array, "B"],
+    task: Int[Array, ""],
+    amounts: Int[Array, "B N"],
+    update: Array | int,
+) -> FlowState:
+    """Returns the batch with new episodes, at ``task``, in place of the chosen ones."""
+    player = jax.lax.platform_dependent(
+        state.player, chosen, players, source, cpu=_replace_in_place, default=_replace_by_select
+    )
+    clear = ~chosen
+    return FlowState(
+        player=player,
+        task=jnp.where(chosen, task, state.task),
+        amounts=jnp.where(chosen[:, None], amounts, state.amounts),
+        achieved=state.achieved & clear[:, None],
+        steps=state.steps * clear,
+        started=jnp.where(chosen, update, state.started),
+        from_kept=state.from_kept & clear,
+    )
+
+
+def move(
+    domain: Domain,
+    key: jax.Array,
+    player: Player,
+    achieved: Bool[Array, "B achievements"],
+    action: Int[Array, "B"],
+    n: Int[Array, "B"],
+) -> Moved:
+    """Returns what one step does to a batch of worlds; see `step_world` for the arguments."""
+    keys = jax.random.split(key, n.shape[0])
+    return Moved(*jax.vmap(functools.partial(step_world, domain))(keys, player, achieved, action, n))
 
 
 def player_in(domain: Domain, world: World, memory: Int8[Array, "floors types 2 slots"]) -> Player:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flowrl.env.flow_env import FlowState, Player, StepResult
 from flowrl.learning.groups import SAME, STEPS, WORLDS, groups_of
 from flowrl.learning.rollout import Rollout
+from flowrl.learning.starts import Starts
 from flowrl.learning.trainer import Learner, Trainer, TrainState, UpdateStats
 from flowrl.models.experts import Params
 
@@ -31,16 +32,18 @@ class Programs:
         self.groups = groups = groups_of(trainer.config.groups)
         # On a CPU each device is a core; what a program of one does is not to be cut up for the others' threads.
         options = {"xla_cpu_multi_thread_eigen": False} if groups.on_cpu else None
+        self._starts: Starts | None = None
+        self._no_starts: Starts | None = None
 
-        def play(params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Any) -> Any:
-            return trainer.play_groups(groups, params, flow, key, fresh, update)
+        def play(params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Any, starts: Any) -> Any:
+            return trainer.play_groups(groups, params, flow, key, fresh, update, starts)
 
         def learn(learner: Learner, rollout: Rollout, results: StepResult) -> Any:
             return trainer.learn(groups, learner, rollout, results)
 
         self._new_worlds = jax.jit(groups.spread(trainer.env.new_players, WORLDS, WORLDS), compiler_options=options)
         self._play = jax.jit(
-            groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME), (WORLDS, _ROLLOUT, STEPS)),
+            groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME, SAME), (WORLDS, _ROLLOUT, STEPS)),
             donate_argnums=1,
             compiler_options=options,
         )
@@ -48,6 +51,11 @@ class Programs:
             groups.spread(learn, (SAME, _ROLLOUT, STEPS), SAME), donate_argnums=0, compiler_options=options
         )
         self._init = jax.jit(trainer.init)
+
+    def start_from(self, starts: Starts) -> None:
+        """Lets training begin a share of its episodes at kept states; what is measured begins in new worlds still."""
+        self._starts = self.groups.place(starts, SAME)
+        self._no_starts = self.groups.place(starts.at_share(0.0), SAME)
 
     def players(self, key: jax.Array) -> Player:
         """Returns as many new worlds as the trainer steps side by side."""
@@ -74,10 +82,15 @@ class Programs:
     def play(
         self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int
     ) -> tuple[FlowState, Rollout, StepResult]:
-        """Returns what one rollout made of the episodes; ``flow`` is used up."""
+        """Returns what one rollout made of the episodes, which begin in new worlds; ``flow`` is used up."""
+        return self._rollout(params, flow, key, fresh, update, self._no_starts)
+
+    def _rollout(
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int, starts: Starts | None
+    ) -> tuple[FlowState, Rollout, StepResult]:
         params, key = self.groups.place((params, key), SAME)
         flow, fresh = self.groups.place((flow, fresh), WORLDS)
-        played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update))
+        played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update), starts)
         return played
 
     def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
@@ -85,7 +98,8 @@ class Programs:
         state = self._placed(state)
         key, worlds_key, play_key = jax.random.split(state.key, 3)
         fresh = self.fresh(worlds_key)
-        flow, rollout, results = self.play(state.params, state.flow, play_key, fresh, int(state.update) + 1)
+        number = int(state.update) + 1
+        flow, rollout, results = self._rollout(state.params, state.flow, play_key, fresh, number, self._starts)
         learner = Learner(state.params, state.optimiser, self.groups.place(key, SAME), state.update)
         learner, learnt = self._learn(learner, rollout, results)
         after = TrainState(learner.params, learner.optimiser, flow, learner.key, learner.update, state.best)

@@ -2,6 +2,7 @@
 
 Counting the episodes that *end* in some window would favour the quick ones, and the quick ones are the successes.
 So episodes are counted by the update in which they began, and one that is still under way counts as a failure.
+Episodes that began at a kept state are not counted at all: success is that from new worlds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,9 +71,21 @@ class Progress(BaseModel):
         """Counts the episodes that start with the run."""
         self.cohorts[0] = Cohort(started=worlds)
 
-    def count(self, results: StepResult, update: int, causes: Sequence[str], last_task: int) -> None:
-        """Adds the episodes that ended in ``update``, whose results are [T, B] numpy arrays."""
-        ended = np.asarray(results.ended)
+    def count(
+        self,
+        results: StepResult,
+        update: int,
+        causes: Sequence[str],
+        last_task: int,
+        from_kept: np.ndarray | None = None,
+    ) -> None:
+        """Adds the episodes that ended in ``update``, whose results are [T, B] numpy arrays.
+
+        Args:
+            from_kept: [B] whether the episodes under way after the update began at kept states; None: none did.
+        """
+        begun = _begun_in_new_worlds(results, from_kept)
+        ended = np.asarray(results.ended) & ~np.asarray(results.from_kept)
         rows = {name: np.asarray(getattr(results, name))[ended] for name in _COUNTED}
         for began in np.unique(rows["started"]):
             of = rows["started"] == began
@@ -82,8 +95,8 @@ class Progress(BaseModel):
             cohort.reached += int((rows["task"][of] == last_task).sum())
             for name, number in _failures(rows, of, causes).items():
                 cohort.causes[name] = cohort.causes.get(name, 0) + number
-        if ended.any():
-            self.cohorts.setdefault(update, Cohort()).started += int(ended.sum())
+        if begun:
+            self.cohorts.setdefault(update, Cohort()).started += begun
 
     def recent(self, episodes: int) -> TrainingSuccess:
         """Returns the success of the newest settled cohorts that hold at least ``episodes``, or all there are."""
@@ -107,6 +120,14 @@ class Progress(BaseModel):
     def forget(self, before: int) -> None:
         """Drops the settled cohorts that began before an update."""
         self.cohorts = {began: c for began, c in self.cohorts.items() if began >= before or not c.settled}
+
+
+def _begun_in_new_worlds(results: StepResult, from_kept: np.ndarray | None) -> int:
+    """Returns how many of the episodes that took the place of ended ones began in new worlds."""
+    ended, during = np.asarray(results.ended), np.asarray(results.from_kept)
+    last = np.zeros(during.shape[1], bool) if from_kept is None else np.asarray(from_kept)
+    following = np.concatenate([during[1:], last[None]])
+    return int((ended & ~following).sum())
 
 
 def _failures(rows: Mapping[str, np.ndarray], of: np.ndarray, causes: Sequence[str]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from flowrl.env.domain import Observation
 from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
 from flowrl.env.observation import features
+from flowrl.learning.starts import Starts
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params
 from flowrl.models.lookup import Features
@@ -80,8 +81,13 @@ def collect(
     steps: int,
     update: Array,
     death_price: float,
+    starts: Starts | None = None,
 ) -> tuple[FlowState, Rollout, StepResult]:
-    """Returns the batch after ``steps`` steps, the rollout, and every step's result [T, B]."""
+    """Returns the batch after ``steps`` steps, the rollout, and every step's result [T, B].
+
+    Args:
+        starts: states that a share of the episodes begins at instead of in ``fresh`` worlds.
+    """
     batch = state.task.shape[0]
 
     def body(carry: tuple[FlowState, Array], key: jax.Array) -> tuple[tuple[FlowState, Array], Any]:
@@ -93,12 +99,16 @@ def collect(
         action = sample_action(act_key, logits)
         after, result = env.step(step_key, state, action)
         timeout_value = _value_at_timeouts(env, policy, after, result.timeout)
-        following = env.restart(after, result.ended, fresh, first, env.draw_amounts(amount_key, batch), update)
+        into_new = result.ended
+        if starts is not None:
+            amount_key, start_key = jax.random.split(amount_key)
+            into_new, after = starts.begin(env, start_key, after, result.ended, update)
+        following = env.restart(after, into_new, fresh, first, env.draw_amounts(amount_key, batch), update)
         reward = result.reward - death_price * result.died
         cut = result.task_done | result.died
         log_prob = log_probability(logits, action)
         kept = (observation, expert, action, log_prob, value, reward, cut, result.timeout, timeout_value)
-        return (following, first + result.ended.sum()), (kept, result)
+        return (following, first + into_new.sum()), (kept, result)
 
     (state, _), (kept, results) = jax.lax.scan(body, (state, jnp.int32(0)), jax.random.split(key, steps))
     _, last_value = policy(env, env.observe(state), env.expert(state))

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from flowrl.env.code_parser import TaskModule, bind_tasks, load_module
 from flowrl.env.domain import Domain
 from flowrl.env.domains import domain_named
 from flowrl.env.exported import exported_tasks
-from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.flow_env import FlowEnv, StepResult, TaskAmounts
 from flowrl.env.trial import TaskNames, check_module_arguments, try_tasks
 from flowrl.errors import ModuleError, TrainingError
 from flowrl.evaluate import training_key
@@ -26,10 +26,11 @@ from flowrl.learning.checkpoint import checkpoint_updates, load_newest, save_che
 from flowrl.learning.gates import asks_for_gate, gate_number, is_learned, measure
 from flowrl.learning.programs import Programs
 from flowrl.learning.progress import Progress, TrainingSuccess
+from flowrl.learning.start_states import find_starts, keep_final_states
 from flowrl.learning.trainer import Trainer, TrainState, UpdateStats
 from flowrl.models.experts import put, take, to_named
 from flowrl.parallel.paths import RunPaths
-from flowrl.skill import Evaluation, RunSpec, TrainResult
+from flowrl.skill import Evaluation, RunSpec, Status, TrainResult
 from flowrl.weights import flatten, sha256, unflatten
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class Run:
         """Returns the run's result, or None where it was asked to stop before the end."""
         try_tasks(self.env, task_names(self.spec, self.paths), self.key)
         state = self._restore()
+        self._begin_at_kept_states(state)
         budget = self.config.ppo.frames // self.trainer.frames_per_update
         while int(state.update) < budget:
             if self.stop_requested():
@@ -126,6 +128,18 @@ class Run:
                 self._save(state)
         best = self._best_params(state)
         return self._finish(best, self._gate(best, int(state.update)))
+
+    def _begin_at_kept_states(self, state: TrainState) -> None:
+        """Finds the states that a share of the episodes begins at, where the run is to have any."""
+        if self.config.start.source == "new":
+            return
+
+        def report(row: Mapping[str, Any]) -> None:
+            append_line(self.paths.metrics, {"frames": self.progress.frames, **row})
+
+        starts = find_starts(self.paths, self.spec, self.programs, state.params, report)
+        if starts is not None:
+            self.programs.start_from(starts)
 
     def _best_params(self, state: TrainState) -> Any:
         """The trained experts at their best; as they are where nothing was ever measured."""
@@ -155,7 +169,8 @@ class Run:
         update = int(state.update)
         self._require_finite(host, state, update)
         last_task = len(self.spec.tasks) - 1
-        self.progress.count(host.results, update, self.env.domain.causes, last_task)
+        from_kept = np.asarray(state.flow.from_kept)
+        self.progress.count(host.results, update, self.env.domain.causes, last_task, from_kept)
         self.progress.frames += self.trainer.frames_per_update
         recent = self.progress.recent(self.config.gate.episodes)
         if (
@@ -215,6 +230,7 @@ class Run:
             "success": recent.success.model_dump(),
             "step_success": recent.step_success.model_dump(),
             "causes": recent.causes,
+            "from_kept": _share_from_kept(stats.results),
             "trained_samples": int(stats.learnt.trained_samples),
             "reward": [round(float(r), 5) for r in stats.learnt.reward],
             "lr": float(stats.learnt.lr),
@@ -255,17 +271,34 @@ class Run:
         save_checkpoint(self.paths.checkpoints, int(state.update), state, saved)
 
     def _finish(self, params: Any, evaluation: Evaluation) -> TrainResult:
+        status: Status = "learned" if is_learned(self.config.gate, evaluation) else "weak"
+        start_states, start_states_sha256 = self._keep_final_states(params) if status == "learned" else ("", "")
         path = self.paths.folder / PARAMS_FILE
         write_arrays(path, flatten(to_named(params)))
         result = TrainResult(
             outcome="done",
             params=PARAMS_FILE,
             params_sha256=sha256(path.read_bytes()),
+            start_states=start_states,
+            start_states_sha256=start_states_sha256,
             frames=self.progress.frames,
             seconds=round(self._seconds(), 2),
             compile_seconds=round(self.progress.compile_seconds, 2),
-            status="learned" if is_learned(self.config.gate, evaluation) else "weak",
+            status=status,
             evaluation=evaluation,
         )
         write_json(self.paths.result, result)
         return result
+
+    def _keep_final_states(self, params: Any) -> tuple[str, str]:
+        append_line(self.paths.metrics, {"kind": "keeping", "frames": self.progress.frames})
+        return keep_final_states(self.paths, self.spec, self.programs, params)
+
+
+def _share_from_kept(results: StepResult) -> dict[str, float]:
+    """Returns what share of the episodes that ended, and of the frames, were of episodes begun at kept states."""
+    kept, ended = np.asarray(results.from_kept), np.asarray(results.ended)
+    return {
+        "episodes": round(float((kept & ended).sum() / max(1, ended.sum())), 4),
+        "frames": round(float(kept.mean()), 4),
+    }

@@ -14,6 +14,7 @@ from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
 from flowrl.learning.groups import Groups, join, split
 from flowrl.learning.rollout import Policy, Rollout, collect
+from flowrl.learning.starts import Starts
 from flowrl.learning.update import Losses, Samples, init_optimiser, update_experts
 from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.models.experts import Params, param_updater, put, take
@@ -119,21 +120,34 @@ class Trainer:
         return jnp.float32(ppo.lr) * jnp.maximum(1.0 - gone, 0.0)
 
     def play(
-        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Array
+        self,
+        params: Params,
+        flow: FlowState,
+        key: jax.Array,
+        fresh: Player,
+        update: Array,
+        starts: Starts | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Returns the episodes after one rollout, the rollout, and every step's result [T, B]."""
         policy = Policy(self.network(self.experts), params)
         ppo = self.config.ppo
-        return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_price)
+        return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_price, starts)
 
     def play_groups(
-        self, groups: Groups, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Array
+        self,
+        groups: Groups,
+        params: Params,
+        flow: FlowState,
+        key: jax.Array,
+        fresh: Player,
+        update: Array,
+        starts: Starts | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Returns what `play` does for each of a device's groups, with new worlds and a key of its own."""
 
         def one(group: tuple[FlowState, Player, Array]) -> tuple[FlowState, Rollout, StepResult]:
             flow, fresh, number = group
-            return self.play(params, flow, jax.random.fold_in(key, number), fresh, update)
+            return self.play(params, flow, jax.random.fold_in(key, number), fresh, update, starts)
 
         if groups.here == 1:
             return one((flow, fresh, groups.numbers()[0]))

@@ -54,6 +54,11 @@ class SkillPaths:
         return self.folder / "analysis"
 
     @property
+    def start_states(self) -> Path:
+        """States in which episodes of the skill ended in success."""
+        return self.folder / "start_states" / "final.safetensors"
+
+    @property
     def companions(self) -> Path:
         """The experts that the skill plays with and that the library lacks."""
         return self.folder / "companions"
@@ -123,6 +128,15 @@ class RunPaths:
     def artefact(self, key: str) -> Path:
         """Returns where an exported skill lies that the run loads."""
         return self.folder / "artefacts" / f"{key}.stablehlo"
+
+    def start_states(self, digest: str) -> Path:
+        """Returns where a library's start states lie that the run may begin at, by the hash of the file."""
+        return self.folder / "start_states" / f"{digest}.safetensors"
+
+    @property
+    def frontier(self) -> Path:
+        """The states in which the run's own episodes reached its last task before it was trained."""
+        return self.folder / "start_states" / "frontier.safetensors"
 
     @property
     def merge(self) -> Path:

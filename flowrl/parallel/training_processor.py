@@ -142,4 +142,18 @@ class _Processing:
     def _candidate(self, record: SkillRecord, arrays: Arrays, named: Tree) -> Candidate:
         companions = {self.spec.local_to_global[i]: flatten(expert_of(named, i)) for i in self.spec.random}
         module = read_text(self.run.folder / SOURCE_FILE)
-        return Candidate(record, arrays, module, companions)
+        return Candidate(record, arrays, module, companions, self._start_states())
+
+    def _start_states(self) -> bytes | None:
+        """Returns the file of start states that the run kept, if it did.
+
+        Raises:
+            LibraryError: it is missing, or not the file that the result names.
+        """
+        if not self.result.start_states:
+            return None
+        file = self.run.folder / self.result.start_states
+        data = file.read_bytes() if file.exists() else b""
+        if sha256(data) != self.result.start_states_sha256:
+            raise LibraryError(f"{file} is not the file that {self.run.result} names: it was changed since.")
+        return data

@@ -4,25 +4,26 @@ Names and arguments are the seed's; keyword extras say where the home is and wha
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flowrl.config import RunConfig
 from flowrl.env.module_source import outline, remap_network_numbers
 from flowrl.errors import LibraryError, UsageError, nearest_names
-from flowrl.files import read_arrays, read_json, read_text, write_arrays, write_json, write_text
+from flowrl.files import read_arrays, read_json, read_text, write_arrays, write_bytes, write_json, write_text
 from flowrl.library import read_expert
 from flowrl.parallel.executor import Job
 from flowrl.parallel.local import is_locked
 from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
+from flowrl.parallel.start_files import start_files
 from flowrl.skill import HomeDescription, Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
 from flowrl.vouch import put_artefacts, vouch
 from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
-_WORDS = {"description", "source_file", "runs_before", "exported", "module_sha256"}
-"""What a `RunSpec` says that makes no other run of it; that traced and exported code train alike is tested, and
-modules are compared by their text."""
+_WORDS = {"description", "source_file", "runs_before", "exported", "module_sha256", "start_files"}
+"""What a `RunSpec` says that makes no other run of it; that traced and exported code train alike is tested, modules
+are compared by their text, and a run that goes on begins at the states that it had when it began."""
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
 
@@ -190,6 +191,7 @@ def prepare_training_run(
     named = _named(policies, _description(home))
     config = config or RunConfig()
     learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
+    starts = start_files(skill_name, _begins_with(skill_data, config), completed_skills, home)
     spec = RunSpec(
         skill=skill_name,
         config=config,
@@ -201,16 +203,23 @@ def prepare_training_run(
         frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
         runs_before=_runs_before(before, home),
         module_sha256=sha256(module.encode()),
+        start_files={name: sha256(data) for name, data in starts.items()},
         **_as_told(skill_name, skill_data, len(numbers)),
     )
     if _goes_on(paths, spec, module):
         _exchange_code(paths, spec)
     else:
         _put_aside_others(paths, skill_name)
-        _write(paths, spec, module, str(skill_data.get("source", code)), named)
+        _write(paths, spec, module, str(skill_data.get("source", code)), named, starts.values())
     if skill_data.get("trusted", False) and not spec.exported:
         vouch(module, f"the module of {paths.folder}")
     return paths
+
+
+def _begins_with(skill_data: Mapping[str, Any], config: RunConfig) -> SkillSpec:
+    """Returns what says where episodes may begin: the skill's specification, or one that needs nothing."""
+    wanted: SkillSpec = skill_data.get("spec", SkillSpec())
+    return wanted if config.start.source == "frontier" else SkillSpec()
 
 
 def _as_told(skill_name: str, skill_data: Mapping[str, Any], tasks: int) -> dict[str, Any]:
@@ -227,8 +236,13 @@ def _as_told(skill_name: str, skill_data: Mapping[str, Any], tasks: int) -> dict
     }
 
 
-def _write(paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree) -> None:
+def _write(
+    paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree, start_states: Iterable[bytes]
+) -> None:
     """Writes a run's folder; its `run.json` comes last and makes it whole."""
+    paths.frontier.unlink(missing_ok=True)
+    for data in start_states:
+        write_bytes(paths.start_states(sha256(data)), data)
     write_text(paths.module, module)
     write_text(paths.folder / SOURCE_FILE, source)
     write_arrays(paths.initial, flatten(named))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowrl.errors import UsageError
-from flowrl.files import Arrays, pack_arrays, read_json, read_text, write_json, write_text
+from flowrl.files import Arrays, pack_arrays, read_json, read_text, write_bytes, write_json, write_text
 from flowrl.library import SkillLibrary, read_expert
 from flowrl.parallel.paths import SkillPaths
 from flowrl.skill import ExpertMeta, SkillRecord, SkillSpec
@@ -34,12 +34,14 @@ class Candidate:
         arrays: its expert by name.
         module: the text of its code.
         companions: experts that it plays with and that the library lacks, by global number.
+        start_states: the file of states in which its episodes ended in success; None: nobody kept any.
     """
 
     record: SkillRecord
     arrays: Arrays
     module: str
     companions: Mapping[int, Arrays]
+    start_states: bytes | None = None
 
 
 def history(library: SkillLibrary, name: str) -> list[Version]:
@@ -99,7 +101,8 @@ def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
     record = read_json(old.record, SkillRecord).model_copy(update={"version": next_version(library, current)})
     companions = {g: read_expert(old.companion(g), library.description) for g in record.companions}
     arrays = read_expert(old, library.description)
-    return install(library, Candidate(record, arrays, read_text(old.module), companions))
+    start_states = old.start_states.read_bytes() if old.start_states.exists() else None
+    return install(library, Candidate(record, arrays, read_text(old.module), companions, start_states))
 
 
 def install(library: SkillLibrary, candidate: Candidate) -> SkillRecord:
@@ -173,6 +176,9 @@ def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
     shutil.copytree(folder.policy, old.policy)
     if folder.companions.exists():
         shutil.copytree(folder.companions, old.companions)
+    if folder.start_states.exists():
+        old.start_states.parent.mkdir()
+        shutil.copy2(folder.start_states, old.start_states)
     shutil.copy2(folder.module, old.module)
     write_json(old.record, before)
 
@@ -181,6 +187,9 @@ def _write(library: SkillLibrary, folder: SkillPaths, candidate: Candidate) -> S
     record = candidate.record.model_copy(update={"weights": sha256(pack_arrays(candidate.arrays))})
     for number, arrays in candidate.companions.items():
         library.store_expert(folder.companion(number), arrays, record.frames)
+    if candidate.start_states is not None:
+        # Right whichever version they lie beside: a success stays one.
+        write_bytes(folder.start_states, candidate.start_states)
     library.store_expert(folder, candidate.arrays, record.frames)
     write_text(folder.module, candidate.module)
     write_json(folder.record, record)
