@@ -15,6 +15,7 @@ from craftax.craftax_classic.world_gen import generate_world
 from jaxtyping import Array, Bool, Int
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
+from flowrl.env.lean import written_down
 from flowrl.env.observation import mark_in_view, pack_bits, view_of
 from flowrl.env.spawn import ChooseCell, choose_by_rank, cut_window, window_origin
 
@@ -84,7 +85,7 @@ def step(
     world = game_logic.do_crafting(world, action)
     key, do_key = jax.random.split(key)
     world = game_logic.do_action(do_key, world, action, STATIC)
-    world = game_logic.place_block(world, action, STATIC)
+    world = written_down(game_logic.place_block(world, action, STATIC))
     world = game_logic.move_player(world, action)
     key, mobs_key = jax.random.split(key)
     world = game_logic.update_mobs(mobs_key, world, PARAMS, STATIC)
