@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Index = tuple[Any, ...]
 
@@ -69,7 +70,7 @@ class Cells:
     def with_part(self, index: Any, part: "Cells") -> "Cells | None":
         """Returns the array with ``part`` put back at ``index``, None where it can't be seen to come from there."""
         before = len(self.writes)
-        if self.lead or part.base is not self.base or part.named is not index or part.writes[:before] != self.writes:
+        if self.lead or part.base is not self.base or not same_index(part.named, index) or part.writes[:before] != self.writes:
             return None
         inside = in_bounds((index,), self.base.shape[:1])
         changed = [write._replace(active=write.active & inside) for write in part.writes[before:]]
@@ -77,7 +78,7 @@ class Cells:
 
     def chosen(self, take: Any, other: "Cells") -> "Cells | None":
         """Returns this array where ``take`` is true, else ``other``; None where the two aren't of one origin."""
-        if self.base is not other.base or self.named is not other.named or self.kept != other.kept:
+        if self.base is not other.base or not same_index(self.named, other.named) or self.kept != other.kept:
             return None
         shared = 0
         for mine, theirs in zip(self.writes, other.writes, strict=False):
@@ -149,6 +150,14 @@ def in_bounds(index: Index, shape: tuple[int, ...]) -> Any:
     for i, length in zip(index, shape, strict=True):
         inside &= (i >= 0) & (i < length)
     return inside
+
+
+def same_index(left: Any, right: Any) -> bool:
+    """Returns whether two indices are known to be equal before anything is computed."""
+    if left is right:
+        return True
+    known = (int, np.integer)
+    return isinstance(left, known) and isinstance(right, known) and int(left) == int(right)
 
 
 def same_place(left: Index, right: Index) -> Any:

@@ -15,7 +15,7 @@ from craftax.craftax_classic.world_gen import generate_world
 from jaxtyping import Array, Bool, Int
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
-from flowrl.env.lean import written_down
+from flowrl.env.lean import lean, written_down
 from flowrl.env.observation import mark_in_view, pack_bits, view_of
 from flowrl.env.spawn import (
     ChooseCell,
@@ -104,7 +104,7 @@ def step(
     key, mobs_key = jax.random.split(key)
     world = game_logic.update_mobs(mobs_key, world, PARAMS, STATIC)
     key, spawn_key = jax.random.split(key)
-    world = spawn_mobs(spawn_key, world, choose_cell_fn)
+    world = written_down(spawn_mobs(spawn_key, world, choose_cell_fn))
     world = game_logic.update_plants(world, STATIC)
     world = game_logic.update_player_intrinsics(world, action)
     world = game_logic.cap_inventory(world)
@@ -209,7 +209,7 @@ def _creatures(cells: Array) -> Bool[Array, "4 cells"]:
 
 def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """Returns Craftax-Classic; ``choose_cell_fn`` is how a creature's first cell is drawn."""
-    step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
+    step_fn: Any = lean(functools.partial(step, choose_cell_fn=choose_cell_fn))
     return Domain(
         name="Craftax-Classic-Symbolic-v1",
         layout="classic-1",

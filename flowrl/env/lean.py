@@ -60,6 +60,7 @@ class Evaluation:
             "convert_element_type": self._convert,
             "broadcast_in_dim": self._broadcast,
             "concatenate": self._concatenate,
+            "slice": self._slice,
             "dynamic_slice": self._dynamic_slice,
             "squeeze": self._squeeze,
             "scatter": self._scatter,
@@ -79,6 +80,14 @@ class Evaluation:
         if isinstance(value, Cells) and not value.lead:
             self.plain(value)
         return value
+
+    def _all_settled(self, args: list[Any]) -> list[Any]:
+        """Returns the same, settled; what is written to large arrays from now on waits for all the small ones."""
+        small = [arg for arg in args if not isinstance(arg, Cells) and not jnp.issubdtype(arg.dtype, jax.dtypes.extended)]
+        for arg in args:
+            if isinstance(self._settled(arg), Cells):
+                self._reads.setdefault(id(arg.base), []).extend(small)
+        return args
 
     def run(self, jaxpr: core.Jaxpr, consts: list[Any], args: list[Any]) -> list[Any]:
         """Returns the outputs of ``jaxpr``, large ones as `Cells`."""
@@ -110,7 +119,7 @@ class Evaluation:
 
     def _call(self, eqn: Any, args: list[Any]) -> list[Any]:
         if eqn.params["name"] == written_down.__name__:
-            return [self._settled(arg) for arg in args]
+            return self._all_settled(args)
         inner = eqn.params["jaxpr"]
         return self.run(inner.jaxpr, inner.consts, args)
 
@@ -178,6 +187,15 @@ class Evaluation:
         if key not in self._known:
             self._known[key] = (cells, [Cells(cells.base, cells.writes, cells.lead, False, cells.named, cells.parent)])
         return self._known[key][1]
+
+    def _slice(self, eqn: Any, args: list[Any]) -> list[Any] | None:
+        (cells,) = args
+        start, stop = eqn.params["start_indices"], eqn.params["limit_indices"]
+        if not isinstance(cells, Cells) or cells.lead or eqn.params["strides"] is not None:
+            return None
+        if stop[0] - start[0] != 1 or any(start[1:]) or stop[1:] != cells.shape[1:]:
+            return None
+        return [cells.part(start[0])]
 
     def _dynamic_slice(self, eqn: Any, args: list[Any]) -> list[Any] | None:
         cells, index, sizes = args[0], tuple(args[1:]), eqn.params["slice_sizes"]
