@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 Index = tuple[Any, ...]
 
@@ -156,8 +155,9 @@ def same_index(left: Any, right: Any) -> bool:
     """Returns whether two indices are known to be equal before anything is computed."""
     if left is right:
         return True
-    known = (int, np.integer)
-    return isinstance(left, known) and isinstance(right, known) and int(left) == int(right)
+    if left is None or right is None or isinstance(left, jax.Array) or isinstance(right, jax.Array):
+        return False
+    return int(left) == int(right)
 
 
 def same_place(left: Index, right: Index) -> Any:
