@@ -4,6 +4,8 @@ Written one after another into the array itself, XLA copies the whole of it wher
 version is no longer read; a game's step reads single cells between writes all the time.
 """
 
+import functools
+import operator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ Index = tuple[Any, ...]
 class Write(NamedTuple):
     """One cell's new value, if ``active``; an index out of bounds makes it inactive."""
 
-    index: Index
+    place: Index
     value: Any
     active: Any
 
@@ -49,7 +51,7 @@ class Cells:
         full = clamp(self._full(index), self.base.shape)
         value = jax.lax.dynamic_slice(self.base, full, (1,) * len(full)).reshape(())
         for write in self.writes:
-            value = jnp.where(write.active & same_place(write.index, full), write.value, value)
+            value = jnp.where(write.active & same_place(write.place, full), write.value, value)
         return value
 
     def written(self, index: Index, value: Any) -> "Cells":
@@ -57,7 +59,7 @@ class Cells:
         full = self._full(index)
         write = Write(full, value, in_bounds(full, self.base.shape))
         last = self.writes[-1] if self.writes else None
-        if last is not None and all(a is b for a, b in zip(last.index, full, strict=True)):
+        if last is not None and all(a is b for a, b in zip(last.place, full, strict=True)):
             kept = jnp.where(write.active, value, last.value)
             return replace(self, writes=(*self.writes[:-1], Write(full, kept, last.active | write.active)), parent=None)
         return replace(self, writes=(*self.writes, write), parent=None)
@@ -69,7 +71,12 @@ class Cells:
     def with_part(self, index: Any, part: "Cells") -> "Cells | None":
         """Returns the array with ``part`` put back at ``index``, None where it can't be seen to come from there."""
         before = len(self.writes)
-        if self.lead or part.base is not self.base or not same_index(part.named, index) or part.writes[:before] != self.writes:
+        if (
+            self.lead
+            or part.base is not self.base
+            or not same_index(part.named, index)
+            or part.writes[:before] != self.writes
+        ):
             return None
         inside = in_bounds((index,), self.base.shape[:1])
         changed = [write._replace(active=write.active & inside) for write in part.writes[before:]]
@@ -80,8 +87,8 @@ class Cells:
         if self.base is not other.base or not same_index(self.named, other.named) or self.kept != other.kept:
             return None
         shared = 0
-        for mine, theirs in zip(self.writes, other.writes, strict=False):
-            if mine is not theirs:
+        for left, right in zip(self.writes, other.writes, strict=False):
+            if left is not right:
                 break
             shared += 1
         if shared == len(self.writes) == len(other.writes):
@@ -106,7 +113,7 @@ class Cells:
 
     def _small(self) -> jax.Array:
         part = _slice_first(self.base, self.lead[0])
-        inner = [w._replace(index=w.index[1:], active=w.active & (w.index[0] == self.lead[0])) for w in self.writes]
+        inner = [w._replace(place=w.place[1:], active=w.active & (w.place[0] == self.lead[0])) for w in self.writes]
         return write_all(part, tuple(inner), [])
 
     def _axes(self, part: jax.Array) -> jax.Array:
@@ -121,8 +128,8 @@ def write_all(base: Any, writes: tuple[Write, ...], after: list[Any]) -> jax.Arr
     """Returns ``base`` after ``writes``, in their order."""
     late = too_many(after)
     for write in writes:
-        first = jnp.where(write.active, write.index[0], base.shape[0]) + late
-        base = base.at[(first, *write.index[1:])].set(write.value, mode="drop")
+        first = jnp.where(write.active, write.place[0], base.shape[0]) + late
+        base = base.at[(first, *write.place[1:])].set(write.value, mode="drop")
         late = 0
     return base
 
@@ -130,12 +137,12 @@ def write_all(base: Any, writes: tuple[Write, ...], after: list[Any]) -> jax.Arr
 def too_many(values: list[Any]) -> Any:
     """Returns 0, by way of every one of ``values``, in a way that no compiler sees through.
 
-    It is how many of them differ from themselves by more than there are of them.
+    It says whether more of them are 1 than there are of them. XLA drops its own barrier before it decides on copies.
     """
     if not values:
         return 0
-    flags = sum(((jnp.asarray(value).reshape(-1)[0] == 1).astype(jnp.int32) for value in values), start=jnp.int32(0))
-    return (flags > len(values)).astype(jnp.int32)
+    flags = [(jnp.asarray(value).reshape(-1)[0] == 1).astype(jnp.int32) for value in values]
+    return (functools.reduce(operator.add, flags) > len(values)).astype(jnp.int32)
 
 
 def clamp(index: Index, shape: tuple[int, ...]) -> Index:
@@ -161,6 +168,7 @@ def same_index(left: Any, right: Any) -> bool:
 
 
 def same_place(left: Index, right: Index) -> Any:
+    """Returns whether two cells are one."""
     same = jnp.bool_(True)
     for a, b in zip(left, right, strict=True):
         if a is not b:

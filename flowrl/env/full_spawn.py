@@ -127,7 +127,8 @@ def _place(
 ) -> tuple[EnvState, tuple[Int[Array, "2"], Bool[Array, ""]]]:
     """Returns the world with the creature in the first free slot of the floor, if it appears, and the marked cell.
 
-    The cell is marked if the flag beside it says so. The slot takes the new type either way, as upstream writes it: with no slot free the first creature changes type.
+    The cell is marked if the flag beside it says so. The slot takes the new type either way, as upstream writes it:
+    with no slot free the first creature changes type.
     """
     mobs = getattr(world, spawn.field)
     level = world.player_level

@@ -33,9 +33,7 @@ def cut_window(grid: Array, origin: Int[Array, "2"], *lead: Int[Array, ""]) -> A
     return jax.lax.dynamic_slice(grid, (*lead, *origin), (*(1 for _ in lead), WINDOW, WINDOW)).reshape(WINDOW, WINDOW)
 
 
-def pack_two(
-    first: Bool[Array, "w w"], second: Bool[Array, "w w"]
-) -> tuple[UInt32[Array, "w"], UInt32[Array, "w"]]:
+def pack_two(first: Bool[Array, "w w"], second: Bool[Array, "w w"]) -> tuple[UInt32[Array, "w"], UInt32[Array, "w"]]:
     """Returns the columns of both grids as words, the first row's bit lowest.
 
     One sum makes both, half a column of each in one word, so that what the grids are made from is read only once.

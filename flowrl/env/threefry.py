@@ -4,6 +4,8 @@ Source of the function: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2
 rounds as a loop of five small steps, which no other work can be fused with; a game draws dozens of keys a step.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.extend.random import define_prng_impl
@@ -22,7 +24,7 @@ def hash_pair(key: jax.Array, high: jax.Array, low: jax.Array) -> tuple[jax.Arra
             right = left ^ ((right << jnp.uint32(turn)) | (right >> jnp.uint32(32 - turn)))
         left = left + keys[(block + 1) % 3]
         right = right + keys[(block + 2) % 3] + jnp.uint32(block + 1)
-    return tuple(jax.lax.optimization_barrier((left, right)))
+    return left, right
 
 
 def _hash_places(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -49,8 +51,8 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
     return left ^ right
 
 
-def _fold_in(key: jax.Array, data: jax.Array) -> jax.Array:
-    return jnp.stack(hash_pair(key, jnp.uint32(0), data.astype(jnp.uint32)))
+def _fold_in(key: jax.Array, data: Any) -> jax.Array:
+    return jnp.stack(hash_pair(key, jnp.uint32(0), jnp.uint32(data)))
 
 
 IMPL = define_prng_impl(
