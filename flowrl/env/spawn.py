@@ -39,7 +39,7 @@ def pack_two(first: Bool[Array, "w w"], second: Bool[Array, "w w"]) -> tuple[UIn
     One sum makes both, half a column of each in one word, so that what the grids are made from is read only once.
     """
     place = jnp.arange(HALF, dtype=jnp.uint32)[:, None]
-    both = first.astype(jnp.uint32) | (second.astype(jnp.uint32) << HALF)
+    both = jnp.asarray(first, jnp.uint32) | (jnp.asarray(second, jnp.uint32) << HALF)
     upper, lower = (both.reshape(2, HALF, WINDOW) << place).sum(axis=1, dtype=jnp.uint32)
     mask = np.uint32((1 << HALF) - 1)
     return (upper & mask) | ((lower & mask) << HALF), (upper >> HALF) | ((lower >> HALF) << HALF)
