@@ -21,7 +21,7 @@ from scipy import stats
 from flowrl.env import classic, full
 from flowrl.env.domain import Domain
 from flowrl.env.observation import expand
-from flowrl.env.spawn import REACH, WINDOW, choose_as_upstream, choose_by_rank, window_origin
+from flowrl.env.spawn import REACH, WINDOW, choose_as_upstream, choose_by_rank, pack_two, unpack, window_origin
 
 WORLDS = 64
 NOOP, UP, DO = 0, 3, 5
@@ -265,7 +265,10 @@ def test_both_samplers_draw_uniformly(position: tuple[int, int], size: tuple[int
 
 def count_draws(choose_fn: Any, seed: int, candidates: Any, origin: jax.Array, size: tuple[int, int]) -> np.ndarray:
     """Returns how often each cell of the window was drawn in 20,000 draws."""
-    keys, grid = jax.random.split(jax.random.PRNGKey(seed), 20_000), jnp.array(candidates)
+    keys, (grid, _) = (
+        jax.random.split(jax.random.PRNGKey(seed), 20_000),
+        pack_two(jnp.array(candidates), jnp.array(candidates)),
+    )
     draw = jax.jit(lambda k: jax.lax.map(lambda key: choose_fn(key, grid, origin, size), k, batch_size=500))
     drawn = np.asarray(draw(keys)) - np.asarray(origin)
     counts = np.zeros(candidates.shape, dtype=int)
@@ -283,7 +286,9 @@ def test_rank_never_leaves_the_candidates(seed: int, share: float) -> None:
     candidates = rng.random((WINDOW, WINDOW)) < share
     candidates[tuple(rng.integers(0, WINDOW, 2))] = True
     origin = jnp.array(rng.integers(0, 64 - WINDOW, 2))
-    cells = np.asarray(choose_64(jax.random.split(jax.random.PRNGKey(seed), 64), candidates, origin) - origin)
+    columns, none = pack_two(jnp.array(candidates), jnp.zeros_like(candidates, dtype=bool))
+    assert (unpack(columns) == candidates).all() and not none.any()
+    cells = np.asarray(choose_64(jax.random.split(jax.random.PRNGKey(seed), 64), columns, origin) - origin)
     assert candidates[cells[:, 0], cells[:, 1]].all()
 
 

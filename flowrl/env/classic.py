@@ -15,8 +15,18 @@ from craftax.craftax_classic.world_gen import generate_world
 from jaxtyping import Array, Bool, Float, Int, Int8, UInt16
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
+from flowrl.env.lean import lean, written_down
 from flowrl.env.observation import mark_columns, marks_in_view, view_of
-from flowrl.env.spawn import ChooseCell, choose_by_rank, cut_window, window_origin
+from flowrl.env.spawn import (
+    ChooseCell,
+    choose_by_rank,
+    cut_window,
+    pack_two,
+    place_shape,
+    shape_words,
+    window_origin,
+    without,
+)
 
 PARAMS = EnvParams()
 STATIC = StaticEnvParams()
@@ -27,6 +37,9 @@ STATIONS = (
     ("furnace", ("FURNACE",)),
     ("plant", ("PLANT", "RIPE_PLANT")),
 )
+REACHED = PARAMS.mob_despawn_distance
+BEYOND_3 = shape_words(lambda rows, columns: (abs(rows) + abs(columns) > 3) & (abs(rows) + abs(columns) < REACHED))
+BEYOND_9 = shape_words(lambda rows, columns: (abs(rows) + abs(columns) > 9) & (abs(rows) + abs(columns) < REACHED))
 CAUSES = ("zombie", "arrow", "lava", "hunger", "thirst", "fatigue")
 HERDS = ("zombies", "cows", "skeletons", "arrows")
 CELL_SIZE = len(BlockType) + len(HERDS)
@@ -36,33 +49,34 @@ SLOTS = (STATIC.max_zombies, STATIC.max_cows, STATIC.max_skeletons, STATIC.max_a
 def spawn_mobs(key: jax.Array, world: EnvState, choose_cell_fn: ChooseCell) -> EnvState:
     """Returns the world after cows, zombies and skeletons had their chance to appear, in upstream's order."""
     origin = window_origin(world.player_position, STATIC.map_size)
-    rows = origin[0] + jnp.arange(27) - world.player_position[0]
-    columns = origin[1] + jnp.arange(27) - world.player_position[1]
-    distance = jnp.abs(rows)[:, None] + jnp.abs(columns)[None]
-    near = distance < PARAMS.mob_despawn_distance
-    blocks = cut_window(world.map, origin)
-    grass, path = blocks == BlockType.GRASS.value, blocks == BlockType.PATH.value
+    blocks, free = cut_window(world.map, origin), ~cut_window(world.mob_map, origin)
+    grass, path = pack_two((blocks == BlockType.GRASS.value) & free, (blocks == BlockType.PATH.value) & free)
+    near, far = (place_shape(ring, world.player_position, origin) for ring in (BEYOND_3, BEYOND_9))
     night = PARAMS.spawn_zombie_night_chance * jnp.square(1 - world.light_level)
     kinds = (
-        ("cows", grass & (distance > 3), PARAMS.spawn_cow_chance, PARAMS.cow_health),
-        ("zombies", (grass | path) & (distance > 9), PARAMS.spawn_zombie_base_chance + night, PARAMS.zombie_health),
-        ("skeletons", path & (distance > 9), PARAMS.spawn_skeleton_chance, PARAMS.skeleton_health),
+        ("cows", grass & near, PARAMS.spawn_cow_chance, PARAMS.cow_health),
+        ("zombies", (grass | path) & far, PARAMS.spawn_zombie_base_chance + night, PARAMS.zombie_health),
+        ("skeletons", path & far, PARAMS.spawn_skeleton_chance, PARAMS.skeleton_health),
     )
-    for name, ground, chance, health in kinds:
+    occupied: list[tuple[Array, Array]] = []
+    for name, candidates, chance, health in kinds:
         key, chance_key = jax.random.split(key)
         key, cell_key = jax.random.split(key)
-        candidates = ground & near & ~cut_window(world.mob_map, origin)
+        for spot, taken in occupied:
+            candidates = without(candidates, spot, origin, taken)
         mobs = getattr(world, name)
-        appears = ~mobs.mask.all() & (jax.random.uniform(chance_key) < chance) & candidates.any()
+        appears = ~mobs.mask.all() & (jax.random.uniform(chance_key) < chance) & (candidates != 0).any()
         cell = choose_cell_fn(cell_key, candidates, origin, STATIC.map_size)
-        mobs, mob_map = _place(mobs, world.mob_map, appears, cell, health)
+        mobs, mob_map, place = _place(mobs, world.mob_map, appears, cell, health)
+        occupied.append(place)
         world = world.replace(**{name: mobs, "mob_map": mob_map})
     return world
 
 
 def _place(
     mobs: Mobs, mob_map: Array, appears: Array, cell: Int[Array, "2"], health: int
-) -> tuple[Mobs, Bool[Array, "R C"]]:
+) -> tuple[Mobs, Bool[Array, "R C"], tuple[Int[Array, "2"], Bool[Array, ""]]]:
+    """Returns the creatures, the map of them, and the cell that is marked there if the flag says so."""
     slot = jnp.argmax(~mobs.mask)
     chosen = (jnp.arange(mobs.mask.shape[0]) == slot) & appears
     mobs = mobs.replace(
@@ -71,7 +85,8 @@ def _place(
         mask=mobs.mask | chosen,
     )
     spot = mobs.position[slot]
-    return mobs, mob_map.at[spot[0], spot[1]].set(mob_map[spot[0], spot[1]] | mobs.mask[slot])
+    marked = mob_map.at[spot[0], spot[1]].set(mob_map[spot[0], spot[1]] | mobs.mask[slot])
+    return mobs, marked, (spot, mobs.mask[slot])
 
 
 def step(
@@ -87,12 +102,12 @@ def step(
     world = game_logic.do_crafting(world, action)
     key, do_key = jax.random.split(key)
     world = game_logic.do_action(do_key, world, action, STATIC)
-    world = game_logic.place_block(world, action, STATIC)
+    world = written_down(game_logic.place_block(world, action, STATIC))
     world = game_logic.move_player(world, action)
     key, mobs_key = jax.random.split(key)
     world = game_logic.update_mobs(mobs_key, world, PARAMS, STATIC)
     key, spawn_key = jax.random.split(key)
-    world = spawn_mobs(spawn_key, world, choose_cell_fn)
+    world = written_down(spawn_mobs(spawn_key, world, choose_cell_fn))
     world = game_logic.update_plants(world, STATIC)
     world = game_logic.update_player_intrinsics(world, action)
     world = game_logic.cap_inventory(world)
@@ -200,7 +215,7 @@ def _ground(world: EnvState) -> Ground:
 
 def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """Returns Craftax-Classic; ``choose_cell_fn`` is how a creature's first cell is drawn."""
-    step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
+    step_fn: Any = lean(functools.partial(step, choose_cell_fn=choose_cell_fn))
     return Domain(
         name="Craftax-Classic-Symbolic-v1",
         layout="classic-1",

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from craftax.craftax import game_logic
 from craftax.craftax.constants import (
     ACHIEVEMENT_REWARD_MAP,
+    DIRECTIONS,
     LEVEL_ACHIEVEMENT_MAP,
     MONSTERS_KILLED_TO_CLEAR_LEVEL,
     OBS_DIM,
+    TORCH_LIGHT_MAP,
     Achievement,
     Action,
     BlockType,
@@ -30,6 +32,7 @@ from jaxtyping import Array, Bool, Float, Int, Int8, UInt8, UInt16
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
 from flowrl.env.full_spawn import PARAMS, STATIC, spawn_mobs
+from flowrl.env.lean import lean, written_down
 from flowrl.env.observation import mark_columns, marks_in_view, view_of
 from flowrl.env.spawn import ChooseCell, choose_by_rank
 
@@ -99,10 +102,11 @@ def step(
     achieved = world.achievements
     world = world.replace(achievements=jnp.zeros_like(achieved))
     key, world = _act(key, world, action)
+    world = written_down(world)
     key, mobs_key = jax.random.split(key)
     world = game_logic.update_mobs(mobs_key, world, PARAMS, STATIC)
     key, spawn_key = jax.random.split(key)
-    world = spawn_mobs(spawn_key, world, choose_cell_fn)
+    world = written_down(spawn_mobs(spawn_key, world, choose_cell_fn))
     world = game_logic.update_plants(world, STATIC)
     world = game_logic.update_player_intrinsics(world, action, STATIC)
     events = world.achievements | _entered(before, world) | _gained(before.inventory, world.inventory)
@@ -122,7 +126,7 @@ def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.A
     world = game_logic.do_crafting(world, action)
     key, do_key = jax.random.split(key)
     world = game_logic.do_action(do_key, world, action, STATIC)
-    world = game_logic.place_block(world, action, STATIC)
+    world = written_down(_place_block(world, action))
     world = game_logic.shoot_projectile(world, action, STATIC)
     world = game_logic.cast_spell(world, action, STATIC)
     world = game_logic.drink_potion(world, action)
@@ -133,6 +137,25 @@ def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.A
     world = game_logic.boss_logic(world, STATIC)
     world = game_logic.level_up_attributes(world, action, PARAMS)
     return key, game_logic.move_player(world, action, PARAMS)
+
+
+def _place_block(world: EnvState, action: Int[Array, ""]) -> EnvState:
+    """Returns the world after upstream's `place_block`, whose light is worked out anew for the cells round a torch."""
+    after = game_logic.place_block(world, action, STATIC)
+    lit = after.inventory.torches < world.inventory.torches
+    block = world.player_position + DIRECTIONS[world.player_direction]
+    sizes = TORCH_LIGHT_MAP.shape
+    corner = block - jnp.array(sizes) // 2
+    start = jnp.clip(corner, 0, jnp.array(STATIC.map_size) - jnp.array(sizes))
+    shift = start - corner + jnp.array(sizes)
+    light, inside = (
+        jax.lax.dynamic_slice(jnp.pad(patch, [(size, size) for size in sizes]), shift, sizes)
+        for patch in (TORCH_LIGHT_MAP, jnp.ones(sizes, dtype=bool))
+    )
+    place = (world.player_level, start[0], start[1])
+    old = jax.lax.dynamic_slice(world.light_map, place, (1, *sizes))
+    new = jnp.where(lit & inside, jnp.clip(light + old, 0.0, 1.0), old)
+    return after.replace(light_map=jax.lax.dynamic_update_slice(world.light_map, new, place))
 
 
 def _entered(before: EnvState, after: EnvState) -> Bool[Array, "achievements"]:
@@ -306,7 +329,7 @@ def _achievement_names() -> tuple[str, ...]:
 
 def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """Returns the full Craftax; ``choose_cell_fn`` is how a creature's first cell is drawn."""
-    step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
+    step_fn: Any = lean(functools.partial(step, choose_cell_fn=choose_cell_fn))
     return Domain(
         name="Craftax-Symbolic-v1",
         layout="craftax-1",

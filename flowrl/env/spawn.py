@@ -2,20 +2,25 @@
 
 Upstream draws from all cells of the map with `jax.random.choice(p=...)`, a cumulative sum over 4,096 (Classic) or
 2,304 (full) cells for each of three kinds of creature at every step. But a creature appears less than 14 cells
-from the player (L1 in Classic, Euclidean in the full game), so a 27 x 27 window holds every candidate.
+from the player (L1 in Classic, Euclidean in the full game), so a 28 x 28 window holds every candidate. It is cut out
+once; from then on a column of the window is the bits of one word.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+import numpy as np
+from jaxtyping import Array, Bool, Int, UInt32
 
 REACH = 13
-WINDOW = 2 * REACH + 1
+WINDOW = 2 * REACH + 2
+"""One more than the reach asks for: an even number of rows is packed by halves."""
+HALF = WINDOW // 2
+ALL = np.uint32((1 << WINDOW) - 1)
 
-ChooseCell = Callable[[jax.Array, Bool[Array, "w w"], Int[Array, "2"], tuple[int, int]], Int[Array, "2"]]
-"""(key, candidates in the window, the window's first cell, the map's size) -> the chosen row and column."""
+ChooseCell = Callable[[jax.Array, UInt32[Array, "w"], Int[Array, "2"], tuple[int, int]], Int[Array, "2"]]
+"""(key, candidates by column of the window, the window's first cell, the map's size) -> the chosen row and column."""
 
 
 def window_origin(position: Int[Array, "2"], map_size: tuple[int, int]) -> Int[Array, "2"]:
@@ -23,31 +28,87 @@ def window_origin(position: Int[Array, "2"], map_size: tuple[int, int]) -> Int[A
     return jnp.clip(position - REACH, 0, jnp.array(map_size) - WINDOW)
 
 
-def cut_window(grid: Array, origin: Int[Array, "2"]) -> Array:
-    """Returns the [27, 27] part of ``grid`` that starts at ``origin``."""
-    return jax.lax.dynamic_slice(grid, (origin[0], origin[1]), (WINDOW, WINDOW))
+def cut_window(grid: Array, origin: Int[Array, "2"], *lead: Int[Array, ""]) -> Array:
+    """Returns the [28, 28] part of ``grid`` that starts at ``origin``, of the floor ``lead`` if the map has floors."""
+    return jax.lax.dynamic_slice(grid, (*lead, *origin), (*(1 for _ in lead), WINDOW, WINDOW)).reshape(WINDOW, WINDOW)
+
+
+def pack_two(first: Bool[Array, "w w"], second: Bool[Array, "w w"]) -> tuple[UInt32[Array, "w"], UInt32[Array, "w"]]:
+    """Returns the columns of both grids as words, the first row's bit lowest.
+
+    One sum makes both, half a column of each in one word, so that what the grids are made from is read only once.
+    """
+    place = jnp.arange(HALF, dtype=jnp.uint32)[:, None]
+    both = jnp.asarray(first, jnp.uint32) | (jnp.asarray(second, jnp.uint32) << HALF)
+    upper, lower = (both.reshape(2, HALF, WINDOW) << place).sum(axis=1, dtype=jnp.uint32)
+    mask = np.uint32((1 << HALF) - 1)
+    return (upper & mask) | ((lower & mask) << HALF), (upper >> HALF) | ((lower >> HALF) << HALF)
+
+
+def unpack(columns: UInt32[Array, "w"]) -> Bool[Array, "w w"]:
+    """Returns the cells whose bits ``columns`` hold."""
+    return ((columns >> jnp.arange(WINDOW, dtype=jnp.uint32)[:, None]) & 1).astype(bool)
+
+
+def shape_words(inside_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """Returns the columns of a shape round the player, an empty one before and after; ``inside_fn`` takes offsets."""
+    offsets = np.arange(-REACH, REACH + 1)
+    inside = inside_fn(offsets[:, None], offsets[None])
+    words = (inside.astype(np.uint32) << (offsets + REACH).astype(np.uint32)[:, None]).sum(axis=0, dtype=np.uint32)
+    return np.pad(words, 1)
+
+
+def place_shape(words: np.ndarray, position: Int[Array, "2"], origin: Int[Array, "2"]) -> UInt32[Array, "w"]:
+    """Returns the columns of a shape of `shape_words` in the window that starts at ``origin``."""
+    shift = origin - position + REACH
+    columns = jnp.asarray(words)[jnp.clip(jnp.arange(WINDOW) + shift[1] + 1, 0, len(words) - 1)]
+    by = jnp.abs(shift[0]).astype(jnp.uint32)
+    return jnp.where(shift[0] >= 0, columns >> by, columns << by) & ALL
+
+
+def without(
+    columns: UInt32[Array, "w"], cell: Int[Array, "2"], origin: Int[Array, "2"], taken: Bool[Array, ""]
+) -> UInt32[Array, "w"]:
+    """Returns ``columns`` less ``cell`` of the map, if it is ``taken``."""
+    row, column = cell[0] - origin[0], cell[1] - origin[1]
+    within = taken & (row >= 0) & (row < WINDOW)
+    bit = jnp.where(within, jnp.uint32(1) << jnp.clip(row, 0, WINDOW - 1).astype(jnp.uint32), 0)
+    return jnp.where(jnp.arange(WINDOW) == column, columns & ~bit, columns)
 
 
 def choose_by_rank(
-    key: jax.Array, candidates: Bool[Array, "w w"], origin: Int[Array, "2"], map_size: tuple[int, int]
+    key: jax.Array, columns: UInt32[Array, "w"], origin: Int[Array, "2"], map_size: tuple[int, int]
 ) -> Int[Array, "2"]:
-    """Returns a cell drawn uniformly from the candidates in two short steps: a row by its count, then a column."""
+    """Returns a cell drawn uniformly from the candidates in two short steps: a column by its count, then a row."""
     del map_size
-    per_row = candidates.sum(axis=1, dtype=jnp.int32)
-    up_to_row = jnp.cumsum(per_row)
-    total = up_to_row[-1]
+    counts = jax.lax.population_count(columns).astype(jnp.int32)
+    total = counts.sum()
     rank = jnp.minimum((jax.random.uniform(key) * total).astype(jnp.int32), total - 1)
-    row = jnp.minimum((up_to_row <= rank).sum(), WINDOW - 1)
-    rank_in_row = rank - (up_to_row[row] - per_row[row])
-    column = jnp.minimum((jnp.cumsum(candidates[row].astype(jnp.int32)) <= rank_in_row).sum(), WINDOW - 1)
+    up_to, column, before = jnp.int32(0), jnp.int32(0), jnp.int32(0)
+    for i in range(WINDOW):
+        up_to = up_to + counts[i]
+        passed = up_to <= rank
+        column, before = column + passed, jnp.where(passed, up_to, before)
+    row = _nth_bit(columns[jnp.minimum(column, WINDOW - 1)], rank - before)
     return origin + jnp.array([row, column], dtype=jnp.int32)
 
 
+def _nth_bit(word: UInt32[Array, ""], rank: Int[Array, ""]) -> Int[Array, ""]:
+    """Returns where the set bit of this ``rank`` stands, by halving the word five times."""
+    place = jnp.int32(0)
+    for width in (16, 8, 4, 2, 1):
+        low = (word >> place.astype(jnp.uint32)) & np.uint32((1 << width) - 1)
+        count = jax.lax.population_count(low).astype(jnp.int32)
+        beyond = rank >= count
+        rank, place = jnp.where(beyond, rank - count, rank), jnp.where(beyond, place + width, place)
+    return jnp.minimum(place, WINDOW - 1)
+
+
 def choose_as_upstream(
-    key: jax.Array, candidates: Bool[Array, "w w"], origin: Int[Array, "2"], map_size: tuple[int, int]
+    key: jax.Array, columns: UInt32[Array, "w"], origin: Int[Array, "2"], map_size: tuple[int, int]
 ) -> Int[Array, "2"]:
     """Returns the cell that upstream's sampler picks with this key, bit for bit; slow, kept for comparison."""
-    full = jax.lax.dynamic_update_slice(jnp.zeros(map_size, dtype=bool), candidates, (origin[0], origin[1]))
+    full = jax.lax.dynamic_update_slice(jnp.zeros(map_size, dtype=bool), unpack(columns), (origin[0], origin[1]))
     index = jax.random.choice(key, jnp.arange(map_size[0] * map_size[1]), shape=(1,), p=full.reshape(-1) / full.sum())[
         0
     ]
