@@ -25,8 +25,10 @@ class Measured:
     def __init__(self, target: str, *arguments: Any, environment: Mapping[str, str] | None = None):
         self.target = target
         command = [sys.executable, "-P", "-m", "flowrl.bench.processes", target, json.dumps(arguments)]
+        # What XLA says of programs that it loads from the cache would bury what is said of the measuring.
+        variables = {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(os.environ) | dict(environment or {})
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | dict(environment or {})
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         )
 
     def ask(self) -> dict[str, Any]:
