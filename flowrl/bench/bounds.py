@@ -14,10 +14,14 @@ _SIDE = 1536
 _COPIED = 64 * 2**20
 
 
-def program_bound(function: Callable[..., Any], *arguments: Any, of: int = 1) -> Bound:
-    """Returns what the compiler counts in a program, divided by ``of``; the body of a loop counts once."""
-    costs: Any = jax.jit(function).lower(*arguments).compile().cost_analysis()
-    return Bound(costs["bytes accessed"] / of, costs["flops"] / of)
+def compiled_loop(function: Callable[..., Any], *arguments: Any, of: int = 1) -> tuple[Callable[..., Any], Bound]:
+    """Returns the compiled program, and what the compiler counts in one turn of its loop, divided by ``of``.
+
+    The body of a loop counts once, however often it runs, and a loop within it likewise.
+    """
+    program = jax.jit(function).lower(*arguments).compile()
+    costs: Any = program.cost_analysis()
+    return program, Bound(costs["bytes accessed"] / of, costs["flops"] / of)
 
 
 def tree_bytes(tree: Any) -> int:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from craftax.craftax_env import make_craftax_env_from_name
 
-from flowrl.bench.bounds import program_bound
+from flowrl.bench.bounds import compiled_loop
 from flowrl.bench.measure import Bound, Row, ratios, row, tell, time_in_turn
 from flowrl.bench.setup import plan_env
 from flowrl.env.flow_env import FlowEnv
@@ -90,7 +90,7 @@ def with_tasks(env: FlowEnv, key: jax.Array, worlds: int) -> tuple[Any, Step]:
 
 
 def random_play(step: Step, actions: int, worlds: int, steps: int) -> Callable[[Any, jax.Array], Any]:
-    """Returns a compiled function that plays so many steps of random actions."""
+    """Returns a function that plays so many steps of random actions."""
 
     def play(state: Any, key: jax.Array) -> Any:
         def body(state: Any, key: jax.Array) -> Any:
@@ -99,7 +99,7 @@ def random_play(step: Step, actions: int, worlds: int, steps: int) -> Callable[[
 
         return jax.lax.scan(body, state, jax.random.split(key, steps))
 
-    return jax.jit(play)
+    return play
 
 
 def play_turn(play_fn: Callable[[Any, jax.Array], Any], state: Any, turn: int) -> Any:
@@ -119,8 +119,8 @@ def _measure_game(game: Game, sizes: Sizes) -> list[Row]:
     for name, (state, step) in made.items():
         tell(f"  {game.title}, {name}: compiling")
         play = random_play(step, actions, worlds, sizes.steps)
-        calls[name] = functools.partial(play_turn, play, state)
-        bounds[name] = program_bound(step, state, key, jnp.zeros(worlds, dtype=jnp.int32), of=worlds)
+        program, bounds[name] = compiled_loop(play, state, key, of=worlds)
+        calls[name] = functools.partial(play_turn, program, state)
     tell(f"  {game.title}: {sizes.turns} turns of {worlds * sizes.steps:,} steps each")
     seconds = time_in_turn(calls, sizes.turns)
     rate = {name: [worlds * sizes.steps / s for s in values] for name, values in seconds.items()}

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from flowrl.bench.bounds import program_bound, update_bound
+from flowrl.bench.bounds import compiled_loop, update_bound
 from flowrl.bench.environment import play_turn, random_play, with_tasks
 from flowrl.bench.measure import Bound, Row, row, tell, time_in_turn
 from flowrl.bench.mixture import made_up_samples, sample_bytes, some_observations, steppers
@@ -84,8 +83,8 @@ def _tasks_rows(sizes: Sizes) -> list[Row]:
         env = chain_env(sizes.name, number)
         state, step = with_tasks(env, key, worlds)
         play = random_play(step, len(env.domain.actions), worlds, sizes.steps)
-        calls[str(number)] = functools.partial(play_turn, play, state)
-        bounds[number] = program_bound(step, state, key, jnp.zeros(worlds, dtype=jnp.int32), of=worlds)
+        program, bounds[number] = compiled_loop(play, state, key, of=worlds)
+        calls[str(number)] = functools.partial(play_turn, program, state)
     seconds = time_in_turn(calls, sizes.turns)
     table = f"growing tasks: environment with the task layer, {worlds} worlds"
     return [
