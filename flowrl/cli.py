@@ -194,7 +194,7 @@ def bench(
     table: Annotated[
         str,
         typer.Argument(
-            metavar="[NAME]", help="plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
+            metavar="NAME", help="plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
         ),
     ] = "all",
     slow: Annotated[bool, typer.Option("--slow", help="With all: the rows that take many minutes as well.")] = False,
