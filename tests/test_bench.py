@@ -102,7 +102,7 @@ def test_the_table_of_training(tmp_path: Path) -> None:
         "flowrl over the baseline (aim 15)",
         "of it resets: new worlds made and handed out",
         "3 tasks over 2",
-        "3 tasks, second run of the same shape",
+        "second run of the same shape",
         "peak memory",
         "flowrl --help",
     }

@@ -33,10 +33,10 @@ class Sizes:
     batch: int = 8192
     width: int = 128
     layers: int = 3
-    tasks: tuple[int, ...] = (1, 3, 6, 12, 24)
+    tasks: tuple[int, ...] = (1, 8, 24)
     task_worlds: int = 256
     steps: int = 64
-    turns: int = 5
+    turns: int = 3
 
 
 def _rates(figures: Sequence[Mapping[str, Any]]) -> list[float]:

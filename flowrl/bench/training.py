@@ -32,7 +32,7 @@ class Sizes:
         full: the other game, of which only memory is measured.
         full_rollout: its worlds and steps.
         settings: of all trainings, as for `--set`.
-        starts: cold and warm starts.
+        starts: of the same shape, after a first one.
         baseline: the program that trainings are held against.
     """
 
@@ -91,26 +91,25 @@ def _grow_rows(sizes: Sizes) -> list[Row]:
     ]
 
 
-def _seconds_to_first_update(sizes: Sizes, tasks: int | str, cache: Path) -> float:
+def _seconds_to_first_update(sizes: Sizes, cache: Path) -> float:
     start = time.perf_counter()
     measured_once(
-        f"{_HERE}:first_update", sizes.name, tasks, sizes.settings, environment={"XDG_CACHE_HOME": str(cache)}
+        f"{_HERE}:first_update", sizes.name, sizes.tasks, sizes.settings, environment={"XDG_CACHE_HOME": str(cache)}
     )
     return time.perf_counter() - start
 
 
 def _start_rows(sizes: Sizes) -> list[Row]:
     """Returns the seconds from the start of a process to the end of its first update."""
-    table = "start of a process to its first update"
-    rows = []
-    for label, tasks in ((f"{sizes.tasks} tasks", sizes.tasks), (f"{sizes.goal} as grow does", sizes.goal)):
-        tell(f"  first update of {label}, nothing compiled, then again")
-        with TemporaryDirectory(prefix="flowrl-bench-") as folder:
-            cold = [_seconds_to_first_update(sizes, tasks, Path(folder))]
-            warm = [_seconds_to_first_update(sizes, tasks, Path(folder)) for _ in range(sizes.starts)]
-        rows.append(row(table, f"{label}, nothing cached (once)", cold, "s"))
-        rows.append(row(table, f"{label}, second run of the same shape", warm, "s", at_most=10.0))
-    return rows
+    tell("  first update with nothing compiled, then again and again")
+    with TemporaryDirectory(prefix="flowrl-bench-") as folder:
+        cold = [_seconds_to_first_update(sizes, Path(folder))]
+        warm = [_seconds_to_first_update(sizes, Path(folder)) for _ in range(sizes.starts)]
+    table = f"start of a process to its first update, {sizes.tasks} tasks"
+    return [
+        row(table, "nothing cached (once)", cold, "s"),
+        row(table, "second run of the same shape", warm, "s", at_most=10.0),
+    ]
 
 
 def _compile_rows(sizes: Sizes) -> list[Row]:
