@@ -197,15 +197,21 @@ def _play_with_bar(library: "SkillLibrary", goal: str, episodes: int, seed: int,
 
 @app.command(epilog="Example: flowrl bench moe --json")
 def bench(
-    table: Annotated[str, typer.Argument(help="plan, env, moe, train, parallel, verify, exported or all.")] = "all",
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
+        ),
+    ] = "all",
     slow: Annotated[bool, typer.Option("--slow", help="With all: the rows that take many minutes as well.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure speed and memory, and hold them against their targets."""
+    from flowrl.bench import TABLES
     from flowrl.errors import TrainingError, UsageError, nearest_names
     from flowrl.tables import bench_table
 
-    names = ["plan", "env", "moe", "train", "parallel", "verify", "exported", "all"]
+    names = [*TABLES, "all"]
     if table not in names:
         raise UsageError(f"No table {table!r}. {nearest_names(table, names)}")
     with stoppable():

@@ -145,7 +145,8 @@ def _labels(status: Status) -> dict[str, tuple[Text, tuple[str, ...]]]:
 
 def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Returns a row for each figure measured, held against its target."""
-    table = plain_table("what", "median", "unit", "range", "target", "", right=("median", "range"))
+    columns = ("what", "median", "unit", "range", "target", "", "bytes moved, operations")
+    table = plain_table(*columns, right=("median", "range"))
     title = ""
     for row in rows:
         if row["table"] != title:
@@ -156,8 +157,23 @@ def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         verdict = ("ok" if row["ok"] else "MISSED") if bounds else ""
         spread = f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
         figures = (f"{row['value']:,.5g}", row["unit"], spread)
-        table.add_row(f"  {row['name']}", *figures, " and ".join(bounds), verdict)
+        table.add_row(f"  {row['name']}", *figures, " and ".join(bounds), verdict, _bound_text(row))
     return table
+
+
+def _bound_text(row: Mapping[str, Any]) -> str:
+    """Returns the two numbers that bound a figure, e.g. ``1.2 MB, 34 M a step``."""
+    if row["bytes_moved"] is None:
+        return ""
+    return f"{_short(row['bytes_moved'])}B, {_short(row['operations']).rstrip()} a {row['per']}"
+
+
+def _short(number: float) -> str:
+    """Returns a number with three digits and a prefix, e.g. ``1.2 M``."""
+    for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {prefix}"
+    return f"{number:.3g} "
 
 
 def analysis_report(findings: Findings, found: Repair) -> Group:

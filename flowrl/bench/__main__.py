@@ -2,43 +2,69 @@
 
 import importlib
 import json
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from typing import Any
 
+from flowrl.bench import TABLES, WITH_SLOW_ROWS
+from flowrl.bench.measure import tell
+from flowrl.errors import FlowRLError
 from flowrl.platform import check_jax_version
 
-MODULES = {
-    "plan": "flowrl.bench.plans",
-    "env": "flowrl.bench.environment",
-    "moe": "flowrl.bench.mixture",
-    "train": "flowrl.bench.training",
-    "parallel": "flowrl.bench.parallel",
-    "verify": "flowrl.bench.verification",
-    "exported": "flowrl.bench.exported",
-}
-"""Imported one by one: planning is measured in a process that holds no jax."""
-WITH_SLOW_ROWS = {"parallel"}
-"""What has rows that take many minutes; they are left out of `all`, unless it is said to be `--slow`."""
+
+def measure(name: str, slow: bool) -> list[dict[str, Any]]:
+    """Returns the rows of one table, measured in this process.
+
+    Args:
+        slow: with the rows that take many minutes.
+    """
+    if name != "plan":
+        check_jax_version()
+    module = importlib.import_module(TABLES[name])
+    rows = module.measure(slow=slow) if name in WITH_SLOW_ROWS else module.measure()
+    return [row.model_dump() for row in rows]
+
+
+def measure_apart(names: Sequence[str], slow: bool) -> tuple[list[dict[str, Any]], bool]:
+    """Returns the rows of several tables, each measured in a process of its own, and whether none failed."""
+    rows: list[dict[str, Any]] = []
+    whole = True
+    for name in names:
+        if name == "learn" and not slow:
+            continue
+        tell(f"measuring {name} ...")
+        start = time.monotonic()
+        command = [sys.executable, "-P", "-m", "flowrl.bench", name, *(["--slow"] if slow else ["--quick"])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        if done.stdout.strip():
+            rows += json.loads(done.stdout)
+        else:
+            whole = False
+            tell(f"{name} could not be measured (exit code {done.returncode}); its messages are above.")
+        tell(f"{name}: {time.monotonic() - start:.0f} s")
+    return rows, whole
 
 
 def main() -> int:
     """Measures one table or all and prints the rows; the exit code says whether every target was met."""
-    names = list(MODULES)
+    names = list(TABLES)
     asked = [argument for argument in sys.argv[1:] if not argument.startswith("-")] or ["all"]
     if not set(asked) <= {*names, "all"}:
         sys.stderr.write(f"usage: python -m flowrl.bench [{' | '.join(names)} | all] [--slow]\n")
         return 2
-    rows = []
-    for name in names if "all" in asked else asked:
-        sys.stderr.write(f"measuring {name} ...\n")
-        if name != "plan":
-            check_jax_version()
-        module = importlib.import_module(MODULES[name])
-        if name in WITH_SLOW_ROWS:
-            rows += module.measure(slow="all" not in asked or "--slow" in sys.argv)
+    slow, whole = "--slow" in sys.argv, True
+    try:
+        if len(asked) == 1 and asked != ["all"]:
+            rows = measure(asked[0], slow or "--quick" not in sys.argv)
         else:
-            rows += module.measure()
-    print(json.dumps([row.model_dump() for row in rows], indent=1))
-    return 0 if all(row.ok for row in rows) else 1
+            rows, whole = measure_apart(names if "all" in asked else asked, slow or "all" not in asked)
+    except FlowRLError as error:
+        sys.stderr.write(f"flowrl: {error}\n")
+        return 1
+    print(json.dumps(rows, indent=1))
+    return 0 if whole and all(row["ok"] for row in rows) else 1
 
 
 if __name__ == "__main__":

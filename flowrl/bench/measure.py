@@ -1,11 +1,25 @@
 """Timing that holds on a noisy machine: everything in turn, ratios within a turn, medians over turns."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+
+
+class Bound(NamedTuple):
+    """What a piece of work takes whatever the code is like: the bytes that it moves and its operations."""
+
+    bytes_moved: float
+    operations: float
+
+
+def tell(text: str) -> None:
+    """Says on stderr what is under way; stdout is for rows."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 class Row(BaseModel):
@@ -16,6 +30,7 @@ class Row(BaseModel):
         value, unit: the median over turns.
         at_least, at_most: the target, if there is one; ``ok`` whether it is met.
         spread: the least and largest value over the turns.
+        bytes_moved, operations: the two numbers that bound it: of one step, frame or update, as ``per`` says.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,6 +43,9 @@ class Row(BaseModel):
     at_most: float | None = None
     ok: bool = True
     spread: tuple[float, float] | None = None
+    bytes_moved: float | None = None
+    operations: float | None = None
+    per: str = ""
 
 
 def row(
@@ -37,8 +55,10 @@ def row(
     unit: str,
     at_least: float | None = None,
     at_most: float | None = None,
+    bound: Bound | None = None,
+    per: str = "",
 ) -> Row:
-    """Returns the median of ``values`` as a row, held against its target."""
+    """Returns the median of ``values`` as a row, held against its target; ``per``: of what ``bound`` speaks."""
     value = statistics.median(values)
     ok = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
     return Row(
@@ -50,6 +70,9 @@ def row(
         at_most=at_most,
         ok=ok,
         spread=(round(min(values), 4), round(max(values), 4)),
+        bytes_moved=None if bound is None else round(bound.bytes_moved),
+        operations=None if bound is None else round(bound.operations),
+        per=per,
     )
 
 

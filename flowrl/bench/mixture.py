@@ -1,65 +1,194 @@
-"""Forward and backward of the mixture of experts, against one plain expert and against evaluating all of them."""
+"""The update step of the mixture of experts, against one expert and against evaluating all of them."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from flowrl.bench.measure import Row, ratios, row, time_in_turn
-from flowrl.learning.rollout import apply_network
-from flowrl.models.actor_critic import ActorCriticMoE
+from flowrl.bench.bounds import tree_bytes, update_bound
+from flowrl.bench.measure import Bound, Row, ratios, row, tell, time_in_turn
+from flowrl.bench.setup import GROUPS, chain_env
+from flowrl.config import PPOConfig
+from flowrl.env.domain import Domain, Observation
+from flowrl.env.flow_env import FlowEnv
+from flowrl.learning.groups import SAME, WORLDS, Groups, groups_of, split
+from flowrl.learning.update import Expert, Losses, Samples, init_optimiser, ppo_loss, step_expert, update_experts
+from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.parallel.training_setup import build_remapping
-
-EXPERTS, BATCH, WIDTH, LAYERS, ACTIONS, INPUTS = 12, 4096, 256, 3, 17, 1410
-
-
-def _loss(network: ActorCriticMoE, params: Any, x: jax.Array, expert: jax.Array) -> jax.Array:
-    logits, value = apply_network(network, params, x, expert)
-    return jnp.square(logits).sum() + jnp.square(value).sum()
+from flowrl.platform import configure_jax
 
 
-def _masked_loss(network: ActorCriticMoE, params: Any, x: jax.Array, expert: jax.Array) -> jax.Array:
-    logits, value = jax.vmap(lambda one: apply_network(network, jax.tree.map(lambda p: p[None], one), x, expert))(
-        params
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    name: str = "Craftax-Classic-Symbolic-v1"
+    experts: int = 32
+    batch: int = 8192
+    width: int = 256
+    layers: int = 3
+    worlds: int = 256
+    turns: int = 5
+
+
+def masked_step(
+    params: Any,
+    moments: Any,
+    network: ActorCriticMoE,
+    domain: Domain,
+    config: PPOConfig,
+    samples: Samples,
+    lr: Any,
+    key: jax.Array,
+    groups: Groups,
+) -> tuple[Any, Any, Losses]:
+    """Returns what `update_experts` does with one minibatch, every expert evaluated on all of it and masked.
+
+    The gradient of a mixture's masked loss for one expert is that of its own loss with the others' samples weighing
+    nothing, so the experts can be gone through one after another: for the masked form the cheapest way there is.
+    """
+    del key
+    batch = samples._replace(expert=jnp.zeros_like(samples.expert))
+    total = samples.expert.size * len(groups.devices)
+
+    def one(sums: Losses, expert: tuple[Any, Any]) -> tuple[Losses, tuple[Any, Any]]:
+        (params, mine), number = expert
+
+        def of_group(group: tuple[Samples, Any]) -> tuple[Any, Losses]:
+            part, own = group
+            weight = (own == number) / total
+            found: tuple[Any, Losses] = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, part, weight)
+            return found
+
+        gradient, losses = groups.sum_of(of_group, (batch, samples.expert))
+        before = Expert(params, moments._replace(mu=mine[0], nu=mine[1]))
+        after, norm = step_expert(before, gradient, config, lr)
+        summed: Losses = jax.tree.map(jnp.add, sums, losses._replace(grad_norm=norm))
+        return summed, (after.params, (after.moments.mu, after.moments.nu))
+
+    def apart(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[:, None], tree)
+
+    experts = jax.tree.leaves(params)[0].shape[0]
+    mine = ((apart(params), (apart(moments.mu), apart(moments.nu))), jnp.arange(experts))
+    losses, stepped = jax.lax.scan(one, Losses(*[jnp.float32(0)] * len(Losses._fields)), mine)
+    params, (mu, nu) = jax.tree.map(lambda leaf: leaf[:, 0], stepped)
+    return params, moments._replace(count=moments.count + 1, mu=mu, nu=nu), losses
+
+
+class Stepper:
+    """Makes one gradient step after another: loss, backward pass, clip, Adam; what a step gives up is used by it.
+
+    The samples are spread over the local devices, as in training.
+    """
+
+    def __init__(self, domain: Domain, network: ActorCriticMoE, params: Any, samples: Samples, step_fn: Any):
+        config = PPOConfig(minibatch=samples.value.shape[0], epochs=1, least_steps=1, most_epochs=1)
+        groups = groups_of(GROUPS)
+        alone = network.clone(num_tasks=1)
+
+        def step(params: Any, optimiser: Any, samples: Samples, key: jax.Array) -> Any:
+            return step_fn(params, optimiser, alone, domain, config, samples, jnp.float32(1e-3), key, groups)
+
+        spread = groups.spread(step, (SAME, SAME, WORLDS, SAME), SAME)
+        self._step = jax.jit(spread, donate_argnums=(0, 1), compiler_options=groups.compiler_options)
+        self._samples = groups.place(split(samples, GROUPS), WORLDS)
+        self._params, self._optimiser = groups.place((params, init_optimiser(params)), SAME)
+
+    def __call__(self, turn: int) -> Any:
+        """Makes one step and returns its losses."""
+        made = self._step(self._params, self._optimiser, self._samples, jax.random.PRNGKey(turn))
+        self._params, self._optimiser, losses = made
+        return losses
+
+
+def some_observations(env: FlowEnv, worlds: int, rows: int) -> Observation:
+    """Returns what players see first in so many new worlds, over and over, up to so many rows."""
+
+    def look(key: jax.Array) -> Observation:
+        return env.observe(env.start(env.new_players(jax.random.split(key, worlds)), env.draw_amounts(key, worlds)))
+
+    seen = jax.jit(look)(jax.random.PRNGKey(1))
+    index = np.random.default_rng(0).integers(0, worlds, rows)
+    chosen: Observation = jax.tree.map(lambda leaf: leaf[index], seen)
+    return chosen
+
+
+def made_up_samples(env: FlowEnv, observation: Observation, experts: int) -> Samples:
+    """Returns samples that experts learn from, evenly spread over them."""
+    rows = jax.tree.leaves(observation)[0].shape[0]
+    draw = np.random.default_rng(1)
+    normal = draw.normal(size=(3, rows)).astype(np.float32)
+    return Samples(
+        observation=observation,
+        expert=jnp.asarray(draw.integers(0, experts, rows), dtype=jnp.int32),
+        trained=jnp.ones(rows, dtype=bool),
+        action=jnp.asarray(draw.integers(0, len(env.domain.actions), rows), dtype=jnp.int32),
+        log_prob=jnp.full(rows, -np.log(len(env.domain.actions)), dtype=jnp.float32),
+        value=jnp.asarray(normal[0]),
+        advantage=jnp.asarray(normal[1]),
+        target=jnp.asarray(normal[2]),
     )
-    mine = expert[None] == jnp.arange(EXPERTS)[:, None]
-    logits = jnp.where(mine[..., None], logits, 0.0).sum(axis=0)
-    return jnp.square(logits).sum() + jnp.square(jnp.where(mine, value, 0.0).sum(axis=0)).sum()
 
 
-def _init(experts: int) -> tuple[ActorCriticMoE, Any]:
-    network = ActorCriticMoE(ACTIONS, WIDTH, LAYERS, experts)
-    blank = network.init(jax.random.PRNGKey(0), jnp.zeros((2, INPUTS)), jnp.zeros(2, dtype=jnp.int32))
-    return network, blank["params"]
+def network_of(env: FlowEnv, width: int, layers: int, experts: int) -> tuple[ActorCriticMoE, Any]:
+    """Returns a network and its first parameters."""
+    network = ActorCriticMoE(len(env.domain.actions), width, layers, experts, env.domain.observation_size)
+    return network, init_network(network, jax.random.PRNGKey(0))["params"]
 
 
-def _size(experts: int) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(_init(experts)[1]))
+def stepper(
+    env: FlowEnv, observation: Observation, width: int, layers: int, experts: int, step_fn: Any = update_experts
+) -> Stepper:
+    """Returns what makes gradient steps of so many experts."""
+    network, params = network_of(env, width, layers, experts)
+    return Stepper(env.domain, network, params, made_up_samples(env, observation, experts), step_fn)
 
 
-def measure() -> list[Row]:
-    """Returns the times of 12 grouped experts, one plain one, and 12 masked ones, and what three experts allocate."""
-    one, twelve = _init(1), _init(EXPERTS)
-    x = jax.random.bernoulli(jax.random.PRNGKey(1), 0.06, (BATCH, INPUTS)).astype(jnp.float32)
-    expert = jax.random.randint(jax.random.PRNGKey(2), (BATCH,), 0, EXPERTS)
-    losses = {
-        "plain": (lambda p, x, e: _loss(one[0], p, x, e), one[1]),
-        "grouped": (lambda p, x, e: _loss(twelve[0], p, x, e), twelve[1]),
-        "masked": (lambda p, x, e: _masked_loss(one[0], p, x, e), twelve[1]),
-    }
-    calls = {}
-    for name, (loss, params) in losses.items():
-        gradient = jax.jit(jax.grad(loss))
-        calls[name] = lambda turn, gradient=gradient, params=params: gradient(params, x, expert)
-    seconds = time_in_turn(calls)
+def sample_bytes(samples: Samples) -> int:
+    """Returns the bytes of one sample."""
+    return tree_bytes(samples) // samples.value.shape[0]
+
+
+def _allocated(sizes: Sizes, env: FlowEnv) -> float:
+    """Returns how many experts a run with the global experts 0, 2 and 7 allocates."""
     to_local, _ = build_remapping(["a", "b"], 7, {"a": {"expert_idx": 0}, "b": {"expert_idx": 2}})
-    table = "mixture of experts, batch 4,096, width 256"
+    counts = [
+        sum(leaf.size for leaf in jax.tree.leaves(network_of(env, sizes.width, sizes.layers, number)[1]))
+        for number in (len(to_local), 1)
+    ]
+    return counts[0] / counts[1]
+
+
+def measure(sizes: Sizes = Sizes()) -> list[Row]:
+    """Returns the times of the update step of many experts grouped, of one, and of many masked, and their ratios."""
+    configure_jax(0.9, GROUPS)
+    env = chain_env(sizes.name, 1)
+    observation = some_observations(env, sizes.worlds, sizes.batch)
+    shape = (env, observation, sizes.width, sizes.layers)
+    calls = {
+        "one": stepper(*shape, 1),
+        "grouped": stepper(*shape, sizes.experts),
+        "masked": stepper(*shape, sizes.experts, masked_step),
+    }
+    samples = made_up_samples(env, observation, sizes.experts)
+    tell(f"  update step of {sizes.experts} experts: {sizes.turns} turns")
+    seconds = time_in_turn(calls, sizes.turns)
+
+    def bound(experts: int) -> Bound:
+        return update_bound(env.domain, sizes.width, sizes.layers, experts, sizes.batch, sample_bytes(samples))
+
+    table = f"mixture of experts, update step, batch {sizes.batch:,}, width {sizes.width}"
     milliseconds = {name: [1000 * s for s in values] for name, values in seconds.items()}
+    many = f"{sizes.experts} experts"
+    over_one, over_grouped = ratios(seconds["grouped"], seconds["one"]), ratios(seconds["masked"], seconds["grouped"])
     return [
-        row(table, "one plain expert, forward and backward", milliseconds["plain"], "ms"),
-        row(table, "12 experts, grouped", milliseconds["grouped"], "ms"),
-        row(table, "12 experts, all evaluated and masked", milliseconds["masked"], "ms"),
-        row(table, "grouped over plain", ratios(seconds["grouped"], seconds["plain"]), "x", at_most=2.5),
-        row(table, "masked over grouped", ratios(seconds["masked"], seconds["grouped"]), "x", at_least=4.0),
-        row(table, "experts allocated for {0, 2, 7}", [_size(len(to_local)) / _size(1)], "experts", 3.0, 3.0),
+        row(table, "one expert", milliseconds["one"], "ms", bound=bound(1), per="step"),
+        row(table, f"{many}, grouped", milliseconds["grouped"], "ms", bound=bound(sizes.experts), per="step"),
+        row(table, f"{many}, all computed and masked", milliseconds["masked"], "ms"),
+        row(table, f"{many} grouped over one", over_one, "x", at_most=1.5),
+        row(table, "all computed and masked over grouped", over_grouped, "x", at_least=15.0),
+        row(table, "experts allocated for {0, 2, 7}", [_allocated(sizes, env)], "experts", 3.0, 3.0),
     ]

@@ -1,36 +1,81 @@
 """Runs to measure on, made from the knowledge base without any home."""
 
+import importlib.util
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from flowrl.config import RunConfig
 from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.module_source import SkillSource, compose_module
+from flowrl.errors import UsageError
 from flowrl.knowledge import load_base
 from flowrl.learning.trainer import Trainer
 from flowrl.parallel.paths import slug
 from flowrl.planning.planner import plan
 
+GROUPS = RunConfig().groups
+"""Groups of worlds that play side by side, as a run has them by default."""
+
 
 def plan_env(name: str, goal: str, episode_steps: int = 1000) -> FlowEnv:
     """Returns the environment of the plan for ``goal``, its experts numbered in the order of their first use."""
     base = load_base(name)
-    domain = domain_named(name)
     steps = plan(goal, base.named(), vocabulary=base.vocabulary).steps
-    skills = list(dict.fromkeys(step.skill for step in steps))
-    order = [skills.index(step.skill) for step in steps]
+    return _env_of(name, [(step.skill, step.n) for step in steps], episode_steps)
+
+
+def chain_env(name: str, tasks: int, episode_steps: int = 1000) -> FlowEnv:
+    """Returns the environment of so many tasks, the first skills of the base one after another, each its own expert.
+
+    No plan is as long as one likes and repeats nothing; how long a step takes does not depend on the order.
+    """
+    skills = list(load_base(name).named())[:tasks]
+    if len(skills) < tasks:
+        raise UsageError(f"The knowledge base of {name} has {len(skills)} skills, which make no {tasks} tasks.")
+    return _env_of(name, [(skill, 1) for skill in skills], episode_steps)
+
+
+def _env_of(name: str, steps: Sequence[tuple[str, int]], episode_steps: int) -> FlowEnv:
+    base, domain = load_base(name), domain_named(name)
+    skills = list(dict.fromkeys(skill for skill, _ in steps))
+    order = [skills.index(skill) for skill, _ in steps]
     sources = [SkillSource(slug(skill).lower(), base.skill(skill).code) for skill in skills]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.py"
         path.write_text(compose_module(sources, order, order))
         tasks = bind_tasks(load_module(path))
-    amounts = tuple(step.n for step in steps)
-    items = [base.skill(step.skill).spec.item for step in steps]
+    amounts = tuple(n for _, n in steps)
+    items = [base.skill(skill).spec.item for skill, _ in steps]
     held = tuple(domain.items.index(item) if item in domain.items else -1 for item in items)
     return FlowEnv(domain, tasks, TaskAmounts(amounts, amounts, held), episode_steps)
+
+
+def benchmarks_folder() -> Path:
+    """Returns the folder of the longer measurements, which lies beside the package in a checkout."""
+    return Path(__file__).parents[2] / "benchmarks"
+
+
+def benchmark_module(file: Path) -> ModuleType:
+    """Returns a program of the benchmarks' folder as a module.
+
+    Raises:
+        UsageError: there is none, as where flowrl was installed without its checkout.
+    """
+    spec = importlib.util.spec_from_file_location(f"flowrl_benchmark_{file.stem}", file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise UsageError(
+            f"No {file}, which this is measured with: it comes with a checkout of flowrl, not with the package. "
+            f"Run flowrl bench from a checkout."
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def plan_trainer(env: FlowEnv, config: RunConfig, trained: Sequence[int]) -> Trainer:

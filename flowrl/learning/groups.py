@@ -48,9 +48,9 @@ class Groups:
         return self.count // len(self.devices)
 
     @property
-    def on_cpu(self) -> bool:
-        """Whether the devices are cores."""
-        return bool(self.devices[0].platform == "cpu")
+    def compiler_options(self) -> dict[str, Any] | None:
+        """How programs are compiled: where each device is a core, none is to be cut up for the others' threads."""
+        return {"xla_cpu_multi_thread_eigen": False} if self.devices[0].platform == "cpu" else None
 
     def spread(self, function: Callable[..., Tree], takes: Any, gives: Any) -> Callable[..., Tree]:
         """Returns a function that runs on every device, on its part of what it is given, as ``takes`` says."""

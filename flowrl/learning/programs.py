@@ -30,8 +30,7 @@ class Programs:
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
         self.groups = groups = groups_of(trainer.config.groups)
-        # On a CPU each device is a core; what a program of one does is not to be cut up for the others' threads.
-        options = {"xla_cpu_multi_thread_eigen": False} if groups.on_cpu else None
+        options = groups.compiler_options
         self._starts: Starts | None = None
         self._no_starts: Starts | None = None
 
