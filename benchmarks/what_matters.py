@@ -8,10 +8,12 @@ frames to a success of 80 %; median and range over seeds. Frames are the same fo
 
 import argparse
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,9 +22,14 @@ from flowrl.bench.setup import plan_env
 from flowrl.config import RunConfig, build_config
 from flowrl.env.domain import Observation
 from flowrl.env.flow_env import FlowEnv, FlowState
+from flowrl.env.memory import UNKNOWN
 from flowrl.learning.programs import Programs
 from flowrl.learning.progress import Progress
-from flowrl.learning.trainer import Trainer
+from flowrl.learning.trainer import Trainer, TrainState
+from flowrl.learning.update import init_optimiser
+from flowrl.models.actor_critic import ActorCriticMoE, ExpertDense, init_network
+from flowrl.models.grouped import block_size, group_rows, lay_out, pick_up
+from flowrl.models.lookup import Features
 from flowrl.platform import configure_jax
 
 NAME, SKILL = "Craftax-Classic-Symbolic-v1", "Collect Wood"
@@ -34,10 +41,44 @@ class WithoutNearest(FlowEnv):
 
     def observe(self, state: FlowState) -> Observation:
         """Returns the observation with the offsets blanked out."""
-        cells, scalars = super().observe(state)
-        own = jnp.arange(scalars.shape[1])
-        offsets = (own >= self.domain.scalars) & (own < scalars.shape[1] - 2)
-        return Observation(cells, jnp.where(offsets, 0.0, scalars))
+        seen = super().observe(state)
+        own = jnp.arange(seen.levels.shape[1]) < self.domain.levels
+        return seen._replace(levels=jnp.where(own, seen.levels, jnp.int8(UNKNOWN)))
+
+
+class SharedFirstLayer(ActorCriticMoE):
+    """Actor and critic of an expert see the observation through one layer."""
+
+    @nn.compact
+    def __call__(self, features: Features, expert: Any) -> tuple[Any, Any]:
+        """Returns (logits, value)."""
+        rows, shape = features.dense.shape[0], (self.num_tasks, self.layer_width)
+        several = self.num_tasks > 1
+        grouping = group_rows(expert, self.num_tasks, block_size(rows, self.num_tasks)) if several else None
+        first = ExpertDense(self.num_tasks, self.inputs, self.layer_width, 2**0.5, name="first")
+        seen = nn.tanh(first.look_up(features, expert, grouping))
+        seen = seen if grouping is None else lay_out(seen, grouping)
+        outputs = []
+        for tower, size, scale in (("actor", self.action_dim, 0.01), ("critic", 1, 1.0)):
+            x = nn.tanh(ExpertDense(*shape, self.layer_width, 2**0.5, name=f"{tower}_1")(seen, grouping))
+            x = ExpertDense(*shape, size, scale, name=f"{tower}_2")(x, grouping)
+            outputs.append(x if grouping is None else pick_up(x, grouping))
+        return outputs[0], outputs[1][:, 0]
+
+
+class SharingTrainer(Trainer):
+    """Its network shares the first layer."""
+
+    def network(self, experts: int) -> ActorCriticMoE:
+        """Returns a network of this run's shape with so many experts."""
+        plain = super().network(experts)
+        return SharedFirstLayer(plain.action_dim, plain.layer_width, plain.num_layers, experts, plain.inputs)
+
+    def init(self, key: jax.Array, initial: dict[str, Any], players: Any) -> TrainState:
+        """Returns the state before the first update, all experts random."""
+        params = init_network(self.network(self.experts), key)["params"]
+        flow = self.env.start(players, self.env.draw_amounts(key, self.config.env.worlds))
+        return TrainState(params, init_optimiser(params), flow, key, jnp.int32(0), params)
 
 
 def without_approach(env: FlowEnv) -> FlowEnv:
@@ -63,6 +104,7 @@ class Variant:
     name: str
     settings: tuple[str, ...] = ()
     change: Callable[[FlowEnv], FlowEnv] = same
+    trainer: type[Trainer] = Trainer
 
 
 VARIANTS = (
@@ -74,7 +116,15 @@ VARIANTS = (
     Variant("advantage floor 1e-8 for 0.05", ("ppo.advantage_floor=1e-8",)),
     Variant("price of dying 1", ("ppo.death_price=1",)),
     Variant("width 64", ("model.width=64",)),
+    Variant("actor and critic share the first layer", trainer=SharingTrainer),
+    Variant("1 epoch for 2", ("ppo.epochs=1",)),
     Variant("4 epochs for 2", ("ppo.epochs=4",)),
+    Variant("minibatches of 1024 for 2048", ("ppo.minibatch=1024",)),
+    Variant("minibatches of 4096 for 2048", ("ppo.minibatch=4096", "ppo.least_steps=1")),
+    Variant("minibatches of 4096, learning rate 2e-3", ("ppo.minibatch=4096", "ppo.least_steps=1", "ppo.lr=2e-3")),
+    Variant("32 steps a rollout for 64", ("ppo.steps=32",)),
+    Variant("128 worlds for 256", ("env.worlds=128", "env.fresh_worlds=64")),
+    Variant("64 new worlds a rollout for 128", ("env.fresh_worlds=64",)),
     Variant("learning rate 5e-4 for 1e-3", ("ppo.lr=5e-4",)),
     Variant("learning rate 2.5e-4 for 1e-3", ("ppo.lr=2.5e-4",)),
     Variant("gamma 0.98 for 0.99", ("ppo.gamma=0.98",)),
@@ -82,24 +132,26 @@ VARIANTS = (
 )
 
 
-def compiled(config: RunConfig, change: Callable[[FlowEnv], FlowEnv]) -> Programs:
+def compiled(config: RunConfig, variant: Variant) -> Programs:
     """Returns a variant's programs; all its seeds run on them."""
     env = plan_env(NAME, SKILL)
-    env = change(replace(env, amounts=replace(env.amounts, low=(LOW,), high=(HIGH,))))
-    return Programs(Trainer(env, config, 1, (0,)))
+    env = variant.change(replace(env, amounts=replace(env.amounts, low=(LOW,), high=(HIGH,))))
+    return Programs(variant.trainer(env, config, 1, (0,)))
 
 
-def learn(programs: Programs, seed: int, frames: int) -> list[float]:
-    """Returns the training success after every update."""
+def learn(programs: Programs, seed: int, frames: int) -> tuple[list[float], float]:
+    """Returns the training success after every update, and the frames a second of all updates but the first."""
     config, env = programs.trainer.config, programs.trainer.env
     state = programs.init(jax.random.PRNGKey(seed), {})
-    progress, curve = Progress(), []
+    progress, curve, start = Progress(), [], 0.0
     progress.begin(config.env.worlds)
     for update in range(1, frames // programs.trainer.frames_per_update + 1):
-        state, stats = programs.update(state)
+        state, stats = jax.block_until_ready(programs.update(state))
+        start = time.perf_counter() if update == 1 else start
         progress.count(jax.tree.map(np.asarray, stats.results), update, env.domain.causes, 0)
         curve.append(progress.recent(config.gate.episodes).step_success.value or 0.0)
-    return curve
+    seconds = time.perf_counter() - start
+    return curve, (len(curve) - 1) * programs.trainer.frames_per_update / seconds
 
 
 def cell(values: list[float], scale: float = 100, unit: str = " %") -> str:
@@ -116,20 +168,24 @@ def main() -> None:
     parser.add_argument("--only", help="variants whose name holds this text")
     arguments = parser.parse_args()
     configure_jax(0.9, groups=2)
-    print("| variant | success half-way | success at the end | thousand frames to 80 % |\n|---|---|---|---|")
+    print("| variant | success half-way | at the end | thousand frames to 80 % | seconds to 80 % | frames/s |")
+    print("|---|---|---|---|---|---|", flush=True)
     for variant in VARIANTS:
         if arguments.only and arguments.only not in variant.name:
             continue
-        half, end, reached = [], [], []
+        half, end, reached, rates = [], [], [], []
         settings = [setting.format(frames=arguments.frames) for setting in variant.settings]
-        programs = compiled(build_config(settings=settings), variant.change)
+        programs = compiled(build_config(settings=settings), variant)
         for seed in range(arguments.seeds):
-            curve = learn(programs, seed, arguments.frames)
+            curve, rate = learn(programs, seed, arguments.frames)
+            rates.append(rate)
             half.append(curve[len(curve) // 2])
             end.append(curve[-1])
             first = next((i + 1 for i, value in enumerate(curve) if value >= 0.8), None)
             reached.append((first or float("inf")) * programs.trainer.frames_per_update)
-        print(f"| {variant.name} | {cell(half)} | {cell(end)} | {cell(reached, 1e-3, '')} |", flush=True)
+        seconds = [frames / rate for frames, rate in zip(reached, rates, strict=True)]
+        columns = [cell(half), cell(end), cell(reached, 1e-3, ""), cell(seconds, 1, ""), cell(rates, 1, "")]
+        print(f"| {' | '.join([variant.name, *columns])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import pytest
 
 from flowrl.platform import configure_jax
@@ -12,6 +13,7 @@ from flowrl.platform import configure_jax
 
 def pytest_configure() -> None:
     configure_jax(0.5, groups=2)
+    jax.config.update("jax_num_cpu_devices", 2)  # on a single core too, so that what is spread is tested as such
 
 
 @pytest.fixture

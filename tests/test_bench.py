@@ -246,7 +246,7 @@ def test_ended_worlds_go_on_in_distinct_new_ones_while_there_are_enough(baseline
 
 def test_an_optimistic_reset_changes_ended_worlds_alone(baseline: Any) -> None:
     env = chain_env(TINY, 2)
-    players = jax.jit(env.new_players, static_argnums=1)(jax.random.PRNGKey(0), 32)
+    players = jax.jit(env.new_players)(jax.random.split(jax.random.PRNGKey(0), 32))
     state = env.start(players, env.draw_amounts(jax.random.PRNGKey(1), 32))
     state = state._replace(task=jnp.ones(32, dtype=jnp.int32), steps=jnp.arange(32, dtype=jnp.int32) + 1)
     ended = jnp.arange(32) % 16 == 5

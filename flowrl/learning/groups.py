@@ -4,7 +4,7 @@ A group's play depends on its worlds and its number alone, and what groups have 
 So what comes out does not depend on how many devices there are: cores of one processor, or graphics cards.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -49,8 +49,12 @@ class Groups:
 
     @property
     def compiler_options(self) -> dict[str, Any] | None:
-        """How programs are compiled: where each device is a core, none is to be cut up for the others' threads."""
-        return {"xla_cpu_multi_thread_eigen": False} if self.devices[0].platform == "cpu" else None
+        """How programs are compiled: where each device is a core, none is to be cut up for the others' threads, and
+        one that waits for another, as where a busy machine runs the other one later, waits for minutes.
+        """
+        if self.devices[0].platform != "cpu":
+            return None
+        return {"xla_cpu_multi_thread_eigen": False, "xla_cpu_collective_call_terminate_timeout_seconds": 600}
 
     def spread(self, function: Callable[..., Tree], takes: Any, gives: Any) -> Callable[..., Tree]:
         """Returns a function that runs on every device, on its part of what it is given, as ``takes`` says."""
@@ -83,9 +87,9 @@ class Groups:
         return placed
 
 
-def groups_of(count: int) -> Groups:
-    """Returns ``count`` groups on as many local devices as divide them."""
-    devices = jax.local_devices()
+def groups_of(count: int, devices: Sequence[Any] | None = None) -> Groups:
+    """Returns ``count`` groups on as many devices as divide them, of those given or of all local ones."""
+    devices = jax.local_devices() if devices is None else devices
     return Groups(count, tuple(devices[: max(n for n in range(1, len(devices) + 1) if count % n == 0)]))
 
 

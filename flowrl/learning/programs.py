@@ -1,12 +1,13 @@
 """The compiled programs of a run: three, each compiled once, the costly one shared by training and measuring."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from flowrl.env.flow_env import FlowState, Player, StepResult
-from flowrl.learning.groups import SAME, STEPS, WORLDS, groups_of
+from flowrl.learning.groups import SAME, STEPS, WORLDS, groups_of, join, split
 from flowrl.learning.rollout import Rollout
 from flowrl.learning.starts import Starts
 from flowrl.learning.trainer import Learner, Trainer, TrainState, UpdateStats
@@ -22,14 +23,17 @@ class Programs:
     What they are given is put on the devices first: jax tells arrays that are bound to a device from others, a program
     that holds an exported skill gives only bound ones, and whatever is given both kinds is compiled twice.
 
+    Args:
+        devices: local ones to choose from; all if left out.
+
     Attributes:
         trainer: whose functions these are.
         groups: the worlds' groups, and the devices that they are on.
     """
 
-    def __init__(self, trainer: Trainer):
+    def __init__(self, trainer: Trainer, devices: Sequence[Any] | None = None):
         self.trainer = trainer
-        self.groups = groups = groups_of(trainer.config.groups)
+        self.groups = groups = groups_of(trainer.config.groups, devices)
         options = groups.compiler_options
         self._starts: Starts | None = None
         self._no_starts: Starts | None = None
@@ -50,6 +54,9 @@ class Programs:
             groups.spread(learn, (SAME, _ROLLOUT, STEPS), SAME), donate_argnums=0, compiler_options=options
         )
         self._init = jax.jit(trainer.init)
+        # No program but `learn` makes one device wait for another. Two programs that do, under way at once, can each
+        # hold one of two threads for ever: this is why arrays are put together and moved as they are below.
+        self._together = jax.jit(groups.spread(self._first_worlds, WORLDS, WORLDS), compiler_options=options)
 
     def start_from(self, starts: Starts) -> None:
         """Lets training begin a share of its episodes at kept states; what is measured begins in new worlds still."""
@@ -58,10 +65,15 @@ class Programs:
 
     def players(self, key: jax.Array) -> Player:
         """Returns as many new worlds as the trainer steps side by side."""
-        worlds = self.trainer.config.env.worlds
-        calls = -(-worlds // self.trainer.config.env.fresh_worlds)
-        parts = [self.fresh(k) for k in jax.random.split(key, calls)]
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:worlds], *parts)
+        calls = -(-self.trainer.config.env.worlds // self.trainer.config.env.fresh_worlds)
+        players: Player = self._together([self.fresh(k) for k in jax.random.split(key, calls)])
+        return players
+
+    def _first_worlds(self, parts: list[Player]) -> Player:
+        """Returns as many worlds of each group as it steps, its share of every part put together."""
+        each = self.trainer.config.env.worlds // self.groups.count
+        shares = [split(part, self.groups.here) for part in parts]
+        return join(jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :each], *shares))
 
     def fresh(self, key: jax.Array) -> Player:
         """Returns new worlds for the episodes that end in one rollout."""
@@ -72,7 +84,8 @@ class Programs:
     def init(self, key: jax.Array, initial: dict[str, Any]) -> TrainState:
         """Returns the state before the first update."""
         worlds_key, rest_key = jax.random.split(key)
-        state: TrainState = self._init(rest_key, initial, self.players(worlds_key))
+        players = jax.device_put(self.players(worlds_key), self.groups.devices[0])
+        state: TrainState = self._init(rest_key, initial, players)
         return self._placed(state)
 
     def _placed(self, state: TrainState) -> TrainState:

@@ -39,6 +39,8 @@ class Losses(NamedTuple):
     grad_norm: Float[Array, ""]
 
 
+LONGEST_BLOCK = 512
+"""Samples of one expert that go through the network at a time, at most."""
 _ADAM = optax.scale_by_adam(eps=1e-5)
 
 
@@ -125,8 +127,9 @@ def _schedule(config: PPOConfig, trained: Bool[Array, "G N"], groups: Groups, ex
     wanted = -(-config.least_steps // jnp.maximum(batches, 1))
     epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
     divisor = jnp.maximum(everywhere.sum() / jnp.maximum(batches, 1), 1.0)
-    # An expert's even share and an eighth: most experts' samples then take one block.
-    block = min(rows, -(-rows * 9 // (experts * 8 * 32)) * 32)
+    # An expert's even share and an eighth: most experts' samples then take one block. A skill that gets few samples is
+    # not to wait for a long one.
+    block = min(rows, LONGEST_BLOCK, -(-rows * 9 // (experts * 8 * 32)) * 32)
     return Schedule(counts, batches, rows, block, epochs, divisor)
 
 

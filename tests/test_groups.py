@@ -1,0 +1,95 @@
+"""Groups of worlds, spread over devices: what comes out does not depend on how many there are."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from flowrl.bench.setup import plan_env, plan_trainer
+from flowrl.config import build_config
+from flowrl.evaluate import play_worlds
+from flowrl.learning.groups import groups_of, join, split
+from flowrl.learning.programs import Programs
+from flowrl.learning.trainer import Trainer
+from tests.runs import TINY, tiny_config
+
+
+def trainer(**options: Any) -> Trainer:
+    env = plan_env(TINY, "Make Pickaxe", episode_steps=40)
+    small = {"env__worlds": 32, "env__fresh_worlds": 16, "ppo__steps": 8, "ppo__minibatch": 64, "ppo__lr": 1e-2}
+    return plan_trainer(env, tiny_config(**{**small, **options}), tuple(range(max(env.tasks.expert_of_task) + 1)))
+
+
+def after_updates(programs: Programs, updates: int) -> Any:
+    state, stats = programs.init(jax.random.PRNGKey(0), {}), None
+    for _ in range(updates):
+        state, stats = programs.update(state)
+    return jax.tree.map(np.asarray, (state, stats))
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_training_is_the_same_on_one_device_and_on_two(groups: int) -> None:
+    """Bit for bit: groups play apart, and two parts have one sum in whatever order."""
+    made = trainer(env__groups=groups)
+    on_one, on_two = (Programs(made, jax.local_devices()[:n]) for n in (1, 2))
+    assert [len(p.groups.devices) for p in (on_one, on_two)] == [1, 2]
+    one, two = after_updates(on_one, 6), after_updates(on_two, 6)
+    if groups == 2:
+        jax.tree.map(np.testing.assert_array_equal, one, two)
+    else:  # four gradients are summed in another order, which rounding shows
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), one[0].params, two[0].params)
+    assert one[0].flow.started.max() > 0, "episodes ended and began anew"
+
+
+def test_evaluation_is_the_same_on_one_device_and_on_two() -> None:
+    made = trainer()
+    outcomes = []
+    for n in (1, 2):
+        programs = Programs(made, jax.local_devices()[:n])
+        params = programs.init(jax.random.PRNGKey(0), {}).params
+        amounts = np.ones((40, len(made.env.amounts.low)), np.int32)
+        outcomes.append(play_worlds(programs, params, jax.random.PRNGKey(5), amounts))
+    jax.tree.map(np.testing.assert_array_equal, *outcomes)
+
+
+def test_another_number_of_groups_is_another_run() -> None:
+    two, one = (after_updates(Programs(trainer(env__groups=n)), 2)[0] for n in (2, 1))
+    assert not np.array_equal(two.flow.player.memory, one.flow.player.memory)
+
+
+def test_groups_are_as_many_as_divide_everything() -> None:
+    assert build_config(settings=["env.groups=8", "env.worlds=12", "env.fresh_worlds=6"]).groups == 2
+    assert build_config(settings=["env.worlds=1"]).groups == 1
+    assert len(groups_of(3).devices) == 1 and len(groups_of(4).devices) == 2
+
+
+def test_split_and_join_are_inverse() -> None:
+    tree = {"a": jnp.arange(24).reshape(2, 12), "b": jnp.arange(48).reshape(2, 12, 2)}
+    parts = split(tree, 3, axis=1)
+    assert parts["b"].shape == (3, 2, 4, 2)
+    jax.tree.map(np.testing.assert_array_equal, join(parts, axis=1), tree)
+    np.testing.assert_array_equal(parts["a"][1], tree["a"][:, 4:8])
+
+
+def test_nothing_waits_for_ever_where_programs_follow_each_other_at_once() -> None:
+    """Without waiting for results: two programs at once in which devices wait for each other would hang."""
+    programs = Programs(trainer())
+    state = programs.init(jax.random.PRNGKey(0), {})
+    for i in range(40):
+        state, _ = programs.update(state)
+        programs.players(jax.random.PRNGKey(i))
+    assert int(state.update) == 40
+
+
+def test_only_learning_makes_devices_wait_for_each_other() -> None:
+    made = trainer()
+    programs = Programs(made)
+    key = jax.random.PRNGKey(0)
+    state, fresh = programs.init(key, {}), programs.fresh(key)
+    played = programs._play.lower(state.params, state.flow, key, fresh, jnp.int32(1), None).compile().as_text()
+    worlds = programs._new_worlds.lower(jax.random.split(key, 16)).compile().as_text()
+    together = programs._together.lower([fresh, fresh]).compile().as_text()
+    waiting = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+    assert not [word for word in waiting for text in (played, worlds, together) if word in text]
