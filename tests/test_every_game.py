@@ -11,7 +11,6 @@ from flowrl.env.code_parser import SkillFunctions, TaskModule
 from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.skill_names import FULL_GAME_ONLY, SKILL_INPUTS
-from flowrl.learning.programs import Programs
 from flowrl.learning.trainer import Trainer
 
 
@@ -35,11 +34,14 @@ def test_a_rollout_leaves_the_episodes_as_it_found_them_but_for_their_values(nam
     env = FlowEnv(domain, TaskModule((skill(names),), (0,), (0,), (None,)), TaskAmounts((1,), (2,), (0,)), 100)
     config = build_config(env__name=name, env__worlds=4, env__fresh_worlds=4, ppo__steps=2, model__width=8)
     trainer = Trainer(env, config, 1, (0,))
-    programs, key = Programs(trainer), jax.random.PRNGKey(0)
-    state = jax.eval_shape(lambda: programs.init(key, {}))
-    fresh = jax.eval_shape(lambda: programs.fresh(key))
+    key = jax.random.PRNGKey(0)
+    state = trainer.state_shape({})
+    fresh = jax.eval_shape(env.new_players, jax.random.split(key, config.env.fresh_worlds))
     flow, rollout, _ = jax.eval_shape(lambda s, f: trainer.play(s.params, s.flow, key, f, jnp.int32(1)), state, fresh)
-    assert rollout.observation.cells.shape == (2, 4, domain.cells, len(domain.planes))
-    assert rollout.observation.scalars.shape == (2, 4, domain.scalars + domain.extra_size)
+    assert rollout.observation.cells.shape[:3] == (2, 4, domain.cells)
+    assert rollout.observation.marks.shape == (2, 4, len(domain.slots))
+    added = 2 * (len(domain.sight.names) + len(domain.creatures))
+    assert rollout.observation.levels.shape == (2, 4, domain.levels + added)
+    assert rollout.observation.floats.shape == (2, 4, domain.floats + 2)
     types = [jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree) for tree in (state.flow, flow)]
     assert types[0] == types[1], "a type that changes would compile every program twice"

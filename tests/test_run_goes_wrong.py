@@ -84,7 +84,7 @@ def test_numbers_that_break_leave_a_checkpoint_that_is_whole_and_good(tmp_path: 
     message = r"after update 5 of Collect Wood; the last good checkpoint, of update 3, stays in .*/checkpoints\. Begin"
     with pytest.raises(TrainingError, match=message):
         run.execute()
-    template = jax.eval_shape(lambda: run.programs.init(jax.random.PRNGKey(0), {}))
+    template = run.trainer.state_shape({})
     restored = load_newest(paths.checkpoints, template)
     assert restored is not None and int(restored[0].update) == 3
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(restored[0].params))

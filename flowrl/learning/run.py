@@ -148,7 +148,7 @@ class Run:
     def _restore(self) -> TrainState:
         init_key, _ = jax.random.split(self.key)
         initial = unflatten(read_arrays(self.paths.initial)) if self.paths.initial.exists() else {}
-        template = jax.eval_shape(lambda: self.programs.init(init_key, initial))
+        template = self.trainer.state_shape(initial)
         restored = load_newest(self.paths.checkpoints, template)
         if restored is None:
             self.progress.begin(self.config.env.worlds)

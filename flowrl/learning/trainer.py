@@ -106,6 +106,13 @@ class Trainer:
         learning = take(params, self.trained)
         return TrainState(params, init_optimiser(learning), flow, run_key, jnp.int32(0), learning)
 
+    def state_shape(self, initial: dict[str, Any]) -> TrainState:
+        """Returns the shapes and types of a state, nothing computed."""
+        key = jax.random.PRNGKey(0)
+        players = jax.eval_shape(self.env.new_players, jax.random.split(key, self.config.env.worlds))
+        shape: TrainState = jax.eval_shape(self.init, key, initial, players)
+        return shape
+
     @property
     def frames_per_update(self) -> int:
         """Frames that one update plays."""

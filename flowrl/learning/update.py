@@ -1,6 +1,7 @@
 """The PPO update of the trained experts from one rollout."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -193,6 +194,76 @@ def _no_losses() -> Losses:
     return Losses(*[jnp.float32(0)] * len(Losses._fields))
 
 
+@dataclass(frozen=True)
+class _Steps:
+    """The gradient steps of an update: what stays the same over all of them."""
+
+    network: ActorCriticMoE
+    domain: Domain
+    config: PPOConfig
+    samples: Samples
+    lr: Array
+    groups: Groups
+    experts: int
+    schedule: Schedule
+
+    def epoch(self, key: jax.Array, everyone: Expert, sums: Losses) -> tuple[Expert, Losses]:
+        """Goes over all samples once, in an order drawn for each group."""
+
+        def shuffled(trained: Array, group: Array) -> Array:
+            rank = jnp.where(trained, jax.random.uniform(jax.random.fold_in(key, group), trained.shape), 2.0)
+            return jnp.pad(jnp.argsort(rank), (0, self.schedule.rows))
+
+        orders = jax.vmap(shuffled)(self.samples.trained, self.groups.numbers())
+
+        def step(i: Array, carry: tuple[Expert, Losses]) -> tuple[Expert, Losses]:
+            return self._minibatch(i, orders, *carry)
+
+        after: tuple[Expert, Losses] = jax.lax.fori_loop(0, self.schedule.batches, step, (everyone, sums))
+        return after
+
+    def _minibatch(self, i: Array, orders: Array, everyone: Expert, sums: Losses) -> tuple[Expert, Losses]:
+        def share(expert: Array, order: Array, count: Array) -> Share:
+            return _share(expert, order, count, i, self.schedule, self.experts)
+
+        shares = jax.vmap(share)(self.samples.expert, orders, self.schedule.counts)
+
+        def step(number: Array, carry: tuple[Expert, Losses]) -> tuple[Expert, Losses]:
+            return self._expert(number, shares, *carry)
+
+        everyone, here = jax.lax.fori_loop(0, self.experts, step, (everyone, _no_losses()))
+        moments = everyone.moments._replace(count=everyone.moments.count + 1)
+        return everyone._replace(moments=moments), jax.tree.map(jnp.add, sums, here)
+
+    def _expert(self, number: Array, shares: Share, everyone: Expert, sums: Losses) -> tuple[Expert, Losses]:
+        expert: Expert = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone
+        )
+
+        def gradient_of(group: tuple[Samples, Share]) -> tuple[Params, Losses]:
+            config, schedule = self.config, self.schedule
+            return _gradient(expert.params, self.network, self.domain, config, *group, number, schedule)
+
+        gradient, losses = self.groups.sum_of(gradient_of, (self.samples, shares))
+        active = jax.lax.psum(shares.amount[:, number].sum(), AXIS) > 0
+        # An expert without samples stays as it is: momentum must not carry it along. The branch also keeps what is
+        # written back from being computed in the place that it is read from, for which XLA would copy all experts.
+        stepped, norm = jax.lax.cond(
+            active,
+            lambda expert, gradient: step_expert(expert, gradient, self.config, self.lr),
+            lambda expert, _: (expert, jnp.float32(0)),
+            expert,
+            gradient,
+        )
+        everyone = jax.tree.map(
+            lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
+            everyone,
+            stepped,
+        )
+        sums = jax.tree.map(jnp.add, sums, losses._replace(grad_norm=jnp.float32(0)))
+        return everyone, sums._replace(grad_norm=jnp.maximum(sums.grad_norm, norm))
+
+
 def update_experts(
     params: Params,
     optimiser: optax.OptState,
@@ -208,7 +279,7 @@ def update_experts(
 
     To be called on a device, with the samples of its groups; the others' gradients are added, and all devices step
     alike. A minibatch is gone through expert by expert: the samples of one make its gradient and its step while its
-    weights are in the cache, so that only they and their moments cross the memory once.
+    weights are in the cache, so that only they and their moments cross the memory, and they once.
 
     Args:
         params: the trained experts' parameters, leaves [E, ...].
@@ -217,57 +288,10 @@ def update_experts(
     """
     experts = jax.tree.leaves(params)[0].shape[0]
     schedule = _schedule(config, samples.trained, groups, experts)
+    steps = _Steps(network, domain, config, samples, lr, groups, experts, schedule)
 
-    def minibatch(i: Array, carry: tuple[Any, ...], orders: Array) -> tuple[Any, ...]:
-        def share(expert: Array, order: Array, count: Array) -> Share:
-            return _share(expert, order, count, i, schedule, experts)
-
-        shares = jax.vmap(share)(samples.expert, orders, schedule.counts)
-
-        def one(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-            everyone, sums = carry
-            expert: Expert = jax.tree.map(
-                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone
-            )
-
-            def gradient_of(group: tuple[Samples, Share]) -> tuple[Params, Losses]:
-                return _gradient(expert.params, network, domain, config, *group, number, schedule)
-
-            gradient, losses = groups.sum_of(gradient_of, (samples, shares))
-            active = jax.lax.psum(shares.amount[:, number].sum(), AXIS) > 0
-            # An expert without samples stays as it is: momentum must not carry it along. The branch also keeps what is
-            # written back from being computed in the place that it is read from, for which XLA would copy all experts.
-            stepped, norm = jax.lax.cond(
-                active,
-                lambda expert, gradient: step_expert(expert, gradient, config, lr),
-                lambda expert, _: (expert, jnp.float32(0)),
-                expert,
-                gradient,
-            )
-            everyone = jax.tree.map(
-                lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
-                everyone,
-                stepped,
-            )
-            sums = jax.tree.map(jnp.add, sums, losses._replace(grad_norm=jnp.float32(0)))
-            return everyone, sums._replace(grad_norm=jnp.maximum(sums.grad_norm, norm))
-
-        everyone, sums = carry
-        everyone, here = jax.lax.fori_loop(0, experts, one, (everyone, _no_losses()))
-        moments = everyone.moments._replace(count=everyone.moments.count + 1)
-        return everyone._replace(moments=moments), jax.tree.map(jnp.add, sums, here)
-
-    def epoch(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        def shuffled(trained: Array, group: Array) -> Array:
-            key_of_group = jax.random.fold_in(jax.random.fold_in(key, number), group)
-            rank = jnp.where(trained, jax.random.uniform(key_of_group, trained.shape), 2.0)
-            return jnp.pad(jnp.argsort(rank), (0, schedule.rows))
-
-        orders = jax.vmap(shuffled)(samples.trained, groups.numbers())
-        after: tuple[Any, ...] = jax.lax.fori_loop(
-            0, schedule.batches, lambda i, carry: minibatch(i, carry, orders), carry
-        )
-        return after
+    def epoch(number: Array, carry: tuple[Expert, Losses]) -> tuple[Expert, Losses]:
+        return steps.epoch(jax.random.fold_in(key, number), *carry)
 
     everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Expert(params, optimiser), _no_losses()))
     mean = jax.tree.map(lambda total: total / jnp.maximum(schedule.batches * schedule.epochs, 1), sums)
