@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 import flowrl
+from flowrl.config import RunConfig
 from flowrl.errors import PlatformError
 from flowrl.platform import check_jax_results, check_jax_version, compilation_cache, configure_jax
 
@@ -48,12 +49,16 @@ def _package(name: str) -> dict[str, Any]:
 def _jax_checks() -> list[dict[str, Any]]:
     try:
         check_jax_version()
-        configure_jax(0.5)
+        configure_jax(0.5, RunConfig().groups)
         import jax
 
-        devices = ", ".join(str(device) for device in jax.devices())
-        rows = [_check("devices", f"{devices} ({jax.default_backend()})")]
+        from flowrl.learning.groups import check_devices
+
+        devices = jax.local_devices()
         check_jax_results()
+        check_devices(devices)
+        same = f"; {len(devices)} together give what one gives" if len(devices) > 1 else ""
+        rows = [_check("devices", f"{', '.join(map(str, devices))} ({jax.default_backend()}){same}")]
     except PlatformError as error:
         return [_check("jax results", str(error), ok=False)]
     except Exception as error:  # a broken installation may raise anything

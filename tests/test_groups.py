@@ -9,8 +9,9 @@ import pytest
 
 from flowrl.bench.setup import plan_env, plan_trainer
 from flowrl.config import build_config
+from flowrl.errors import PlatformError
 from flowrl.evaluate import play_worlds
-from flowrl.learning.groups import groups_of, join, split
+from flowrl.learning.groups import Groups, check_devices, groups_of, join, split
 from flowrl.learning.programs import Programs
 from flowrl.learning.trainer import Trainer
 from tests.runs import TINY, tiny_config
@@ -63,6 +64,14 @@ def test_groups_are_as_many_as_divide_everything() -> None:
     assert build_config(settings=["env.groups=8", "env.worlds=12", "env.fresh_worlds=6"]).groups == 2
     assert build_config(settings=["env.worlds=1"]).groups == 1
     assert len(groups_of(3).devices) == 1 and len(groups_of(4).devices) == 2
+
+
+def test_devices_that_disagree_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = jax.local_devices()
+    check_devices(devices)
+    monkeypatch.setattr(Groups, "total", lambda self, parts: parts.sum(axis=0) + len(self.devices))
+    with pytest.raises(PlatformError, match="cpu:0, cpu:1 is not what cpu:0 does alone"):
+        check_devices(devices)
 
 
 def test_split_and_join_are_inverse() -> None:

@@ -15,6 +15,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from flowrl.errors import PlatformError
+
 Tree = TypeVar("Tree")
 AXIS = "devices"
 SAME = PartitionSpec()
@@ -91,6 +93,34 @@ def groups_of(count: int, devices: Sequence[Any] | None = None) -> Groups:
     """Returns ``count`` groups on as many devices as divide them, of those given or of all local ones."""
     devices = jax.local_devices() if devices is None else devices
     return Groups(count, tuple(devices[: max(n for n in range(1, len(devices) + 1) if count % n == 0)]))
+
+
+def check_devices(devices: Sequence[Any]) -> None:
+    """Checks that what is spread over some devices, with a sum over all groups, is what one of them does alone.
+
+    Raises:
+        PlatformError: it is not; names the devices.
+    """
+    worlds = np.asarray(jax.random.normal(jax.random.PRNGKey(0), (2 * len(devices), 32, 32)))
+    found = [
+        jax.tree.map(np.asarray, _spread_sample(groups_of(len(devices), d), worlds)) for d in (devices[:1], devices)
+    ]
+    alone, together = jax.tree.leaves(found[0]), jax.tree.leaves(found[1])
+    if not all(np.allclose(a, b, rtol=1e-5, atol=1e-5) for a, b in zip(alone, together, strict=True)):
+        raise PlatformError(
+            f"What is spread over {', '.join(map(str, devices))} is not what {devices[0]} does alone. "
+            f"Train on one of them: CUDA_VISIBLE_DEVICES=0, or --set env.groups=1"
+        )
+
+
+def _spread_sample(groups: Groups, worlds: np.ndarray) -> tuple[Array, Array]:
+    def work(part: Array) -> tuple[Array, Array]:
+        own = jnp.tanh(part @ part)
+        return own, groups.total(split(own, groups.here).sum(axis=(1, 2, 3)))
+
+    spread = groups.spread(work, WORLDS, (WORLDS, SAME))
+    done: tuple[Array, Array] = jax.jit(spread)(groups.place(worlds, WORLDS))
+    return done
 
 
 def split(tree: Tree, groups: int, axis: int = 0) -> Tree:
