@@ -75,9 +75,16 @@ class Groups:
 
     def sum_of(self, function: Callable[[Any], Tree], parts: Any) -> Tree:
         """Returns the sum over all groups of what ``function`` makes of each; ``parts`` are [groups here, ...]."""
-        total = function(jax.tree.map(lambda leaf: leaf[0], parts))
-        for i in range(1, self.here):
-            total = jax.tree.map(jnp.add, total, function(jax.tree.map(lambda leaf, i=i: leaf[i], parts)))
+        first = jax.tree.map(lambda leaf: leaf[0], parts)
+        if self.here == 1:
+            total = function(first)
+        else:  # a loop, as the function is compiled for each time that it is written out
+
+            def add(total: Tree, part: Any) -> tuple[Tree, None]:
+                return jax.tree.map(jnp.add, total, function(part)), None
+
+            shapes = jax.eval_shape(function, first)
+            total, _ = jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), parts)
         if len(self.devices) == 1:
             return total
         everywhere: Tree = jax.lax.psum(total, AXIS)

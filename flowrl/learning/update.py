@@ -171,22 +171,19 @@ def _gradient(
 ) -> tuple[Params, Losses]:
     """Returns one expert's gradient, leaves [1, ...], from its samples of a group's share, and the loss's parts."""
 
-    def block(i: Array | int) -> tuple[Params, Losses]:
+    def block(i: Array, total: tuple[Params, Losses]) -> tuple[Params, Losses]:
         before = i * schedule.block
         index = jax.lax.dynamic_slice_in_dim(share.picked, share.first[number] + before, schedule.block)
         used = before + jnp.arange(schedule.block) < share.amount[number]
         batch: Samples = jax.tree.map(lambda leaf: leaf[index], samples)
         batch = batch._replace(expert=jnp.zeros_like(batch.expert))
         weight = used / schedule.divisor
-        part: tuple[Params, Losses] = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, batch, weight)
-        return part
-
-    def add(i: Array, total: tuple[Params, Losses]) -> tuple[Params, Losses]:
-        added: tuple[Params, Losses] = jax.tree.map(jnp.add, total, block(i))
+        part = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, batch, weight)
+        added: tuple[Params, Losses] = jax.tree.map(jnp.add, total, part)
         return added
 
-    # The first block is no sum: to add it to zeros would cross the memory three times more.
-    total: tuple[Params, Losses] = jax.lax.fori_loop(1, -(-share.amount[number] // schedule.block), add, block(0))
+    nothing = jax.tree.map(jnp.zeros_like, params), _no_losses()
+    total: tuple[Params, Losses] = jax.lax.fori_loop(0, -(-share.amount[number] // schedule.block), block, nothing)
     return total
 
 
