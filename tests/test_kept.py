@@ -25,7 +25,7 @@ STATES = 32
 def played(name: str, states: int = STATES, steps: int = 40) -> Kept:
     """States after some steps at random, so that there are creatures, amounts in hand and odd fractions."""
     env = plan_env(name, "Collect Wood")
-    player = env.new_players(jax.random.PRNGKey(3), states)
+    player = env.new_players(jax.random.split(jax.random.PRNGKey(3), states))
     achieved = jnp.zeros((states, len(env.domain.achievements)), bool)
     step = jax.jit(functools.partial(move, env.domain))
     for i in range(steps):
@@ -55,7 +55,7 @@ def test_states_come_back_bit_for_bit_and_take_few_bytes(name: str, most_bytes: 
 
 def test_a_player_sees_at_a_kept_state_what_it_saw() -> None:
     env = plan_env(CLASSIC, "Collect Wood")
-    player = env.new_players(jax.random.PRNGKey(0), 4)
+    player = env.new_players(jax.random.split(jax.random.PRNGKey(0), 4))
     again = players_at(env.domain, kept_of(player))
     assert_same_bits(jax.tree.map(np.asarray, again), jax.tree.map(np.asarray, player))
 

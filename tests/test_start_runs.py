@@ -131,7 +131,7 @@ def with_file(tmp_path: Path) -> tuple[RunPaths, Path]:
     """A run with start states from the library, forty of them with wood in hand and forty without."""
     run, domain = set_up(tmp_path, config(**NO_FRAMES)), domain_named(TINY)
     setting = Run(run, lambda: False)
-    player = setting.env.new_players(jax.random.PRNGKey(8), 80)
+    player = setting.env.new_players(jax.random.split(jax.random.PRNGKey(8), 80))
     held = jax.vmap(lambda world, wood: hold(world, wood=wood))(player.world, (np.arange(80) < 40).astype(np.int32))
     file = tmp_path / "states"
     write_kept(file, domain, kept_of(player._replace(world=held)))

@@ -112,7 +112,7 @@ def begun(share: float, ended: Any, env: FlowEnv, worlds: int) -> tuple[FlowStat
     """Returns the batch before, which episodes are left for new worlds, and the batch after."""
     kept = kept_at(TINY, hold(plain(TINY), wood=2), hold(plain(TINY), wood=5))
     starts = Starts(players_at(env.domain, kept), jnp.array([1, 3]), jnp.array([2, 3]), jnp.float32(share))
-    state = env.start(env.new_players(jax.random.key(0), worlds), jnp.full((worlds, 3), 1))
+    state = env.start(env.new_players(jax.random.split(jax.random.key(0), worlds)), jnp.full((worlds, 3), 1))
     state = state._replace(achieved=jnp.ones_like(state.achieved), steps=state.steps + 9)
     begin = jax.jit(lambda key, state, ended: starts.begin(env, key, state, ended, 4))
     new, after = begin(jax.random.key(1), state, jnp.asarray(ended))
@@ -140,7 +140,7 @@ def test_an_episode_after_one_from_a_kept_state_begins_in_a_new_world() -> None:
     env, worlds = plan_env(TINY, "Make Pickaxe"), 64
     _, _, state = begun(0.9, np.ones(worlds, bool), env, worlds)
     assert np.asarray(state.from_kept).mean() > 0.5
-    fresh = env.new_players(jax.random.key(5), 8)
+    fresh = env.new_players(jax.random.split(jax.random.key(5), 8))
     after = jax.jit(env.restart)(state, jnp.ones(worlds, bool), fresh, jnp.int32(0), state.amounts, 5)
     assert not np.asarray(after.from_kept).any() and not np.asarray(after.task).any()
 
@@ -265,7 +265,7 @@ def test_the_costly_program_is_the_same_for_every_skill() -> None:
     for goal, episode_steps in (("Place Table", 60), ("Make Pickaxe", 100)):
         env = plan_env(TINY, goal, episode_steps)
         programs = Programs(plan_trainer(env, tiny_config(), ()))
-        player = jax.eval_shape(lambda key, env=env: env.new_players(key, 64), jax.random.PRNGKey(0))
+        player = jax.eval_shape(lambda key, env=env: env.new_players(jax.random.split(key, 64)), jax.random.PRNGKey(0))
         numbers = jax.ShapeDtypeStruct((64,), jnp.int32)
         achieved = jax.ShapeDtypeStruct((64, len(env.domain.achievements)), bool)
         step = Harvest(programs, 1)._move
