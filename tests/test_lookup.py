@@ -1,5 +1,6 @@
 """The first layer as a lookup, against the product with the flat observation that it stands for."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 
 from flowrl.env.code_parser import SkillFunctions, TaskModule
-from flowrl.env.domain import Domain
 from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.observation import expand, features
@@ -20,8 +20,10 @@ EXPERTS, ROWS = 3, 64
 GAMES = ["Craftax-Classic-Symbolic-v1", pytest.param("Craftax-Symbolic-v1", marks=pytest.mark.slow), "Tiny-Grid-v1"]
 
 
-def seen(domain: Domain) -> Any:
-    """Observations of new worlds after some steps at random, creatures and all."""
+@functools.cache
+def seen(game: str) -> Any:
+    """Observations of new worlds after some steps at random, creatures and all; made once a game, which compiles."""
+    domain = domain_named(game)
     idle = SkillFunctions(lambda n: n < 0, lambda n: 0.0, ("n",), ("n",))
     env = FlowEnv(domain, TaskModule((idle,), (0,), (0,), (None,)), TaskAmounts((3,), (3,), (0,)), 1000)
     state = env.start(env.new_players(jax.random.split(jax.random.PRNGKey(0), ROWS)), jnp.full((ROWS, 1), 3))
@@ -60,7 +62,7 @@ def branch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> A
 @pytest.mark.parametrize("experts", [1, EXPERTS])
 def test_the_lookup_is_the_one_hot_network(game: str, experts: int, branch: str) -> None:
     domain = domain_named(game)
-    observation = seen(domain)
+    observation = seen(game)
     network = ActorCriticMoE(len(domain.actions), 16, 3, experts, domain.observation_size)
     params = init_network(network, jax.random.PRNGKey(0))["params"]
     params["actor"]["layer_2"]["kernel"] *= 100.0  # as wide as the critic's, so that an error would show
@@ -86,7 +88,7 @@ def test_the_lookup_is_the_one_hot_network(game: str, experts: int, branch: str)
 
 @pytest.mark.parametrize("game", GAMES)
 def test_no_column_is_named_twice(game: str) -> None:
-    columns = np.asarray(features(domain_named(game), seen(domain_named(game))).columns)
+    columns = np.asarray(features(domain_named(game), seen(game)).columns)
     size = domain_named(game).observation_size
     for row in columns:
         real = row[row < size]
