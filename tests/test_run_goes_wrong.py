@@ -28,17 +28,18 @@ pytestmark = pytest.mark.slow
 
 
 class Spoilt(Programs):
-    """A run's programs, which put a factor to all parameters from some update on."""
+    """A run's programs, in which some number of updates are as they should be and all later ones begin with every
+    parameter multiplied by a factor.
+    """
 
     def __init__(self, trainer: Trainer, after: int, factor: float):
         super().__init__(trainer)
         self.after, self.factor = after, factor
 
     def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
-        state, stats = super().update(state)
-        if int(state.update) > self.after:
+        if int(state.update) >= self.after:
             state = state._replace(params=jax.tree.map(lambda leaf: leaf * self.factor, state.params))
-        return state, stats
+        return super().update(state)
 
 
 def collect_wood(home: Path, config: RunConfig) -> RunPaths:
