@@ -102,8 +102,7 @@ def configure(
         raise UsageError("--start-share goes with --start-from frontier.")
     held: dict[str, Any] = {}
     if (home / "home.json").exists():
-        description = SkillLibrary.open(home).description
-        held = {"env__name": description.env, "model__width": description.width, "model__layers": description.layers}
+        held = SkillLibrary.open(home).description.options()
         held = {key: value for key, value in held.items() if key.replace("__", ".") not in given}
     if preset != "cpu":
         held.pop("model__width", None)

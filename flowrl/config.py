@@ -44,6 +44,7 @@ class ModelConfig(_Frozen):
 
     width: int = Field(128, ge=1)
     layers: int = Field(3, ge=2, description="dense layers of a tower, the output layer included")
+    shared: bool = Field(True, description="an expert's critic sees through the first layer of its actor")
 
 
 class PPOConfig(_Frozen):

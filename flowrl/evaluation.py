@@ -76,10 +76,7 @@ def evaluate_goal(
 
 
 def _config(library: SkillLibrary, steps: int | None) -> RunConfig:
-    held = library.description
-    return build_config(
-        env__name=held.env, model__width=held.width, model__layers=held.layers, env__episode_steps=steps
-    )
+    return build_config(**library.description.options(), env__episode_steps=steps)
 
 
 def _prepare(

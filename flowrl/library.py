@@ -45,7 +45,7 @@ def command_for(home: Path, *words: str) -> str:
 def description_of(config: RunConfig) -> HomeDescription:
     """Returns what a home of this configuration holds."""
     name = config.env.name
-    return HomeDescription(env=name, layout=LAYOUTS[name], width=config.model.width, layers=config.model.layers)
+    return HomeDescription(env=name, layout=LAYOUTS[name], **config.model.model_dump())
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The words of flowrl: amounts, specifications, skills, plans and what was measured of them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -250,13 +250,23 @@ class TrainResult(_Value):
 
 
 class HomeDescription(_Value):
-    """What a home holds: `home.json`. Fixed at first use; anything else is refused by name."""
+    """What a home holds: `home.json`. Fixed at first use; anything else is refused by name.
+
+    Attributes:
+        shared: as `ModelConfig` has it; homes made before it could be chosen do not say it, and share nothing.
+    """
 
     format: Literal[1] = 1
     env: str
     layout: str
     width: int
     layers: int
+    shared: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """Returns what a configuration for this home says of game and network, as `build_config` takes it."""
+        model = {f"model__{name}": getattr(self, name) for name in ("width", "layers", "shared")}
+        return {"env__name": self.env, **model}
 
 
 class ExpertMeta(_Value):

@@ -18,8 +18,8 @@ from flowrl.weights import expert_indices, flatten, unflatten
 SIZE, ACTIONS, WIDTH = 11, 5, 8
 
 
-def network(experts: int) -> ActorCriticMoE:
-    return ActorCriticMoE(action_dim=ACTIONS, layer_width=WIDTH, num_layers=3, num_tasks=experts, inputs=SIZE)
+def network(experts: int, shared: bool = True) -> ActorCriticMoE:
+    return ActorCriticMoE(ACTIONS, WIDTH, num_layers=3, num_tasks=experts, inputs=SIZE, shared=shared)
 
 
 def init(experts: int, seed: int = 0) -> dict[str, Any]:
@@ -41,20 +41,24 @@ def flat(features: Features) -> np.ndarray:
     return ones
 
 
+def layers_of(params: Any, tower: str) -> list[Any]:
+    """A tower's layers; the first may be the actor's."""
+    return [v for _, v in sorted({"layer_0": params["actor"]["layer_0"], **params[tower]}.items())]
+
+
 def plain_jax(params: Any, tower: str, x: Any, expert: int) -> Any:
-    for name in sorted(params[tower]):
-        x = x @ params[tower][name]["kernel"][expert] + params[tower][name]["bias"][expert]
-        x = jnp.tanh(x) if name != max(params[tower]) else x
-    return x
+    *hidden, last = layers_of(params, tower)
+    for layer in hidden:
+        x = jnp.tanh(x @ layer["kernel"][expert] + layer["bias"][expert])
+    return x @ last["kernel"][expert] + last["bias"][expert]
 
 
 def plain(params: Any, tower: str, x: np.ndarray, expert: int) -> np.ndarray:
     """One expert's tower, written out with numpy."""
-    layers = sorted(params[tower])
-    for i, name in enumerate(layers):
-        x = x @ np.asarray(params[tower][name]["kernel"][expert]) + np.asarray(params[tower][name]["bias"][expert])
-        x = np.tanh(x) if i < len(layers) - 1 else x
-    return x
+    *hidden, last = layers_of(params, tower)
+    for layer in hidden:
+        x = np.tanh(x @ np.asarray(layer["kernel"][expert]) + np.asarray(layer["bias"][expert]))
+    return x @ np.asarray(last["kernel"][expert]) + np.asarray(last["bias"][expert])
 
 
 @pytest.mark.parametrize("experts", [1, 2, 3, 12])

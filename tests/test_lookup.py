@@ -38,10 +38,11 @@ def towers(params: Any, flat: jax.Array, expert: jax.Array) -> list[jax.Array]:
     outputs = []
     for tower in ("actor", "critic"):
         x = flat
-        for name in sorted(params[tower]):
-            layer = jax.tree.map(lambda leaf: leaf[expert], params[tower][name])
+        layers = {"layer_0": params["actor"]["layer_0"], **params[tower]}
+        for name in sorted(layers):
+            layer = jax.tree.map(lambda leaf: leaf[expert], layers[name])
             x = jnp.einsum("nd,ndf->nf", x, layer["kernel"], precision="highest") + layer["bias"]
-            x = jnp.tanh(x) if name != max(params[tower]) else x
+            x = jnp.tanh(x) if name != max(layers) else x
         outputs.append(x)
     return outputs
 

@@ -102,5 +102,4 @@ def analyse_skill(
 
 
 def _config(library: SkillLibrary) -> RunConfig:
-    held = library.description
-    return build_config(env__name=held.env, model__width=held.width, model__layers=held.layers)
+    return build_config(**library.description.options())

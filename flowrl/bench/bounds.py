@@ -30,20 +30,20 @@ def tree_bytes(tree: Any) -> int:
 
 
 def hidden_parameters(domain: Domain, width: int, layers: int) -> int:
-    """Returns the parameters of one expert's actor and critic behind the input layer."""
+    """Returns the parameters of one expert's actor and critic behind their shared first layer."""
     inner = (layers - 2) * width * (width + 1)
     return 2 * inner + (width + 1) * (len(domain.actions) + 1)
 
 
 def expert_parameters(domain: Domain, width: int, layers: int) -> int:
     """Returns the parameters of one expert's actor and critic."""
-    return hidden_parameters(domain, width, layers) + 2 * width * (domain.observation_size + 1)
+    return hidden_parameters(domain, width, layers) + width * (domain.observation_size + 1)
 
 
 def _operations_of_one(domain: Domain, width: int, layers: int) -> float:
     """Returns the operations that one observation takes forward, its zeros skipped: a cell is one row of the kernel."""
     rows = domain.cells + domain.scalars + domain.extra_size
-    return 2.0 * (hidden_parameters(domain, width, layers) + 2 * width * rows)
+    return 2.0 * (hidden_parameters(domain, width, layers) + width * rows)
 
 
 def update_bound(domain: Domain, width: int, layers: int, experts: int, batch: int, sample_bytes: int) -> Bound:
@@ -53,7 +53,7 @@ def update_bound(domain: Domain, width: int, layers: int, experts: int, batch: i
     the parameters; a sample is read forward and backward, its activations are written and read.
     """
     parameters = experts * expert_parameters(domain, width, layers)
-    activations = batch * 2 * (layers - 1) * width
+    activations = batch * (2 * (layers - 2) + 1) * width
     moved = _FLOAT * (10 * parameters + 2 * activations) + 2 * batch * sample_bytes
     return Bound(moved, 3 * batch * _operations_of_one(domain, width, layers) + 10 * parameters)
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
@@ -19,6 +20,8 @@ from flowrl.errors import PlatformError
 
 Tree = TypeVar("Tree")
 AXIS = "devices"
+LARGE = 100_000
+"""Numbers in an array that is summed over the devices on its own: putting it beside others would copy too much."""
 SAME = PartitionSpec()
 """The same on all devices."""
 WORLDS = PartitionSpec(AXIS)
@@ -85,15 +88,23 @@ class Groups:
 
             shapes = jax.eval_shape(function, first)
             total, _ = jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), parts)
-        if len(self.devices) == 1:
-            return total
-        everywhere: Tree = jax.lax.psum(total, AXIS)
-        return everywhere
+        return total if len(self.devices) == 1 else _over_devices(total)
 
     def place(self, tree: Tree, split: PartitionSpec) -> Tree:
         """Returns arrays put on the devices."""
         placed: Tree = jax.device_put(tree, NamedSharding(self.mesh, split))
         return placed
+
+
+def _over_devices(tree: Tree) -> Tree:
+    """Returns the sums over all devices. Each of them makes devices wait for each other, so small leaves go as one."""
+    leaves, structure = jax.tree.flatten(tree)
+    small = [leaf for leaf in leaves if leaf.size < LARGE]
+    flat, apart = ravel_pytree(small)
+    summed = iter(apart(jax.lax.psum(flat, AXIS)))
+    return jax.tree.unflatten(
+        structure, [next(summed) if leaf.size < LARGE else jax.lax.psum(leaf, AXIS) for leaf in leaves]
+    )
 
 
 def groups_of(count: int, devices: Sequence[Any] | None = None) -> Groups:

@@ -91,7 +91,9 @@ class Trainer:
         """Returns a network of this run's shape with so many experts."""
         model = self.config.model
         inputs = self.env.domain.observation_size
-        return ActorCriticMoE(len(self.env.domain.actions), model.width, model.layers, experts, inputs)
+        return ActorCriticMoE(
+            len(self.env.domain.actions), model.width, model.layers, experts, inputs, shared=model.shared
+        )
 
     def init(self, key: jax.Array, initial: dict[str, Any], players: Player) -> TrainState:
         """Returns the state before the first update; experts that ``initial`` (a named state) lacks start random.

@@ -56,7 +56,7 @@ class ExpertDense(nn.Module):
 
 
 class ExpertTower(nn.Module):
-    """A multilayer perceptron an expert."""
+    """A multilayer perceptron an expert, whose first layer may be another tower's."""
 
     experts: int
     inputs: int
@@ -66,16 +66,28 @@ class ExpertTower(nn.Module):
     output_scale: float
 
     @nn.compact
-    def __call__(self, features: Features, expert: Int[Array, "N"], grouping: Grouping | None) -> Float[Array, "N O"]:
-        """Returns the output layer's values in the order of the batch."""
-        first = ExpertDense(self.experts, self.inputs, self.width, 2**0.5, name="layer_0")
-        x = nn.tanh(first.look_up(features, expert, grouping))
-        x = x if grouping is None else lay_out(x, grouping)
+    def __call__(
+        self,
+        features: Features,
+        expert: Int[Array, "N"],
+        grouping: Grouping | None,
+        first: Float[Array, "P F"] | None = None,
+    ) -> tuple[Float[Array, "N O"], Float[Array, "P F"]]:
+        """Returns the output layer's values in the order of the batch, and what the first layer made of it.
+
+        Args:
+            first: what another tower's first layer made of the batch, to be used for an own one.
+        """
+        if first is None:
+            layer = ExpertDense(self.experts, self.inputs, self.width, 2**0.5, name="layer_0")
+            first = nn.tanh(layer.look_up(features, expert, grouping))
+            first = first if grouping is None else lay_out(first, grouping)
+        x = first
         for i in range(1, self.layers - 1):
             x = nn.tanh(ExpertDense(self.experts, self.width, self.width, 2**0.5, name=f"layer_{i}")(x, grouping))
         last = ExpertDense(self.experts, self.width, self.outputs, self.output_scale, name=f"layer_{self.layers - 1}")
         x = last(x, grouping)
-        return x if grouping is None else pick_up(x, grouping)
+        return x if grouping is None else pick_up(x, grouping), first
 
 
 class ActorCriticMoE(nn.Module):
@@ -89,6 +101,7 @@ class ActorCriticMoE(nn.Module):
         num_layers: dense layers of a tower, the output layer included.
         num_tasks: number of experts.
         inputs: columns of a flat observation; 0 where all of them are dense.
+        shared: an expert's critic sees through the first layer of its actor; most parameters are in that layer.
     """
 
     action_dim: int
@@ -96,6 +109,7 @@ class ActorCriticMoE(nn.Module):
     num_layers: int
     num_tasks: int
     inputs: int = 0
+    shared: bool = True
 
     @nn.compact
     def __call__(self, features: Features, expert: Int[Array, "N"]) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
@@ -107,7 +121,9 @@ class ActorCriticMoE(nn.Module):
         shape = (self.num_tasks, self.inputs or dense, self.layer_width, self.num_layers)
         actor = ExpertTower(*shape, outputs=self.action_dim, output_scale=0.01, name="actor")
         critic = ExpertTower(*shape, outputs=1, output_scale=1.0, name="critic")
-        return actor(features, expert, grouping), critic(features, expert, grouping)[:, 0]
+        logits, first = actor(features, expert, grouping)
+        value, _ = critic(features, expert, grouping, first if self.shared else None)
+        return logits, value[:, 0]
 
 
 def init_network(network: ActorCriticMoE, key: jax.Array) -> Any:
