@@ -121,11 +121,15 @@ def test_the_nearest_five_of_many_are_kept(worlds: Any) -> None:
 
 
 def test_first_cells_equals_a_plain_search() -> None:
-    flags = np.random.default_rng(0).random((40, 99)) < np.linspace(0, 0.2, 40)[:, None]
-    found = np.asarray(first_cells(jnp.asarray(flags), 5))
-    for row, expected in zip(found, flags, strict=True):
-        plain = np.flatnonzero(expected)[:5].tolist()
-        assert row.tolist() == plain + [99] * (5 - len(plain))
+    kinds, cells = 7, 99
+    rng = np.random.default_rng(0)
+    rows = np.where(rng.random((2, cells)) < 0.6, rng.integers(0, kinds - 1, (2, cells)), -1)
+    rows[1] = np.where(rng.random(cells) < 0.3, rows[0], rows[1])  # the same kind twice at a cell counts once
+    found = np.asarray(first_cells(jnp.asarray(rows), kinds, 5))
+    assert found.shape == (kinds, 5) and (found[-1] == cells).all(), "no cell is of the last kind"
+    for kind in range(kinds):
+        at = np.flatnonzero((rows == kind).any(axis=0))[:5]
+        np.testing.assert_array_equal(found[kind], np.pad(at, (0, 5 - len(at)), constant_values=cells))
 
 
 def test_achievements_count_from_the_start_of_the_task(worlds: Any) -> None:
