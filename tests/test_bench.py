@@ -125,6 +125,7 @@ def test_the_table_of_learning_reads_when_each_run_was_good_enough(tmp_path: Pat
         from flowrl.config import build_config
         from flowrl.files import write_json
         from flowrl.skill import Plan, RunSpec, TaskSpec
+        from flowrl.stats import Share
 
         def grow(home, seed, skills, settings):
             assert (skills, settings) == (1, ["--set", "ppo.lr=1e-3"])
@@ -133,9 +134,10 @@ def test_the_table_of_learning_reads_when_each_run_was_good_enough(tmp_path: Pat
                            local_to_global=(0,), trained=(0,), own=0, plan=Plan(goal="Wood", steps=()))
             write_json(folder / "run.json", spec)
             rows = [{"kind": "compiled", "seconds": 7.0, "frames": 0}]
-            for i, value in enumerate((None, 0.5, 0.81, 0.9)):
+            for i, share in enumerate((Share(successes=0, total=0), Share(successes=1, total=2),
+                                       Share(successes=81, total=100), Share(successes=9, total=10))):
                 rows.append({"kind": "update", "frames": 100 * (i + 1 + seed), "seconds": 10.0 * (i + 1),
-                             "step_success": {"value": value}})
+                             "step_success": share.model_dump()})
             (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
             return [], 1.5, True
         """)

@@ -9,6 +9,7 @@ from flowrl.bench.measure import Row, row, tell
 from flowrl.bench.setup import benchmark_module, benchmarks_folder
 from flowrl.files import read_json, read_lines
 from flowrl.skill import RunSpec
+from flowrl.stats import Share
 
 TABLE = "learning the demo's skills"
 SUCCESS = 0.8
@@ -44,7 +45,7 @@ def reached(home: Path) -> Iterator[Reached]:
         rows = read_lines(folder / "metrics.jsonl")
         compiling = sum(each["seconds"] for each in rows if each["kind"] == "compiled")
         for each in rows:
-            if each["kind"] == "update" and (each["step_success"]["value"] or 0.0) >= SUCCESS:
+            if each["kind"] == "update" and (Share(**each["step_success"]).value or 0.0) >= SUCCESS:
                 skill = read_json(folder / "run.json", RunSpec).skill
                 yield Reached(skill, each["frames"], max(0.0, each["seconds"] - compiling))
                 break
