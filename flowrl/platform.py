@@ -1,8 +1,8 @@
 """What jax and the machine must be able to do before a number can be trusted."""
 
 import contextlib
-import gc
 import ctypes
+import gc
 import os
 import stat
 from collections.abc import Iterator
@@ -172,7 +172,7 @@ def configure_jax(gpu_memory: float, groups: int = 1) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(gpu_memory))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_freed_memory()
-    # Tracing makes a million objects that stay; looking for cycles among them took a fifth of the time to a first update.
+    # Tracing makes a million objects that stay; looking for cycles among them took a fifth of a second start's time.
     gc.set_threshold(500_000, 20, 100)
     import jax
 
