@@ -67,6 +67,9 @@ class PPOConfig(_Frozen):
     value_weight: float = Field(0.5, ge=0)
     entropy: float = Field(0.01, ge=0)
     grad_norm: float = Field(0.5, gt=0, description="largest gradient norm of one expert")
+    bfloat16: bool = Field(
+        False, description="products behind the first layer in bfloat16, for graphics cards; held against float32 first"
+    )
     advantage_floor: float = Field(0.05, gt=0, description="least standard deviation that advantages are divided by")
     death_price: float = Field(0.0, ge=0, description="taken from the reward of the step in which the player dies")
 

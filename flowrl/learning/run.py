@@ -24,6 +24,7 @@ from flowrl.evaluate import training_key
 from flowrl.files import append_line, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
 from flowrl.learning.checkpoint import checkpoint_updates, load_newest, save_checkpoint
 from flowrl.learning.gates import asks_for_gate, gate_number, is_learned, measure
+from flowrl.learning.precision import check_bfloat16
 from flowrl.learning.programs import Programs
 from flowrl.learning.progress import Progress, TrainingSuccess
 from flowrl.learning.start_states import find_starts, keep_final_states
@@ -111,6 +112,8 @@ class Run:
         """Returns the run's result, or None where it was asked to stop before the end."""
         try_tasks(self.env, task_names(self.spec, self.paths), self.key)
         state = self._restore()
+        if self.config.ppo.bfloat16:
+            check_bfloat16(self.trainer, state, self.programs.groups.devices[0])
         self._begin_at_kept_states(state)
         budget = self.config.ppo.frames // self.trainer.frames_per_update
         while int(state.update) < budget:

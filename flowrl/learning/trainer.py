@@ -90,10 +90,9 @@ class Trainer:
     def network(self, experts: int) -> ActorCriticMoE:
         """Returns a network of this run's shape with so many experts."""
         model = self.config.model
-        inputs = self.env.domain.observation_size
-        return ActorCriticMoE(
-            len(self.env.domain.actions), model.width, model.layers, experts, inputs, shared=model.shared
-        )
+        shape = (len(self.env.domain.actions), model.width, model.layers, experts, self.env.domain.observation_size)
+        dtype = jnp.bfloat16 if self.config.ppo.bfloat16 else jnp.float32
+        return ActorCriticMoE(*shape, shared=model.shared, dtype=dtype)
 
     def init(self, key: jax.Array, initial: dict[str, Any], players: Player) -> TrainState:
         """Returns the state before the first update; experts that ``initial`` (a named state) lacks start random.

@@ -27,12 +27,14 @@ class ExpertDense(nn.Module):
 
     Attributes:
         scale: how wide the kernels are drawn; 1 keeps the size of what goes through.
+        dtype: what is multiplied; parameters, and what comes out, are of 32 bits all the same.
     """
 
     experts: int
     inputs: int
     features: int
     scale: float
+    dtype: Any = jnp.float32
 
     def setup(self) -> None:
         # As wide as PPO's customary orthogonal kernels, but drawn without a QR decomposition: several of those in one
@@ -48,9 +50,10 @@ class ExpertDense(nn.Module):
 
     def __call__(self, x: Float[Array, "P D"], grouping: Grouping | None) -> Float[Array, "P F"]:
         """Returns the layer's output for rows laid out in blocks; with one expert there is nothing to group."""
+        x, kernel = x.astype(self.dtype), self.kernel.astype(self.dtype)
         if grouping is None:
-            return x @ self.kernel[0] + self.bias[0]
-        product = grouped_matmul(x, self.kernel, grouping)
+            return jnp.dot(x, kernel[0], preferred_element_type=jnp.float32) + self.bias[0]
+        product = grouped_matmul(x, kernel, grouping).astype(jnp.float32)
         blocks = product.reshape(grouping.expert.shape[0], -1, self.features)
         return (blocks + self.bias[grouping.expert][:, None]).reshape(product.shape)
 
@@ -64,6 +67,7 @@ class ExpertTower(nn.Module):
     layers: int
     outputs: int
     output_scale: float
+    dtype: Any
 
     @nn.compact
     def __call__(
@@ -84,9 +88,10 @@ class ExpertTower(nn.Module):
             first = first if grouping is None else lay_out(first, grouping)
         x = first
         for i in range(1, self.layers - 1):
-            x = nn.tanh(ExpertDense(self.experts, self.width, self.width, 2**0.5, name=f"layer_{i}")(x, grouping))
-        last = ExpertDense(self.experts, self.width, self.outputs, self.output_scale, name=f"layer_{self.layers - 1}")
-        x = last(x, grouping)
+            hidden = ExpertDense(self.experts, self.width, self.width, 2**0.5, self.dtype, name=f"layer_{i}")
+            x = nn.tanh(hidden(x, grouping))
+        name, shape = f"layer_{self.layers - 1}", (self.experts, self.width, self.outputs)
+        x = ExpertDense(*shape, self.output_scale, self.dtype, name=name)(x, grouping)
         return x if grouping is None else pick_up(x, grouping), first
 
 
@@ -102,6 +107,7 @@ class ActorCriticMoE(nn.Module):
         num_tasks: number of experts.
         inputs: columns of a flat observation; 0 where all of them are dense.
         shared: an expert's critic sees through the first layer of its actor; most parameters are in that layer.
+        dtype: what is multiplied behind the first layer; all else is of 32 bits.
     """
 
     action_dim: int
@@ -110,6 +116,7 @@ class ActorCriticMoE(nn.Module):
     num_tasks: int
     inputs: int = 0
     shared: bool = True
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features: Features, expert: Int[Array, "N"]) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
@@ -119,8 +126,8 @@ class ActorCriticMoE(nn.Module):
         if self.num_tasks > 1:
             grouping = group_rows(expert, self.num_tasks, block_size(rows, self.num_tasks))
         shape = (self.num_tasks, self.inputs or dense, self.layer_width, self.num_layers)
-        actor = ExpertTower(*shape, outputs=self.action_dim, output_scale=0.01, name="actor")
-        critic = ExpertTower(*shape, outputs=1, output_scale=1.0, name="critic")
+        actor = ExpertTower(*shape, outputs=self.action_dim, output_scale=0.01, dtype=self.dtype, name="actor")
+        critic = ExpertTower(*shape, outputs=1, output_scale=1.0, dtype=self.dtype, name="critic")
         logits, first = actor(features, expert, grouping)
         value, _ = critic(features, expert, grouping, first if self.shared else None)
         return logits, value[:, 0]
