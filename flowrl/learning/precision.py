@@ -34,6 +34,6 @@ def check_bfloat16(trainer: Trainer, state: TrainState, device: jax.Device) -> N
     chances, values = (float(np.asarray(each)) for each in differences(jax.device_put(state, device)))
     if not (chances <= ALLOWED and values <= ALLOWED):
         raise TrainingError(
-            f"In bfloat16 the network's probabilities differ by up to {chances:.3f} from float32, and its values by up to "
+            f"In bfloat16 the network's probabilities differ from float32 by up to {chances:.3f}, its values by up to "
             f"{values:.3f}; {ALLOWED} is allowed. Train without it: --set ppo.bfloat16=false"
         )
