@@ -170,10 +170,12 @@ def configure_jax(gpu_memory: float, groups: int = 1) -> None:
     To be called before jax touches a device.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(gpu_memory))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # XLA calls it an error where a program that it loads was compiled with preferences that are no feature of a
+    # processor, 3 kB each time; what does go wrong comes back as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keep_freed_memory()
     # Tracing makes a million objects that stay; looking for cycles among them took a fifth of a second start's time.
-    gc.set_threshold(500_000, 20, 100)
+    gc.set_threshold(200_000, 10, 10)
     import jax
 
     with contextlib.suppress(RuntimeError):  # in a process that has used jax before, its devices stay as they are

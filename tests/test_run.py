@@ -45,7 +45,7 @@ def home(grown: Path, tmp_path: Path) -> Path:
 
 
 def worker(folder: Path, **extra: Any) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "flowrl.ppo_flow", str(folder)], stderr=subprocess.PIPE, **extra)
+    return subprocess.Popen([sys.executable, "-m", "flowrl.ppo_flow", str(folder)], **extra)
 
 
 def test_growing_measures_each_skill_and_says_what_it_did(grown: Path) -> None:
@@ -158,9 +158,9 @@ def test_two_workers_cannot_train_the_same_run(home: Path) -> None:
     watcher = grow_tiny(home, "Make Pickaxe", ppo__frames=0)
     folder = watcher.runs[0].folder
     with FileLock(folder / "lock"):
-        process = worker(folder)
-        assert process.wait() == 1
-        assert b"being trained by another process" in (process.stderr.read() if process.stderr else b"")
+        process = worker(folder, stderr=subprocess.PIPE)
+        _, said = process.communicate()
+        assert process.returncode == 1 and b"being trained by another process" in said
 
 
 def test_results_of_runs_that_ended_unwatched_are_collected_once(home: Path) -> None:
