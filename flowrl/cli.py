@@ -5,6 +5,7 @@ and jax by none of them: that is for worker processes.
 """
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -216,7 +217,9 @@ def bench(
         raise UsageError(f"No table {table!r}. {nearest_names(table, names)}")
     with stoppable():
         command = [sys.executable, "-P", "-m", "flowrl.bench", table, *(["--slow"] if slow else [])]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        # What XLA says of programs that it loads from the cache would bury what is said of the measuring.
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(os.environ)
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, env=quiet)
     if not done.stdout.strip():
         raise TrainingError(f"Measuring {table} failed with exit code {done.returncode}; its messages are above.")
     rows = json.loads(done.stdout)
