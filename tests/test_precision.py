@@ -56,7 +56,8 @@ def test_what_depends_on_the_observation_is_learned_in_bfloat16() -> None:
 def test_it_is_refused_where_probabilities_or_values_come_out_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, state = coin(), begun(coin())
     check_bfloat16(trainer, state, jax.devices()[0])
-    with monkeypatch.context() as patch, pytest.raises(TrainingError, match=r"differ from float32 by .* --set ppo\.bfloat16=false"):
+    refusal = r"differ from float32 by .* --set ppo\.bfloat16=false"
+    with monkeypatch.context() as patch, pytest.raises(TrainingError, match=refusal):
         patch.setattr(precision, "ALLOWED", 1e-7)  # what rounding alone does is more
         check_bfloat16(trainer, state, jax.devices()[0])
     exact = coin(bfloat16=False)
