@@ -103,6 +103,8 @@ def train(grown: Path, home: Path, skill: str, start: str, seed: int, share: flo
         flowrl("train", skill, "--home", str(home), "--seed", str(seed), *begin, *settings, "--json")
     rows = rows_of(home, skill)
     updates = [row for row in rows if row["kind"] == "update"]
+    if not updates:
+        sys.exit(f"{skill} was not trained; why is said above. Learn what it needs in {grown}, delete {home}, go on.")
     gates = [row["step_success"] for row in rows if row["kind"] == "gate"]
     found = [row for row in rows if row["kind"] == "starts"]
     reached = next((row for row in updates if has_reached(row["step_success"])), None)

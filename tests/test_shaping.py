@@ -270,6 +270,27 @@ def test_going_in_circles_pays_less_than_finishing(
     assert np.abs(reward).max() > 0
 
 
+@pytest.mark.parametrize(
+    ("skill", "station", "hands"),
+    [("Return To Table", "CRAFTING_TABLE", {"wood": 4}), ("Return To Furnace", "FURNACE", {"stone": 1})],
+)
+def test_whoever_builds_a_station_instead_of_going_back_is_not_paid(
+    skill: str, station: str, hands: dict[str, int]
+) -> None:
+    """What lies in the hands is counted on by later steps of plans."""
+    world = put(hold(plain(CLASSIC), **hands), station, (0, 4))
+    if station == "FURNACE":
+        world = put(world, "CRAFTING_TABLE", (1, 1))
+    game = game_of(CLASSIC)
+    build = "PLACE_TABLE" if station == "CRAFTING_TABLE" else "PLACE_FURNACE"
+    for actions, paid in (([build], False), (["RIGHT"] * 3, True)):
+        moment = Moment(game, copies(world))
+        done, reward = game.judge(skill, [moment.step(game.actions[action]) for action in actions], 1)
+        assert done.any(axis=0).mean() > 0.5 and (done.sum(axis=0) <= 1).all()
+        total = reward.sum(axis=0)[done.any(axis=0)]
+        assert (total >= 1).all() if paid else (total < 0).all()
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_no_loop_pays_for_any_skill(script: Callable[[], tuple[Any, list[str]]]) -> None:
     """Up to the step that finishes the skill, if any does, less than finishing has been paid."""
