@@ -215,19 +215,21 @@ def bench(
     names = [*TABLES, "all"]
     if table not in names:
         raise UsageError(f"No table {table!r}. {nearest_names(table, names)}")
-    with stoppable():
-        command = [sys.executable, "-P", "-m", "flowrl.bench", table, *(["--slow"] if slow else [])]
-        # What XLA says of programs that it loads from the cache would bury what is said of the measuring.
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(os.environ)
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, env=quiet)
-    if not done.stdout.strip():
-        raise TrainingError(f"Measuring {table} failed with exit code {done.returncode}; its messages are above.")
-    rows = json.loads(done.stdout)
+    command = [sys.executable, "-P", "-m", "flowrl.bench", table, *(["--slow"] if slow else [])]
+    # What XLA says of programs that it loads from the cache would bury what is said of the measuring.
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(os.environ)
+    rows = []
+    with stoppable(), subprocess.Popen(command, stdout=subprocess.PIPE, env=quiet) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            rows += json.loads(line)
+            if not as_json:
+                print_rich(bench_table(json.loads(line)))
+    if not rows:
+        raise TrainingError(f"Measuring {table} failed with exit code {process.returncode}; its messages are above.")
     if as_json:
         print_json(rows)
-    else:
-        print_rich(bench_table(rows))
-    raise typer.Exit(done.returncode)
+    raise typer.Exit(process.returncode)
 
 
 @app.command(epilog="Example: flowrl doctor --json")

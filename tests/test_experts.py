@@ -22,8 +22,8 @@ def network(experts: int, shared: bool = True) -> ActorCriticMoE:
     return ActorCriticMoE(ACTIONS, WIDTH, num_layers=3, num_tasks=experts, inputs=SIZE, shared=shared)
 
 
-def init(experts: int, seed: int = 0) -> dict[str, Any]:
-    return dict(init_network(network(experts), jax.random.PRNGKey(seed)))
+def init(experts: int, seed: int = 0, shared: bool = True) -> dict[str, Any]:
+    return dict(init_network(network(experts, shared), jax.random.PRNGKey(seed)))
 
 
 def seen(rows: int, seed: int = 0) -> Features:
@@ -61,13 +61,15 @@ def plain(params: Any, tower: str, x: np.ndarray, expert: int) -> np.ndarray:
     return x @ np.asarray(last["kernel"][expert]) + np.asarray(last["bias"][expert])
 
 
+@pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("experts", [1, 2, 3, 12])
 @pytest.mark.parametrize("rows", [1, 7, 300])
-def test_each_row_is_seen_by_its_own_expert_alone(experts: int, rows: int) -> None:
-    params = init(experts)["params"]
+def test_each_row_is_seen_by_its_own_expert_alone(experts: int, rows: int, shared: bool) -> None:
+    params = init(experts, shared=shared)["params"]
+    assert ("layer_0" in params["critic"]) is not shared
     features = seen(rows)
     x, expert = flat(features), np.random.default_rng(1).integers(0, experts, rows)
-    logits, value = network(experts).apply({"params": params}, features, jnp.asarray(expert))
+    logits, value = network(experts, shared).apply({"params": params}, features, jnp.asarray(expert))
     for i in range(rows):
         np.testing.assert_allclose(logits[i], plain(params, "actor", x[i], expert[i]), atol=1e-5)
         np.testing.assert_allclose(value[i], plain(params, "critic", x[i], expert[i])[0], atol=1e-5)

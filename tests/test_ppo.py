@@ -11,6 +11,7 @@ import pytest
 
 from flowrl.config import PPOConfig
 from flowrl.env.observation import features
+from flowrl.learning import sharing
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
 from flowrl.learning.groups import SAME, WORLDS, Groups
 from flowrl.learning.programs import Programs
@@ -198,27 +199,84 @@ def masked_gradient(trainer: Trainer, params: Any, samples: Samples, divisor: fl
     return jax.grad(loss)(params)
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("devices", [1, 2])
-def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(groups: int, devices: int) -> None:
-    """The first moments after one step are a tenth of the gradient."""
-    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], grad_norm=1e9, epochs=1, least_steps=1, minibatch=128)
+def updated(trainer: Trainer, samples: Samples, groups: int, devices: int) -> tuple[Any, Any, Any]:
+    """Returns parameters, moments and losses after an update of four new experts."""
     spread = Groups(groups, tuple(jax.local_devices()[: min(groups, devices)]))
     params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
-    samples = made_up_samples(trainer, 120, 4)
-    parts = jax.tree.map(lambda leaf: leaf.reshape(groups, 120 // groups, *leaf.shape[1:]), samples)
+    count = samples.value.size
+    parts = jax.tree.map(lambda leaf: leaf.reshape(groups, count // groups, *leaf.shape[1:]), samples)
 
-    def step(params: Any, optimiser: Any, samples: Samples) -> Any:
+    def update(params: Any, optimiser: Any, samples: Samples) -> Any:
         config, key = trainer.config.ppo, jax.random.PRNGKey(1)
         domain, network = trainer.env.domain, trainer.network(1)
         return update_experts(params, optimiser, network, domain, config, samples, jnp.float32(1e-3), key, spread)
 
-    run = jax.jit(spread.spread(step, (SAME, SAME, WORLDS), SAME))
-    _, moments, losses = run(params, init_optimiser(params), parts)
+    run = jax.jit(spread.spread(update, (SAME, SAME, WORLDS), SAME))
+    after: tuple[Any, Any, Any] = run(params, init_optimiser(params), parts)
+    return after
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(
+    groups: int, devices: int, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first moments after one step are a tenth of the gradient."""
+    monkeypatch.setattr(sharing, "STEP_COST", 1000 if apart else 0)
+    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], grad_norm=1e9, epochs=1, least_steps=1, minibatch=128)
+    samples = made_up_samples(trainer, 120, 4)
+    amounts = jnp.bincount(samples.expert, length=4)
+    assert bool(sharing.owners(amounts, jnp.int32(sharing.STEP_COST), groups)[1]) is (apart and groups == 2)
+    _, moments, losses = updated(trainer, samples, groups, devices)
+    params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
     wanted = masked_gradient(trainer, params, samples, 120.0)
     jax.tree.map(lambda mu, g: np.testing.assert_allclose(mu, 0.1 * g, atol=1e-6, rtol=1e-4), moments.mu, wanted)
     assert all((np.asarray(leaf)[3] == 0).all() for leaf in jax.tree.leaves(moments.mu)), "expert 3 has no sample"
-    assert float(losses.grad_norm) > 0
+    norms = [sum(float((g[e] ** 2).sum()) for g in jax.tree.leaves(wanted)) ** 0.5 for e in range(4)]
+    assert float(losses.grad_norm) == pytest.approx(max(norms), rel=1e-4)
+
+
+def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two epochs of four minibatches, one expert with most of the samples."""
+    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, least_steps=1, minibatch=32)
+    samples = made_up_samples(trainer, 120, 4)
+    found = {}
+    for cost in (0, 1000):
+        monkeypatch.setattr(sharing, "STEP_COST", cost)
+        found[cost] = [updated(trainer, samples, 2, devices) for devices in (1, 2)]
+        jax.tree.map(np.testing.assert_array_equal, *found[cost])
+    (params, moments, losses), (apart, moments_apart, losses_apart) = found[0][1], found[1000][1]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3), params, apart)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-2), moments.mu, moments_apart.mu)
+    np.testing.assert_allclose(losses, losses_apart, rtol=1e-3, atol=1e-4)
+    before = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
+    moved = [float(jnp.abs(jax.tree.leaves(params)[1][e] - jax.tree.leaves(before)[1][e]).max()) for e in range(4)]
+    assert min(moved[:3]) > 1e-3 and moved[3] == 0
+
+
+@pytest.mark.parametrize(
+    ("amounts", "cost", "groups", "apart", "loads"),
+    [
+        ([100, 100, 100, 100], 10, 2, True, [220, 220]),
+        ([300, 100, 100, 100], 10, 2, True, [310, 330]),
+        ([900, 10, 10, 10], 10, 2, False, [910, 60]),
+        ([900, 10, 10, 10], 500, 2, True, [1400, 1530]),
+        ([100, 0, 0, 100], 10, 2, True, [110, 110]),
+        ([100, 0, 0, 0], 10, 2, False, [110, 0]),
+        ([100], 10, 2, False, [110, 0]),
+        ([100, 100], 10, 1, False, [220]),
+        ([0, 0], 10, 2, False, [0, 0]),
+        ([70, 50, 40, 40], 0, 2, False, [110, 90]),
+    ],
+)
+def test_experts_are_stepped_apart_where_that_takes_less(
+    amounts: list[int], cost: int, groups: int, apart: bool, loads: list[int]
+) -> None:
+    owner, chosen = sharing.owners(jnp.asarray(amounts), jnp.int32(cost), groups)
+    work = np.where(np.asarray(amounts) > 0, np.asarray(amounts) + cost, 0)
+    assert bool(chosen) is apart
+    assert [int(work[np.asarray(owner) == group].sum()) for group in range(groups)] == loads
 
 
 def made_up_samples(trainer: Trainer, count: int, experts: int) -> Samples:

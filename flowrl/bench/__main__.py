@@ -1,11 +1,11 @@
-"""`python -m flowrl.bench [plan | env | moe | ... | all] [--slow]` prints the rows of its tables as JSON."""
+"""`python -m flowrl.bench [plan | env | moe | ... | all] [--slow]` prints each table as it ends, its rows as JSON."""
 
 import importlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flowrl.bench import TABLES, WITH_SLOW_ROWS
@@ -27,10 +27,8 @@ def measure(name: str, slow: bool) -> list[dict[str, Any]]:
     return [row.model_dump() for row in rows]
 
 
-def measure_apart(names: Sequence[str], slow: bool) -> tuple[list[dict[str, Any]], bool]:
-    """Returns the rows of several tables, each measured in a process of its own, and whether none failed."""
-    rows: list[dict[str, Any]] = []
-    whole = True
+def measure_apart(names: Sequence[str], slow: bool) -> Iterator[list[dict[str, Any]]]:
+    """Yields the rows of several tables, each measured in a process of its own; none of one that failed."""
     for name in names:
         if name == "learn" and not slow:
             continue
@@ -38,13 +36,11 @@ def measure_apart(names: Sequence[str], slow: bool) -> tuple[list[dict[str, Any]
         start = time.monotonic()
         command = [sys.executable, "-P", "-m", "flowrl.bench", name, *(["--slow"] if slow else ["--quick"])]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-        if done.stdout.strip():
-            rows += json.loads(done.stdout)
-        else:
-            whole = False
-            tell(f"{name} could not be measured (exit code {done.returncode}); its messages are above.")
+        rows = json.loads(done.stdout) if done.stdout.strip() else []
         tell(f"{name}: {time.monotonic() - start:.0f} s")
-    return rows, whole
+        if not rows and done.returncode:
+            tell(f"{name} could not be measured (exit code {done.returncode}); its messages are above.")
+        yield rows
 
 
 def main() -> int:
@@ -54,17 +50,19 @@ def main() -> int:
     if not set(asked) <= {*names, "all"}:
         sys.stderr.write(f"usage: python -m flowrl.bench [{' | '.join(names)} | all] [--slow]\n")
         return 2
-    slow, whole = "--slow" in sys.argv, True
+    slow, met = "--slow" in sys.argv, True
     try:
         if len(asked) == 1 and asked != ["all"]:
-            rows = measure(asked[0], slow or "--quick" not in sys.argv)
+            found = iter([measure(asked[0], slow or "--quick" not in sys.argv)])
         else:
-            rows, whole = measure_apart(names if "all" in asked else asked, slow or "all" not in asked)
+            found = measure_apart(names if "all" in asked else asked, slow or "all" not in asked)
+        for rows in found:
+            print(json.dumps(rows), flush=True)
+            met &= bool(rows) and all(row["ok"] for row in rows)
     except FlowRLError as error:
         sys.stderr.write(f"flowrl: {error}\n")
         return 1
-    print(json.dumps(rows, indent=1))
-    return 0 if whole and all(row["ok"] for row in rows) else 1
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

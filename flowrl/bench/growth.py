@@ -10,7 +10,7 @@ import jax
 from flowrl.bench.bounds import compiled_loop, update_bound
 from flowrl.bench.environment import play_turn, spread_play, with_tasks
 from flowrl.bench.measure import Bound, Row, row, tell, time_in_turn
-from flowrl.bench.mixture import made_up_samples, sample_bytes, some_observations, stepper
+from flowrl.bench.mixture import made_up_samples, sample_bytes, some_observations, step_seconds, stepper
 from flowrl.bench.processes import Measured
 from flowrl.bench.setup import GROUPS, chain_env
 from flowrl.learning.groups import WORLDS, groups_of
@@ -23,7 +23,7 @@ class Sizes:
 
     Attributes:
         tasks_trained: tasks and experts of the trainings whose worlds grow.
-        batch, width, layers: of the update step whose experts grow.
+        batch, minibatches, width, layers: of the update step whose experts grow.
         task_worlds, steps: of the environment whose tasks grow.
     """
 
@@ -33,6 +33,7 @@ class Sizes:
     settings: tuple[str, ...] = ()
     experts: tuple[int, ...] = (1, 4, 16, 64)
     batch: int = 8192
+    minibatches: int = 8
     width: int = 128
     layers: int = 3
     tasks: tuple[int, ...] = (1, 8, 24)
@@ -62,10 +63,11 @@ def _experts_rows(sizes: Sizes) -> list[Row]:
     """Returns the milliseconds of an update step, the number of samples staying the same."""
     env = chain_env(sizes.name, 1)
     tell(f"  update steps of {', '.join(map(str, sizes.experts))} experts")
-    observation = some_observations(env, sizes.task_worlds, sizes.batch)
+    observation = some_observations(env, sizes.task_worlds, sizes.batch * sizes.minibatches)
     per_sample = sample_bytes(made_up_samples(env, observation, 1))
-    made = {str(number): stepper(env, observation, sizes.width, sizes.layers, number) for number in sizes.experts}
-    seconds = time_in_turn(made, sizes.turns)
+    shape = (env, observation, sizes.width, sizes.layers)
+    made = {str(number): stepper(*shape, number, sizes.minibatches) for number in sizes.experts}
+    seconds = step_seconds(made, sizes.turns)
     rows = []
     for number in sizes.experts:
         bound = update_bound(env.domain, sizes.width, sizes.layers, number, sizes.batch, per_sample)

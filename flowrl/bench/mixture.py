@@ -1,5 +1,6 @@
 """The update step of the mixture of experts, against one expert and against evaluating all of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,16 @@ from flowrl.platform import configure_jax
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """How much is measured.
+
+    Attributes:
+        minibatches: of an update; what an update does once is shared out among its steps.
+    """
 
     name: str = "Craftax-Classic-Symbolic-v1"
     experts: int = 32
     batch: int = 8192
+    minibatches: int = 8
     width: int = 256
     layers: int = 3
     worlds: int = 256
@@ -62,7 +68,8 @@ def masked_step(
             found: tuple[Any, Losses] = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, part, weight)
             return found
 
-        gradient, losses = groups.sum_of(of_group, (batch, samples.expert))
+        gradient, parts = groups.sum_here(of_group, (batch, samples.expert))
+        gradient, losses = groups.over_devices(gradient), groups.total(parts)
         before = Expert(params, moments._replace(mu=mine[0], nu=mine[1]))
         after, norm = step_expert(before, gradient, config, lr)
         summed: Losses = jax.tree.map(jnp.add, sums, losses._replace(grad_norm=norm))
@@ -79,13 +86,28 @@ def masked_step(
 
 
 class Stepper:
-    """Makes one gradient step after another: loss, backward pass, clip, Adam; what a step gives up is used by it.
+    """Makes one update after another: loss, backward pass, clip, Adam of each step; what it gives up is used by it.
 
     The samples are spread over the local devices, as in training.
+
+    Attributes:
+        steps: gradient steps of an update.
     """
 
-    def __init__(self, domain: Domain, network: ActorCriticMoE, params: Any, samples: Samples, step_fn: Any):
-        config = PPOConfig(minibatch=samples.value.shape[0], epochs=1, least_steps=1, most_epochs=1)
+    def __init__(
+        self,
+        domain: Domain,
+        network: ActorCriticMoE,
+        params: Any,
+        samples: Samples,
+        minibatches: int,
+        step_fn: Any = update_experts,
+    ):
+        batch = samples.value.shape[0] // minibatches
+        self.steps = minibatches
+        config = PPOConfig(minibatch=batch, epochs=1, least_steps=1, most_epochs=1)
+        if step_fn is not update_experts:
+            self.steps, samples = 1, jax.tree.map(lambda leaf: leaf[:batch], samples)
         groups = groups_of(GROUPS)
         alone = network.clone(num_tasks=1)
 
@@ -98,10 +120,16 @@ class Stepper:
         self._params, self._optimiser = groups.place((params, init_optimiser(params)), SAME)
 
     def __call__(self, turn: int) -> Any:
-        """Makes one step and returns its losses."""
+        """Makes one update, or one masked step, and returns its losses."""
         made = self._step(self._params, self._optimiser, self._samples, jax.random.PRNGKey(turn))
         self._params, self._optimiser, losses = made
         return losses
+
+
+def step_seconds(steppers: Mapping[str, Stepper], turns: int) -> dict[str, list[float]]:
+    """Returns the seconds that one gradient step of each took in each turn."""
+    seconds = time_in_turn(steppers, turns)
+    return {name: [s / stepper.steps for s in seconds[name]] for name, stepper in steppers.items()}
 
 
 def some_observations(env: FlowEnv, worlds: int, rows: int) -> Observation:
@@ -140,11 +168,18 @@ def network_of(env: FlowEnv, width: int, layers: int, experts: int) -> tuple[Act
 
 
 def stepper(
-    env: FlowEnv, observation: Observation, width: int, layers: int, experts: int, step_fn: Any = update_experts
+    env: FlowEnv,
+    observation: Observation,
+    width: int,
+    layers: int,
+    experts: int,
+    minibatches: int,
+    step_fn: Any = update_experts,
 ) -> Stepper:
     """Returns what makes gradient steps of so many experts."""
     network, params = network_of(env, width, layers, experts)
-    return Stepper(env.domain, network, params, made_up_samples(env, observation, experts), step_fn)
+    samples = made_up_samples(env, observation, experts)
+    return Stepper(env.domain, network, params, samples, minibatches, step_fn)
 
 
 def sample_bytes(samples: Samples) -> int:
@@ -166,16 +201,16 @@ def measure(sizes: Sizes = Sizes()) -> list[Row]:
     """Returns the times of the update step of many experts grouped, of one, and of many masked, and their ratios."""
     configure_jax(0.9, GROUPS)
     env = chain_env(sizes.name, 1)
-    observation = some_observations(env, sizes.worlds, sizes.batch)
+    observation = some_observations(env, sizes.worlds, sizes.batch * sizes.minibatches)
     shape = (env, observation, sizes.width, sizes.layers)
     calls = {
-        "one": stepper(*shape, 1),
-        "grouped": stepper(*shape, sizes.experts),
-        "masked": stepper(*shape, sizes.experts, masked_step),
+        "one": stepper(*shape, 1, sizes.minibatches),
+        "grouped": stepper(*shape, sizes.experts, sizes.minibatches),
+        "masked": stepper(*shape, sizes.experts, sizes.minibatches, masked_step),
     }
     samples = made_up_samples(env, observation, sizes.experts)
-    tell(f"  update step of {sizes.experts} experts: {sizes.turns} turns")
-    seconds = time_in_turn(calls, sizes.turns)
+    tell(f"  update steps of {sizes.experts} experts: {sizes.turns} turns")
+    seconds = step_seconds(calls, sizes.turns)
 
     def bound(experts: int) -> Bound:
         return update_bound(env.domain, sizes.width, sizes.layers, experts, sizes.batch, sample_bytes(samples))

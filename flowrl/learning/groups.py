@@ -19,6 +19,7 @@ from jaxtyping import Array
 from flowrl.errors import PlatformError
 
 Tree = TypeVar("Tree")
+Kept = TypeVar("Kept")
 AXIS = "devices"
 LARGE = 100_000
 """Numbers in an array that is summed over the devices on its own: putting it beside others would copy too much."""
@@ -76,35 +77,43 @@ class Groups:
         """Returns the sum over all groups of leaves [groups here, ...], in the order of the groups on any device."""
         return jax.tree.map(lambda part: jax.lax.all_gather(part, AXIS, tiled=True).sum(axis=0), parts)
 
-    def sum_of(self, function: Callable[[Any], Tree], parts: Any) -> Tree:
-        """Returns the sum over all groups of what ``function`` makes of each; ``parts`` are [groups here, ...]."""
+    def sum_here(self, function: Callable[[Any], tuple[Tree, Kept]], parts: Any) -> tuple[Tree, Kept]:
+        """Returns the sum of what ``function`` makes first of each group on this device, and all that it makes second.
+
+        Args:
+            parts: leaves [groups here, ...].
+        """
         first = jax.tree.map(lambda leaf: leaf[0], parts)
         if self.here == 1:
-            total = function(first)
-        else:  # a loop, as the function is compiled for each time that it is written out
+            total, kept = function(first)
+            return total, jax.tree.map(lambda leaf: leaf[None], kept)
 
-            def add(total: Tree, part: Any) -> tuple[Tree, None]:
-                return jax.tree.map(jnp.add, total, function(part)), None
+        # A loop, as the function is compiled for each time that it is written out.
+        def add(total: Tree, part: Any) -> tuple[Tree, Kept]:
+            made, kept = function(part)
+            return jax.tree.map(jnp.add, total, made), kept
 
-            shapes = jax.eval_shape(function, first)
-            total, _ = jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), parts)
-        return total if len(self.devices) == 1 else _over_devices(total)
+        shapes, _ = jax.eval_shape(function, first)
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        found: tuple[Tree, Kept] = jax.lax.scan(add, nothing, parts)
+        return found
+
+    def over_devices(self, tree: Tree) -> Tree:
+        """Returns the sums over all devices. Each makes devices wait for each other, so small leaves go as one."""
+        if len(self.devices) == 1:
+            return tree
+        leaves, structure = jax.tree.flatten(tree)
+        small = [leaf for leaf in leaves if leaf.size < LARGE]
+        flat, apart = ravel_pytree(small)
+        summed = iter(apart(jax.lax.psum(flat, AXIS)))
+        return jax.tree.unflatten(
+            structure, [next(summed) if leaf.size < LARGE else jax.lax.psum(leaf, AXIS) for leaf in leaves]
+        )
 
     def place(self, tree: Tree, split: PartitionSpec) -> Tree:
         """Returns arrays put on the devices."""
         placed: Tree = jax.device_put(tree, NamedSharding(self.mesh, split))
         return placed
-
-
-def _over_devices(tree: Tree) -> Tree:
-    """Returns the sums over all devices. Each of them makes devices wait for each other, so small leaves go as one."""
-    leaves, structure = jax.tree.flatten(tree)
-    small = [leaf for leaf in leaves if leaf.size < LARGE]
-    flat, apart = ravel_pytree(small)
-    summed = iter(apart(jax.lax.psum(flat, AXIS)))
-    return jax.tree.unflatten(
-        structure, [next(summed) if leaf.size < LARGE else jax.lax.psum(leaf, AXIS) for leaf in leaves]
-    )
 
 
 def groups_of(count: int, devices: Sequence[Any] | None = None) -> Groups:

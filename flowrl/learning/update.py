@@ -13,6 +13,7 @@ from flowrl.env.domain import Domain, Observation
 from flowrl.env.observation import features
 from flowrl.learning.groups import AXIS, Groups
 from flowrl.learning.rollout import apply_network, log_probability
+from flowrl.learning.sharing import Schedule, Share, may_be_apart, plan_schedule, share_of
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params
 
@@ -31,7 +32,11 @@ class Samples(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Means over the samples of a minibatch, or over the minibatches of an update."""
+    """Means over the samples of a minibatch, or over the minibatches of an update.
+
+    Attributes:
+        grad_norm: before clipping, the largest that any expert has.
+    """
 
     policy: Float[Array, ""]
     value: Float[Array, ""]
@@ -40,8 +45,6 @@ class Losses(NamedTuple):
     grad_norm: Float[Array, ""]
 
 
-LONGEST_BLOCK = 512
-"""Samples of one expert that go through the network at a time, at most."""
 _ADAM = optax.scale_by_adam(eps=1e-5)
 
 
@@ -98,167 +101,141 @@ def step_expert(expert: Expert, gradient: Params, config: PPOConfig, lr: Array) 
     return Expert(jax.tree.map(lambda p, d: p - lr * d, expert.params, direction), moments), norm
 
 
-class Schedule(NamedTuple):
-    """How an update goes over its samples.
+class Sums(NamedTuple):
+    """What minibatches add up to.
 
     Attributes:
-        counts: [groups here] samples that experts learn from.
-        batches: minibatches an epoch; each takes an even share of every group's samples.
-        rows: room for one group's share of a minibatch.
-        block: samples of one expert that go through the network at a time.
-        epochs: times that the samples are gone over.
-        divisor: the mean number of samples in a minibatch of all groups.
+        losses: leaves [groups here]; without the norms of gradients.
+        norms: [E] of the experts that this device steps.
     """
 
-    counts: Int[Array, "G"]
-    batches: Int[Array, ""]
-    rows: int
-    block: int
-    epochs: Int[Array, ""]
-    divisor: Float[Array, ""]
-
-
-def _schedule(config: PPOConfig, trained: Bool[Array, "G N"], groups: Groups, experts: int) -> Schedule:
-    rows = min(config.minibatch // groups.count, trained.shape[1])
-    counts = trained.sum(axis=1)
-    everywhere = jax.lax.all_gather(counts, AXIS, tiled=True)
-    batches = -(-everywhere.max() // rows)
-    # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
-    # left with a step or two an update.
-    wanted = -(-config.least_steps // jnp.maximum(batches, 1))
-    epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
-    divisor = jnp.maximum(everywhere.sum() / jnp.maximum(batches, 1), 1.0)
-    # An expert's even share and an eighth: most experts' samples then take one block. A skill that gets few samples is
-    # not to wait for a long one.
-    block = min(rows, LONGEST_BLOCK, -(-rows * 9 // (experts * 8 * 32)) * 32)
-    return Schedule(counts, batches, rows, block, epochs, divisor)
-
-
-class Share(NamedTuple):
-    """One group's share of a minibatch, its samples sorted by expert.
-
-    Attributes:
-        picked: [room] which samples, a block of anything after them.
-        first: [E] where each expert's samples begin.
-        amount: [E] how many each has.
-    """
-
-    picked: Int[Array, "padded"]
-    first: Int[Array, "E"]
-    amount: Int[Array, "E"]
-
-
-def _share(
-    expert: Int[Array, "N"], order: Int[Array, "padded"], count: Array, i: Array, schedule: Schedule, experts: int
-) -> Share:
-    """Returns a group's share of minibatch ``i``."""
-    first, end = i * count // schedule.batches, (i + 1) * count // schedule.batches
-    index = jax.lax.dynamic_slice_in_dim(order, first, schedule.rows)
-    own = jnp.where(jnp.arange(schedule.rows) < end - first, expert[index], experts)
-    counts = jnp.bincount(own, length=experts)
-    return Share(jnp.pad(index[jnp.argsort(own)], (0, schedule.block)), jnp.cumsum(counts) - counts, counts)
-
-
-def _gradient(
-    params: Params,
-    network: ActorCriticMoE,
-    domain: Domain,
-    config: PPOConfig,
-    samples: Samples,
-    share: Share,
-    number: Array,
-    schedule: Schedule,
-) -> tuple[Params, Losses]:
-    """Returns one expert's gradient, leaves [1, ...], from its samples of a group's share, and the loss's parts."""
-
-    def block(i: Array, total: tuple[Params, Losses]) -> tuple[Params, Losses]:
-        before = i * schedule.block
-        index = jax.lax.dynamic_slice_in_dim(share.picked, share.first[number] + before, schedule.block)
-        used = before + jnp.arange(schedule.block) < share.amount[number]
-        batch: Samples = jax.tree.map(lambda leaf: leaf[index], samples)
-        batch = batch._replace(expert=jnp.zeros_like(batch.expert))
-        weight = used / schedule.divisor
-        part = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, batch, weight)
-        added: tuple[Params, Losses] = jax.tree.map(jnp.add, total, part)
-        return added
-
-    nothing = jax.tree.map(jnp.zeros_like, params), _no_losses()
-    total: tuple[Params, Losses] = jax.lax.fori_loop(0, -(-share.amount[number] // schedule.block), block, nothing)
-    return total
-
-
-def _no_losses() -> Losses:
-    return Losses(*[jnp.float32(0)] * len(Losses._fields))
+    losses: Losses
+    norms: Float[Array, "E"]
 
 
 @dataclass(frozen=True)
 class _Steps:
-    """The gradient steps of an update: what stays the same over all of them."""
+    """The gradient steps of an update: what stays the same over all of them.
+
+    Attributes:
+        samples: of all groups that this device sees, leaves [S * N, ...].
+        expert, trained: [S, N] of them, by group.
+    """
 
     network: ActorCriticMoE
     domain: Domain
     config: PPOConfig
     samples: Samples
+    expert: Int[Array, "S N"]
+    trained: Bool[Array, "S N"]
     lr: Array
     groups: Groups
-    experts: int
     schedule: Schedule
 
-    def epoch(self, key: jax.Array, everyone: Expert, sums: Losses) -> tuple[Expert, Losses]:
+    def epoch(self, key: jax.Array, everyone: Expert, sums: Sums) -> tuple[Expert, Sums]:
         """Goes over all samples once, in an order drawn for each group."""
 
         def shuffled(trained: Array, group: Array) -> Array:
             rank = jnp.where(trained, jax.random.uniform(jax.random.fold_in(key, group), trained.shape), 2.0)
             return jnp.pad(jnp.argsort(rank), (0, self.schedule.rows))
 
-        orders = jax.vmap(shuffled)(self.samples.trained, self.groups.numbers())
+        seen = self.trained.shape[0]
+        numbers = jnp.arange(seen) if seen == self.groups.count else self.groups.numbers()
+        orders = jax.vmap(shuffled)(self.trained, numbers)
 
-        def step(i: Array, carry: tuple[Expert, Losses]) -> tuple[Expert, Losses]:
-            return self._minibatch(i, orders, *carry)
+        def step(i: Array, carry: tuple[Expert, Sums]) -> tuple[Expert, Sums]:
+            return self._minibatch(share_of(self.expert, orders, i, self.schedule, self.groups), *carry)
 
-        after: tuple[Expert, Losses] = jax.lax.fori_loop(0, self.schedule.batches, step, (everyone, sums))
+        after: tuple[Expert, Sums] = jax.lax.fori_loop(0, self.schedule.batches, step, (everyone, sums))
         return after
 
-    def _minibatch(self, i: Array, orders: Array, everyone: Expert, sums: Losses) -> tuple[Expert, Losses]:
-        def share(expert: Array, order: Array, count: Array) -> Share:
-            return _share(expert, order, count, i, self.schedule, self.experts)
+    def _minibatch(self, share: Share, everyone: Expert, sums: Sums) -> tuple[Expert, Sums]:
+        def step(i: Array, carry: tuple[Expert, Sums]) -> tuple[Expert, Sums]:
+            return self._expert(share.numbers[i], share, *carry)
 
-        shares = jax.vmap(share)(self.samples.expert, orders, self.schedule.counts)
-
-        def step(number: Array, carry: tuple[Expert, Losses]) -> tuple[Expert, Losses]:
-            return self._expert(number, shares, *carry)
-
-        everyone, here = jax.lax.fori_loop(0, self.experts, step, (everyone, _no_losses()))
+        everyone, sums = jax.lax.fori_loop(0, share.steps, step, (everyone, sums))
         moments = everyone.moments._replace(count=everyone.moments.count + 1)
-        return everyone._replace(moments=moments), jax.tree.map(jnp.add, sums, here)
+        return everyone._replace(moments=moments), sums
 
-    def _expert(self, number: Array, shares: Share, everyone: Expert, sums: Losses) -> tuple[Expert, Losses]:
-        expert: Expert = jax.tree.map(
-            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone
-        )
+    def _expert(self, number: Array, share: Share, everyone: Expert, sums: Sums) -> tuple[Expert, Sums]:
+        expert = _one_of(everyone, number)
 
-        def gradient_of(group: tuple[Samples, Share]) -> tuple[Params, Losses]:
-            config, schedule = self.config, self.schedule
-            return _gradient(expert.params, self.network, self.domain, config, *group, number, schedule)
+        def gradient_of(group: tuple[Array, Array]) -> tuple[Params, Losses]:
+            return self._gradient(expert.params, share.picked, *group)
 
-        gradient, losses = self.groups.sum_of(gradient_of, (self.samples, shares))
-        active = jax.lax.psum(shares.amount[:, number].sum(), AXIS) > 0
-        # An expert without samples stays as it is: momentum must not carry it along. The branch also keeps what is
-        # written back from being computed in the place that it is read from, for which XLA would copy all experts.
-        stepped, norm = jax.lax.cond(
-            active,
-            lambda expert, gradient: step_expert(expert, gradient, self.config, self.lr),
-            lambda expert, _: (expert, jnp.float32(0)),
-            expert,
-            gradient,
-        )
-        everyone = jax.tree.map(
-            lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
-            everyone,
-            stepped,
-        )
-        sums = jax.tree.map(jnp.add, sums, losses._replace(grad_norm=jnp.float32(0)))
-        return everyone, sums._replace(grad_norm=jnp.maximum(sums.grad_norm, norm))
+        gradient, losses = self.groups.sum_here(gradient_of, (share.first[number], share.amount[number]))
+
+        def step(expert: Expert, gradient: Params) -> tuple[Expert, Array]:
+            # Whoever is to be stepped has samples, which XLA does not know. The branch keeps what is written back from
+            # being computed in the place that it is read from, for which all experts would be copied, and the norm
+            # from being summed along with the gradients of several devices, in another order than on one.
+            return jax.lax.cond(
+                self.schedule.amounts[number] > 0,
+                lambda expert, gradient: step_expert(expert, gradient, self.config, self.lr),
+                lambda expert, _: (expert, jnp.float32(0)),
+                expert,
+                gradient,
+            )
+
+        def step_with_all(expert: Expert, gradient: Params) -> tuple[Expert, Array]:
+            return step(expert, self.groups.over_devices(gradient))
+
+        alone = self.schedule.apart | (len(self.groups.devices) == 1)
+        stepped, norm = jax.lax.cond(alone, step, step_with_all, expert, gradient)
+        added = jax.tree.map(jnp.add, sums.losses, losses)
+        return _with_one(everyone, stepped, number), Sums(added, sums.norms.at[number].add(norm))
+
+    def _gradient(self, params: Params, picked: Array, first: Array, amount: Array) -> tuple[Params, Losses]:
+        """Returns one expert's gradient, leaves [1, ...], from some of the samples picked, and the loss's parts."""
+        size = self.schedule.block
+
+        def block(i: Array, total: tuple[Params, Losses]) -> tuple[Params, Losses]:
+            before = i * size
+            index = jax.lax.dynamic_slice_in_dim(picked, first + before, size)
+            weight = (before + jnp.arange(size) < amount) / self.schedule.divisor
+            batch: Samples = jax.tree.map(lambda leaf: leaf[index], self.samples)
+            batch = batch._replace(expert=jnp.zeros_like(batch.expert))
+            part = jax.grad(ppo_loss, has_aux=True)(params, self.network, self.domain, self.config, batch, weight)
+            added: tuple[Params, Losses] = jax.tree.map(jnp.add, total, part)
+            return added
+
+        nothing = jax.tree.map(jnp.zeros_like, params), Losses(*[jnp.float32(0)] * len(Losses._fields))
+        total: tuple[Params, Losses] = jax.lax.fori_loop(0, -(-amount // size), block, nothing)
+        return total
+
+    def exchange(self, everyone: Expert) -> Expert:
+        """Returns experts as their owners have them, on all devices."""
+        schedule, groups = self.schedule, self.groups
+        if len(groups.devices) == 1:
+            return everyone
+        present = schedule.amounts > 0
+        numbers = jnp.argsort(~present, stable=True)
+
+        def one(i: Array, everyone: Expert) -> Expert:
+            number = numbers[i]
+            owned = schedule.owner[number] // groups.here == jax.lax.axis_index(AXIS)
+            kept = jax.tree.map(lambda leaf: jnp.where(owned, leaf, 0), _one_of(everyone, number))
+            return _with_one(everyone, groups.over_devices(kept), number)
+
+        after: Expert = jax.lax.fori_loop(0, jnp.where(schedule.apart, present.sum(), 0), one, everyone)
+        return after
+
+
+def _one_of(everyone: Expert, number: Array) -> Expert:
+    one: Expert = jax.tree.map(
+        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone
+    )
+    return one
+
+
+def _with_one(everyone: Expert, one: Expert, number: Array) -> Expert:
+    """Returns all experts with one of them replaced; what has no expert's axis stays."""
+    after: Expert = jax.tree.map(
+        lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
+        everyone,
+        one,
+    )
+    return after
 
 
 def update_experts(
@@ -274,9 +251,10 @@ def update_experts(
 ) -> tuple[Params, optax.OptState, Losses]:
     """Returns the trained experts after some epochs over their own samples; samples of frozen experts cost nothing.
 
-    To be called on a device, with the samples of its groups; the others' gradients are added, and all devices step
-    alike. A minibatch is gone through expert by expert: the samples of one make its gradient and its step while its
-    weights are in the cache, so that only they and their moments cross the memory, and they once.
+    To be called on each device, with the samples of its groups; which device steps which expert: `sharing.py`. A
+    minibatch is gone through expert by expert: the samples of one make its gradient and its step while its weights are
+    in the cache, so that only they and their moments cross the memory, and they once. An expert without samples stays
+    as it is: momentum must not carry it along.
 
     Args:
         params: the trained experts' parameters, leaves [E, ...].
@@ -284,12 +262,19 @@ def update_experts(
         samples: leaves [groups here, N, ...].
     """
     experts = jax.tree.leaves(params)[0].shape[0]
-    schedule = _schedule(config, samples.trained, groups, experts)
-    steps = _Steps(network, domain, config, samples, lr, groups, experts, schedule)
+    if may_be_apart(groups, experts):
+        samples = jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS, tiled=True), samples)
+    schedule = plan_schedule(config, samples.expert, samples.trained, groups, experts)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), samples)
+    steps = _Steps(network, domain, config, flat, samples.expert, samples.trained, lr, groups, schedule)
 
-    def epoch(number: Array, carry: tuple[Expert, Losses]) -> tuple[Expert, Losses]:
+    def epoch(number: Array, carry: tuple[Expert, Sums]) -> tuple[Expert, Sums]:
         return steps.epoch(jax.random.fold_in(key, number), *carry)
 
-    everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Expert(params, optimiser), _no_losses()))
-    mean = jax.tree.map(lambda total: total / jnp.maximum(schedule.batches * schedule.epochs, 1), sums)
+    nothing = Sums(Losses(*[jnp.zeros(groups.here)] * len(Losses._fields)), jnp.zeros(experts))
+    everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Expert(params, optimiser), nothing))
+    everyone = steps.exchange(everyone)
+    norms = jax.lax.pmax(sums.norms, AXIS)
+    total = groups.total(sums.losses)._replace(grad_norm=norms.max())
+    mean = jax.tree.map(lambda total: total / jnp.maximum(schedule.batches * schedule.epochs, 1), total)
     return everyone.params, everyone.moments, mean

@@ -1,0 +1,156 @@
+"""Who learns what in an update: its minibatches, and which device steps which expert with which samples.
+
+Experts are stepped *together*, each device adding its groups' part of every expert's gradient, or *apart*, each expert
+wholly on the device of one group. Together, all devices move all experts' parameters and moments through their memory
+and wait for each other at every expert; apart, they exchange the experts once, at the end of the update, but experts of
+unlike numbers of samples leave a device idle. Which takes less is worked out anew for each update.
+
+Groups, not devices, decide everything here, so that what comes out does not depend on how many devices there are.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from flowrl.config import PPOConfig
+from flowrl.learning.groups import AXIS, Groups
+
+LONGEST_BLOCK = 512
+"""Samples of one expert that go through the network at a time, at most."""
+STEP_COST = 100
+"""What an expert's step takes besides its samples, as a number of samples: Adam's, measured on two cores."""
+
+
+class Schedule(NamedTuple):
+    """How an update goes over its samples.
+
+    Attributes:
+        counts: [S] samples that experts learn from, of each group whose samples are on this device.
+        batches: minibatches an epoch; each takes an even share of every group's samples.
+        rows: room for one group's share of a minibatch.
+        block: samples of one expert that go through the network at a time.
+        epochs: times that the samples are gone over.
+        divisor: the mean number of samples in a minibatch of all groups.
+        amounts: [E] each expert's samples in all groups.
+        owner: [E] the group that an expert belongs to.
+        apart: whether only the owner's device steps an expert.
+    """
+
+    counts: Int[Array, "S"]
+    batches: Int[Array, ""]
+    rows: int
+    block: int
+    epochs: Int[Array, ""]
+    divisor: Array
+    amounts: Int[Array, "E"]
+    owner: Int[Array, "E"]
+    apart: Bool[Array, ""]
+
+
+def may_be_apart(groups: Groups, experts: int) -> bool:
+    """Returns whether experts can be stepped apart, for which every device needs all groups' samples."""
+    return groups.count > 1 and experts > 1
+
+
+def plan_schedule(
+    config: PPOConfig, expert: Int[Array, "S N"], trained: Bool[Array, "S N"], groups: Groups, experts: int
+) -> Schedule:
+    """Returns how an update goes over samples: those of all groups, or of this device's."""
+    everywhere = trained.shape[0] == groups.count
+    counts = trained.sum(axis=1)
+    amounts = jnp.bincount(jnp.where(trained, expert, experts).ravel(), length=experts)
+    most, total = counts.max(), counts.sum()
+    if not everywhere:
+        amounts, total, most = jax.lax.psum(amounts, AXIS), jax.lax.psum(total, AXIS), jax.lax.pmax(most, AXIS)
+    rows = min(config.minibatch // groups.count, trained.shape[1])
+    batches = -(-most // rows)
+    # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
+    # left with a step or two an update.
+    wanted = -(-config.least_steps // jnp.maximum(batches, 1))
+    epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
+    divisor = jnp.maximum(total / jnp.maximum(batches, 1), 1.0)
+    # An expert's even share and an eighth: most experts' samples then take one block. A skill that gets few samples is
+    # not to wait for a long one.
+    pool = rows * (groups.count if may_be_apart(groups, experts) else 1)
+    block = min(pool, LONGEST_BLOCK, -(-pool * 9 // (experts * 8 * 32)) * 32)
+    owner, apart = owners(amounts, STEP_COST * batches, groups.count)
+    return Schedule(counts, batches, rows, block, epochs, divisor, amounts, owner, apart)
+
+
+def owners(amounts: Int[Array, "E"], cost: Int[Array, ""], groups: int) -> tuple[Int[Array, "E"], Bool[Array, ""]]:
+    """Returns the group that each expert belongs to, and whether stepping experts apart takes less than together.
+
+    The largest first, each to the group with the least to do (Graham 1969, "Bounds on multiprocessing timing
+    anomalies").
+
+    Args:
+        cost: what an expert's steps take besides its samples, as a number of samples.
+    """
+    work = jnp.where(amounts > 0, amounts + cost, 0)
+    largest_first = jnp.argsort(-work)
+
+    def give(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        owner, load = found
+        number, least = largest_first[i], jnp.argmin(load)
+        return owner.at[number].set(least), load.at[least].add(work[number])
+
+    nothing = jnp.zeros(amounts.shape, jnp.int32), jnp.zeros(groups, work.dtype)
+    owner, load = jax.lax.fori_loop(0, amounts.shape[0], give, nothing)
+    together = amounts.sum() + groups * cost * (amounts > 0).sum()
+    return owner, load.max() * groups < together
+
+
+class Share(NamedTuple):
+    """What one device learns from in a minibatch: samples sorted by expert, and by group within an expert's.
+
+    Attributes:
+        picked: [room] which samples, a block of anything after them.
+        first: [E, groups here] where the samples begin that a group learns each expert from.
+        amount: [E, groups here] how many they are.
+        numbers: [E] the experts that this device steps, and after them the others.
+        steps: how many it steps.
+    """
+
+    picked: Int[Array, "padded"]
+    first: Int[Array, "E G"]
+    amount: Int[Array, "E G"]
+    numbers: Int[Array, "E"]
+    steps: Int[Array, ""]
+
+
+def share_of(
+    expert: Int[Array, "S N"], orders: Int[Array, "S padded"], i: Array, schedule: Schedule, groups: Groups
+) -> Share:
+    """Returns this device's share of minibatch ``i``; to be called on each device.
+
+    Args:
+        orders: the samples of each group whose samples are here, those to learn from first.
+    """
+    seen, size = expert.shape
+    experts = schedule.owner.shape[0]
+
+    def of_group(group: Array, expert: Array, order: Array, count: Array) -> tuple[Array, Array]:
+        first, end = i * count // schedule.batches, (i + 1) * count // schedule.batches
+        index = jax.lax.dynamic_slice_in_dim(order, first, schedule.rows)
+        own = jnp.arange(schedule.rows) < end - first
+        return group * size + index, jnp.where(own, expert[index] * seen + group, experts * seen)
+
+    index, place = jax.vmap(of_group)(jnp.arange(seen), expert, orders, schedule.counts)
+    place = place.ravel()
+    counts = jnp.bincount(place, length=experts * seen)
+    first, counts = (x.reshape(experts, seen) for x in (jnp.cumsum(counts) - counts, counts))
+    here = groups.numbers() if seen == groups.count else jnp.arange(seen)
+    owned = schedule.owner[:, None] == groups.numbers()
+    whole = counts.sum(axis=1)
+    amount = jnp.where(schedule.apart, jnp.where(owned, whole[:, None], 0), counts[:, here])
+    anywhere = whole if seen == groups.count else jax.lax.psum(whole, AXIS)
+    stepped = jnp.where(schedule.apart, amount.sum(axis=1), anywhere) > 0
+    return Share(
+        picked=jnp.pad(index.ravel()[jnp.argsort(place)], (0, schedule.block)),
+        first=jnp.where(schedule.apart, first[:, :1], first[:, here]),
+        amount=amount,
+        numbers=jnp.argsort(~stepped, stable=True),
+        steps=stepped.sum(),
+    )
