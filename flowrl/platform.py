@@ -14,6 +14,12 @@ from flowrl.errors import PlatformError
 WRONG_JAX = frozenset({"0.10.2", "0.11.0"})
 """Versions that compute vmapped worlds wrong on a CPU (jax issues 39103 and 39257)."""
 RIGHT_JAX = "0.10.1"
+_XLA_FLAGS = {
+    # Where each device is a core, none is to be cut up for the others' threads.
+    "xla_cpu_multi_thread_eigen": "false",
+    # A device that waits for another, as where a busy machine runs the other one later, waits for minutes.
+    "xla_cpu_collective_call_terminate_timeout_seconds": "600",
+}
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Numbers of mallopt's options, malloc.h of glibc."""
 
@@ -163,6 +169,15 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
+def _set_xla_flags() -> None:
+    """Sets XLA's flags of `_XLA_FLAGS` that the user has not set, for every program: those that are loaded from the
+    cache forget what they were compiled with.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    missing = [f"--{name}={value}" for name, value in _XLA_FLAGS.items() if name not in flags]
+    os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *missing])
+
+
 def configure_jax(gpu_memory: float, groups: int = 1) -> None:
     """Sets up jax for a worker process: compiled programs are kept, each core is a device for some of the groups of
     worlds, and a card's memory is taken up to a share.
@@ -173,6 +188,7 @@ def configure_jax(gpu_memory: float, groups: int = 1) -> None:
     # XLA calls it an error where a program that it loads was compiled with preferences that are no feature of a
     # processor, 3 kB each time; what does go wrong comes back as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _set_xla_flags()
     keep_freed_memory()
     # Tracing makes a million objects that stay; looking for cycles among them took a fifth of a second start's time.
     gc.set_threshold(200_000, 10, 10)

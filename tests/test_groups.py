@@ -1,5 +1,8 @@
 """Groups of worlds, spread over devices: what comes out does not depend on how many there are."""
 
+import functools
+import itertools
+import re
 from typing import Any
 
 import jax
@@ -11,7 +14,7 @@ from flowrl.bench.setup import plan_env, plan_trainer
 from flowrl.config import build_config
 from flowrl.errors import PlatformError
 from flowrl.evaluate import play_worlds
-from flowrl.learning.groups import Groups, check_devices, groups_of, join, split
+from flowrl.learning.groups import SAME, WORLDS, Groups, check_devices, groups_of, join, split
 from flowrl.learning.programs import Programs
 from flowrl.learning.trainer import Trainer
 from tests.runs import TINY, tiny_config
@@ -42,6 +45,66 @@ def test_training_is_the_same_on_one_device_and_on_two(groups: int) -> None:
     else:  # four gradients are summed in another order, which rounding shows
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), one[0].params, two[0].params)
     assert one[0].flow.started.max() > 0, "episodes ended and began anew"
+
+
+def unordered(program: str) -> tuple[int, list[tuple[str, str]]]:
+    """Returns how many exchanges a compiled program has, and those of which neither takes what the other gave."""
+    computations = {}
+    for name, body in re.findall(r"^(?:ENTRY )?%([\w.-]+) \(.*?\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL):
+        made = re.findall(r"^ +(?:ROOT )?%([\w.-]+) = .*? ([\w-]+)\((.*)$", body, re.MULTILINE)
+        computations[name] = {one: (opcode, set(re.findall(r"%([\w.-]+)", rest))) for one, opcode, rest in made}
+
+    @functools.cache
+    def exchanges(computation: str) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name, (opcode, uses) in computations[computation].items()
+            if opcode in ("all-reduce", "all-gather") or any(exchanges(used) for used in uses if used in computations)
+        )
+
+    found = []
+    for name, instructions in computations.items():
+        before: dict[str, set[str]] = {}
+        for one, (_, uses) in instructions.items():  # in an order in which what is used comes first
+            direct = uses & before.keys()
+            before[one] = direct.union(*(before[used] for used in direct))
+        pairs = itertools.combinations(exchanges(name), 2)
+        found += [(a, b) for a, b in pairs if a not in before[b] and b not in before[a]]
+    return sum(len(exchanges(name)) for name in computations), found
+
+
+@pytest.mark.parametrize("skill", ["Collect Wood", "Make Pickaxe"])
+def test_exchanges_between_devices_are_one_chain(skill: str) -> None:
+    """A program from the compile cache begins two exchanges that do not depend on each other in any order."""
+    env = plan_env(TINY, skill, episode_steps=40)
+    config = tiny_config(env__worlds=32, env__fresh_worlds=16, ppo__steps=8, ppo__minibatch=64)
+    programs = Programs(plan_trainer(env, config, tuple(range(max(env.tasks.expert_of_task) + 1))))
+    learn, texts = programs._learn, []
+
+    def keep(*arguments: Any) -> Any:
+        texts.append(learn.lower(*arguments).compile().as_text())
+        return learn(*arguments)
+
+    programs._learn = keep
+    after_updates(programs, 1)
+    exchanges, pairs = unordered(texts[0])
+    assert exchanges >= 5 and pairs == []
+
+
+def test_what_is_gathered_keeps_its_type_and_its_place() -> None:
+    groups = groups_of(4, jax.local_devices()[:2])
+    draw = np.random.default_rng(0)
+    tree = {
+        "truth": jnp.asarray(draw.integers(0, 2, (4, 3)) > 0),
+        "short": jnp.asarray(draw.integers(-9, 9, (4, 2, 2)), jnp.int16),
+        "byte": jnp.asarray(draw.integers(0, 255, (4, 5)), jnp.uint8),
+        "number": jnp.asarray(draw.normal(size=4), jnp.float32).at[0].set(jnp.nan),
+    }
+    spread = groups.spread(lambda part, own: groups.gather((part, own[:1]), after=own), (WORLDS, WORLDS), SAME)
+    found, firsts = jax.jit(spread)(groups.place(tree, WORLDS), groups.place(jnp.arange(4), WORLDS))
+    jax.tree.map(np.testing.assert_array_equal, found, tree)
+    assert jax.tree.map(lambda leaf: leaf.dtype, found) == jax.tree.map(lambda leaf: leaf.dtype, tree)
+    assert firsts.tolist() == [0, 2], "one number of each device"
 
 
 def test_evaluation_is_the_same_on_one_device_and_on_two() -> None:

@@ -1,5 +1,6 @@
 """What a worker process is set up with."""
 
+import os
 import subprocess
 import sys
 
@@ -30,6 +31,30 @@ def test_memory_that_is_freed_is_used_again_without_the_kernel() -> None:
     )
     assert plain > 100, "glibc maps a large array anew each time, else this proves nothing"
     assert kept < plain / 10
+
+
+SET_UP = """
+import os
+from flowrl.platform import configure_jax
+configure_jax(0.5)
+configure_jax(0.5)
+print(os.environ["XLA_FLAGS"])
+"""
+
+
+def test_flags_of_xla_are_added_once_to_those_that_a_user_sets() -> None:
+    set_by_user = "--xla_cpu_multi_thread_eigen=true --xla_dump_to=/nowhere"
+    done = subprocess.run(
+        [sys.executable, "-c", SET_UP],
+        env={**os.environ, "XLA_FLAGS": set_by_user},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stdout.split() == [
+        *set_by_user.split(),
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    ]
 
 
 def test_a_system_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

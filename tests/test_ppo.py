@@ -167,7 +167,11 @@ def test_a_timeout_counts_the_value_reached_and_a_death_does_not() -> None:
 def test_advantages_are_normalised_per_expert_with_a_floor() -> None:
     values = jnp.concatenate([jnp.arange(8.0), 5 + 0.001 * jnp.arange(8.0)])
     expert = jnp.repeat(jnp.arange(2), 8)
-    normal = np.asarray(normalise_per_expert(values[None], expert[None], 3, 0.05, lambda parts: parts.sum(axis=0)))[0]
+
+    def total(parts: Any) -> Any:
+        return jax.tree.map(lambda part: part.sum(axis=0), parts)
+
+    normal = np.asarray(normalise_per_expert(values[None], expert[None], 3, 0.05, total))[0]
     np.testing.assert_allclose([normal[:8].mean(), normal[8:].mean()], 0, atol=1e-5)
     np.testing.assert_allclose(normal[:8].std(), 1, rtol=1e-5)
     np.testing.assert_allclose(normal[8:].std(), np.std(0.001 * np.arange(8)) / 0.05, rtol=1e-2)

@@ -114,7 +114,7 @@ def spread_play(step: Step, actions: int, worlds: int, steps: int) -> Any:
         return state, sums[:, None]
 
     spread = groups.spread(part, (WORLDS, SAME), (WORLDS, STEPS))
-    return jax.jit(spread, compiler_options=groups.compiler_options)
+    return jax.jit(spread)
 
 
 def play_turn(play_fn: Callable[[Any, jax.Array], Any], state: Any, turn: int) -> Any:

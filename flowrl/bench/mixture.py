@@ -69,7 +69,8 @@ def masked_step(
             return found
 
         gradient, parts = groups.sum_here(of_group, (batch, samples.expert))
-        gradient, losses = groups.over_devices(gradient), groups.total(parts)
+        gradient = groups.over_devices(gradient)
+        losses = groups.total(parts, after=gradient)
         before = Expert(params, moments._replace(mu=mine[0], nu=mine[1]))
         after, norm = step_expert(before, gradient, config, lr)
         summed: Losses = jax.tree.map(jnp.add, sums, losses._replace(grad_norm=norm))
@@ -115,7 +116,7 @@ class Stepper:
             return step_fn(params, optimiser, alone, domain, config, samples, jnp.float32(1e-3), key, groups)
 
         spread = groups.spread(step, (SAME, SAME, WORLDS, SAME), SAME)
-        self._step = jax.jit(spread, donate_argnums=(0, 1), compiler_options=groups.compiler_options)
+        self._step = jax.jit(spread, donate_argnums=(0, 1))
         self._samples = groups.place(split(samples, GROUPS), WORLDS)
         self._params, self._optimiser = groups.place((params, init_optimiser(params)), SAME)
 

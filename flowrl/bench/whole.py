@@ -90,7 +90,7 @@ class _Resets:
             return after
 
         spread = programs.groups.spread(hand_out, (WORLDS, WORLDS, STEPS), WORLDS)
-        self._hand_out = jax.jit(spread, compiler_options=programs.groups.compiler_options)
+        self._hand_out = jax.jit(spread)
         self._warm = False
 
     def seconds(self, state: TrainState, ended: Any) -> float:

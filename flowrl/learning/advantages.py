@@ -1,6 +1,7 @@
 """Generalised advantage estimation over tasks, and its normalisation per expert."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,18 +43,19 @@ def normalise_per_expert(
     expert: Int[Array, "G N"],
     experts: int,
     floor: float,
-    total_fn: Callable[[Array], Array],
+    total_fn: Callable[[Any], Any],
 ) -> Float[Array, "G N"]:
     """Returns advantages with each expert's mean taken off, divided by its standard deviation or ``floor``.
 
     The floor keeps an expert that has nothing left to learn from having its noise blown up to unit size.
 
     Args:
-        total_fn: the sum over all groups, wherever they are, of something [G, ...].
+        total_fn: the sums over all groups, wherever they are, of leaves [G, ...].
     """
     member = expert[:, None] == jnp.arange(experts)[:, None]
-    total = jnp.maximum(total_fn(member.sum(axis=2)), 1)
-    mean = total_fn(jnp.where(member, advantages[:, None], 0.0).sum(axis=2)) / total
+    total, sums = total_fn((member.sum(axis=2), jnp.where(member, advantages[:, None], 0.0).sum(axis=2)))
+    total = jnp.maximum(total, 1)
+    mean = sums / total
     centred = advantages - mean[expert]
     squares = total_fn(jnp.where(member, centred[:, None] ** 2, 0.0).sum(axis=2))
     return centred / jnp.maximum(jnp.sqrt(squares / total), floor)[expert]

@@ -2,6 +2,11 @@
 
 A group's play depends on its worlds and its number alone, and what groups have in common is summed in a fixed order.
 So what comes out does not depend on how many devices there are: cores of one processor, or graphics cards.
+
+Whenever devices exchange something, they must do so in the same order. A program that was kept compiled does not know
+the order that it was written in (jaxlib 0.10.1, on CPUs): two exchanges that do not depend on each other begin in
+another order on each device, which waits for ever, or adds up what does not belong together. So all exchanges of a
+program form a chain, in which each takes something that the one before gave.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +26,6 @@ from flowrl.errors import PlatformError
 Tree = TypeVar("Tree")
 Kept = TypeVar("Kept")
 AXIS = "devices"
-LARGE = 100_000
-"""Numbers in an array that is summed over the devices on its own: putting it beside others would copy too much."""
 SAME = PartitionSpec()
 """The same on all devices."""
 WORLDS = PartitionSpec(AXIS)
@@ -53,15 +56,6 @@ class Groups:
         """Groups on each device."""
         return self.count // len(self.devices)
 
-    @property
-    def compiler_options(self) -> dict[str, Any] | None:
-        """How programs are compiled: where each device is a core, none is to be cut up for the others' threads, and
-        one that waits for another, as where a busy machine runs the other one later, waits for minutes.
-        """
-        if self.devices[0].platform != "cpu":
-            return None
-        return {"xla_cpu_multi_thread_eigen": False, "xla_cpu_collective_call_terminate_timeout_seconds": 600}
-
     def spread(self, function: Callable[..., Tree], takes: Any, gives: Any) -> Callable[..., Tree]:
         """Returns a function that runs on every device, on its part of what it is given, as ``takes`` says."""
         spread: Callable[..., Tree] = jax.shard_map(
@@ -73,9 +67,27 @@ class Groups:
         """Returns the numbers of this device's groups, to be called on a device."""
         return jax.lax.axis_index(AXIS) * self.here + jnp.arange(self.here)
 
-    def total(self, parts: Tree) -> Tree:
+    def gather(self, tree: Tree, after: Any = ()) -> Tree:
+        """Returns what all devices have, put together along the first axis: of leaves [groups here, ...], all groups'.
+
+        Everything goes as one exchange. On one device too, where it keeps what is added up afterwards from being added
+        up in another order, along with what it was made of.
+
+        Args:
+            after: what the exchange before this one gave, where nothing in ``tree`` was made from it.
+        """
+        leaves, structure = jax.tree.flatten(tree)
+        # One number of each is enough for this to wait for all of them.
+        before = [leaf[(0,) * leaf.ndim] for leaf in jax.tree.leaves(after)]
+        parts = [_as_bytes(leaf) for leaf in (*leaves, *before)]
+        found = jax.lax.all_gather(jnp.concatenate(parts), AXIS)
+        ends = np.cumsum([part.size for part in parts])
+        pieces = jnp.split(found, ends[:-1], axis=1)[: len(leaves)]
+        return jax.tree.unflatten(structure, [_from_bytes(p, leaf) for p, leaf in zip(pieces, leaves, strict=True)])
+
+    def total(self, parts: Tree, after: Any = ()) -> Tree:
         """Returns the sum over all groups of leaves [groups here, ...], in the order of the groups on any device."""
-        return jax.tree.map(lambda part: jax.lax.all_gather(part, AXIS, tiled=True).sum(axis=0), parts)
+        return jax.tree.map(lambda part: part.sum(axis=0), self.gather(parts, after))
 
     def sum_here(self, function: Callable[[Any], tuple[Tree, Kept]], parts: Any) -> tuple[Tree, Kept]:
         """Returns the sum of what ``function`` makes first of each group on this device, and all that it makes second.
@@ -99,21 +111,32 @@ class Groups:
         return found
 
     def over_devices(self, tree: Tree) -> Tree:
-        """Returns the sums over all devices. Each makes devices wait for each other, so small leaves go as one."""
+        """Returns the sums over all devices, in one exchange."""
         if len(self.devices) == 1:
             return tree
-        leaves, structure = jax.tree.flatten(tree)
-        small = [leaf for leaf in leaves if leaf.size < LARGE]
-        flat, apart = ravel_pytree(small)
-        summed = iter(apart(jax.lax.psum(flat, AXIS)))
-        return jax.tree.unflatten(
-            structure, [next(summed) if leaf.size < LARGE else jax.lax.psum(leaf, AXIS) for leaf in leaves]
-        )
+        flat, apart = ravel_pytree(tree)
+        summed: Tree = apart(jax.lax.psum(flat, AXIS))
+        return summed
 
     def place(self, tree: Tree, split: PartitionSpec) -> Tree:
         """Returns arrays put on the devices."""
         placed: Tree = jax.device_put(tree, NamedSharding(self.mesh, split))
         return placed
+
+
+def _as_bytes(leaf: Array) -> Array:
+    plain = leaf.astype(jnp.uint8) if leaf.dtype == bool else jax.lax.bitcast_convert_type(leaf, jnp.uint8)
+    return plain.reshape(leaf.nbytes)
+
+
+def _from_bytes(rows: Array, like: Array) -> Array:
+    """Returns what `_as_bytes` made bytes of on each device, one after the other."""
+    shape = (rows.shape[0] * like.shape[0], *like.shape[1:])
+    if like.dtype == bool:
+        return rows.reshape(shape).astype(bool)
+    size = like.dtype.itemsize
+    plain = rows.reshape(shape if size == 1 else (*shape, size))
+    return jax.lax.bitcast_convert_type(plain, like.dtype)
 
 
 def groups_of(count: int, devices: Sequence[Any] | None = None) -> Groups:

@@ -34,7 +34,6 @@ class Programs:
     def __init__(self, trainer: Trainer, devices: Sequence[Any] | None = None):
         self.trainer = trainer
         self.groups = groups = groups_of(trainer.config.groups, devices)
-        options = groups.compiler_options
         self._starts: Starts | None = None
         self._no_starts: Starts | None = None
 
@@ -44,19 +43,16 @@ class Programs:
         def learn(learner: Learner, rollout: Rollout, results: StepResult) -> Any:
             return trainer.learn(groups, learner, rollout, results)
 
-        self._new_worlds = jax.jit(groups.spread(trainer.env.new_players, WORLDS, WORLDS), compiler_options=options)
+        self._new_worlds = jax.jit(groups.spread(trainer.env.new_players, WORLDS, WORLDS))
         self._play = jax.jit(
             groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME, SAME), (WORLDS, _ROLLOUT, STEPS)),
             donate_argnums=1,
-            compiler_options=options,
         )
-        self._learn = jax.jit(
-            groups.spread(learn, (SAME, _ROLLOUT, STEPS), SAME), donate_argnums=0, compiler_options=options
-        )
+        self._learn = jax.jit(groups.spread(learn, (SAME, _ROLLOUT, STEPS), SAME), donate_argnums=0)
         self._init = jax.jit(trainer.init)
         # No program but `learn` makes one device wait for another. Two programs that do, under way at once, can each
         # hold one of two threads for ever: this is why arrays are put together and moved as they are below.
-        self._together = jax.jit(groups.spread(self._first_worlds, WORLDS, WORLDS), compiler_options=options)
+        self._together = jax.jit(groups.spread(self._first_worlds, WORLDS, WORLDS))
 
     def start_from(self, starts: Starts) -> None:
         """Lets training begin a share of its episodes at kept states; what is measured begins in new worlds still."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from flowrl.config import PPOConfig
-from flowrl.learning.groups import AXIS, Groups
+from flowrl.learning.groups import Groups
 
 LONGEST_BLOCK = 512
 """Samples of one expert that go through the network at a time, at most."""
@@ -55,15 +55,22 @@ def may_be_apart(groups: Groups, experts: int) -> bool:
 
 
 def plan_schedule(
-    config: PPOConfig, expert: Int[Array, "S N"], trained: Bool[Array, "S N"], groups: Groups, experts: int
+    config: PPOConfig,
+    expert: Int[Array, "S N"],
+    trained: Bool[Array, "S N"],
+    groups: Groups,
+    experts: int,
+    after: Array,
 ) -> Schedule:
-    """Returns how an update goes over samples: those of all groups, or of this device's."""
-    everywhere = trained.shape[0] == groups.count
-    counts = trained.sum(axis=1)
-    amounts = jnp.bincount(jnp.where(trained, expert, experts).ravel(), length=experts)
-    most, total = counts.max(), counts.sum()
-    if not everywhere:
-        amounts, total, most = jax.lax.psum(amounts, AXIS), jax.lax.psum(total, AXIS), jax.lax.pmax(most, AXIS)
+    """Returns how an update goes over samples: those of all groups, or of this device's.
+
+    Args:
+        after: what the devices' exchange before gave.
+    """
+    amounts = jax.vmap(lambda own: jnp.bincount(own, length=experts))(jnp.where(trained, expert, experts))
+    counts = amounts.sum(axis=1)
+    everywhere = amounts if trained.shape[0] == groups.count else groups.gather(amounts, after)
+    amounts, most, total = everywhere.sum(axis=0), everywhere.sum(axis=1).max(), everywhere.sum()
     rows = min(config.minibatch // groups.count, trained.shape[1])
     batches = -(-most // rows)
     # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
@@ -145,7 +152,7 @@ def share_of(
     owned = schedule.owner[:, None] == groups.numbers()
     whole = counts.sum(axis=1)
     amount = jnp.where(schedule.apart, jnp.where(owned, whole[:, None], 0), counts[:, here])
-    anywhere = whole if seen == groups.count else jax.lax.psum(whole, AXIS)
+    anywhere = whole if seen == groups.count else groups.over_devices(whole)
     stepped = jnp.where(schedule.apart, amount.sum(axis=1), anywhere) > 0
     return Share(
         picked=jnp.pad(index.ravel()[jnp.argsort(place)], (0, schedule.block)),

@@ -183,16 +183,17 @@ class Trainer:
         )
         params = put(learner.params, self.trained, learning)
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(learning)])
-        trained = groups.total(samples.trained.sum(axis=1))
-        stats = Learnt(losses, self._reward_per_task(results, groups), trained, lr, finite)
+        parts = (samples.trained.sum(axis=1), *self._reward_per_task(results, groups))
+        trained, reward, steps = groups.total(parts, after=losses)
+        stats = Learnt(losses, reward / jnp.maximum(steps, 1), trained, lr, finite)
         return Learner(params, optimiser, key, learner.update + 1), stats
 
-    def _reward_per_task(self, results: StepResult, groups: Groups) -> Float[Array, "N"]:
+    def _reward_per_task(self, results: StepResult, groups: Groups) -> tuple[Float[Array, "G N"], Int[Array, "G N"]]:
+        """Returns each group's sum of rewards on each task, and of steps."""
         tasks = jnp.arange(len(self.env.tasks.skill_of_task))
         task, reward = split((results.task, results.reward), groups.here, 1)
         member = task[:, None] == tasks[:, None, None]
-        total = groups.total(jnp.where(member, reward[:, None], 0.0).sum(axis=(2, 3)))
-        return total / jnp.maximum(groups.total(member.sum(axis=(2, 3))), 1)
+        return jnp.where(member, reward[:, None], 0.0).sum(axis=(2, 3)), member.sum(axis=(2, 3))
 
     def _samples(self, rollout: Rollout, groups: Groups) -> Samples:
         ppo = self.config.ppo

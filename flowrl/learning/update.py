@@ -263,8 +263,8 @@ def update_experts(
     """
     experts = jax.tree.leaves(params)[0].shape[0]
     if may_be_apart(groups, experts):
-        samples = jax.tree.map(lambda leaf: jax.lax.all_gather(leaf, AXIS, tiled=True), samples)
-    schedule = plan_schedule(config, samples.expert, samples.trained, groups, experts)
+        samples = groups.gather(samples)
+    schedule = plan_schedule(config, samples.expert, samples.trained, groups, experts, samples.advantage)
     flat = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), samples)
     steps = _Steps(network, domain, config, flat, samples.expert, samples.trained, lr, groups, schedule)
 
@@ -274,7 +274,7 @@ def update_experts(
     nothing = Sums(Losses(*[jnp.zeros(groups.here)] * len(Losses._fields)), jnp.zeros(experts))
     everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Expert(params, optimiser), nothing))
     everyone = steps.exchange(everyone)
-    norms = jax.lax.pmax(sums.norms, AXIS)
-    total = groups.total(sums.losses)._replace(grad_norm=norms.max())
+    losses, norms = groups.gather((sums.losses, sums.norms[None]), after=everyone)
+    total = jax.tree.map(lambda loss: loss.sum(axis=0), losses)._replace(grad_norm=norms.max())
     mean = jax.tree.map(lambda total: total / jnp.maximum(schedule.batches * schedule.epochs, 1), total)
     return everyone.params, everyone.moments, mean
