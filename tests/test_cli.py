@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flowrl.cli_options import configure
 from flowrl.config import build_config
+from flowrl.errors import LibraryError
 from flowrl.files import write_json, write_text
 from flowrl.knowledge import load_base
 from flowrl.library import SkillLibrary
@@ -191,6 +193,19 @@ def test_a_home_that_cannot_be_used_is_named_and_left_alone(kind: str, tmp_path:
     assert done.returncode == 1 and re.search(message, done.stderr), done.stderr
     after = {name: data for name, data in tree_bytes(home).items() if name not in {"lock", "owner.json"}}
     assert after == before
+
+
+def test_a_home_made_before_layers_could_be_shared_goes_on_without(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made_up_home(home)
+    described = json.loads((home / "home.json").read_text())
+    assert described.pop("shared") is True
+    (home / "home.json").write_text(json.dumps(described))
+    config = configure(home, None, "cpu", 0, [])
+    assert config.model.shared is False
+    SkillLibrary.open_for(home, config)
+    with pytest.raises(LibraryError, match="holds shared=False, not True"):
+        SkillLibrary.open_for(home, build_config(env__name=TINY, model__width=8))
 
 
 def test_a_home_in_use_names_the_process_that_holds_it(tmp_path: Path) -> None:

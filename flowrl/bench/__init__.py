@@ -12,5 +12,5 @@ TABLES = {
     "learn": "flowrl.bench.learning",
 }
 """The tables, and the module that measures each; imported one by one: planning is measured without jax."""
-WITH_SLOW_ROWS = frozenset({"parallel", "learn"})
-"""What has rows that take many minutes; they are left out of `all`, unless it is said to be `--slow`."""
+WITH_SLOW_ROWS = frozenset({"parallel", "verify", "learn"})
+"""What takes many minutes: `all` leaves those rows out, or measures them on a part, unless it is to be `--slow`."""

@@ -33,6 +33,7 @@ class Sizes:
         full_rollout: its worlds and steps.
         settings: of all trainings, as for `--set`.
         starts: of the same shape, after a first one.
+        compiles: of each program whose compile time is measured.
         baseline: the program that trainings are held against.
     """
 
@@ -45,6 +46,7 @@ class Sizes:
     settings: tuple[str, ...] = ()
     turns: int = 5
     starts: int = 5
+    compiles: int = 3
     baseline: Path = benchmarks_folder() / "baseline.py"
 
 
@@ -115,9 +117,9 @@ def _start_rows(sizes: Sizes) -> list[Row]:
 def _compile_rows(sizes: Sizes) -> list[Row]:
     """Returns what the step of a run with more tasks takes to compile over one with fewer."""
     few, many = str(sizes.fewer_tasks), str(sizes.tasks)
-    tell(f"  compiling the step with {few} and {many} tasks, {sizes.turns} times")
+    tell(f"  compiling the step with {few} and {many} tasks, {sizes.compiles} times")
     with Measured(f"{_HERE}:compiling", sizes.name, (sizes.fewer_tasks, sizes.tasks), sizes.settings) as process:
-        figures = [process.ask() for _ in range(sizes.turns)]
+        figures = [process.ask() for _ in range(sizes.compiles)]
     seconds = {number: [each[number] for each in figures] for number in (few, many)}
     table = "compiling a rollout's program"
     return [
