@@ -7,6 +7,7 @@ and jax by none of them: that is for worker processes.
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -204,7 +205,9 @@ def bench(
             metavar="NAME", help="plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
         ),
     ] = "all",
-    slow: Annotated[bool, typer.Option("--slow", help="With all: the rows that take many minutes as well.")] = False,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="With all: also the rows that take many minutes, and every hostile program.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure speed and memory, and hold them against their targets."""
@@ -221,10 +224,15 @@ def bench(
     rows = []
     with stoppable(), subprocess.Popen(command, stdout=subprocess.PIPE, env=quiet) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            rows += json.loads(line)
-            if not as_json:
-                print_rich(bench_table(json.loads(line)))
+        try:
+            for line in process.stdout:
+                found = json.loads(line)
+                rows += found
+                if found and not as_json:
+                    print_rich(bench_table(found))
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # so that it ends what it has started
+            raise
     if not rows:
         raise TrainingError(f"Measuring {table} failed with exit code {process.returncode}; its messages are above.")
     if as_json:

@@ -32,7 +32,7 @@ class EnvConfig(_Frozen):
 
     name: str = "Craftax-Classic-Symbolic-v1"
     worlds: int = Field(256, ge=1, description="worlds stepped side by side")
-    fresh_worlds: int = Field(128, ge=1, description="new worlds generated each rollout, for the episodes that end")
+    fresh_worlds: int = Field(96, ge=1, description="new worlds generated each rollout, for the episodes that end")
     groups: int = Field(
         2, ge=1, description="groups of worlds that play and learn side by side, on as many cores or cards as there are"
     )

@@ -14,8 +14,8 @@ from flowrl.errors import PlatformError
 WRONG_JAX = frozenset({"0.10.2", "0.11.0"})
 """Versions that compute vmapped worlds wrong on a CPU (jax issues 39103 and 39257)."""
 RIGHT_JAX = "0.10.1"
-_XLA_FLAGS = {
-    # Where each device is a core, none is to be cut up for the others' threads.
+_FLAGS_OF_MANY_DEVICES = {
+    # Each device is a core: its work is not to be cut up for the others' threads.
     "xla_cpu_multi_thread_eigen": "false",
     # A device that waits for another, as where a busy machine runs the other one later, waits for minutes.
     "xla_cpu_collective_call_terminate_timeout_seconds": "600",
@@ -169,13 +169,14 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
-def _set_xla_flags() -> None:
-    """Sets XLA's flags of `_XLA_FLAGS` that the user has not set, for every program: those that are loaded from the
-    cache forget what they were compiled with.
+def _set_xla_flags(devices: int) -> None:
+    """Sets flags of XLA that the user has not set, for every program: those that are loaded from the cache forget what
+    they were compiled with. A file of flags is left to its owner.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    missing = [f"--{name}={value}" for name, value in _XLA_FLAGS.items() if name not in flags]
-    os.environ["XLA_FLAGS"] = " ".join([*flags.split(), *missing])
+    given = os.environ.get("XLA_FLAGS", "").strip()
+    if devices > 1 and (not given or given.startswith("-")):
+        missing = [f"--{name}={value}" for name, value in _FLAGS_OF_MANY_DEVICES.items() if name not in given]
+        os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
 
 
 def configure_jax(gpu_memory: float, groups: int = 1) -> None:
@@ -188,14 +189,15 @@ def configure_jax(gpu_memory: float, groups: int = 1) -> None:
     # XLA calls it an error where a program that it loads was compiled with preferences that are no feature of a
     # processor, 3 kB each time; what does go wrong comes back as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _set_xla_flags()
+    devices = max(n for n in range(1, cores() + 1) if groups % n == 0)
+    _set_xla_flags(devices)
     keep_freed_memory()
     # Tracing makes a million objects that stay; looking for cycles among them took a fifth of a second start's time.
     gc.set_threshold(200_000, 10, 10)
     import jax
 
     with contextlib.suppress(RuntimeError):  # in a process that has used jax before, its devices stay as they are
-        jax.config.update("jax_num_cpu_devices", max(n for n in range(1, cores() + 1) if groups % n == 0))
+        jax.config.update("jax_num_cpu_devices", devices)
 
     folder = compilation_cache()
     make_private(folder)

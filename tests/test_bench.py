@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
+from typer.testing import CliRunner
 
 from flowrl.bench import TABLES, __main__, environment, growth, learning, mixture, training
 from flowrl.bench.measure import Bound, Row, row
 from flowrl.bench.processes import Measured, measured_once
 from flowrl.bench.setup import benchmark_module, benchmarks_folder, chain_env
 from flowrl.bench.whole import rollout_bytes
+from flowrl.cli import app
 from flowrl.errors import TrainingError, UsageError
 from flowrl.tables import bench_table
 from tests.runs import TINY
@@ -176,7 +180,9 @@ def test_a_missed_target_gives_exit_code_1(monkeypatch: pytest.MonkeyPatch, caps
     assert [found["ok"] for found in json.loads(capsys.readouterr().out)] == [True, False]
 
 
-def test_a_table_that_fails_does_not_take_the_others_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_fails_does_not_take_the_others_along(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     commands: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> "subprocess.CompletedProcess[bytes]":
@@ -194,7 +200,45 @@ def test_a_table_that_fails_does_not_take_the_others_along(monkeypatch: pytest.M
     list(__main__.measure_apart(["learn"], slow=True))
     assert commands[-1][-2:] == ["learn", "--slow"]
     monkeypatch.setattr(sys, "argv", ["bench", "all"])
+    capsys.readouterr()
     assert __main__.main() == 1
+    assert [len(json.loads(line)) for line in capsys.readouterr().out.splitlines()] == [
+        0 if name == "moe" else 1 for name in TABLES if name != "learn"
+    ]
+
+
+def test_the_command_prints_each_table_or_all_rows_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = [[row("one", "first", [1.0], "x")], [], [row("two", "second", [2.0], "x")]]
+    lines = [json.dumps([found.model_dump() for found in rows]) for rows in tables]
+    started = subprocess.Popen
+
+    def popen(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        script = f"import sys; print({chr(10).join(lines)!r}); sys.exit(1)"
+        return started([sys.executable, "-c", script], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    shown = CliRunner().invoke(app, ["bench", "all"])
+    assert shown.exit_code == 1 and shown.output.count("target") == 2, "nothing of the table that failed"
+    assert shown.output.index("first") < shown.output.index("second")
+    rows = json.loads(CliRunner().invoke(app, ["bench", "all", "--json"]).output)
+    assert [found["name"] for found in rows] == ["first", "second"]
+
+
+def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flowrl", "bench", "all"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while b"measuring plan" not in process.stderr.readline():
+        assert process.poll() is None
+    below: list[psutil.Process] = []
+    while len(below) < 2:
+        below = psutil.Process(process.pid).children(recursive=True)
+    time.sleep(1)  # Python's own start is over
+    process.terminate()
+    process.wait(timeout=30)
+    assert not psutil.wait_procs(below, timeout=10)[1]
 
 
 def test_a_bound_stands_in_the_printed_table() -> None:

@@ -20,10 +20,11 @@ from flowrl.learning.trainer import Trainer
 from tests.runs import TINY, tiny_config
 
 
-def trainer(**options: Any) -> Trainer:
+def trainer(only_last: bool = False, **options: Any) -> Trainer:
     env = plan_env(TINY, "Make Pickaxe", episode_steps=40)
     small = {"env__worlds": 32, "env__fresh_worlds": 16, "ppo__steps": 8, "ppo__minibatch": 64, "ppo__lr": 1e-2}
-    return plan_trainer(env, tiny_config(**{**small, **options}), tuple(range(max(env.tasks.expert_of_task) + 1)))
+    last = max(env.tasks.expert_of_task)
+    return plan_trainer(env, tiny_config(**{**small, **options}), (last,) if only_last else tuple(range(last + 1)))
 
 
 def after_updates(programs: Programs, updates: int) -> Any:
@@ -33,10 +34,10 @@ def after_updates(programs: Programs, updates: int) -> Any:
     return jax.tree.map(np.asarray, (state, stats))
 
 
-@pytest.mark.parametrize("groups", [2, 4])
-def test_training_is_the_same_on_one_device_and_on_two(groups: int) -> None:
+@pytest.mark.parametrize(("groups", "only_last"), [(2, False), (2, True), (4, False)])
+def test_training_is_the_same_on_one_device_and_on_two(groups: int, only_last: bool) -> None:
     """Bit for bit: groups play apart, and two parts have one sum in whatever order."""
-    made = trainer(env__groups=groups)
+    made = trainer(only_last, env__groups=groups)
     on_one, on_two = (Programs(made, jax.local_devices()[:n]) for n in (1, 2))
     assert [len(p.groups.devices) for p in (on_one, on_two)] == [1, 2]
     one, two = after_updates(on_one, 6), after_updates(on_two, 6)
@@ -49,7 +50,8 @@ def test_training_is_the_same_on_one_device_and_on_two(groups: int) -> None:
 
 def unordered(program: str) -> tuple[int, list[tuple[str, str]]]:
     """Returns how many exchanges a compiled program has, and those of which neither takes what the other gave."""
-    computations = {}
+    # The order that XLA adds by itself is what a cached program does not know.
+    program, computations = re.sub(r"control-predecessors=\{[^}]*\}", "", program), {}
     for name, body in re.findall(r"^(?:ENTRY )?%([\w.-]+) \(.*?\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL):
         made = re.findall(r"^ +(?:ROOT )?%([\w.-]+) = .*? ([\w-]+)\((.*)$", body, re.MULTILINE)
         computations[name] = {one: (opcode, set(re.findall(r"%([\w.-]+)", rest))) for one, opcode, rest in made}

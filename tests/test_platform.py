@@ -35,26 +35,36 @@ def test_memory_that_is_freed_is_used_again_without_the_kernel() -> None:
 
 SET_UP = """
 import os
+import flowrl.platform
 from flowrl.platform import configure_jax
-configure_jax(0.5)
-configure_jax(0.5)
+flowrl.platform.cores = lambda: 2
+configure_jax(0.5, groups=2)
+configure_jax(0.5, groups=2)
 print(os.environ["XLA_FLAGS"])
 """
 
 
-def test_flags_of_xla_are_added_once_to_those_that_a_user_sets() -> None:
-    set_by_user = "--xla_cpu_multi_thread_eigen=true --xla_dump_to=/nowhere"
+@pytest.mark.parametrize(
+    ("given", "after"),
+    [
+        ("", "--xla_cpu_multi_thread_eigen=false --xla_cpu_collective_call_terminate_timeout_seconds=600"),
+        (
+            "--xla_cpu_multi_thread_eigen=true --xla_dump_to='/two  words'",
+            "--xla_cpu_multi_thread_eigen=true --xla_dump_to='/two  words' "
+            "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+        ),
+        ("flags.txt", "flags.txt"),
+    ],
+)
+def test_flags_of_xla_are_added_once_to_those_that_a_user_sets(given: str, after: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SET_UP],
-        env={**os.environ, "XLA_FLAGS": set_by_user},
+        env={**os.environ, "XLA_FLAGS": given},
         capture_output=True,
         check=True,
         text=True,
     )
-    assert done.stdout.split() == [
-        *set_by_user.split(),
-        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
-    ]
+    assert done.stdout.strip() == after
 
 
 def test_a_system_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,12 +245,14 @@ def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeyp
     """Two epochs of four minibatches, one expert with most of the samples."""
     trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, least_steps=1, minibatch=32)
     samples = made_up_samples(trainer, 120, 4)
-    found = {}
-    for cost in (0, 1000):
+    amounts, found = jnp.bincount(samples.expert, length=4), {}
+    for groups, cost in ((2, 0), (2, 1000), (4, 1000)):
         monkeypatch.setattr(sharing, "STEP_COST", cost)
-        found[cost] = [updated(trainer, samples, 2, devices) for devices in (1, 2)]
-        jax.tree.map(np.testing.assert_array_equal, *found[cost])
-    (params, moments, losses), (apart, moments_apart, losses_apart) = found[0][1], found[1000][1]
+        assert bool(sharing.owners(amounts, jnp.int32(4 * cost), groups)[1]) is (cost > 0)
+        found[groups, cost] = [updated(trainer, samples, groups, devices) for devices in (1, 2)]
+        one, two = ([leaf.tobytes() for leaf in jax.tree.leaves(jax.device_get(each))] for each in found[groups, cost])
+        assert one == two, "bit for bit, signs of zeros included"
+    (params, moments, losses), (apart, moments_apart, losses_apart) = found[2, 0][1], found[2, 1000][1]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-3), params, apart)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-2), moments.mu, moments_apart.mu)
     np.testing.assert_allclose(losses, losses_apart, rtol=1e-3, atol=1e-4)

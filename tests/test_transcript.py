@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from flowrl.bench.planted import ENV, ERRORS, TRANSCRIPT
 from flowrl.errors import LibraryError, LLMError, NotRecorded
+from flowrl.knowledge import load_base
 from flowrl.llm.client import Message, Request, Response
+from flowrl.llm.standing import skill_lines
 from flowrl.llm.transcript import Recorder, Replayer, read_transcript
 from tests.scripted import Scripted, answered, asked
 
@@ -160,3 +163,13 @@ loaded = {{name.split(".")[0] for name in sys.modules}}
 assert not loaded & {{"pydantic_ai", "openai", "httpx2", "httpx", "genai_prices", "jax"}}, loaded
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_recorded_repairs_were_asked_of_the_knowledge_base_that_ships() -> None:
+    base = load_base(ENV)
+    exchanges = read_transcript(TRANSCRIPT)
+    assert {exchange.skill for exchange in exchanges} == {planted.skill for planted in ERRORS}
+    for exchange in exchanges:
+        question = exchange.prompt[-1].text
+        for line in skill_lines(skill for skill in base.skills if skill.name != exchange.skill):
+            assert f"- {line.name}: {line.text}\n" in question

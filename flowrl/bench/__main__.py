@@ -18,7 +18,7 @@ def measure(name: str, slow: bool) -> list[dict[str, Any]]:
     """Returns the rows of one table, measured in this process.
 
     Args:
-        slow: with the rows that take many minutes.
+        slow: with the rows that take many minutes, and all of what is otherwise measured on a part.
     """
     if name != "plan":
         check_jax_version()
@@ -62,6 +62,8 @@ def main() -> int:
     except FlowRLError as error:
         sys.stderr.write(f"flowrl: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0 if met else 1
 
 

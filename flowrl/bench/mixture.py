@@ -70,10 +70,9 @@ def masked_step(
 
         gradient, parts = groups.sum_here(of_group, (batch, samples.expert))
         gradient = groups.over_devices(gradient)
-        losses = groups.total(parts, after=gradient)
         before = Expert(params, moments._replace(mu=mine[0], nu=mine[1]))
         after, norm = step_expert(before, gradient, config, lr)
-        summed: Losses = jax.tree.map(jnp.add, sums, losses._replace(grad_norm=norm))
+        summed: Losses = jax.tree.map(jnp.add, sums, parts._replace(grad_norm=norm))
         return summed, (after.params, (after.moments.mu, after.moments.nu))
 
     def apart(tree: Any) -> Any:
@@ -81,8 +80,9 @@ def masked_step(
 
     experts = jax.tree.leaves(params)[0].shape[0]
     mine = ((apart(params), (apart(moments.mu), apart(moments.nu))), jnp.arange(experts))
-    losses, stepped = jax.lax.scan(one, Losses(*[jnp.float32(0)] * len(Losses._fields)), mine)
+    sums, stepped = jax.lax.scan(one, Losses(*[jnp.zeros(groups.here)] * len(Losses._fields)), mine)
     params, (mu, nu) = jax.tree.map(lambda leaf: leaf[:, 0], stepped)
+    losses = groups.total(sums, after=params)._replace(grad_norm=sums.grad_norm[0])
     return params, moments._replace(count=moments.count + 1, mu=mu, nu=nu), losses
 
 
@@ -177,7 +177,7 @@ def stepper(
     minibatches: int,
     step_fn: Any = update_experts,
 ) -> Stepper:
-    """Returns what makes gradient steps of so many experts."""
+    """Returns what makes updates of so many experts."""
     network, params = network_of(env, width, layers, experts)
     samples = made_up_samples(env, observation, experts)
     return Stepper(env.domain, network, params, samples, minibatches, step_fn)

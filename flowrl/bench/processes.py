@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -72,6 +73,7 @@ def measured_once(target: str, *arguments: Any, environment: Mapping[str, str] |
 
 def main() -> int:
     """Measures whenever a line comes in, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever asks says that it was stopped
     module, _, name = sys.argv[1].partition(":")
     answers = sys.stdout
     sys.stdout = sys.stderr

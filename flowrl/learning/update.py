@@ -35,7 +35,7 @@ class Losses(NamedTuple):
     """Means over the samples of a minibatch, or over the minibatches of an update.
 
     Attributes:
-        grad_norm: before clipping, the largest that any expert has.
+        grad_norm: before clipping; of an update, each expert's mean over all minibatches, and the largest of these.
     """
 
     policy: Float[Array, ""]
@@ -214,7 +214,8 @@ class _Steps:
         def one(i: Array, everyone: Expert) -> Expert:
             number = numbers[i]
             owned = schedule.owner[number] // groups.here == jax.lax.axis_index(AXIS)
-            kept = jax.tree.map(lambda leaf: jnp.where(owned, leaf, 0), _one_of(everyone, number))
+            # What is added to the owner's is -0.0, which changes nothing, where 0.0 would change the sign of a -0.0.
+            kept = jax.tree.map(lambda leaf: jnp.where(owned, leaf, -jnp.zeros_like(leaf)), _one_of(everyone, number))
             return _with_one(everyone, groups.over_devices(kept), number)
 
         after: Expert = jax.lax.fori_loop(0, jnp.where(schedule.apart, present.sum(), 0), one, everyone)

@@ -16,7 +16,7 @@ def is_done(closest_blocks: Array) -> Array:
 def reward(inventory_diff: Inventory, closest_blocks: Array, closest_blocks_prev: Array) -> Array:
     """Returns 1 for having one within reach, which ends the task, and a little for coming nearer to it.
 
-    The stone for a new one costs more than that: plans count on keeping it.
+    Stone that is spent, on a new one or otherwise, costs more than that: plans count on keeping it.
     """
     nearer = approach(closest_blocks, closest_blocks_prev, BlockType.FURNACE.value, lasting=True)
     spent = jnp.where(inventory_diff.stone < 0, 1.5, 0.0)
