@@ -9,22 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.config import PPOConfig
 from flowrl.env.observation import features
 from flowrl.learning import sharing
+from flowrl.learning.adam import init_optimiser
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
 from flowrl.learning.groups import SAME, WORLDS, Groups
 from flowrl.learning.programs import Programs
 from flowrl.learning.trainer import Trainer, TrainState
-from flowrl.learning.update import (
-    Expert,
-    Samples,
-    gradient_norm,
-    init_optimiser,
-    ppo_loss,
-    step_expert,
-    update_experts,
-)
+from flowrl.learning.update import Samples, ppo_loss, update_experts
 from flowrl.models.actor_critic import init_network
 from tests.probes import probe_domain, probe_trainer, task
 
@@ -175,16 +167,6 @@ def test_advantages_are_normalised_per_expert_with_a_floor() -> None:
     np.testing.assert_allclose([normal[:8].mean(), normal[8:].mean()], 0, atol=1e-5)
     np.testing.assert_allclose(normal[:8].std(), 1, rtol=1e-5)
     np.testing.assert_allclose(normal[8:].std(), np.std(0.001 * np.arange(8)) / 0.05, rtol=1e-2)
-
-
-def test_each_expert_is_clipped_on_its_own() -> None:
-    params = {"a": jnp.zeros((1, 2)), "b": jnp.zeros((1, 1))}
-    expert, config = Expert(params, init_optimiser(params)), PPOConfig(grad_norm=1.0)
-    steep, flat = ({"a": jnp.array([slopes]), "b": jnp.zeros((1, 1))} for slopes in ([3.0, 4.0], [0.3, 0.4]))
-    for gradient, norm, kept in ((steep, 5.0, 1.0), (flat, 0.5, 0.5)):
-        stepped, found = step_expert(expert, gradient, config, jnp.float32(0.1))
-        assert float(found) == pytest.approx(norm)
-        assert float(gradient_norm(stepped.moments.mu)) == pytest.approx(0.1 * kept, rel=1e-5)
 
 
 def masked_gradient(trainer: Trainer, params: Any, samples: Samples, divisor: float) -> Any:

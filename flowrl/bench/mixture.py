@@ -14,8 +14,9 @@ from flowrl.bench.setup import GROUPS, chain_env
 from flowrl.config import PPOConfig
 from flowrl.env.domain import Domain, Observation
 from flowrl.env.flow_env import FlowEnv
+from flowrl.learning.adam import Experts, init_optimiser, step_expert
 from flowrl.learning.groups import SAME, WORLDS, Groups, groups_of, split
-from flowrl.learning.update import Expert, Losses, Samples, init_optimiser, ppo_loss, step_expert, update_experts
+from flowrl.learning.update import Losses, Samples, ppo_loss, update_experts
 from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.parallel.training_setup import build_remapping
 from flowrl.platform import configure_jax
@@ -70,8 +71,8 @@ def masked_step(
 
         gradient, parts = groups.sum_here(of_group, (batch, samples.expert))
         gradient = groups.over_devices(gradient)
-        before = Expert(params, moments._replace(mu=mine[0], nu=mine[1]))
-        after, norm = step_expert(before, gradient, config, lr)
+        before = Experts(params, moments._replace(mu=mine[0], nu=mine[1]))
+        after, norm = step_expert(before, 0, gradient, config, lr, samples.trained.any(), on_cpu=False)
         summed: Losses = jax.tree.map(jnp.add, sums, parts._replace(grad_norm=norm))
         return summed, (after.params, (after.moments.mu, after.moments.nu))
 

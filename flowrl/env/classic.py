@@ -27,7 +27,7 @@ from flowrl.env.spawn import (
     window_origin,
     without,
 )
-from flowrl.env.stored import noise_stored
+from flowrl.env.stored import computed_once
 
 PARAMS = EnvParams()
 STATIC = StaticEnvParams()
@@ -240,7 +240,7 @@ def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
             lit_fn=lambda cells: jnp.ones(cells.shape[0], dtype=bool),
             place_fn=_place_of,
         ),
-        reset_fn=noise_stored(reset),
+        reset_fn=computed_once(reset),
         step_fn=step_fn,
         observe_fn=observe,
         vitals_fn=vitals,

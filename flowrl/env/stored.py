@@ -1,4 +1,4 @@
-"""World generation evaluated so that its noise is computed once, with the same results bit for bit."""
+"""World generation evaluated so that noise and random numbers are computed once, with the same results bit for bit."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,17 +8,26 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from flowrl.env.threefry import IMPL
+
 P = ParamSpec("P")
 R = TypeVar("R")
 LARGE = 512
 """From how many cells on an array counts as large."""
+WIDTH = 16
+"""Columns of the identity that arrays are multiplied by: 8 and 32 take longer on a CPU."""
+COSTLY = ("bitcast_convert_type", "div")
+"""What ends a costly chain: random bits that become a number, and the last step of upstream's noise."""
+REDUCED = ("reduce_min", "reduce_max")
+"""What reads the noise before it is scaled."""
 
 
-def noise_stored(fn: Callable[P, R]) -> Callable[P, R]:
-    """Returns ``fn`` of one world with every large quotient stored, as upstream's noise is one: its last step divides.
+def computed_once(fn: Callable[P, R]) -> Callable[P, R]:
+    """Returns ``fn`` of one world, its random numbers from `threefry.py`, and large costly arrays stored.
 
     A map is made from noise by a dozen comparisons, and XLA computes the noise anew, sines and all, for each loop
-    that compares. A product with the identity is the same number, and is not merged into other loops.
+    that compares, and the random numbers, twenty rounds of them. A product with the identity is the same number, and
+    is not merged into other loops.
     """
 
     @functools.wraps(fn)
@@ -33,27 +42,31 @@ def noise_stored(fn: Callable[P, R]) -> Callable[P, R]:
 
 def _run(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     values: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    reduced = {id(var) for eqn in jaxpr.eqns if eqn.primitive.name in REDUCED for var in eqn.invars}
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, core.Literal) else values[atom]
 
     for eqn in jaxpr.eqns:
-        values.update(zip(eqn.outvars, _evaluate(eqn, [read(v) for v in eqn.invars]), strict=True))
+        results = _evaluate(eqn, [read(v) for v in eqn.invars])
+        costly = eqn.primitive.name in COSTLY
+        for var, result in zip(eqn.outvars, results, strict=True):
+            values[var] = _stored(result) if costly or id(var) in reduced else result
     return [read(v) for v in jaxpr.outvars]
 
 
 def _evaluate(eqn: Any, args: list[Any]) -> list[Any]:
-    if eqn.primitive.name == "jit":
+    name = eqn.primitive.name
+    if name == "jit":
         inner = eqn.params["jaxpr"]
         return _run(inner.jaxpr, inner.consts, args)
+    if name == "random_wrap" and eqn.params["impl"].name == "threefry2x32":
+        return [jax.random.wrap_key_data(args[0], impl=IMPL)]
     results = eqn.primitive.bind(*args, **eqn.params)
-    results = list(results) if eqn.primitive.multiple_results else [results]
-    if eqn.primitive.name == "div":
-        return [_stored(result) for result in results]
-    return results
+    return list(results) if eqn.primitive.multiple_results else [results]
 
 
 def _stored(value: Any) -> Any:
-    if value.ndim != 2 or value.size < LARGE or value.dtype != jnp.float32:
+    if value.dtype != jnp.float32 or value.size < LARGE or value.size % WIDTH:
         return value
-    return jnp.matmul(value, jnp.eye(value.shape[1]), precision="highest")
+    return jnp.matmul(value.reshape(-1, WIDTH), jnp.eye(WIDTH), precision="highest").reshape(value.shape)

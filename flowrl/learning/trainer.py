@@ -11,11 +11,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.config import RunConfig
 from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
+from flowrl.learning.adam import init_optimiser
 from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
 from flowrl.learning.groups import Groups, join, split
 from flowrl.learning.rollout import Policy, Rollout, collect
 from flowrl.learning.starts import Starts
-from flowrl.learning.update import Losses, Samples, init_optimiser, update_experts
+from flowrl.learning.update import Losses, Samples, update_experts
 from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.models.experts import Params, param_updater, put, take
 

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from flowrl.config import PPOConfig
 from flowrl.env.domain import Domain, Observation
 from flowrl.env.observation import features
-from flowrl.learning.groups import AXIS, Groups
+from flowrl.learning.adam import Experts, step_expert
+from flowrl.learning.groups import AXIS, Groups, Tree
 from flowrl.learning.rollout import apply_network, log_probability
 from flowrl.learning.sharing import Schedule, Share, may_be_apart, plan_schedule, share_of
 from flowrl.models.actor_critic import ActorCriticMoE
@@ -45,26 +46,6 @@ class Losses(NamedTuple):
     grad_norm: Float[Array, ""]
 
 
-_ADAM = optax.scale_by_adam(eps=1e-5)
-
-
-class Expert(NamedTuple):
-    """One expert's parameters, leaves [1, ...], with its moments."""
-
-    params: Params
-    moments: optax.OptState
-
-
-def init_optimiser(trained: Params) -> optax.OptState:
-    """Returns the optimiser's state for the trained experts' parameters."""
-    return _ADAM.init(trained)
-
-
-def gradient_norm(gradient: Params) -> Float[Array, ""]:
-    """Returns the norm of one expert's gradient over all its leaves."""
-    return jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient)))
-
-
 def ppo_loss(
     params: Params,
     network: ActorCriticMoE,
@@ -90,15 +71,6 @@ def ppo_loss(
     kl = (weight * (ratio - 1 - log_ratio)).sum()
     total = policy + config.value_weight * value_loss - config.entropy * entropy
     return total, Losses(policy, value_loss, entropy, kl, jnp.float32(0))
-
-
-def step_expert(expert: Expert, gradient: Params, config: PPOConfig, lr: Array) -> tuple[Expert, Float[Array, ""]]:
-    """Returns one expert after a step of Adam, its gradient's norm clipped on its own, and the norm before."""
-    norm = gradient_norm(gradient)
-    scale = jnp.minimum(1.0, config.grad_norm / jnp.maximum(norm, 1e-8))
-    clipped = jax.tree.map(lambda leaf: leaf * scale, gradient)
-    direction, moments = _ADAM.update(clipped, expert.moments, expert.params)
-    return Expert(jax.tree.map(lambda p, d: p - lr * d, expert.params, direction), moments), norm
 
 
 class Sums(NamedTuple):
@@ -132,7 +104,7 @@ class _Steps:
     groups: Groups
     schedule: Schedule
 
-    def epoch(self, key: jax.Array, everyone: Expert, sums: Sums) -> tuple[Expert, Sums]:
+    def epoch(self, key: jax.Array, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
         """Goes over all samples once, in an order drawn for each group."""
 
         def shuffled(trained: Array, group: Array) -> Array:
@@ -143,47 +115,44 @@ class _Steps:
         numbers = jnp.arange(seen) if seen == self.groups.count else self.groups.numbers()
         orders = jax.vmap(shuffled)(self.trained, numbers)
 
-        def step(i: Array, carry: tuple[Expert, Sums]) -> tuple[Expert, Sums]:
+        def step(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
             return self._minibatch(share_of(self.expert, orders, i, self.schedule, self.groups), *carry)
 
-        after: tuple[Expert, Sums] = jax.lax.fori_loop(0, self.schedule.batches, step, (everyone, sums))
+        after: tuple[Experts, Sums] = jax.lax.fori_loop(0, self.schedule.batches, step, (everyone, sums))
         return after
 
-    def _minibatch(self, share: Share, everyone: Expert, sums: Sums) -> tuple[Expert, Sums]:
-        def step(i: Array, carry: tuple[Expert, Sums]) -> tuple[Expert, Sums]:
+    def _minibatch(self, share: Share, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
+        def step(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
             return self._expert(share.numbers[i], share, *carry)
 
         everyone, sums = jax.lax.fori_loop(0, share.steps, step, (everyone, sums))
         moments = everyone.moments._replace(count=everyone.moments.count + 1)
         return everyone._replace(moments=moments), sums
 
-    def _expert(self, number: Array, share: Share, everyone: Expert, sums: Sums) -> tuple[Expert, Sums]:
-        expert = _one_of(everyone, number)
+    def _expert(self, number: Array, share: Share, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
+        params = _one_of(everyone.params, number)
 
         def gradient_of(group: tuple[Array, Array]) -> tuple[Params, Losses]:
-            return self._gradient(expert.params, share.picked, *group)
+            return self._gradient(params, share.picked, *group)
 
         gradient, losses = self.groups.sum_here(gradient_of, (share.first[number], share.amount[number]))
-
-        def step(expert: Expert, gradient: Params) -> tuple[Expert, Array]:
-            # Whoever is to be stepped has samples, which XLA does not know. The branch keeps what is written back from
-            # being computed in the place that it is read from, for which all experts would be copied, and the norm
-            # from being summed along with the gradients of several devices, in another order than on one.
-            return jax.lax.cond(
-                self.schedule.amounts[number] > 0,
-                lambda expert, gradient: step_expert(expert, gradient, self.config, self.lr),
-                lambda expert, _: (expert, jnp.float32(0)),
-                expert,
-                gradient,
-            )
-
-        def step_with_all(expert: Expert, gradient: Params) -> tuple[Expert, Array]:
-            return step(expert, self.groups.over_devices(gradient))
-
-        alone = self.schedule.apart | (len(self.groups.devices) == 1)
-        stepped, norm = jax.lax.cond(alone, step, step_with_all, expert, gradient)
+        gradient = self._of_all_devices(gradient)
+        # Whoever is to be stepped has samples, which XLA does not know.
+        wanted = self.schedule.amounts[number] > 0
+        on_cpu = self.groups.devices[0].platform == "cpu"
+        everyone, norm = step_expert(everyone, number, gradient, self.config, self.lr, wanted, on_cpu)
         added = jax.tree.map(jnp.add, sums.losses, losses)
-        return _with_one(everyone, stepped, number), Sums(added, sums.norms.at[number].add(norm))
+        return everyone, Sums(added, sums.norms.at[number].add(norm))
+
+    def _of_all_devices(self, gradient: Params) -> Params:
+        """Returns the gradient as it is, or, where experts are stepped together, the sum of all devices' ones."""
+        if len(self.groups.devices) == 1:
+            return gradient
+        # A loop of one turn or none: a branch would copy what it leaves as it is. It also keeps the norm from being
+        # summed along with the gradients, in another order than on one device.
+        turns = jnp.where(self.schedule.apart, 0, 1)
+        total: Params = jax.lax.fori_loop(0, turns, lambda _, own: self.groups.over_devices(own), gradient)
+        return total
 
     def _gradient(self, params: Params, picked: Array, first: Array, amount: Array) -> tuple[Params, Losses]:
         """Returns one expert's gradient, leaves [1, ...], from some of the samples picked, and the loss's parts."""
@@ -203,7 +172,7 @@ class _Steps:
         total: tuple[Params, Losses] = jax.lax.fori_loop(0, -(-amount // size), block, nothing)
         return total
 
-    def exchange(self, everyone: Expert) -> Expert:
+    def exchange(self, everyone: Experts) -> Experts:
         """Returns experts as their owners have them, on all devices."""
         schedule, groups = self.schedule, self.groups
         if len(groups.devices) == 1:
@@ -211,32 +180,29 @@ class _Steps:
         present = schedule.amounts > 0
         numbers = jnp.argsort(~present, stable=True)
 
-        def one(i: Array, everyone: Expert) -> Expert:
+        def one(i: Array, everyone: Experts) -> Experts:
             number = numbers[i]
             owned = schedule.owner[number] // groups.here == jax.lax.axis_index(AXIS)
             # What is added to the owner's is -0.0, which changes nothing, where 0.0 would change the sign of a -0.0.
             kept = jax.tree.map(lambda leaf: jnp.where(owned, leaf, -jnp.zeros_like(leaf)), _one_of(everyone, number))
             return _with_one(everyone, groups.over_devices(kept), number)
 
-        after: Expert = jax.lax.fori_loop(0, jnp.where(schedule.apart, present.sum(), 0), one, everyone)
+        after: Experts = jax.lax.fori_loop(0, jnp.where(schedule.apart, present.sum(), 0), one, everyone)
         return after
 
 
-def _one_of(everyone: Expert, number: Array) -> Expert:
-    one: Expert = jax.tree.map(
-        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone
-    )
-    return one
+def _one_of(everyone: Tree, number: Array) -> Tree:
+    """Returns one of all experts; what has no expert's axis stays."""
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone)
 
 
-def _with_one(everyone: Expert, one: Expert, number: Array) -> Expert:
+def _with_one(everyone: Tree, one: Tree, number: Array) -> Tree:
     """Returns all experts with one of them replaced; what has no expert's axis stays."""
-    after: Expert = jax.tree.map(
+    return jax.tree.map(
         lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
         everyone,
         one,
     )
-    return after
 
 
 def update_experts(
@@ -269,11 +235,11 @@ def update_experts(
     flat = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), samples)
     steps = _Steps(network, domain, config, flat, samples.expert, samples.trained, lr, groups, schedule)
 
-    def epoch(number: Array, carry: tuple[Expert, Sums]) -> tuple[Expert, Sums]:
+    def epoch(number: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
         return steps.epoch(jax.random.fold_in(key, number), *carry)
 
     nothing = Sums(Losses(*[jnp.zeros(groups.here)] * len(Losses._fields)), jnp.zeros(experts))
-    everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Expert(params, optimiser), nothing))
+    everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Experts(params, optimiser), nothing))
     everyone = steps.exchange(everyone)
     losses, norms = groups.gather((sums.losses, sums.norms[None]), after=everyone)
     total = jax.tree.map(lambda loss: loss.sum(axis=0), losses)._replace(grad_norm=norms.max())
