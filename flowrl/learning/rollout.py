@@ -10,7 +10,7 @@ from flowrl.env.domain import Observation
 from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
 from flowrl.env.observation import features
 from flowrl.learning.starts import Starts
-from flowrl.models.actor_critic import ActorCriticMoE
+from flowrl.models.actor_critic import SO_FAR, ActorCriticMoE
 from flowrl.models.experts import Params
 from flowrl.models.lookup import Features
 
@@ -44,10 +44,15 @@ class Rollout(NamedTuple):
 
 
 def apply_network(
-    network: ActorCriticMoE, params: Params, seen: Features, expert: Int[Array, "N"]
+    network: ActorCriticMoE, params: Params, seen: Features, expert: Int[Array, "N"], so_far: Params | None = None
 ) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
-    """Returns (logits, value) of observations."""
-    answer: Any = network.apply({"params": params}, seen, expert)
+    """Returns (logits, value) of observations.
+
+    Args:
+        so_far: a gradient that theirs is to be added to with `add_gradients`.
+    """
+    variables = {"params": params} if so_far is None else {"params": params, SO_FAR: so_far}
+    answer: Any = network.apply(variables, seen, expert)
     return answer[0], answer[1]
 
 

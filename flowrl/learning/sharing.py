@@ -8,6 +8,7 @@ unlike numbers of samples leave a device idle. Which takes less is worked out an
 Groups, not devices, decide everything here, so that what comes out does not depend on how many devices there are.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -110,54 +111,60 @@ def owners(amounts: Int[Array, "E"], cost: Int[Array, ""], groups: int) -> tuple
 
 
 class Share(NamedTuple):
-    """What one device learns from in a minibatch: samples sorted by expert, and by group within an expert's.
+    """What one device learns from in an epoch: samples sorted by expert, then by minibatch, then by group.
 
     Attributes:
         picked: [room] which samples, a block of anything after them.
-        first: [E, groups here] where the samples begin that a group learns each expert from.
-        amount: [E, groups here] how many they are.
+        first: [E, M, groups here] where the samples of an expert and a minibatch begin that a group learns from.
+        amount: [E, M, groups here] how many they are.
+        batches: [E, M] the minibatches that an expert is stepped in on this device, and after them the others.
+        turns: [E] how many these are.
         numbers: [E] the experts that this device steps, and after them the others.
         steps: how many it steps.
     """
 
     picked: Int[Array, "padded"]
-    first: Int[Array, "E G"]
-    amount: Int[Array, "E G"]
+    first: Int[Array, "E M G"]
+    amount: Int[Array, "E M G"]
+    batches: Int[Array, "E M"]
+    turns: Int[Array, "E"]
     numbers: Int[Array, "E"]
     steps: Int[Array, ""]
 
 
-def share_of(
-    expert: Int[Array, "S N"], orders: Int[Array, "S padded"], i: Array, schedule: Schedule, groups: Groups
-) -> Share:
-    """Returns this device's share of minibatch ``i``; to be called on each device.
+def share_of(expert: Int[Array, "S N"], orders: Int[Array, "S N"], schedule: Schedule, groups: Groups) -> Share:
+    """Returns this device's share of an epoch; to be called on each device.
 
     Args:
         orders: the samples of each group whose samples are here, those to learn from first.
     """
     seen, size = expert.shape
-    experts = schedule.owner.shape[0]
+    shape = (schedule.owner.shape[0], -(-size // schedule.rows), seen)
+    nowhere = math.prod(shape)
 
     def of_group(group: Array, expert: Array, order: Array, count: Array) -> tuple[Array, Array]:
-        first, end = i * count // schedule.batches, (i + 1) * count // schedule.batches
-        index = jax.lax.dynamic_slice_in_dim(order, first, schedule.rows)
-        own = jnp.arange(schedule.rows) < end - first
-        return group * size + index, jnp.where(own, expert[index] * seen + group, experts * seen)
+        # Minibatch i takes what stands from i * count // batches on.
+        number = ((jnp.arange(size) + 1) * schedule.batches - 1) // jnp.maximum(count, 1)
+        place = (expert[order] * shape[1] + number) * seen + group
+        return group * size + order, jnp.where(jnp.arange(size) < count, place, nowhere)
 
     index, place = jax.vmap(of_group)(jnp.arange(seen), expert, orders, schedule.counts)
     place = place.ravel()
-    counts = jnp.bincount(place, length=experts * seen)
-    first, counts = (x.reshape(experts, seen) for x in (jnp.cumsum(counts) - counts, counts))
+    counts = jnp.bincount(place, length=nowhere)
+    first, counts = (x.reshape(shape) for x in (jnp.cumsum(counts) - counts, counts))
     here = groups.numbers() if seen == groups.count else jnp.arange(seen)
-    owned = schedule.owner[:, None] == groups.numbers()
-    whole = counts.sum(axis=1)
-    amount = jnp.where(schedule.apart, jnp.where(owned, whole[:, None], 0), counts[:, here])
+    owned = (schedule.owner[:, None] == groups.numbers())[:, None]
+    whole = counts.sum(axis=2)
+    amount = jnp.where(schedule.apart, jnp.where(owned, whole[..., None], 0), counts[..., here])
     anywhere = whole if seen == groups.count else groups.over_devices(whole)
-    stepped = jnp.where(schedule.apart, amount.sum(axis=1), anywhere) > 0
+    stepped = jnp.where(schedule.apart, amount.sum(axis=2), anywhere) > 0
+    turns = stepped.sum(axis=1)
     return Share(
         picked=jnp.pad(index.ravel()[jnp.argsort(place)], (0, schedule.block)),
-        first=jnp.where(schedule.apart, first[:, :1], first[:, here]),
+        first=jnp.where(schedule.apart, first[..., :1], first[..., here]),
         amount=amount,
-        numbers=jnp.argsort(~stepped, stable=True),
-        steps=stepped.sum(),
+        batches=jnp.argsort(~stepped, axis=1, stable=True),
+        turns=turns,
+        numbers=jnp.argsort(turns == 0, stable=True),
+        steps=(turns > 0).sum(),
     )

@@ -15,7 +15,7 @@ from flowrl.learning.adam import Experts, step_expert
 from flowrl.learning.groups import AXIS, Groups, Tree
 from flowrl.learning.rollout import apply_network, log_probability
 from flowrl.learning.sharing import Schedule, Share, may_be_apart, plan_schedule, share_of
-from flowrl.models.actor_critic import ActorCriticMoE
+from flowrl.models.actor_critic import ActorCriticMoE, add_gradients
 from flowrl.models.experts import Params
 
 
@@ -53,12 +53,16 @@ def ppo_loss(
     config: PPOConfig,
     batch: Samples,
     weight: Float[Array, "M"],
+    so_far: Params | None = None,
 ) -> tuple[Float[Array, ""], Losses]:
     """Returns the clipped PPO loss of a minibatch, each sample weighted, and its parts.
 
+    Args:
+        so_far: a gradient that this one's is to be added to with `add_gradients`.
+
     Source: Schulman et al. 2017, "Proximal policy optimization algorithms", with the value clipped likewise.
     """
-    logits, value = apply_network(network, params, features(domain, batch.observation), batch.expert)
+    logits, value = apply_network(network, params, features(domain, batch.observation), batch.expert, so_far)
     log_ratio = log_probability(logits, batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
@@ -108,41 +112,48 @@ class _Steps:
         """Goes over all samples once, in an order drawn for each group."""
 
         def shuffled(trained: Array, group: Array) -> Array:
-            rank = jnp.where(trained, jax.random.uniform(jax.random.fold_in(key, group), trained.shape), 2.0)
-            return jnp.pad(jnp.argsort(rank), (0, self.schedule.rows))
+            return jnp.argsort(
+                jnp.where(trained, jax.random.uniform(jax.random.fold_in(key, group), trained.shape), 2.0)
+            )
 
         seen = self.trained.shape[0]
         numbers = jnp.arange(seen) if seen == self.groups.count else self.groups.numbers()
         orders = jax.vmap(shuffled)(self.trained, numbers)
+        share = share_of(self.expert, orders, self.schedule, self.groups)
 
-        def step(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
-            return self._minibatch(share_of(self.expert, orders, i, self.schedule, self.groups), *carry)
-
-        after: tuple[Experts, Sums] = jax.lax.fori_loop(0, self.schedule.batches, step, (everyone, sums))
-        return after
-
-    def _minibatch(self, share: Share, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
-        def step(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
+        def expert(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
             return self._expert(share.numbers[i], share, *carry)
 
-        everyone, sums = jax.lax.fori_loop(0, share.steps, step, (everyone, sums))
-        moments = everyone.moments._replace(count=everyone.moments.count + 1)
+        everyone, sums = jax.lax.fori_loop(0, share.steps, expert, (everyone, sums))
+        moments = everyone.moments._replace(count=everyone.moments.count + self.schedule.batches)
         return everyone._replace(moments=moments), sums
 
     def _expert(self, number: Array, share: Share, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
-        params = _one_of(everyone.params, number)
+        """Makes an expert's steps of all minibatches, one after another: none needs what other experts learn."""
+        count = everyone.moments.count
+
+        def step(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
+            batch = share.batches[number, i]
+            own, sums = carry
+            own = own._replace(moments=own.moments._replace(count=count + batch))
+            own, losses, norm = self._step(own, number, share, batch)
+            return own, Sums(jax.tree.map(jnp.add, sums.losses, losses), sums.norms.at[number].add(norm))
+
+        own, sums = jax.lax.fori_loop(0, share.turns[number], step, (_one_of(everyone, number), sums))
+        return _with_one(everyone, own, number), sums
+
+    def _step(self, own: Experts, number: Array, share: Share, batch: Array) -> tuple[Experts, Losses, Array]:
+        """Returns an expert, leaves [1, ...], after a step, with its losses and the norm of its gradient."""
 
         def gradient_of(group: tuple[Array, Array]) -> tuple[Params, Losses]:
-            return self._gradient(params, share.picked, *group)
+            return self._gradient(own.params, share.picked, *group)
 
-        gradient, losses = self.groups.sum_here(gradient_of, (share.first[number], share.amount[number]))
+        parts = (share.first[number, batch], share.amount[number, batch])
+        gradient, losses = self.groups.sum_here(gradient_of, parts)
         gradient = self._of_all_devices(gradient)
-        # Whoever is to be stepped has samples, which XLA does not know.
-        wanted = self.schedule.amounts[number] > 0
         on_cpu = self.groups.devices[0].platform == "cpu"
-        everyone, norm = step_expert(everyone, number, gradient, self.config, self.lr, wanted, on_cpu)
-        added = jax.tree.map(jnp.add, sums.losses, losses)
-        return everyone, Sums(added, sums.norms.at[number].add(norm))
+        own, norm = step_expert(own, gradient, self.config, self.lr, on_cpu)
+        return own, losses, norm
 
     def _of_all_devices(self, gradient: Params) -> Params:
         """Returns the gradient as it is, or, where experts are stepped together, the sum of all devices' ones."""
@@ -164,9 +175,9 @@ class _Steps:
             weight = (before + jnp.arange(size) < amount) / self.schedule.divisor
             batch: Samples = jax.tree.map(lambda leaf: leaf[index], self.samples)
             batch = batch._replace(expert=jnp.zeros_like(batch.expert))
-            part = jax.grad(ppo_loss, has_aux=True)(params, self.network, self.domain, self.config, batch, weight)
-            added: tuple[Params, Losses] = jax.tree.map(jnp.add, total, part)
-            return added
+            loss = jax.grad(ppo_loss, has_aux=True)
+            gradient, losses = loss(params, self.network, self.domain, self.config, batch, weight, total[0])
+            return add_gradients(total[0], gradient), jax.tree.map(jnp.add, total[1], losses)
 
         nothing = jax.tree.map(jnp.zeros_like, params), Losses(*[jnp.float32(0)] * len(Losses._fields))
         total: tuple[Params, Losses] = jax.lax.fori_loop(0, -(-amount // size), block, nothing)
@@ -218,10 +229,10 @@ def update_experts(
 ) -> tuple[Params, optax.OptState, Losses]:
     """Returns the trained experts after some epochs over their own samples; samples of frozen experts cost nothing.
 
-    To be called on each device, with the samples of its groups; which device steps which expert: `sharing.py`. A
-    minibatch is gone through expert by expert: the samples of one make its gradient and its step while its weights are
-    in the cache, so that only they and their moments cross the memory, and they once. An expert without samples stays
-    as it is: momentum must not carry it along.
+    To be called on each device, with the samples of its groups; which device steps which expert: `sharing.py`. No
+    expert's step needs what others learn, so an epoch is gone through expert by expert, and by minibatch only within
+    one: its weights and moments stay in the cache over all its steps. An expert without samples in a minibatch stays as
+    it is: momentum must not carry it along.
 
     Args:
         params: the trained experts' parameters, leaves [E, ...].

@@ -11,6 +11,8 @@ from flowrl.models.grouped import Grouping, block_size, group_rows, grouped_matm
 from flowrl.models.lookup import Features, first_layer
 
 Initializer = Any
+SO_FAR = "so_far"
+"""The collection of variables that holds a gradient to be added to; see `add_gradients`."""
 
 
 def _per_expert(initializer: Initializer) -> Initializer:
@@ -46,7 +48,8 @@ class ExpertDense(nn.Module):
     def look_up(self, features: Features, expert: Int[Array, "N"], grouping: Grouping | None) -> Float[Array, "N F"]:
         """Returns the layer's output for flat observations in the order of the batch."""
         bias = self.bias[0] if grouping is None else self.bias[expert]
-        return first_layer(self.kernel, features, expert, grouping) + bias
+        so_far: Array | None = self.get_variable(SO_FAR, "kernel")
+        return first_layer(self.kernel, features, expert, grouping, so_far) + bias
 
     def __call__(self, x: Float[Array, "P D"], grouping: Grouping | None) -> Float[Array, "P F"]:
         """Returns the layer's output for rows laid out in blocks; with one expert there is nothing to group."""
@@ -137,3 +140,16 @@ def init_network(network: ActorCriticMoE, key: jax.Array) -> Any:
     """Returns {"params": ...} of a network whose ``inputs`` are given; its first kernels' shape is known by that."""
     nothing = Features(jnp.zeros((1, 0), dtype=jnp.int32), jnp.zeros((1, 0)))
     return network.init(key, nothing, jnp.zeros(1, dtype=jnp.int32))
+
+
+def add_gradients(so_far: Any, gradient: Any) -> Any:
+    """Returns the sum of two gradients for a network's parameters, the second made with the first as `SO_FAR`.
+
+    That of a kernel that is looked up in holds the sum already: a copy to be cleared and added would cost more than
+    the rows that samples touch.
+    """
+
+    def add(path: tuple[Any, ...], before: Array, new: Array) -> Array:
+        return new if [key.key for key in path[-2:]] == ["layer_0", "kernel"] else before + new
+
+    return jax.tree_util.tree_map_with_path(add, so_far, gradient)

@@ -60,36 +60,40 @@ def _sum_of_rows(table: Float[Array, "R F"], rows: Int[Array, "K 4 N"]) -> Float
 
 
 def _added_to_rows(
-    shape: tuple[int, int], rows: Int[Array, "K 4 N"], slopes: Float[Array, "N F"]
+    table: Float[Array, "R F"], rows: Int[Array, "K 4 N"], slopes: Float[Array, "N F"]
 ) -> Float[Array, "R F"]:
-    nothing = jnp.zeros(shape, slopes.dtype)
-
-    def loop(rows: Array, slopes: Array) -> Array:
+    def loop(table: Array, rows: Array, slopes: Array) -> Array:
         if not rows.size:
-            return nothing
+            return table
 
         def body(i: Array, total: Array) -> Array:
             for row in rows[i]:
                 total = total.at[row].add(slopes, mode="drop")
             return total
 
-        return jax.lax.fori_loop(0, rows.shape[0], body, nothing)
+        return jax.lax.fori_loop(0, rows.shape[0], body, table)
 
-    def at_once(rows: Array, slopes: Array) -> Array:
-        return nothing.at[rows.reshape(-1, rows.shape[2])].add(slopes[None], mode="drop")
+    def at_once(table: Array, rows: Array, slopes: Array) -> Array:
+        return table.at[rows.reshape(-1, rows.shape[2])].add(slopes[None], mode="drop")
 
-    return jax.lax.platform_dependent(rows, slopes, cpu=loop, default=at_once)
+    return jax.lax.platform_dependent(table, rows, slopes, cpu=loop, default=at_once)
 
 
 @jax.custom_vjp
 def first_layer(
-    kernel: Float[Array, "E D F"], features: Features, expert: Int[Array, "N"], grouping: Grouping | None
+    kernel: Float[Array, "E D F"],
+    features: Features,
+    expert: Int[Array, "N"],
+    grouping: Grouping | None,
+    so_far: Float[Array, "E D F"] | None = None,
 ) -> Float[Array, "N F"]:
     """Returns the flat observations that ``features`` stand for, each times its expert's kernel.
 
     Args:
         grouping: of the rows by expert; None where there is one expert.
+        so_far: what the kernel's gradient is added to in the backward pass: few of its rows are touched.
     """
+    del so_far
     total = _sum_of_rows(kernel.reshape(-1, kernel.shape[2]), _rows(features.columns, expert, kernel))
     last = kernel[:, kernel.shape[1] - features.dense.shape[1] :]
     if grouping is None:
@@ -97,28 +101,31 @@ def first_layer(
     return total + pick_up(blocks_product(lay_out(features.dense, grouping), last, grouping), grouping)
 
 
-_Saved = tuple[Array, Features, Array, Grouping | None]
+_Saved = tuple[Array, Features, Array, Grouping | None, Array | None]
 
 
-def _forward(kernel: Array, features: Features, expert: Array, grouping: Grouping | None) -> tuple[Array, _Saved]:
-    return first_layer(kernel, features, expert, grouping), (kernel, features, expert, grouping)
+def _forward(
+    kernel: Array, features: Features, expert: Array, grouping: Grouping | None, so_far: Array | None
+) -> tuple[Array, _Saved]:
+    return first_layer(kernel, features, expert, grouping), (kernel, features, expert, grouping, so_far)
 
 
-def _backward(saved: _Saved, slopes: Array) -> tuple[Array, Features, None, None]:
-    kernel, features, expert, grouping = saved
-    experts, size, width = kernel.shape
-    gradient = _added_to_rows((experts * size, width), _rows(features.columns, expert, kernel), slopes)
+def _backward(saved: _Saved, slopes: Array) -> tuple[Array, Features, None, None, None]:
+    kernel, features, expert, grouping, so_far = saved
+    _, size, width = kernel.shape
+    before = jnp.zeros(kernel.shape, slopes.dtype) if so_far is None else so_far
+    gradient = _added_to_rows(before.reshape(-1, width), _rows(features.columns, expert, kernel), slopes)
     gradient = gradient.reshape(kernel.shape)
     no_slope: Any = np.zeros(features.columns.shape, jax.dtypes.float0)
     first = size - features.dense.shape[1]
     last = kernel[:, first:]
     if grouping is None:
-        gradient = gradient.at[0, first:].add(features.dense.T @ slopes)
-        return gradient, Features(no_slope, slopes @ last[0].T), None, None
+        gradient = gradient.at[:, first:].set(gradient[:, first:] + features.dense.T @ slopes)
+        return gradient, Features(no_slope, slopes @ last[0].T), None, None, None
     laid_out = lay_out(slopes, grouping)
     gradient = kernel_gradient(lay_out(features.dense, grouping), laid_out, grouping, gradient)
     dense = pick_up(blocks_product(laid_out, last, grouping, transpose=True), grouping)
-    return gradient, Features(no_slope, dense), None, None
+    return gradient, Features(no_slope, dense), None, None, None
 
 
 first_layer.defvjp(_forward, _backward)
