@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from flowrl.config import PPOConfig
 from flowrl.models.experts import Params
 
-ROWS = 8
+ROWS = 16
 """Rows of a kernel that are squared and added at a time on a CPU."""
 _ADAM = optax.scale_by_adam(eps=1e-5)
 

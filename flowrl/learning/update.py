@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.config import PPOConfig
@@ -186,19 +187,34 @@ class _Steps:
     def exchange(self, everyone: Experts) -> Experts:
         """Returns experts as their owners have them, on all devices."""
         schedule, groups = self.schedule, self.groups
-        if len(groups.devices) == 1:
+        devices = len(groups.devices)
+        if devices == 1:
             return everyone
-        present = schedule.amounts > 0
-        numbers = jnp.argsort(~present, stable=True)
+        owned = (schedule.owner // groups.here == jnp.arange(devices)[:, None]) & (schedule.amounts > 0)
+        numbers, counts = jnp.argsort(~owned, axis=1, stable=True), owned.sum(axis=1)
+        here = jax.lax.axis_index(AXIS)
+        ring = [(device, (device + 1) % devices) for device in range(devices)]
 
-        def one(i: Array, everyone: Experts) -> Experts:
-            number = numbers[i]
-            owned = schedule.owner[number] // groups.here == jax.lax.axis_index(AXIS)
-            # What is added to the owner's is -0.0, which changes nothing, where 0.0 would change the sign of a -0.0.
-            kept = jax.tree.map(lambda leaf: jnp.where(owned, leaf, -jnp.zeros_like(leaf)), _one_of(everyone, number))
-            return _with_one(everyone, groups.over_devices(kept), number)
+        def turn(i: Array, everyone: Experts) -> Experts:
+            """Sends one expert of each device, as long as it has one left, round all devices."""
+            own, apart = ravel_pytree(_one_of(everyone, numbers[here, i]))
 
-        after: Experts = jax.lax.fori_loop(0, jnp.where(schedule.apart, present.sum(), 0), one, everyone)
+            def pass_on(steps: Array, carry: tuple[Experts, Array]) -> tuple[Experts, Array]:
+                everyone, flat = carry
+                flat = jax.lax.ppermute(flat, AXIS, ring)
+                giver = (here - steps - 1) % devices
+                # A loop of one turn or none: a branch would copy all experts.
+                turns = jnp.where(i < counts[giver], 1, 0)
+                number = numbers[giver, i]
+                taken: Experts = jax.lax.fori_loop(
+                    0, turns, lambda _, all_of: _with_one(all_of, apart(flat), number), everyone
+                )
+                return taken, flat
+
+            taken, _ = jax.lax.fori_loop(0, devices - 1, pass_on, (everyone, own))
+            return taken
+
+        after: Experts = jax.lax.fori_loop(0, jnp.where(schedule.apart, counts.max(), 0), turn, everyone)
         return after
 
 
