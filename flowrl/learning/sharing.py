@@ -8,7 +8,6 @@ unlike numbers of samples leave a device idle. Which takes less is worked out an
 Groups, not devices, decide everything here, so that what comes out does not depend on how many devices there are.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -28,9 +27,9 @@ class Schedule(NamedTuple):
     """How an update goes over its samples.
 
     Attributes:
-        counts: [S] samples that experts learn from, of each group whose samples are on this device.
-        batches: minibatches an epoch; each takes an even share of every group's samples.
-        rows: room for one group's share of a minibatch.
+        counts: [S, E] samples that each expert learns from, of each group whose samples are on this device.
+        batches: minibatches an epoch; each takes an even share of every expert's samples of every group.
+        most: how many these can be.
         block: samples of one expert that go through the network at a time.
         epochs: times that the samples are gone over.
         divisor: the mean number of samples in a minibatch of all groups.
@@ -39,9 +38,9 @@ class Schedule(NamedTuple):
         apart: whether only the owner's device steps an expert.
     """
 
-    counts: Int[Array, "S"]
+    counts: Int[Array, "S E"]
     batches: Int[Array, ""]
-    rows: int
+    most: int
     block: int
     epochs: Int[Array, ""]
     divisor: Array
@@ -68,9 +67,8 @@ def plan_schedule(
     Args:
         after: what the devices' exchange before gave.
     """
-    amounts = jax.vmap(lambda own: jnp.bincount(own, length=experts))(jnp.where(trained, expert, experts))
-    counts = amounts.sum(axis=1)
-    everywhere = amounts if trained.shape[0] == groups.count else groups.gather(amounts, after)
+    counts = jax.vmap(lambda own: jnp.bincount(own, length=experts))(jnp.where(trained, expert, experts))
+    everywhere = counts if trained.shape[0] == groups.count else groups.gather(counts, after)
     amounts, most, total = everywhere.sum(axis=0), everywhere.sum(axis=1).max(), everywhere.sum()
     rows = min(config.minibatch // groups.count, trained.shape[1])
     batches = -(-most // rows)
@@ -79,12 +77,12 @@ def plan_schedule(
     wanted = -(-config.least_steps // jnp.maximum(batches, 1))
     epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
     divisor = jnp.maximum(total / jnp.maximum(batches, 1), 1.0)
-    # An expert's even share and an eighth: most experts' samples then take one block. A skill that gets few samples is
-    # not to wait for a long one.
+    # An expert's even share and a sixteenth: an average expert's samples then take one block. A skill that gets few
+    # samples is not to wait for a long one.
     pool = rows * (groups.count if may_be_apart(groups, experts) else 1)
-    block = min(pool, LONGEST_BLOCK, -(-pool * 9 // (experts * 8 * 32)) * 32)
+    block = min(pool, LONGEST_BLOCK, -(-pool * 17 // (experts * 16 * 16)) * 16)
     owner, apart = owners(amounts, STEP_COST * batches, groups.count)
-    return Schedule(counts, batches, rows, block, epochs, divisor, amounts, owner, apart)
+    return Schedule(counts, batches, -(-trained.shape[1] // rows), block, epochs, divisor, amounts, owner, apart)
 
 
 def owners(amounts: Int[Array, "E"], cost: Int[Array, ""], groups: int) -> tuple[Int[Array, "E"], Bool[Array, ""]]:
@@ -132,26 +130,31 @@ class Share(NamedTuple):
     steps: Int[Array, ""]
 
 
-def share_of(expert: Int[Array, "S N"], orders: Int[Array, "S N"], schedule: Schedule, groups: Groups) -> Share:
-    """Returns this device's share of an epoch; to be called on each device.
-
-    Args:
-        orders: the samples of each group whose samples are here, those to learn from first.
-    """
+def share_of(
+    expert: Int[Array, "S N"], trained: Bool[Array, "S N"], key: jax.Array, schedule: Schedule, groups: Groups
+) -> Share:
+    """Returns this device's share of an epoch, in an order drawn for each group; to be called on each device."""
     seen, size = expert.shape
-    shape = (schedule.owner.shape[0], -(-size // schedule.rows), seen)
-    nowhere = math.prod(shape)
+    experts = schedule.owner.shape[0]
+    shape = (experts, schedule.most, seen)
+    # Of an expert's samples in a group, minibatch i takes those from begin[i] to begin[i + 1].
+    begin = jnp.arange(schedule.most + 1)[:, None] * schedule.counts.T[:, None] // jnp.maximum(schedule.batches, 1)
+    begin = jnp.minimum(begin, schedule.counts.T[:, None])
+    counts = jnp.diff(begin, axis=1)
+    first = (jnp.cumsum(counts) - counts.ravel()).reshape(shape)
 
-    def of_group(group: Array, expert: Array, order: Array, count: Array) -> tuple[Array, Array]:
-        # Minibatch i takes what stands from i * count // batches on.
-        number = ((jnp.arange(size) + 1) * schedule.batches - 1) // jnp.maximum(count, 1)
-        place = (expert[order] * shape[1] + number) * seen + group
-        return group * size + order, jnp.where(jnp.arange(size) < count, place, nowhere)
+    def of_group(group: Array, number: Array, expert: Array, trained: Array) -> tuple[Array, Array]:
+        """Returns a group's samples in the order of their experts, drawn within an expert's, and where each goes."""
+        bits = experts.bit_length()
+        drawn = jax.random.bits(jax.random.fold_in(key, number), (size,), jnp.uint32)
+        expert = jnp.where(trained, expert, experts)
+        order = jnp.argsort(expert.astype(jnp.uint32) << (32 - bits) | drawn >> bits)
+        expert, count = expert[order], schedule.counts[group]
+        rank = jnp.arange(size) - (jnp.cumsum(count) - count)[expert]
+        batch = ((rank + 1) * schedule.batches - 1) // jnp.maximum(count, 1)[expert]
+        place = first[expert, batch, group] + rank - begin[expert, batch, group]
+        return group * size + order, jnp.where(expert < experts, place, seen * size)
 
-    index, place = jax.vmap(of_group)(jnp.arange(seen), expert, orders, schedule.counts)
-    place = place.ravel()
-    counts = jnp.bincount(place, length=nowhere)
-    first, counts = (x.reshape(shape) for x in (jnp.cumsum(counts) - counts, counts))
     here = groups.numbers() if seen == groups.count else jnp.arange(seen)
     owned = (schedule.owner[:, None] == groups.numbers())[:, None]
     whole = counts.sum(axis=2)
@@ -159,8 +162,11 @@ def share_of(expert: Int[Array, "S N"], orders: Int[Array, "S N"], schedule: Sch
     anywhere = whole if seen == groups.count else groups.over_devices(whole)
     stepped = jnp.where(schedule.apart, amount.sum(axis=2), anywhere) > 0
     turns = stepped.sum(axis=1)
+    numbers = jnp.arange(seen) if seen == groups.count else groups.numbers()
+    index, place = jax.vmap(of_group)(jnp.arange(seen), numbers, expert, trained)
+    nothing = jnp.zeros(seen * size + schedule.block, index.dtype)
     return Share(
-        picked=jnp.pad(index.ravel()[jnp.argsort(place)], (0, schedule.block)),
+        picked=nothing.at[place.ravel()].set(index.ravel(), mode="drop"),
         first=jnp.where(schedule.apart, first[..., :1], first[..., here]),
         amount=amount,
         batches=jnp.argsort(~stepped, axis=1, stable=True),

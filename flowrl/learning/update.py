@@ -110,17 +110,8 @@ class _Steps:
     schedule: Schedule
 
     def epoch(self, key: jax.Array, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
-        """Goes over all samples once, in an order drawn for each group."""
-
-        def shuffled(trained: Array, group: Array) -> Array:
-            return jnp.argsort(
-                jnp.where(trained, jax.random.uniform(jax.random.fold_in(key, group), trained.shape), 2.0)
-            )
-
-        seen = self.trained.shape[0]
-        numbers = jnp.arange(seen) if seen == self.groups.count else self.groups.numbers()
-        orders = jax.vmap(shuffled)(self.trained, numbers)
-        share = share_of(self.expert, orders, self.schedule, self.groups)
+        """Goes over all samples once."""
+        share = share_of(self.expert, self.trained, key, self.schedule, self.groups)
 
         def expert(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
             return self._expert(share.numbers[i], share, *carry)
