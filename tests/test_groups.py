@@ -61,7 +61,8 @@ def unordered(program: str) -> tuple[int, list[tuple[str, str]]]:
         return tuple(
             name
             for name, (opcode, uses) in computations[computation].items()
-            if opcode in ("all-reduce", "all-gather") or any(exchanges(used) for used in uses if used in computations)
+            if opcode in ("all-reduce", "all-gather", "collective-permute")
+            or any(exchanges(used) for used in uses if used in computations)
         )
 
     found = []
@@ -75,9 +76,7 @@ def unordered(program: str) -> tuple[int, list[tuple[str, str]]]:
     return sum(len(exchanges(name)) for name in computations), found
 
 
-@pytest.mark.parametrize("skill", ["Collect Wood", "Make Pickaxe"])
-def test_exchanges_between_devices_are_one_chain(skill: str) -> None:
-    """A program from the compile cache begins two exchanges that do not depend on each other in any order."""
+def compiled_update(skill: str) -> tuple[Programs, str]:
     env = plan_env(TINY, skill, episode_steps=40)
     config = tiny_config(env__worlds=32, env__fresh_worlds=16, ppo__steps=8, ppo__minibatch=64)
     programs = Programs(plan_trainer(env, config, tuple(range(max(env.tasks.expert_of_task) + 1))))
@@ -89,8 +88,24 @@ def test_exchanges_between_devices_are_one_chain(skill: str) -> None:
 
     programs._learn = keep
     after_updates(programs, 1)
-    exchanges, pairs = unordered(texts[0])
+    return programs, texts[0]
+
+
+@pytest.mark.parametrize("skill", ["Collect Wood", "Make Pickaxe"])
+def test_exchanges_between_devices_are_one_chain(skill: str) -> None:
+    """A program from the compile cache begins two exchanges that do not depend on each other in any order."""
+    _, program = compiled_update(skill)
+    exchanges, pairs = unordered(program)
     assert exchanges >= 5 and pairs == []
+
+
+def test_an_update_copies_no_first_kernel() -> None:
+    """Most of an expert's parameters: a copy of them, or of their moments, for each step would cost more than it."""
+    programs, program = compiled_update("Make Pickaxe")
+    experts, rows, width = programs.init(jax.random.PRNGKey(0), {}).params["actor"]["layer_0"]["kernel"].shape
+    shapes = rf"f32\[(?:(?:1|{experts}),)?{rows},{width}\]"
+    assert re.search(rf"= {shapes}\S* dynamic-update-slice\(", program), "the shapes are those of the program"
+    assert re.findall(rf"= {shapes}\S* copy\(.*", program) == []
 
 
 def test_what_is_gathered_keeps_its_type_and_its_place() -> None:

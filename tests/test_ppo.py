@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from flowrl.env.observation import features
@@ -221,6 +222,37 @@ def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(
     assert all((np.asarray(leaf)[3] == 0).all() for leaf in jax.tree.leaves(moments.mu)), "expert 3 has no sample"
     norms = [sum(float((g[e] ** 2).sum()) for g in jax.tree.leaves(wanted)) ** 0.5 for e in range(4)]
     assert float(losses.grad_norm) == pytest.approx(max(norms), rel=1e-4)
+
+
+def test_an_update_makes_the_steps_of_optax() -> None:
+    """Two epochs of three minibatches of samples that are all alike, so that their order does not matter.
+
+    Expert 1 has a single sample, in a minibatch of its own: its steps are the third and the sixth.
+    """
+    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, least_steps=1, minibatch=16, grad_norm=0.05)
+    samples = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 48, axis=0), made_up_samples(trainer, 48, 4))
+    samples = samples._replace(expert=jnp.zeros(48, int).at[5].set(1))
+    after, moments, _ = updated(trainer, samples, 1, 1)
+    config, network = trainer.config.ppo, trainer.network(1)
+    alone = jax.tree.map(lambda leaf: leaf[:1], samples)._replace(expert=jnp.zeros(1, int))
+    gradient = jax.grad(lambda own, w: ppo_loss(own, network, trainer.env.domain, config, alone, w)[0])
+    adam = optax.scale_by_adam(eps=1e-5)
+    for number, batches in ((0, [15, 16, 16]), (1, [0, 0, 1])):
+        own = jax.tree.map(
+            lambda leaf, number=number: leaf[number : number + 1],
+            init_network(trainer.network(4), jax.random.PRNGKey(0))["params"],
+        )
+        state = adam.init(own)
+        for step, amount in enumerate(batches * 2):
+            if not amount:
+                continue
+            slopes = gradient(own, jnp.array([amount / 16.0]))
+            slopes, _ = optax.clip_by_global_norm(config.grad_norm).update(slopes, optax.EmptyState())
+            directions, state = adam.update(slopes, state._replace(count=jnp.int32(step)))
+            own = jax.tree.map(lambda leaf, way: leaf - 1e-3 * way, own, directions)
+        found = jax.tree.map(lambda leaf, number=number: leaf[number : number + 1], after)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, own)
+    assert moments.count == 6
 
 
 def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeypatch: pytest.MonkeyPatch) -> None:
