@@ -46,23 +46,32 @@ def _operations_of_one(domain: Domain, width: int, layers: int) -> float:
     return 2.0 * (hidden_parameters(domain, width, layers) + width * rows)
 
 
-def update_bound(domain: Domain, width: int, layers: int, experts: int, batch: int, sample_bytes: int) -> Bound:
-    """Returns the bound of one gradient step with Adam.
+def update_bound(
+    domain: Domain, width: int, layers: int, experts: int, batch: int, sample_bytes: int, minibatches: int
+) -> Bound:
+    """Returns the bound of one gradient step with Adam, of an epoch of so many.
 
-    Parameters are read forward and backward, their gradient is written and read, Adam reads and writes two moments and
-    the parameters; a sample is read forward and backward, its activations are written and read.
+    Parameters and two moments are read and written once an epoch, as an expert's stay in the cache over its steps; a
+    sample is read forward and backward, its activations are written and read.
     """
     parameters = experts * expert_parameters(domain, width, layers)
     activations = batch * (2 * (layers - 2) + 1) * width
-    moved = _FLOAT * (10 * parameters + 2 * activations) + 2 * batch * sample_bytes
+    moved = _FLOAT * (6 * parameters / minibatches + 2 * activations) + 2 * batch * sample_bytes
     return Bound(moved, 3 * batch * _operations_of_one(domain, width, layers) + 10 * parameters)
 
 
 def frame_bound(
-    domain: Domain, width: int, layers: int, experts: int, epochs: int, minibatch: int, sample_bytes: int
+    domain: Domain,
+    width: int,
+    layers: int,
+    experts: int,
+    epochs: int,
+    minibatch: int,
+    sample_bytes: int,
+    minibatches: int,
 ) -> Bound:
     """Returns the bound of a frame of training, the game left out: acting, and its share of the gradient steps."""
-    step = update_bound(domain, width, layers, experts, minibatch, sample_bytes)
+    step = update_bound(domain, width, layers, experts, minibatch, sample_bytes, minibatches)
     acting = _operations_of_one(domain, width, layers)
     return Bound(sample_bytes + epochs * step.bytes_moved / minibatch, acting + epochs * step.operations / minibatch)
 

@@ -70,7 +70,8 @@ def _experts_rows(sizes: Sizes) -> list[Row]:
     seconds = step_seconds(made, sizes.turns)
     rows = []
     for number in sizes.experts:
-        bound = update_bound(env.domain, sizes.width, sizes.layers, number, sizes.batch, per_sample)
+        layout = (sizes.width, sizes.layers, number, sizes.batch)
+        bound = update_bound(env.domain, *layout, per_sample, sizes.minibatches)
         table = f"growing experts: update step, batch {sizes.batch:,}, width {sizes.width}"
         milliseconds = [1000 * s for s in seconds[str(number)]]
         rows.append(row(table, f"{number} experts", milliseconds, "ms", bound=bound, per="step"))

@@ -215,7 +215,8 @@ def measure(sizes: Sizes = Sizes()) -> list[Row]:
     seconds = step_seconds(calls, sizes.turns)
 
     def bound(experts: int) -> Bound:
-        return update_bound(env.domain, sizes.width, sizes.layers, experts, sizes.batch, sample_bytes(samples))
+        shape = (sizes.width, sizes.layers, experts, sizes.batch)
+        return update_bound(env.domain, *shape, sample_bytes(samples), sizes.minibatches)
 
     table = f"mixture of experts, update step, batch {sizes.batch:,}, width {sizes.width}"
     milliseconds = {name: [1000 * s for s in values] for name, values in seconds.items()}

@@ -69,7 +69,9 @@ def _whole_rows(sizes: Sizes) -> list[Row]:
     config = build_config(env__name=sizes.name, settings=sizes.settings)
     model, ppo, domain = config.model, config.ppo, domain_named(sizes.name)
     per_frame = rollout_bytes(sizes.name, sizes.tasks, config.env.worlds, ppo.steps) // (config.env.worlds * ppo.steps)
-    bound = frame_bound(domain, model.width, model.layers, sizes.tasks, ppo.epochs, ppo.minibatch, per_frame)
+    shape = (model.width, model.layers, sizes.tasks)
+    minibatches = -(-config.env.worlds * ppo.steps // ppo.minibatch)
+    bound = frame_bound(domain, *shape, ppo.epochs, ppo.minibatch, per_frame, minibatches)
     table = f"whole training, {sizes.tasks} tasks and experts of width {model.width}, all learn"
     return [
         *machine_rows(table),
