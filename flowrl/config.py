@@ -188,7 +188,8 @@ def build_config(preset: str = "cpu", settings: Sequence[str] = (), **options: A
         options: values by name with two underscores for the dot, e.g. ``env__name``.
 
     Raises:
-        UsageError: an unknown preset, environment or key (the nearest are named), or a value out of range.
+        UsageError: an unknown preset, environment or key (the nearest are named), or a value out of range, or more
+            minibatches than can be counted.
     """
     if preset not in PRESETS:
         raise UsageError(f"No preset {preset!r}. {nearest_names(preset, PRESETS)}")
@@ -202,4 +203,11 @@ def build_config(preset: str = "cpu", settings: Sequence[str] = (), **options: A
         raise UsageError(f"{where} cannot be {first['input']!r}: {first['msg']}.") from error
     if config.env.name not in ENVIRONMENTS:
         raise UsageError(f"No environment {config.env.name!r}. {nearest_names(config.env.name, ENVIRONMENTS)}")
+    samples = config.env.worlds * config.ppo.steps
+    minibatches = -(-samples // config.ppo.minibatch)
+    if samples // config.groups * minibatches >= 2**31:
+        raise UsageError(
+            f"A rollout of {samples:,} frames makes {minibatches:,} minibatches, too many to count their samples in 32 "
+            f"bits. Raise ppo.minibatch, which is {config.ppo.minibatch:,}, or take fewer worlds or steps."
+        )
     return config

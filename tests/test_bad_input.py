@@ -13,6 +13,7 @@ from typing import NoReturn
 import pytest
 
 from flowrl.cli_options import command_again
+from flowrl.config import build_config
 from flowrl.errors import PlanError, PlatformError, UsageError
 from flowrl.files import write_json, write_text
 from flowrl.knowledge import load_base
@@ -159,3 +160,9 @@ CALLED = {
 def test_the_command_that_goes_on_is_the_one_that_was_given(called: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [called, "grow", "--home", "my home"])
     assert shlex.split(command_again()) == [*CALLED[called], "grow", "--home", "my home"]
+
+
+def test_more_minibatches_than_can_be_counted_are_refused() -> None:
+    build_config("gpu", ["ppo.minibatch=512"])
+    with pytest.raises(UsageError, match=r"32,768 minibatches, too many .* Raise ppo\.minibatch, which is 2"):
+        build_config("gpu", ["ppo.minibatch=2", "ppo.steps=64", "env.groups=1", "env.worlds=1024"])

@@ -95,6 +95,7 @@ def compiled_update(skill: str) -> tuple[Programs, str]:
 def test_exchanges_between_devices_are_one_chain(skill: str) -> None:
     """A program from the compile cache begins two exchanges that do not depend on each other in any order."""
     _, program = compiled_update(skill)
+    assert ("collective-permute(" in program) is (skill == "Make Pickaxe"), "experts go round where there are several"
     exchanges, pairs = unordered(program)
     assert exchanges >= 5 and pairs == []
 

@@ -13,8 +13,9 @@ from flowrl.env.code_parser import SkillFunctions, TaskModule
 from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.observation import expand, features
+from flowrl.learning.rollout import apply_network
 from flowrl.models import grouped, lookup
-from flowrl.models.actor_critic import ActorCriticMoE, init_network
+from flowrl.models.actor_critic import ActorCriticMoE, add_gradients, init_network
 
 EXPERTS, ROWS = 3, 64
 GAMES = ["Craftax-Classic-Symbolic-v1", pytest.param("Craftax-Symbolic-v1", marks=pytest.mark.slow), "Tiny-Grid-v1"]
@@ -85,6 +86,26 @@ def test_the_lookup_is_the_one_hot_network(game: str, experts: int, branch: str)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-3), got_gradient, wanted_gradient)
     first = np.asarray(got_gradient["actor"]["layer_0"]["kernel"])
     assert (first != 0).any(axis=2).sum() > ROWS / 2, "many rows of the kernel take part"
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("experts", [1, EXPERTS])
+def test_a_gradient_is_added_to_another_in_place(experts: int, shared: bool, branch: str) -> None:
+    domain, observation = domain_named("Tiny-Grid-v1"), seen("Tiny-Grid-v1")
+    network = ActorCriticMoE(len(domain.actions), 16, 3, experts, domain.observation_size, shared)
+    params = init_network(network, jax.random.PRNGKey(0))["params"]
+    assert ("layer_0" in params["critic"]) is not shared
+    half = ROWS // 2
+    parts = [jax.tree.map(lambda leaf, own=own: leaf[own], observation) for own in (slice(half), slice(half, None))]
+
+    def loss(params: Any, part: Any, so_far: Any) -> Any:
+        logits, value = apply_network(network, params, features(domain, part), jnp.arange(half) % experts, so_far)
+        return (logits**2).sum() + (value**2).sum()
+
+    first, second = (jax.grad(loss)(params, part, None) for part in parts)
+    total = add_gradients(first, jax.grad(loss)(params, parts[1], first))
+    wanted = jax.tree.map(jnp.add, first, second)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4), total, wanted)
 
 
 @pytest.mark.parametrize("game", GAMES)

@@ -214,7 +214,7 @@ def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(
     trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], grad_norm=1e9, epochs=1, least_steps=1, minibatch=128)
     samples = made_up_samples(trainer, 120, 4)
     amounts = jnp.bincount(samples.expert, length=4)
-    assert bool(sharing.owners(amounts, jnp.int32(sharing.STEP_COST), groups)[1]) is (apart and groups == 2)
+    assert bool(sharing.owners(amounts, jnp.full(4, sharing.STEP_COST), groups)[1]) is (apart and groups == 2)
     _, moments, losses = updated(trainer, samples, groups, devices)
     params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
     wanted = masked_gradient(trainer, params, samples, 120.0)
@@ -262,7 +262,7 @@ def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeyp
     amounts, found = jnp.bincount(samples.expert, length=4), {}
     for groups, cost in ((2, 0), (2, 1000), (4, 1000)):
         monkeypatch.setattr(sharing, "STEP_COST", cost)
-        assert bool(sharing.owners(amounts, jnp.int32(4 * cost), groups)[1]) is (cost > 0)
+        assert bool(sharing.owners(amounts, jnp.full(4, 4 * cost), groups)[1]) is (cost > 0)
         found[groups, cost] = [updated(trainer, samples, groups, devices) for devices in (1, 2)]
         one, two = ([leaf.tobytes() for leaf in jax.tree.leaves(jax.device_get(each))] for each in found[groups, cost])
         assert one == two, "bit for bit, signs of zeros included"
@@ -293,7 +293,7 @@ def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeyp
 def test_experts_are_stepped_apart_where_that_takes_less(
     amounts: list[int], cost: int, groups: int, apart: bool, loads: list[int]
 ) -> None:
-    owner, chosen = sharing.owners(jnp.asarray(amounts), jnp.int32(cost), groups)
+    owner, chosen = sharing.owners(jnp.asarray(amounts), jnp.full(len(amounts), cost), groups)
     work = np.where(np.asarray(amounts) > 0, np.asarray(amounts) + cost, 0)
     assert bool(chosen) is apart
     assert [int(work[np.asarray(owner) == group].sum()) for group in range(groups)] == loads

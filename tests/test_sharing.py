@@ -71,6 +71,14 @@ def test_minibatches_are_even_for_each_expert(minibatch: int, monkeypatch: pytes
     assert (amounts.max(axis=1) - amounts.min(axis=1) <= 1).all() and (share.amount[:, batches:] == 0).all()
 
 
+def test_few_samples_of_several_groups_make_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "STEP_COST", 0)
+    expert, trained = np.zeros((GROUPS, SIZE), int), np.ones((GROUPS, SIZE), bool)
+    expert[:, :2], expert[:, 2] = 1, 2
+    schedule, share = planned(expert, trained)
+    assert schedule.batches == 8 and share.turns.tolist() == [8, 4, 2, 0, 0]
+
+
 def test_an_expert_is_stepped_where_it_has_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing, "STEP_COST", 0)
     schedule, share = planned(*drawn(0))

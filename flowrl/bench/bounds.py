@@ -70,7 +70,12 @@ def frame_bound(
     sample_bytes: int,
     minibatches: int,
 ) -> Bound:
-    """Returns the bound of a frame of training, the game left out: acting, and its share of the gradient steps."""
+    """Returns the bound of a frame of training, the game left out: acting, and its share of the gradient steps.
+
+    Args:
+        minibatch: samples of a step.
+        minibatches: steps of an epoch.
+    """
     step = update_bound(domain, width, layers, experts, minibatch, sample_bytes, minibatches)
     acting = _operations_of_one(domain, width, layers)
     return Bound(sample_bytes + epochs * step.bytes_moved / minibatch, acting + epochs * step.operations / minibatch)

@@ -72,7 +72,7 @@ def masked_step(
         gradient, parts = groups.sum_here(of_group, (batch, samples.expert))
         gradient = groups.over_devices(gradient)
         before = Experts(params, moments._replace(mu=mine[0], nu=mine[1]))
-        after, norm = step_expert(before, gradient, config, lr, on_cpu=False)
+        after, norm = step_expert(before, gradient, config, lr, groups.devices[0].platform == "cpu")
         summed: Losses = jax.tree.map(jnp.add, sums, parts._replace(grad_norm=norm))
         return summed, (after.params, (after.moments.mu, after.moments.nu))
 
@@ -215,8 +215,8 @@ def measure(sizes: Sizes = Sizes()) -> list[Row]:
     seconds = step_seconds(calls, sizes.turns)
 
     def bound(experts: int) -> Bound:
-        shape = (sizes.width, sizes.layers, experts, sizes.batch)
-        return update_bound(env.domain, *shape, sample_bytes(samples), sizes.minibatches)
+        layout = (sizes.width, sizes.layers, experts, sizes.batch)
+        return update_bound(env.domain, *layout, sample_bytes(samples), sizes.minibatches)
 
     table = f"mixture of experts, update step, batch {sizes.batch:,}, width {sizes.width}"
     milliseconds = {name: [1000 * s for s in values] for name, values in seconds.items()}

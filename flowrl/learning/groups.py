@@ -118,6 +118,12 @@ class Groups:
         summed: Tree = apart(jax.lax.psum(flat, AXIS))
         return summed
 
+    def pass_on(self, part: Array) -> Array:
+        """Returns what the device before this one has, on the first what the last has."""
+        devices = len(self.devices)
+        passed: Array = jax.lax.ppermute(part, AXIS, [(device, (device + 1) % devices) for device in range(devices)])
+        return passed
+
     def place(self, tree: Tree, split: PartitionSpec) -> Tree:
         """Returns arrays put on the devices."""
         placed: Tree = jax.device_put(tree, NamedSharding(self.mesh, split))
@@ -146,7 +152,7 @@ def groups_of(count: int, devices: Sequence[Any] | None = None) -> Groups:
 
 
 def check_devices(devices: Sequence[Any]) -> None:
-    """Checks that what is spread over some devices, with a sum over all groups, is what one of them does alone.
+    """Checks that what is spread over some devices, with sums over all groups, is what one of them does alone.
 
     Raises:
         PlatformError: it is not; names the devices.
@@ -163,13 +169,18 @@ def check_devices(devices: Sequence[Any]) -> None:
         )
 
 
-def _spread_sample(groups: Groups, worlds: np.ndarray) -> tuple[Array, Array]:
-    def work(part: Array) -> tuple[Array, Array]:
+def _spread_sample(groups: Groups, worlds: np.ndarray) -> tuple[Array, Array, Array]:
+    def work(part: Array) -> tuple[Array, Array, Array]:
         own = jnp.tanh(part @ part)
-        return own, groups.total(split(own, groups.here).sum(axis=(1, 2, 3)))
+        total = groups.total(split(own, groups.here).sum(axis=(1, 2, 3)))
+        passed = around = own.sum(axis=0) + 0 * total
+        for _ in groups.devices[1:]:
+            passed = groups.pass_on(passed)
+            around += passed
+        return own, total, around
 
-    spread = groups.spread(work, WORLDS, (WORLDS, SAME))
-    done: tuple[Array, Array] = jax.jit(spread)(groups.place(worlds, WORLDS))
+    spread = groups.spread(work, WORLDS, (WORLDS, SAME, SAME))
+    done: tuple[Array, Array, Array] = jax.jit(spread)(groups.place(worlds, WORLDS))
     return done
 
 

@@ -49,7 +49,8 @@ def apply_network(
     """Returns (logits, value) of observations.
 
     Args:
-        so_far: a gradient that theirs is to be added to with `add_gradients`.
+        so_far: a gradient that the one to be made is to be added to. First kernels' come back as the sum of both, all
+            others without it: `add_gradients` puts them together.
     """
     variables = {"params": params} if so_far is None else {"params": params, SO_FAR: so_far}
     answer: Any = network.apply(variables, seen, expert)

@@ -2,8 +2,8 @@
 
 Experts are stepped *together*, each device adding its groups' part of every expert's gradient, or *apart*, each expert
 wholly on the device of one group. Together, all devices move all experts' parameters and moments through their memory
-and wait for each other at every expert; apart, they exchange the experts once, at the end of the update, but experts of
-unlike numbers of samples leave a device idle. Which takes less is worked out anew for each update.
+and wait for each other at every step of every expert; apart, they exchange the experts once, at the end of the update,
+but experts of unlike numbers of samples leave a device idle. Which takes less is worked out anew for each update.
 
 Groups, not devices, decide everything here, so that what comes out does not depend on how many devices there are.
 """
@@ -20,7 +20,7 @@ from flowrl.learning.groups import Groups
 LONGEST_BLOCK = 512
 """Samples of one expert that go through the network at a time, at most."""
 STEP_COST = 100
-"""What an expert's step takes besides its samples, as a number of samples: Adam's, measured on two cores."""
+"""What an expert's step takes besides its samples, as a number of samples: 60 on two cores, and waiting."""
 
 
 class Schedule(NamedTuple):
@@ -81,18 +81,20 @@ def plan_schedule(
     # samples is not to wait for a long one.
     pool = rows * (groups.count if may_be_apart(groups, experts) else 1)
     block = min(pool, LONGEST_BLOCK, -(-pool * 17 // (experts * 16 * 16)) * 16)
-    owner, apart = owners(amounts, STEP_COST * batches, groups.count)
+    # One with few samples takes no more steps than it has samples.
+    cost = STEP_COST * jnp.minimum(batches, amounts)
+    owner, apart = owners(amounts, cost, groups.count)
     return Schedule(counts, batches, -(-trained.shape[1] // rows), block, epochs, divisor, amounts, owner, apart)
 
 
-def owners(amounts: Int[Array, "E"], cost: Int[Array, ""], groups: int) -> tuple[Int[Array, "E"], Bool[Array, ""]]:
+def owners(amounts: Int[Array, "E"], cost: Int[Array, "E"], groups: int) -> tuple[Int[Array, "E"], Bool[Array, ""]]:
     """Returns the group that each expert belongs to, and whether stepping experts apart takes less than together.
 
     The largest first, each to the group with the least to do (Graham 1969, "Bounds on multiprocessing timing
     anomalies").
 
     Args:
-        cost: what an expert's steps take besides its samples, as a number of samples.
+        cost: what each expert's steps take besides its samples, as a number of samples.
     """
     work = jnp.where(amounts > 0, amounts + cost, 0)
     largest_first = jnp.argsort(-work)
@@ -104,7 +106,7 @@ def owners(amounts: Int[Array, "E"], cost: Int[Array, ""], groups: int) -> tuple
 
     nothing = jnp.zeros(amounts.shape, jnp.int32), jnp.zeros(groups, work.dtype)
     owner, load = jax.lax.fori_loop(0, amounts.shape[0], give, nothing)
-    together = amounts.sum() + groups * cost * (amounts > 0).sum()
+    together = amounts.sum() + groups * jnp.where(amounts > 0, cost, 0).sum()
     return owner, load.max() * groups < together
 
 
@@ -133,28 +135,36 @@ class Share(NamedTuple):
 def share_of(
     expert: Int[Array, "S N"], trained: Bool[Array, "S N"], key: jax.Array, schedule: Schedule, groups: Groups
 ) -> Share:
-    """Returns this device's share of an epoch, in an order drawn for each group; to be called on each device."""
+    """Returns this device's share of an epoch, in an order drawn for each group.
+
+    To be called on each device. Where devices see their own groups alone, they exchange what they have.
+    """
     seen, size = expert.shape
     experts = schedule.owner.shape[0]
     shape = (experts, schedule.most, seen)
-    # Of an expert's samples in a group, minibatch i takes those from begin[i] to begin[i + 1].
-    begin = jnp.arange(schedule.most + 1)[:, None] * schedule.counts.T[:, None] // jnp.maximum(schedule.batches, 1)
+    numbers = jnp.arange(seen) if seen == groups.count else groups.numbers()
+    batches = jnp.maximum(schedule.batches, 1)
+    # Of an expert's samples in a group, minibatch i takes those from begin[i] to begin[i + 1]. Groups begin apart, so
+    # that a few samples in each of them don't all fall into the same minibatches.
+    offset = numbers * batches // groups.count
+    begin = (jnp.arange(schedule.most + 1)[:, None] * schedule.counts.T[:, None] + offset) // batches
     begin = jnp.minimum(begin, schedule.counts.T[:, None])
     counts = jnp.diff(begin, axis=1)
     first = (jnp.cumsum(counts) - counts.ravel()).reshape(shape)
 
-    def of_group(group: Array, number: Array, expert: Array, trained: Array) -> tuple[Array, Array]:
+    def of_group(group: Array, expert: Array, trained: Array) -> tuple[Array, Array]:
         """Returns a group's samples in the order of their experts, drawn within an expert's, and where each goes."""
         bits = experts.bit_length()
-        drawn = jax.random.bits(jax.random.fold_in(key, number), (size,), jnp.uint32)
+        drawn = jax.random.bits(jax.random.fold_in(key, numbers[group]), (size,), jnp.uint32)
         expert = jnp.where(trained, expert, experts)
         order = jnp.argsort(expert.astype(jnp.uint32) << (32 - bits) | drawn >> bits)
         expert, count = expert[order], schedule.counts[group]
         rank = jnp.arange(size) - (jnp.cumsum(count) - count)[expert]
-        batch = ((rank + 1) * schedule.batches - 1) // jnp.maximum(count, 1)[expert]
+        batch = ((rank + 1) * batches - offset[group] - 1) // jnp.maximum(count, 1)[expert]
         place = first[expert, batch, group] + rank - begin[expert, batch, group]
-        return group * size + order, jnp.where(expert < experts, place, seen * size)
+        return group * size + order, jnp.where(expert < experts, place, nothing.size)
 
+    nothing = jnp.zeros(seen * size + schedule.block, jnp.int32)
     here = groups.numbers() if seen == groups.count else jnp.arange(seen)
     owned = (schedule.owner[:, None] == groups.numbers())[:, None]
     whole = counts.sum(axis=2)
@@ -162,11 +172,9 @@ def share_of(
     anywhere = whole if seen == groups.count else groups.over_devices(whole)
     stepped = jnp.where(schedule.apart, amount.sum(axis=2), anywhere) > 0
     turns = stepped.sum(axis=1)
-    numbers = jnp.arange(seen) if seen == groups.count else groups.numbers()
-    index, place = jax.vmap(of_group)(jnp.arange(seen), numbers, expert, trained)
-    nothing = jnp.zeros(seen * size + schedule.block, index.dtype)
+    index, place = jax.vmap(of_group)(jnp.arange(seen), expert, trained)
     return Share(
-        picked=nothing.at[place.ravel()].set(index.ravel(), mode="drop"),
+        picked=nothing.at[place.ravel()].set(index.ravel().astype(jnp.int32), mode="drop"),
         first=jnp.where(schedule.apart, first[..., :1], first[..., here]),
         amount=amount,
         batches=jnp.argsort(~stepped, axis=1, stable=True),

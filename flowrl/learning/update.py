@@ -1,5 +1,6 @@
 """The PPO update of the trained experts from one rollout."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def ppo_loss(
     """Returns the clipped PPO loss of a minibatch, each sample weighted, and its parts.
 
     Args:
-        so_far: a gradient that this one's is to be added to with `add_gradients`.
+        so_far: a gradient that this one's is to be added to: see `apply_network`.
 
     Source: Schulman et al. 2017, "Proximal policy optimization algorithms", with the value clipped likewise.
     """
@@ -151,11 +152,8 @@ class _Steps:
         """Returns the gradient as it is, or, where experts are stepped together, the sum of all devices' ones."""
         if len(self.groups.devices) == 1:
             return gradient
-        # A loop of one turn or none: a branch would copy what it leaves as it is. It also keeps the norm from being
-        # summed along with the gradients, in another order than on one device.
-        turns = jnp.where(self.schedule.apart, 0, 1)
-        total: Params = jax.lax.fori_loop(0, turns, lambda _, own: self.groups.over_devices(own), gradient)
-        return total
+        # The loop also keeps the norm from being summed along with the gradients, in another order than on one device.
+        return _where(~self.schedule.apart, self.groups.over_devices, gradient)
 
     def _gradient(self, params: Params, picked: Array, first: Array, amount: Array) -> tuple[Params, Losses]:
         """Returns one expert's gradient, leaves [1, ...], from some of the samples picked, and the loss's parts."""
@@ -179,34 +177,34 @@ class _Steps:
         """Returns experts as their owners have them, on all devices."""
         schedule, groups = self.schedule, self.groups
         devices = len(groups.devices)
-        if devices == 1:
+        if devices == 1 or not may_be_apart(groups, schedule.owner.shape[0]):
             return everyone
         owned = (schedule.owner // groups.here == jnp.arange(devices)[:, None]) & (schedule.amounts > 0)
         numbers, counts = jnp.argsort(~owned, axis=1, stable=True), owned.sum(axis=1)
         here = jax.lax.axis_index(AXIS)
-        ring = [(device, (device + 1) % devices) for device in range(devices)]
 
         def turn(i: Array, everyone: Experts) -> Experts:
             """Sends one expert of each device, as long as it has one left, round all devices."""
-            own, apart = ravel_pytree(_one_of(everyone, numbers[here, i]))
+            own, rebuild = ravel_pytree(_one_of(everyone, numbers[here, i]))
 
             def pass_on(steps: Array, carry: tuple[Experts, Array]) -> tuple[Experts, Array]:
-                everyone, flat = carry
-                flat = jax.lax.ppermute(flat, AXIS, ring)
+                everyone, passed = carry
+                passed = groups.pass_on(passed)
                 giver = (here - steps - 1) % devices
-                # A loop of one turn or none: a branch would copy all experts.
-                turns = jnp.where(i < counts[giver], 1, 0)
-                number = numbers[giver, i]
-                taken: Experts = jax.lax.fori_loop(
-                    0, turns, lambda _, all_of: _with_one(all_of, apart(flat), number), everyone
-                )
-                return taken, flat
+                one, number = rebuild(passed), numbers[giver, i]
+                return _where(i < counts[giver], lambda all_of: _with_one(all_of, one, number), everyone), passed
 
             taken, _ = jax.lax.fori_loop(0, devices - 1, pass_on, (everyone, own))
             return taken
 
         after: Experts = jax.lax.fori_loop(0, jnp.where(schedule.apart, counts.max(), 0), turn, everyone)
         return after
+
+
+def _where(wanted: Array, function: Callable[[Tree], Tree], tree: Tree) -> Tree:
+    """Returns what ``function`` makes of a tree, or the tree: a loop of one turn or none, as a branch would copy it."""
+    made: Tree = jax.lax.fori_loop(0, wanted.astype(int), lambda _, own: function(own), tree)
+    return made
 
 
 def _one_of(everyone: Tree, number: Array) -> Tree:

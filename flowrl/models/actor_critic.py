@@ -11,6 +11,8 @@ from flowrl.models.grouped import Grouping, block_size, group_rows, grouped_matm
 from flowrl.models.lookup import Features, first_layer
 
 Initializer = Any
+FIRST = "layer_0"
+"""The name of the layer that is looked up in."""
 SO_FAR = "so_far"
 """The collection of variables that holds a gradient to be added to; see `add_gradients`."""
 
@@ -86,7 +88,7 @@ class ExpertTower(nn.Module):
             first: what another tower's first layer made of the batch, to be used for an own one.
         """
         if first is None:
-            layer = ExpertDense(self.experts, self.inputs, self.width, 2**0.5, name="layer_0")
+            layer = ExpertDense(self.experts, self.inputs, self.width, 2**0.5, name=FIRST)
             first = nn.tanh(layer.look_up(features, expert, grouping))
             first = first if grouping is None else lay_out(first, grouping)
         x = first
@@ -150,6 +152,6 @@ def add_gradients(so_far: Any, gradient: Any) -> Any:
     """
 
     def add(path: tuple[Any, ...], before: Array, new: Array) -> Array:
-        return new if [key.key for key in path[-2:]] == ["layer_0", "kernel"] else before + new
+        return new if [key.key for key in path[-2:]] == [FIRST, "kernel"] else before + new
 
     return jax.tree_util.tree_map_with_path(add, so_far, gradient)

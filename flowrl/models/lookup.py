@@ -91,7 +91,7 @@ def first_layer(
 
     Args:
         grouping: of the rows by expert; None where there is one expert.
-        so_far: what the kernel's gradient is added to in the backward pass: few of its rows are touched.
+        so_far: what the kernel's gradient is added to, and comes back with: few of its rows are touched.
     """
     del so_far
     total = _sum_of_rows(kernel.reshape(-1, kernel.shape[2]), _rows(features.columns, expert, kernel))
@@ -120,6 +120,7 @@ def _backward(saved: _Saved, slopes: Array) -> tuple[Array, Features, None, None
     first = size - features.dense.shape[1]
     last = kernel[:, first:]
     if grouping is None:
+        # Not .at[].add, for which XLA would copy the whole gradient.
         gradient = gradient.at[:, first:].set(gradient[:, first:] + features.dense.T @ slopes)
         return gradient, Features(no_slope, slopes @ last[0].T), None, None, None
     laid_out = lay_out(slopes, grouping)
