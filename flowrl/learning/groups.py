@@ -56,6 +56,11 @@ class Groups:
         """Groups on each device."""
         return self.count // len(self.devices)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the devices are cores of a processor."""
+        return bool(self.devices[0].platform == "cpu")
+
     def spread(self, function: Callable[..., Tree], takes: Any, gives: Any) -> Callable[..., Tree]:
         """Returns a function that runs on every device, on its part of what it is given, as ``takes`` says."""
         spread: Callable[..., Tree] = jax.shard_map(

@@ -144,8 +144,7 @@ class _Steps:
         parts = (share.first[number, batch], share.amount[number, batch])
         gradient, losses = self.groups.sum_here(gradient_of, parts)
         gradient = self._of_all_devices(gradient)
-        on_cpu = self.groups.devices[0].platform == "cpu"
-        own, norm = step_expert(own, gradient, self.config, self.lr, on_cpu)
+        own, norm = step_expert(own, gradient, self.config, self.lr, self.groups.on_cpu)
         return own, losses, norm
 
     def _of_all_devices(self, gradient: Params) -> Params:
