@@ -23,12 +23,12 @@ import optax
 from craftax.craftax_env import make_craftax_env_from_name
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.bench.setup import plan_env
+from benchmarks.tables.setup import plan_env
 from flowrl.config import RunConfig, build_config
 from flowrl.env.domain import Domain, Transition
 from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
 from flowrl.env.observation import expand
-from flowrl.learning.progress import Progress
+from flowrl.training.episode_stats import Progress
 
 NAME = "Craftax-Classic-Symbolic-v1"
 RESET_RATIO = 16

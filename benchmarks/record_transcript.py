@@ -12,17 +12,17 @@ import json
 import sys
 from pathlib import Path
 
-from flowrl.bench.planted import outcomes, repaired_with_model
+from benchmarks.tables.planted import outcomes, repaired_with_model
+from flowrl.cli.live_display import Display
 from flowrl.config import build_config
-from flowrl.controller import Limits
-from flowrl.display import Display
 from flowrl.errors import LLMError
-from flowrl.llm.client import Request, Response
+from flowrl.growing.controller import Limits
 from flowrl.llm.flow import FlowSettings
-from flowrl.llm.ledger import Ledger
-from flowrl.llm.loop import grow_with
-from flowrl.llm.transcript import Recorder
-from flowrl.parallel.paths import HomePaths
+from flowrl.llm.grow import grow_with
+from flowrl.llm.transport.client import Request, Response
+from flowrl.llm.transport.ledger import Ledger
+from flowrl.llm.transport.transcript import Recorder
+from flowrl.paths import HomePaths
 
 NAME = "by hand"
 

@@ -19,15 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.bench.setup import plan_env
+from benchmarks.tables.setup import plan_env
 from flowrl.config import RunConfig, build_config
+from flowrl.env.block_memory import UNKNOWN
 from flowrl.env.domain import Observation
 from flowrl.env.flow_env import FlowEnv, FlowState
-from flowrl.env.memory import UNKNOWN
-from flowrl.learning.programs import Programs
-from flowrl.learning.progress import Progress
-from flowrl.learning.trainer import Trainer
-from flowrl.platform import configure_jax
+from flowrl.jax_runtime import configure_jax
+from flowrl.training.episode_stats import Progress
+from flowrl.training.programs import Programs
+from flowrl.training.trainer import Trainer
 
 NAME = "Craftax-Classic-Symbolic-v1"
 MOST = {"Collect Wood": 3}

@@ -2,7 +2,7 @@
 
 import sys
 
-from flowrl.cli import main
+from flowrl.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

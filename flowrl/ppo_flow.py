@@ -13,11 +13,11 @@ import traceback
 
 from flowrl.errors import FlowRLError
 from flowrl.files import append_line, write_json, write_text
-from flowrl.parallel.paths import RunPaths
-from flowrl.skill import RunSpec, TrainResult
-from flowrl.worker import DONE, FAILED, STOPPED, run_worker
+from flowrl.jobs.worker import DONE, FAILED, STOPPED, run_worker
+from flowrl.paths import RunPaths
+from flowrl.schema.run import RunSpec, TrainResult
 
-logger = logging.getLogger("flowrl.worker")
+logger = logging.getLogger("flowrl.jobs.worker")
 
 
 class _StopFlag:
@@ -41,7 +41,7 @@ def work(paths: RunPaths) -> int:
     stop = _StopFlag()
     try:
         from flowrl.files import read_json
-        from flowrl.platform import check_jax_results, check_jax_version, configure_jax
+        from flowrl.jax_runtime import check_jax_results, check_jax_version, configure_jax
 
         spec = read_json(paths.config, RunSpec)
         check_jax_version()
@@ -49,7 +49,7 @@ def work(paths: RunPaths) -> int:
         append_line(paths.metrics, {"kind": "starting", "frames": 0})
         write_text(paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
         check_jax_results()
-        from flowrl.learning.run import Run
+        from flowrl.training.run import Run
 
         result = Run(paths, stop).execute()
     except FlowRLError as error:

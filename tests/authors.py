@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flowrl.knowledge import KnowledgeBase
+from flowrl.knowledge.base import KnowledgeBase
 from flowrl.llm.answers import SpecAnswer
-from flowrl.llm.client import Request, Response
+from flowrl.llm.transport.client import Request, Response
 
 DESIGN = {
     "done_when": "the yields hold",

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import pytest
 
-from flowrl.platform import configure_jax
+from flowrl.jax_runtime import configure_jax
 
 
 def pytest_configure() -> None:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from flowrl.bench.exported import exported
-from flowrl.compose import source_of
-from flowrl.env.code_parser import SkillFunctions, bind_tasks, load_module
-from flowrl.env.module_source import compose_module
-from flowrl.skill import Skill
+from benchmarks.tables.exported import exported
+from flowrl.env.code_parser import bind_tasks, load_module
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.functions import SkillFunctions
+from flowrl.skillcode.plan_module import source_of
+from flowrl.skillcode.source import compose_module
 
 
 def artefact_of(skill: Skill, shapes: dict[str, object], folder: Path) -> bytes:

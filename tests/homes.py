@@ -8,9 +8,12 @@ import numpy as np
 
 from flowrl.config import RunConfig, build_config
 from flowrl.files import Arrays, write_json, write_text
-from flowrl.knowledge import load_base
-from flowrl.library import SkillLibrary
-from flowrl.skill import Evaluation, Plan, PlanStep, SkillRecord, SkillSpec
+from flowrl.knowledge.base import load_base
+from flowrl.library.home import SkillLibrary
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.plan import Plan, PlanStep
+from flowrl.schema.skill import SkillSpec
 from flowrl.stats import Share
 from tests.runs import TINY
 

@@ -11,15 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from flowrl.env import staging
-from flowrl.env.code_parser import SkillFunctions, bind_tasks, load_module
+from flowrl.env.block_memory import closest_blocks, empty_memory, nearest_cells, remember
+from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.domain import Domain
-from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import evaluate_skill
-from flowrl.env.memory import closest_blocks, empty_memory, nearest_cells, remember
-from flowrl.env.module_source import SkillSource, compose_module
+from flowrl.env.registry import domain_named
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
-from flowrl.knowledge import KnowledgeBase, load_base
+from flowrl.env.staging import worlds as staging
+from flowrl.knowledge.base import KnowledgeBase, load_base
+from flowrl.skillcode.functions import SkillFunctions
+from flowrl.skillcode.source import SkillSource, compose_module
 
 CLASSIC, TINY, FULL = "Craftax-Classic-Symbolic-v1", "Tiny-Grid-v1", "Craftax-Symbolic-v1"
 BASES = {name: load_base(name) for name in (CLASSIC, TINY)}

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from flowrl.config import RunConfig
-from flowrl.env.code_parser import SkillFunctions, TaskModule
 from flowrl.env.domain import Domain, Observation, Plane, Sight, Transition, Vitals
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
-from flowrl.learning.trainer import Trainer
+from flowrl.skillcode.functions import SkillFunctions, TaskModule
+from flowrl.training.trainer import Trainer
 
 
 class Seen(NamedTuple):

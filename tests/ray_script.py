@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flowrl.controller import Limits
-from flowrl.drive import GrowOutcome, grow
-from flowrl.parallel.executor import Job
-from flowrl.parallel.ray_executor import RayExecutor
+from flowrl.growing.controller import Limits
+from flowrl.growing.grow import GrowOutcome, grow
+from flowrl.jobs.job import Job
+from flowrl.jobs.ray_executor import RayExecutor
 from tests.runs import Watcher, tiny_config
 from tests.test_executors import ends, until
 

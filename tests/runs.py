@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from flowrl.config import RunConfig, build_config
-from flowrl.drive import train
-from flowrl.parallel.paths import RunPaths
-from flowrl.skill import RunSpec, SkillRecord
+from flowrl.growing.grow import train
+from flowrl.paths import RunPaths
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.run import RunSpec
 
 TINY = "Tiny-Grid-v1"
 

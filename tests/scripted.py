@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flowrl.errors import LLMError
-from flowrl.llm.client import Message, Request, Response
+from flowrl.llm.transport.client import Message, Request, Response
 
 
 class Scripted:

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from flowrl.analysis.findings import Findings, Way
+from flowrl.analysis.probing import Probing
 from flowrl.analysis.repair import repair
+from flowrl.analysis.scripted_play import AnySkill, Stepper
 from flowrl.analysis.statistics import statistics_of
-from flowrl.env.code_parser import SkillFunctions
-from flowrl.env.domains import domain_named
-from flowrl.env.exported import leaf_shapes
-from flowrl.env.scenes import ABSENT, AS_IT_IS, NEAR, PLACED, Stage, stack_scenes
-from flowrl.knowledge import load_base
-from flowrl.learning.probing import Probing
-from flowrl.learning.stepping import AnySkill, Stepper
-from flowrl.skill import Quantity, SkillSpec
-from flowrl.verify.artefact import load_artefact
+from flowrl.env.exported_tasks import leaf_shapes
+from flowrl.env.registry import domain_named
+from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, NEAR, PLACED, Stage, stack_scenes
+from flowrl.knowledge.base import load_base
+from flowrl.schema.skill import Quantity, SkillSpec
+from flowrl.skillcode.artefact import load_artefact
+from flowrl.skillcode.functions import SkillFunctions
 from tests.exports import exported
 from tests.played import CLASSIC, TINY, functions_of
 
@@ -218,7 +218,7 @@ def single_errors(truth: SkillSpec) -> dict[str, SkillSpec]:
 
 @pytest.mark.slow
 def test_planted_errors_are_repaired() -> None:
-    from flowrl.bench.planted import ERRORS, outcomes
+    from benchmarks.tables.planted import ERRORS, outcomes
 
     found = outcomes()
     assert len(found) == len(ERRORS) == 10

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.env.abstraction import abstract, fluents_of
-from flowrl.env.domains import domain_named
-from flowrl.env.staging import hold, put, replace
+from flowrl.env.registry import domain_named
+from flowrl.env.staging.worlds import hold, put, replace
+from flowrl.env.symbolic_state import abstract, fluents_of
 from flowrl.errors import UsageError
 from flowrl.fluents import KILLS, REACHED, Vocabulary
 from flowrl.planning.symbolic import new_world

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from flowrl.config import PPOConfig
-from flowrl.learning.adam import ROWS, Experts, gradient_norm, init_optimiser, step_expert
+from flowrl.training.optimizer import ROWS, Experts, gradient_norm, init_optimiser, step_expert
 
 CONFIG = PPOConfig(grad_norm=1.0)
 SHAPES = {"kernel": (1, 12 * ROWS + 5, 40), "small": (1, 2, 3), "bias": (1, 7)}

@@ -14,14 +14,14 @@ from flowrl.analysis.findings import Findings
 from flowrl.analysis.job import analyse_skill, analysis_job, findings_of
 from flowrl.analysis.repair import repair
 from flowrl.analysis.request import AnalysisPaths
-from flowrl.drive import grow
 from flowrl.errors import TrainingError, UsageError
-from flowrl.evaluate import ANALYSIS, EVALUATION, GATE, MERGE, TRAINING, world_key
 from flowrl.files import read_json
-from flowrl.library import SkillLibrary
-from flowrl.parallel.inline import InlineExecutor
-from flowrl.parallel.versions import respecify
-from flowrl.skill import Quantity, SkillSpec
+from flowrl.growing.grow import grow
+from flowrl.jobs.inline import InlineExecutor
+from flowrl.library.home import SkillLibrary
+from flowrl.library.versions import respecify
+from flowrl.rollout.world_seeds import ANALYSIS, EVALUATION, GATE, MERGE, TRAINING, world_key
+from flowrl.schema.skill import Quantity, SkillSpec
 from tests.runs import Watcher, tiny_config
 
 pytestmark = pytest.mark.slow

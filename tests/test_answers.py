@@ -17,8 +17,8 @@ from flowrl.llm.answers import (
     UnreadableAnswerError,
     parse_answer,
 )
-from flowrl.llm.code import CodeError, own_functions
-from flowrl.skill import Quantity, SkillSpec
+from flowrl.llm.code_answer import CodeError, own_functions
+from flowrl.schema.skill import Quantity, SkillSpec
 from tests.played import BASES, CLASSIC, TINY
 
 PLAIN = '{"action": "new", "name": "Collect Wood", "description": "Chop.", "gain": "wood"}'

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowrl.env.staging import hold, put
-from flowrl.knowledge import load_base
+from flowrl.env.staging.worlds import hold, put
+from flowrl.knowledge.base import load_base
 from tests.played import FULL, Moment, copies, game_of, plain
 
 pytestmark = pytest.mark.slow

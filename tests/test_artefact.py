@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 from jax import export
 
-from flowrl.bench.exported import exported, through_artefacts
-from flowrl.bench.setup import plan_env, plan_trainer
+from benchmarks.tables.exported import exported, through_artefacts
+from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.config import build_config
-from flowrl.env.code_parser import SkillFunctions
-from flowrl.env.domains import domain_named
-from flowrl.env.exported import leaf_shapes
+from flowrl.env.dry_run import _initial_inputs, _scrambled
+from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.flow_env import FlowEnv, evaluate_skill
-from flowrl.env.leaves import flat_leaves
+from flowrl.env.registry import domain_named
 from flowrl.env.skill_inputs import SkillInputs
-from flowrl.env.trial import _initial_inputs, _scrambled
 from flowrl.errors import ModuleError, PlatformError
-from flowrl.knowledge import load_base
-from flowrl.learning.programs import Programs
-from flowrl.skill import Skill
-from flowrl.verify.artefact import export_functions, load_artefact
-from flowrl.verify.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact, verified_cache
+from flowrl.knowledge.base import load_base
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.artefact import export_functions, load_artefact
+from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact, verified_cache
+from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.skillcode.functions import SkillFunctions
+from flowrl.training.programs import Programs
 from tests.exports import artefact_of
 from tests.runs import TINY
 from tests.test_specs import CLASSIC

@@ -12,17 +12,17 @@ from typing import NoReturn
 
 import pytest
 
-from flowrl.cli_options import command_again
+from flowrl.cli.options import command_again
 from flowrl.config import build_config
 from flowrl.errors import PlanError, PlatformError, UsageError
 from flowrl.files import write_json, write_text
-from flowrl.knowledge import load_base
-from flowrl.launch import SkillSetUp
-from flowrl.library import command_for
-from flowrl.outlook import plan_with_library
+from flowrl.growing.proposers import KnowledgeProposer
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.knowledge.base import load_base
+from flowrl.library.goal_plans import plan_with_library
+from flowrl.library.home import command_for
+from flowrl.parallel.run_reports import retry_run
 from flowrl.parallel.scheduler import NothingToPropose, Proposal
-from flowrl.proposer import KnowledgeProposer
-from flowrl.reports import retry_run
 from tests.homes import SMALL, add_skill, empty_home
 from tests.runs import TINY
 
@@ -71,7 +71,7 @@ def test_doctor_says_that_its_checks_died(tmp_path: Path) -> None:
     (tmp_path / "jax.py").write_text("import os\n\nos._exit(7)\n")
     done = flowrl("doctor", cwd=tmp_path, modules=tmp_path)
     assert done.returncode == 1 and "The checks ended with exit code 7 and no report" in done.stderr
-    assert "-m flowrl.doctor" in done.stderr and "Traceback" not in done.stderr
+    assert "-m flowrl.cli.doctor" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("damage", [None, b"\xff\xfe broken"], ids=["missing", "not UTF-8"])

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.env.leaves import flat_leaves
-from flowrl.knowledge import load_base
-from flowrl.skill import Quantity, Skill, SkillSpec
-from flowrl.verify.judging import Judge
-from flowrl.verify.primitives import problem_of
-from flowrl.verify.syntax import read_skill_text
-from flowrl.verify.tracing import Refused, traced_artefact
-from flowrl.verify.transitions import Recording, read_recording, recorded, shapes_of
+from flowrl.knowledge.base import load_base
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
+from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.verify.behaviour.judge import Judge
+from flowrl.verify.behaviour.recordings import Recording, read_recording, recorded, shapes_of
+from flowrl.verify.text.check_text import read_skill_text
+from flowrl.verify.tracing.primitives import problem_of
+from flowrl.verify.tracing.trace import Refused, traced_artefact
 from tests.played import CLASSIC, FULL, TINY, Moment, game_of, new_worlds
 
 WOOD = SkillSpec(

@@ -1,5 +1,6 @@
 """`flowrl bench`: every table makes its rows, whatever is missed or missing is told, processes take turns."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -16,14 +17,14 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from flowrl.bench import TABLES, __main__, environment, growth, learning, mixture, training
-from flowrl.bench.measure import Bound, Row, row
-from flowrl.bench.processes import Measured, measured_once
-from flowrl.bench.setup import benchmark_module, benchmarks_folder, chain_env
-from flowrl.bench.whole import rollout_bytes
-from flowrl.cli import app
+from benchmarks.tables import TABLES, __main__, environment, growth, learning, mixture, training
+from benchmarks.tables.measure import Bound, Row, row
+from benchmarks.tables.processes import Measured, measured_once
+from benchmarks.tables.setup import chain_env
+from benchmarks.tables.training_process import rollout_bytes
+from flowrl.cli.main import app
+from flowrl.cli.tables import bench_table
 from flowrl.errors import TrainingError, UsageError
-from flowrl.tables import bench_table
 from tests.runs import TINY
 
 FIELDS = {
@@ -35,8 +36,8 @@ SMALL = (
 )  # fmt: skip
 FAKE_BASELINE = """
 import jax, jax.numpy as jnp
-from flowrl.learning.programs import Programs
-from flowrl.bench.setup import plan_trainer
+from flowrl.training.programs import Programs
+from benchmarks.tables.setup import plan_trainer
 
 def make(env, config, experts):
     programs = Programs(plan_trainer(env, config, tuple(range(experts))))
@@ -94,12 +95,12 @@ def test_the_memory_rows_of_the_training_table() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_of_training(tmp_path: Path) -> None:
-    file = tmp_path / "fake.py"
-    file.write_text(FAKE_BASELINE)
+def test_the_table_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fake_baseline.py").write_text(FAKE_BASELINE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     sizes = training.Sizes(
         name=TINY, tasks=3, fewer_tasks=2, goal="Place Table", full=TINY, full_rollout=(16, 4), settings=SMALL,
-        turns=1, starts=1, baseline=file,
+        turns=1, starts=1, baseline="fake_baseline",
     )  # fmt: skip
     rows = training.measure(sizes)
     assert names(rows) >= {
@@ -121,14 +122,17 @@ def test_the_bytes_of_a_rollout_grow_with_its_frames() -> None:
     assert 1.8 * rollout_bytes(TINY, 2, 16, 8) < rollout_bytes(TINY, 2, 16, 16) < 2 * rollout_bytes(TINY, 2, 16, 8)
 
 
-def test_the_table_of_learning_reads_when_each_run_was_good_enough(tmp_path: Path) -> None:
-    program = tmp_path / "grow.py"
+def test_the_table_of_learning_reads_when_each_run_was_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "fake_grow.py"
     program.write_text(
         textwrap.dedent("""
         import json
         from flowrl.config import build_config
         from flowrl.files import write_json
-        from flowrl.skill import Plan, RunSpec, TaskSpec
+        from flowrl.schema.plan import Plan
+        from flowrl.schema.run import RunSpec, TaskSpec
         from flowrl.stats import Share
 
         def grow(home, seed, skills, settings):
@@ -146,7 +150,8 @@ def test_the_table_of_learning_reads_when_each_run_was_good_enough(tmp_path: Pat
             return [], 1.5, True
         """)
     )
-    sizes = learning.Sizes(seeds=3, skills=1, program=program, settings=("--set", "ppo.lr=1e-3"))
+    monkeypatch.syspath_prepend(tmp_path)
+    sizes = learning.Sizes(seeds=3, skills=1, program="fake_grow", settings=("--set", "ppo.lr=1e-3"))
     rows = {found.name: found for found in learning.measure(sizes)}
     assert rows["Wood: to a success of 80 % in training, frames"].value == 400
     assert rows["Wood: to a success of 80 % in training, frames"].spread == (300, 500)
@@ -162,8 +167,10 @@ def test_every_table_has_a_module_and_stands_in_the_help() -> None:
 
 
 def test_an_unknown_table_is_refused() -> None:
-    done = subprocess.run([sys.executable, "-m", "flowrl.bench", "speed"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "usage" in done.stderr and not done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.tables", "speed"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "No table 'speed'" in done.stderr and not done.stdout
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, rows: dict[str, list[Row]], *arguments: str) -> int:
@@ -269,11 +276,6 @@ def test_a_process_that_dies_is_told() -> None:
         measured_once("tests.test_bench:nothing")
 
 
-def test_without_a_checkout_the_baseline_is_named_as_missing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"baseline\.py.*checkout"):
-        benchmark_module(tmp_path / "baseline.py")
-
-
 def test_a_chain_gives_each_task_its_own_expert() -> None:
     env = chain_env(TINY, 4)
     assert env.tasks.expert_of_task == (0, 1, 2, 3)
@@ -283,7 +285,7 @@ def test_a_chain_gives_each_task_its_own_expert() -> None:
 
 @pytest.fixture(scope="module")
 def baseline() -> Any:
-    return benchmark_module(benchmarks_folder() / "baseline.py")
+    return importlib.import_module("benchmarks.baseline")
 
 
 def test_ended_worlds_go_on_in_distinct_new_ones_while_there_are_enough(baseline: Any) -> None:

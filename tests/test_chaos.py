@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from flowrl.bench.chaos import compare, survive
+from benchmarks.tables.chaos import compare, survive
 from flowrl.files import read_json, write_json
-from flowrl.library import SkillLibrary
-from flowrl.skill import SkillRecord
+from flowrl.library.home import SkillLibrary
+from flowrl.schema.home import SkillRecord
 
 KILLS = 50
 

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowrl.cli_options import configure
+from flowrl.cli.options import configure
 from flowrl.config import build_config
 from flowrl.errors import LibraryError
 from flowrl.files import write_json, write_text
-from flowrl.knowledge import load_base
-from flowrl.library import SkillLibrary
-from flowrl.skill import Evaluation, Plan, PlanStep, SkillRecord
+from flowrl.knowledge.base import load_base
+from flowrl.library.home import SkillLibrary
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.plan import Plan, PlanStep
 from flowrl.stats import Share
 from tests.runs import TINY, tree_bytes
 
@@ -79,7 +81,7 @@ def test_help_says_where_episodes_begin_and_what_is_measured(command: str) -> No
 
 
 def test_options_say_where_episodes_begin(tmp_path: Path) -> None:
-    from flowrl.cli_options import configure
+    from flowrl.cli.options import configure
 
     assert configure(tmp_path, TINY, "cpu", 0, None).start.source == "new"
     given = configure(tmp_path, TINY, "cpu", 0, None, start_from="frontier", start_share=0.25)
@@ -108,8 +110,8 @@ def test_the_control_process_imports_no_jax(tmp_path: Path) -> None:
         command = [sys.executable, "-c", code, *arguments, "--home", str(tmp_path / "home")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    assert "flowrl.drive" in subprocess.run(
-        [sys.executable, "-c", "import sys, flowrl.drive; assert 'jax' not in sys.modules; print(*sys.modules)"],
+    assert "flowrl.growing.grow" in subprocess.run(
+        [sys.executable, "-c", "import sys, flowrl.growing.grow; assert 'jax' not in sys.modules; print(*sys.modules)"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
 

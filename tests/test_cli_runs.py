@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from flowrl.bench.library import expert_arrays, fill_library, small_config
+from benchmarks.tables.library import expert_arrays, fill_library, small_config
 from flowrl.files import append_line, write_json, write_text
-from flowrl.library import SkillLibrary
-from flowrl.parallel.metrics import MetricsReader
+from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.library.home import SkillLibrary
+from flowrl.library.versions import Candidate, install
 from flowrl.parallel.requests import Request, leave_request, take_requests
-from flowrl.parallel.versions import Candidate, install
-from flowrl.skill import Plan, PlanStep, RunSpec, TaskSpec, TrainResult
+from flowrl.schema.plan import Plan, PlanStep
+from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
 
 SHARE = {"successes": 30, "total": 60}
 

@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 
-from flowrl.bench.library import ENV, expert_arrays, fill_library, small_config
-from flowrl.bench.parallel import pretend_result
-from flowrl.controller import Controller, Limits, Snapshot
+from benchmarks.tables.library import ENV, expert_arrays, fill_library, small_config
+from benchmarks.tables.parallel import pretend_result
 from flowrl.errors import FlowRLError, PlanError
 from flowrl.files import Arrays, read_json, write_json, write_text
-from flowrl.knowledge import load_base
-from flowrl.launch import SkillSetUp
-from flowrl.library import SkillLibrary
-from flowrl.parallel.executor import Job, JobEnd
-from flowrl.parallel.paths import RunPaths
+from flowrl.growing.controller import Controller, Limits
+from flowrl.growing.proposers import KnowledgeProposer
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.jobs.job import Job, JobEnd
+from flowrl.knowledge.base import load_base
+from flowrl.library.home import SkillLibrary
 from flowrl.parallel.requests import Request, leave_request
+from flowrl.parallel.run_reports import cancel_run, report_on, reports, retry_run, run_of, status_of
 from flowrl.parallel.scheduler import Finish, Proposal
-from flowrl.proposer import KnowledgeProposer
-from flowrl.reports import cancel_run, report_on, reports, retry_run, run_of, status_of
-from flowrl.skill import Evaluation, RunSpec, TrainResult
+from flowrl.parallel.snapshot import Snapshot
+from flowrl.paths import RunPaths
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import Share
 from tests.runs import Watcher
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flowrl.errors import LLMError
-from flowrl.llm.ledger import Ledger
-from flowrl.llm.prices import Price, Prices
+from flowrl.llm.transport.ledger import Ledger
+from flowrl.llm.transport.prices import Price, Prices
 from tests.homes import empty_home
 from tests.scripted import Scripted, answered, asked
 

@@ -4,10 +4,11 @@ import io
 
 import pytest
 
+from flowrl.cli.live_display import Display, causes_text, duration, steps_text
 from flowrl.config import RunConfig
-from flowrl.display import Display, causes_text, duration, steps_text
-from flowrl.parallel.paths import RunPaths
-from flowrl.skill import Plan, RunSpec, TaskSpec
+from flowrl.paths import RunPaths
+from flowrl.schema.plan import Plan
+from flowrl.schema.run import RunSpec, TaskSpec
 
 NAME = "Place Table"
 SPEC = RunSpec(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowrl.env.code_parser import bind_tasks, load_module
-from flowrl.env.skill_names import SKILL_INPUTS
+from flowrl.skillcode.inputs import SKILL_INPUTS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -18,10 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from flowrl.env import classic, full
+from flowrl.env import classic
+from flowrl.env import craftax as full
 from flowrl.env.domain import Domain
+from flowrl.env.fast.spawn_sampling import (
+    REACH,
+    WINDOW,
+    choose_as_upstream,
+    choose_by_rank,
+    pack_two,
+    unpack,
+    window_origin,
+)
 from flowrl.env.observation import expand
-from flowrl.env.spawn import REACH, WINDOW, choose_as_upstream, choose_by_rank, pack_two, unpack, window_origin
 
 WORLDS = 64
 NOOP, UP, DO = 0, 3, 5

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import pytest
 
 from flowrl.config import ENVIRONMENTS, LAYOUTS, build_config
-from flowrl.env.code_parser import SkillFunctions, TaskModule
-from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
-from flowrl.env.skill_names import FULL_GAME_ONLY, SKILL_INPUTS
-from flowrl.learning.trainer import Trainer
+from flowrl.env.registry import domain_named
+from flowrl.skillcode.functions import SkillFunctions, TaskModule
+from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
+from flowrl.training.trainer import Trainer
 
 
 def skill(names: tuple[str, ...]) -> SkillFunctions:

@@ -12,17 +12,17 @@ import psutil
 import pytest
 
 from flowrl.errors import PlatformError, UsageError
-from flowrl.parallel.executor import Executor, Job, JobEnd
-from flowrl.parallel.inline import InlineExecutor
-from flowrl.parallel.local import LocalExecutor, is_locked, slots_for, worker_process
-from flowrl.parallel.memory import memory_warning
-from flowrl.parallel.ray_executor import RayExecutor, share_of_card
+from flowrl.jobs.inline import InlineExecutor
+from flowrl.jobs.job import Executor, Job, JobEnd
+from flowrl.jobs.local import LocalExecutor, is_locked, slots_for, worker_process
+from flowrl.jobs.memory import memory_warning
+from flowrl.jobs.ray_executor import RayExecutor, share_of_card
 
 MODULE = """
 import json, os, signal, sys, time
 from pathlib import Path
 from filelock import FileLock
-from flowrl.worker import run_worker
+from flowrl.jobs.worker import run_worker
 
 def work(folder):
     todo = json.loads((folder / "todo.json").read_text())
@@ -106,7 +106,7 @@ def test_a_job_that_is_asked_to_leave_may_save_something_first(tmp_path: Path) -
 
 
 def test_a_job_that_does_not_listen_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowrl.parallel.local.GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("flowrl.jobs.local.GRACE_SECONDS", 0.5)
     executor, deaf = LocalExecutor(), job(tmp_path, seconds=60, deaf=True)
     executor.submit(deaf)
     until(deaf.folder / "seen.json")

@@ -11,8 +11,8 @@ from flowrl.env.domain import NO_MARK
 from flowrl.errors import LibraryError
 from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.models.experts import count, from_named, param_updater, put, take, to_named
-from flowrl.models.grouped import block_size, group_rows
-from flowrl.models.lookup import Features
+from flowrl.models.grouped_matmul import block_size, group_rows
+from flowrl.models.sparse_layer import Features
 from flowrl.weights import expert_indices, flatten, unflatten
 
 SIZE, ACTIONS, WIDTH = 11, 5, 8

@@ -9,24 +9,25 @@ from typing import Any
 import jax
 import pytest
 
-from flowrl.drive import grow, train
-from flowrl.env.domains import domain_named
-from flowrl.env.exported import leaf_shapes
-from flowrl.env.trial import try_tasks
+from flowrl.env.dry_run import try_tasks
+from flowrl.env.exported_tasks import leaf_shapes
+from flowrl.env.registry import domain_named
 from flowrl.errors import LibraryError, ModuleError
-from flowrl.evaluation import evaluate_goal
+from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.files import read_arrays, read_json, write_json, write_text
-from flowrl.knowledge import load_base
-from flowrl.knowledge.importer import import_base, write_imported
-from flowrl.knowledge.user import base_for, home_folder
-from flowrl.launch import SkillSetUp
-from flowrl.learning.run import build_env, task_names
-from flowrl.library import SkillLibrary
-from flowrl.merging import comparison
-from flowrl.parallel.paths import RunPaths
+from flowrl.growing.grow import grow, train
+from flowrl.growing.merging import comparison
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.knowledge.base import load_base
+from flowrl.knowledge.import_base import import_base, write_imported
+from flowrl.library.catalog import base_for, home_folder
+from flowrl.library.home import SkillLibrary
 from flowrl.parallel.scheduler import Proposal
-from flowrl.skill import ArtefactRef, RunSpec, Skill, TrainResult
-from flowrl.verify.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact
+from flowrl.paths import RunPaths
+from flowrl.rollout.run_env import build_env, task_names
+from flowrl.schema.run import ArtefactRef, RunSpec, TrainResult
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact
 from flowrl.verify.verdict import Verdict
 from flowrl.weights import sha256
 from tests.exports import artefact_of
@@ -65,8 +66,8 @@ class Sandbox:
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     stand_in = Sandbox(tmp_path)
-    monkeypatch.setitem(sys.modules, "flowrl.verify.sandbox", stand_in)
-    monkeypatch.setattr("flowrl.verify.artefact_cache.user_cache", lambda: tmp_path / "cache")
+    monkeypatch.setitem(sys.modules, "flowrl.verify.verify", stand_in)
+    monkeypatch.setattr("flowrl.skillcode.artefact_cache.user_cache", lambda: tmp_path / "cache")
     return stand_in
 
 

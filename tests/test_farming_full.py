@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowrl.env.staging import hold, put
+from flowrl.env.staging.worlds import hold, put
 from tests.played import FULL, copies, game_of, plain
 
 pytestmark = pytest.mark.slow

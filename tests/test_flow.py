@@ -9,16 +9,18 @@ import pytest
 
 from flowrl.errors import BudgetSpent, LLMError, PlatformError
 from flowrl.files import read_json, write_json
-from flowrl.knowledge.user import base_for
-from flowrl.launch import SkillSetUp
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.library.catalog import base_for
+from flowrl.library.drafts import Drafts
+from flowrl.library.versions import respecify
 from flowrl.llm.answers import SpecAnswer
-from flowrl.llm.client import Message
-from flowrl.llm.drafts import Drafts
 from flowrl.llm.flow import Flow, FlowSettings
-from flowrl.llm.loop import FlowSetUp
+from flowrl.llm.grow import FlowSetUp
+from flowrl.llm.transport.client import Message
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
-from flowrl.parallel.versions import respecify
-from flowrl.skill import Plan, Quantity, RunSpec, Skill, SkillSpec, TrainResult
+from flowrl.schema.plan import Plan
+from flowrl.schema.run import RunSpec, TrainResult
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
 from flowrl.stats import Share
 from flowrl.verify.verdict import Verdict
 from tests.authors import Author, rejections

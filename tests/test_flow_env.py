@@ -10,12 +10,12 @@ import pytest
 from craftax.craftax_classic.constants import Achievement, Action, BlockType
 
 from flowrl.env import classic
-from flowrl.env.code_parser import SkillFunctions, TaskModule
+from flowrl.env.block_memory import SLOTS, UNKNOWN, closest_blocks, empty_memory, first_cells, nearest_cells, remember
 from flowrl.env.flow_env import FlowEnv, FlowState, Player, TaskAmounts
-from flowrl.env.memory import SLOTS, UNKNOWN, closest_blocks, empty_memory, first_cells, nearest_cells, remember
 from flowrl.env.observation import expand
 from flowrl.env.skill_inputs import SkillInputs, health_penalty, skill_inputs
-from flowrl.env.skill_names import SKILL_INPUTS
+from flowrl.skillcode.functions import SkillFunctions, TaskModule
+from flowrl.skillcode.inputs import SKILL_INPUTS
 
 DOMAIN = classic.domain()
 TREE, GRASS, TABLE, STONE = (BlockType[name].value for name in ("TREE", "GRASS", "CRAFTING_TABLE", "STONE"))

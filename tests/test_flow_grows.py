@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from flowrl.controller import Limits
-from flowrl.drive import GrowOutcome
 from flowrl.files import read_json
-from flowrl.library import SkillLibrary
-from flowrl.llm.client import JudgedLLM, Request, Response
-from flowrl.llm.drafts import Drafts
-from flowrl.llm.factory import LLMSettings, make_llm
+from flowrl.growing.controller import Limits
+from flowrl.growing.grow import GrowOutcome
+from flowrl.library.drafts import Drafts
+from flowrl.library.home import SkillLibrary
 from flowrl.llm.flow import FlowSettings
-from flowrl.llm.ledger import Ledger, read_ledger
-from flowrl.llm.ledger import Limits as Budget
-from flowrl.llm.loop import grow_with, grow_with_model
-from flowrl.llm.transcript import Recorder
-from flowrl.parallel.paths import HomePaths
-from flowrl.skill import RunSpec
+from flowrl.llm.grow import grow_with, grow_with_model
+from flowrl.llm.transport.client import JudgedLLM, Request, Response
+from flowrl.llm.transport.factory import LLMSettings, make_llm
+from flowrl.llm.transport.ledger import Ledger, read_ledger
+from flowrl.llm.transport.ledger import Limits as Budget
+from flowrl.llm.transport.transcript import Recorder
+from flowrl.paths import HomePaths
+from flowrl.schema.run import RunSpec
 from tests.authors import Author, rejections
 from tests.played import BASES, TINY
 from tests.runs import Watcher, tiny_config

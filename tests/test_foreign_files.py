@@ -14,24 +14,24 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from flowrl.cli import app
+from flowrl.cli.main import app
 from flowrl.env.code_parser import load_module
 from flowrl.errors import LibraryError, ModuleError, PlatformError
+from flowrl.evaluation.comparison import ComparisonPaths, ComparisonRequest, Contest
 from flowrl.files import append_line, open_to_append, read_json, read_lines, write_json, write_text
-from flowrl.launch import ModuleSetUp
-from flowrl.learning.run import build_env
+from flowrl.growing.merging import comparison
+from flowrl.growing.run_setup import ModuleSetUp
+from flowrl.jobs import ray_executor
+from flowrl.jobs.job import Job
+from flowrl.jobs.local import LocalExecutor, is_locked
+from flowrl.jobs.ray_executor import RayExecutor, import_path
+from flowrl.library.trust import is_vouched
 from flowrl.llm import briefing
-from flowrl.merging import comparison
-from flowrl.parallel import ray_executor
-from flowrl.parallel.comparison import ComparisonPaths, ComparisonRequest, Contest
-from flowrl.parallel.executor import Job
-from flowrl.parallel.local import LocalExecutor, is_locked
-from flowrl.parallel.paths import RunPaths
-from flowrl.parallel.ray_executor import RayExecutor, import_path
-from flowrl.platform import private_folder
-from flowrl.skill import RunSpec
-from flowrl.verify import transitions
-from flowrl.vouch import is_vouched
+from flowrl.paths import RunPaths
+from flowrl.rollout.run_env import build_env
+from flowrl.schema.run import RunSpec
+from flowrl.userdirs import private_folder
+from flowrl.verify.behaviour import recordings as transitions
 from tests.homes import SMALL, empty_home, two_wood
 from tests.test_controller import Scripted, controller_of
 
@@ -271,7 +271,7 @@ def test_a_comparison_under_way_that_somebody_else_set_up_is_not_taken_up(
     contest = Contest(skill="Other", expert=0)
     known: dict[str, Any] = {"trained_result": None, "_contests": (contest,), "_players": {}, "is_locked": True}
     for name, value in known.items():
-        monkeypatch.setattr(f"flowrl.merging.{name}", lambda *_, value=value: value)
+        monkeypatch.setattr(f"flowrl.growing.merging.{name}", lambda *_, value=value: value)
     paths = ComparisonPaths.of(run)
     request = ComparisonRequest(contests=(contest,), skill="Two", expert=1, worlds=1, number=0, held={})
     write_json(paths.request, request)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from flowrl.bench.proposals import generated_proposals
+from benchmarks.tables.proposals import generated_proposals
 from flowrl.planning.frontier import Frontier, Verdict
-from flowrl.skill import Skill
+from flowrl.schema.skill import Skill
 
 
 def test_none_of_two_hundred_generated_proposals_reaches_training_wrongly() -> None:

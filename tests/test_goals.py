@@ -7,13 +7,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flowrl.errors import PlanError, UsageError
-from flowrl.knowledge import load_base
+from flowrl.knowledge.base import load_base
 from flowrl.planning.check import check
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.goals import parse_goal
 from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import new_world
-from flowrl.skill import Plan, PlanStep, Quantity, Skill, SkillSpec
+from flowrl.schema.plan import Plan, PlanStep
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
 from tests.test_plan_properties import Hand, domains, found_or_none, mutations, passes
 
 CLASSIC, FULL = load_base("Craftax-Classic-Symbolic-v1"), load_base("Craftax-Symbolic-v1")

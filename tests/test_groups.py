@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.bench.setup import plan_env, plan_trainer
+from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.config import build_config
 from flowrl.errors import PlatformError
-from flowrl.evaluate import play_worlds
-from flowrl.learning.groups import SAME, WORLDS, Groups, check_devices, groups_of, join, split
-from flowrl.learning.programs import Programs
-from flowrl.learning.trainer import Trainer
+from flowrl.evaluation.play import play_worlds
+from flowrl.rollout.devices import SAME, WORLDS, Groups, check_devices, groups_of, join, split
+from flowrl.training.programs import Programs
+from flowrl.training.trainer import Trainer
 from tests.runs import TINY, tiny_config
 
 

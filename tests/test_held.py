@@ -8,16 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.bench.setup import plan_env, plan_trainer
-from flowrl.env.abstraction import promises
-from flowrl.env.domains import domain_named
+from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.env.flow_env import FlowEnv, FlowState
-from flowrl.env.staging import hold, put
+from flowrl.env.registry import domain_named
+from flowrl.env.staging.worlds import hold, put
+from flowrl.env.symbolic_state import promises
 from flowrl.errors import UsageError
-from flowrl.evaluate import EVALUATION, amounts_to_play, play_worlds, summarise, world_key
-from flowrl.knowledge import load_base
-from flowrl.learning.programs import Programs
-from flowrl.skill import Evaluation, Quantity, SkillSpec
+from flowrl.evaluation.play import play_worlds
+from flowrl.evaluation.summary import amounts_to_play, summarise
+from flowrl.knowledge.base import load_base
+from flowrl.rollout.world_seeds import EVALUATION, world_key
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.skill import Quantity, SkillSpec
+from flowrl.training.programs import Programs
 from tests.played import CLASSIC, TINY, copies, game_of, plain
 from tests.runs import tiny_config
 

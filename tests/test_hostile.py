@@ -16,18 +16,18 @@ from typing import Any
 import psutil
 import pytest
 
-from flowrl.bench.hostile import GOOD, PROGRAMS, Program, machine
-from flowrl.bench.hostile.canary import Canary, leaks
-from flowrl.bench.hostile.program import BREACH, CLASSIC
-from flowrl.env.module_source import SkillSource, compose_module
-from flowrl.knowledge import load_base
-from flowrl.verify.judging import Judge
-from flowrl.verify.limits import MEBIBYTE, SandboxLimits
-from flowrl.verify.sandbox import verify
-from flowrl.verify.syntax import read_skill_text
-from flowrl.verify.tracing import Refused, traced_artefact
-from flowrl.verify.transitions import recorded, shapes_of
+from benchmarks.hostile import GOOD, PROGRAMS, Program, machine
+from benchmarks.hostile.canary import Canary, leaks
+from benchmarks.hostile.program import BREACH, CLASSIC
+from flowrl.knowledge.base import load_base
+from flowrl.skillcode.source import SkillSource, compose_module
+from flowrl.verify.behaviour.judge import Judge
+from flowrl.verify.behaviour.recordings import recorded, shapes_of
+from flowrl.verify.isolation.resource_limits import MEBIBYTE, SandboxLimits
+from flowrl.verify.text.check_text import read_skill_text
+from flowrl.verify.tracing.trace import Refused, traced_artefact
 from flowrl.verify.verdict import Check, Verdict
+from flowrl.verify.verify import verify
 
 LIMITS = SandboxLimits(seconds=40, cpu_seconds=8, memory=1536 * MEBIBYTE)
 """Wide in wall time, for machines that are busy; endless loops end by processor time."""

@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrl.config import build_config
-from flowrl.env.module_source import SkillSource, check_skill_file, compose_module
 from flowrl.errors import LibraryError, ModuleError, SpecError, UsageError
 from flowrl.files import write_json
 from flowrl.fluents import Vocabulary
-from flowrl.knowledge import KnowledgeBase, load_base
-from flowrl.knowledge.importer import ImportedSkills, import_base, imported_file, read_imported, write_imported
+from flowrl.knowledge.base import KnowledgeBase, load_base
+from flowrl.knowledge.import_base import ImportedSkills, import_base, imported_file, read_imported, write_imported
 from flowrl.knowledge.published import translate
-from flowrl.knowledge.user import base_for, base_without_import, home_folder, read_skill_folder
-from flowrl.library import description_of
-from flowrl.parallel.paths import HomePaths
+from flowrl.library.catalog import base_for, base_without_import, home_folder, read_skill_folder
+from flowrl.library.home import description_of
+from flowrl.library.trust import exported_for
+from flowrl.paths import HomePaths
 from flowrl.planning.planner import plan
-from flowrl.skill import Quantity, Skill
-from flowrl.vouch import exported_for
+from flowrl.schema.skill import Quantity, Skill
+from flowrl.skillcode.source import SkillSource, check_skill_file, compose_module
 from tests.test_kb import kb
 from tests.test_specs import CLASSIC, TINY
 

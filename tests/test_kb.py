@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flowrl.env.module_source import SkillSource, compose_module
-from flowrl.env.skill_names import FULL_GAME_ONLY, SKILL_INPUTS
+from flowrl.cli.kb import app
 from flowrl.errors import FlowRLError, SpecError, UsageError
-from flowrl.kb_cli import app
-from flowrl.knowledge import KnowledgeBase, load_base
+from flowrl.knowledge.base import KnowledgeBase, load_base
+from flowrl.knowledge.own_skills import check_file, check_text, obstacle_of, read_skill_file
 from flowrl.knowledge.template import template
-from flowrl.knowledge.user import base_for, check_file, check_text, obstacle_of, read_skill_file, read_skill_folder
+from flowrl.library.catalog import base_for, read_skill_folder
 from flowrl.planning.planner import plan
-from flowrl.skill import SkillSpec
+from flowrl.schema.skill import SkillSpec
+from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
+from flowrl.skillcode.source import SkillSource, compose_module
 from tests.test_specs import CLASSIC, TINY, WORDS, spec
 
 TEN_LINES = '''"""Collect Two More: chop trees until n + 2 wood are in hand."""
@@ -238,7 +239,7 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_written(name: str, 
 
 def test_kb_commands_import_no_jax(tmp_path: Path) -> None:
     code = (
-        "import sys; from flowrl.kb_cli import app; sys.argv = ['kb', *sys.argv[1:]]\n"
+        "import sys; from flowrl.cli.kb import app; sys.argv = ['kb', *sys.argv[1:]]\n"
         "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code\n"
         "assert not {'jax', 'flax', 'craftax'} & set(sys.modules)"
     )

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.bench.setup import plan_env
-from flowrl.env.domains import domain_named
+from benchmarks.tables.setup import plan_env
 from flowrl.env.flow_env import move
-from flowrl.env.kept import MOST_STATES, Kept, join, kept_of, pack, players_at, read_kept, unpack, write_kept
+from flowrl.env.registry import domain_named
+from flowrl.env.snapshots import MOST_STATES, Kept, join, kept_of, pack, players_at, read_kept, unpack, write_kept
 from flowrl.errors import LibraryError
 from flowrl.files import pack_arrays, write_arrays
 from tests.played import CLASSIC, FULL, TINY

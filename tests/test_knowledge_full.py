@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from craftax.craftax.constants import FLOOR_MOB_MAPPING, MOB_ACHIEVEMENT_MAP, Achievement
 
-from flowrl.env.abstraction import abstract
-from flowrl.env.full import TIERS
+from flowrl.env.craftax import TIERS
 from flowrl.env.shaping import LOSS_PRICE, STEP_VALUE
 from flowrl.env.skill_inputs import SkillInputs
-from flowrl.env.staging import block, hold, lived_in, put, put_creature, replace
+from flowrl.env.staging.worlds import block, hold, lived_in, put, put_creature, replace
+from flowrl.env.symbolic_state import abstract
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, prefix_of
-from flowrl.knowledge import load_base
+from flowrl.knowledge.base import load_base
 from flowrl.knowledge.validate import validate_skills
 from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import SymbolicState, apply, missing
-from flowrl.skill import SkillSpec
+from flowrl.schema.skill import SkillSpec
 from tests.played import FULL, WORLDS, Moment, copies, game_of, load_skills, new_worlds, plain
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The structure of the package: which layer may import which, who may import jax, who may print, how big things are."""
+"""The structure of the package: package order, no circles, who may import jax or print, how big things are."""
 
 import ast
 import re
@@ -10,99 +10,61 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "flowrl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Words, then parts, then work, then drive, then face: a module imports its own layer and those before it. Longer
-# prefixes win.
-LAYERS = {
-    "flowrl": 0,
-    "flowrl.errors": 0,
-    "flowrl.config": 0,
-    "flowrl.files": 0,
-    "flowrl.fluents": 0,
-    "flowrl.stats": 0,
-    "flowrl.skill": 0,
-    "flowrl.weights": 0,
-    "flowrl.platform": 0,
-    "flowrl.parallel.paths": 0,
-    "flowrl.library": 0,
-    "flowrl.analysis": 1,
-    "flowrl.asking": 3,
-    "flowrl.analysis.job": 3,
-    "flowrl.env": 1,
-    "flowrl.verify": 1,
-    "flowrl.vouch": 1,
-    "flowrl.llm": 1,
-    "flowrl.models": 1,
-    "flowrl.planning": 1,
-    "flowrl.knowledge": 1,
-    "flowrl.learning": 2,
-    "flowrl.evaluate": 2,
-    "flowrl.ppo_flow": 2,
-    "flowrl.parallel": 2,
-    "flowrl.worker": 2,
-    "flowrl.bench": 2,
-    "flowrl.bench.parallel": 3,
-    "flowrl.bench.verification": 3,
-    "flowrl.bench.proposals": 3,
-    "flowrl.bench.planted": 3,
-    "flowrl.compose": 3,
-    "flowrl.controller": 3,
-    "flowrl.drive": 3,
-    "flowrl.launch": 3,
-    "flowrl.merging": 3,
-    "flowrl.playing": 3,
-    "flowrl.proposer": 3,
-    "flowrl.reports": 3,
-    "flowrl.trials": 3,
-    "flowrl.llm.flow": 3,
-    "flowrl.llm.writer": 3,
-    "flowrl.llm.loop": 3,
-    "flowrl.llm.review": 3,
-    "flowrl.cli_grow": 4,
-    "flowrl.cli_options": 4,
-    "flowrl.llm.standing": 2,
-    "flowrl.outlook": 3,
-    "flowrl.evaluation": 3,
-    "flowrl.display": 4,
-    "flowrl.tables": 4,
-    "flowrl.doctor": 4,
-    "flowrl.kb_cli": 4,
-    "flowrl.cli": 4,
-    "flowrl.cli_cost": 4,
-    "flowrl.cli_llm": 4,
-    "flowrl.cli_runs": 4,
-    "flowrl.cli_skills": 4,
-    "flowrl.cli_words": 4,
-    "flowrl.__main__": 4,
-}
+GROUND = ("errors", "config", "files", "fluents", "jax_runtime", "paths", "stats", "userdirs", "weights")
+"""Modules at the root: they import one another and no package."""
+ENTRY_POINTS = ("__init__", "__main__", "ppo_flow")
+"""Modules at the root that only start something; no package imports them."""
+PACKAGES = (
+    "schema",
+    "planning",
+    "skillcode",
+    "models",
+    "env",
+    "knowledge",
+    "verify",
+    "rollout",
+    "library",
+    "jobs",
+    "evaluation",
+    "training",
+    "analysis",
+    "parallel",
+    "growing",
+    "llm",
+    "cli",
+)
+"""In order: a package imports those before it, and the ground."""
 MAY_IMPORT_JAX = (
-    "flowrl.env",
-    "flowrl.models",
-    "flowrl.learning",
-    "flowrl.evaluate",
-    "flowrl.knowledge.",
-    "flowrl.bench",
-    *(f"flowrl.verify.{name}" for name in ("artefact", "judging", "primitives", "record", "tracing")),
+    "flowrl.models.",
+    "flowrl.env.",
+    "flowrl.knowledge.classic.",
+    "flowrl.knowledge.craftax.",
+    "flowrl.knowledge.tiny.",
+    "flowrl.rollout.",
+    "flowrl.training.",
+    "flowrl.skillcode.artefact.",
+    "flowrl.skillcode.artefact",
+    "flowrl.skillcode.functions",
+    "flowrl.verify.behaviour.judge",
+    "flowrl.verify.behaviour.record_worker",
+    "flowrl.verify.tracing.",
+    "flowrl.evaluation.compare",
+    "flowrl.evaluation.play",
+    "flowrl.evaluation.summary",
+    "flowrl.analysis.ablation",
+    "flowrl.analysis.analyse",
+    "flowrl.analysis.probing",
+    "flowrl.analysis.recorder",
+    "flowrl.analysis.scripted_play",
 )
-JAX_FREE = (
-    "flowrl.env.skill_names",
-    "flowrl.env.module_source",
-    "flowrl.verify.artefact_cache",
-    "flowrl.knowledge",
-    *(f"flowrl.knowledge.{name}" for name in ("affine", "importer", "published", "skill_text", "template")),
-    *(f"flowrl.knowledge.{name}" for name in ("user", "validate")),
-)
-MAY_PRINT = ("flowrl.cli", "flowrl.kb_cli", "flowrl.display", "flowrl.bench", "flowrl.doctor", "flowrl.__main__")
+"""By folder, and module by module in packages that have a control half too."""
+MAY_PRINT = ("flowrl.cli",)
 JAX = {"jax", "jaxlib", "flax", "optax", "craftax", "jaxtyping"}
 
 
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def layer_of(name: str) -> int:
-    best = max((prefix for prefix in LAYERS if name == prefix or name.startswith(prefix + ".")), key=len)
-    return LAYERS[best]
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
@@ -117,20 +79,80 @@ def imports(path: Path, top_level_only: bool = False) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_arrows_point_one_way(path: Path) -> None:
-    name = module_name(path)
-    if name == "flowrl.learning.evaluation_run":
-        return  # a process of its own: it reads the request that `flowrl.evaluation` writes
-    for imported in imports(path):
-        if imported.startswith("flowrl"):
-            assert layer_of(imported) <= layer_of(name), f"{name} imports {imported} of a later layer"
+MODULES = {module_name(path): path for path in FILES}
+
+
+def arrows() -> dict[str, set[str]]:
+    """The modules of the package that each module imports, inside functions and for type checking too."""
+    found: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names} & MODULES.keys()
+            elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= (inside & MODULES.keys()) or {node.module}
+    return found
+
+
+def room_of(name: str) -> str:
+    """The package of a module; of one at the root, its own name."""
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """A circle of a graph, empty where there is none."""
+    done: set[str] = set()
+
+    def walk(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return []
+        for other in sorted(graph.get(node, ())):
+            if found := walk(other, [*way, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := walk(node, []))), [])
+
+
+def test_a_circle_is_found() -> None:
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {room_of(name) for name in MODULES if name != "flowrl"}
+    assert rooms == {*GROUND, *ENTRY_POINTS, *PACKAGES} - {"__init__"}
+    assert len(list(PACKAGE.glob("*.py"))) <= 12
+
+
+def test_packages_form_no_circle_and_keep_their_order() -> None:
+    rank = {room: i for i, room in enumerate(PACKAGES, start=1)} | dict.fromkeys(GROUND, 0)
+    graph: dict[str, set[str]] = {}
+    for name, imported in arrows().items():
+        room = room_of(name)
+        if room in ENTRY_POINTS:
+            continue
+        others = {room_of(other) for other in imported if other != "flowrl"} - {room}
+        climbs = {other for other in others if rank.get(other, 99) > rank[room]}
+        assert not climbs, f"{name} imports {climbs}, which come after {room}"
+        if room in PACKAGES:
+            graph.setdefault(room, set()).update(others & set(PACKAGES))
+    assert circle_in(graph) == []
+
+
+def test_files_form_no_circle() -> None:
+    assert circle_in(arrows()) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_only_workers_import_jax(path: Path) -> None:
     name = module_name(path)
-    allowed = name.startswith(MAY_IMPORT_JAX) and name not in JAX_FREE
+    allowed = name.startswith(MAY_IMPORT_JAX)
     used = {imported.split(".")[0] for imported in imports(path, top_level_only=True)} & JAX
     assert allowed or not used, f"{name} imports {used} at the top"
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.env.lean import lean, written_down
-from flowrl.env.threefry import IMPL
+from flowrl.env.fast.jaxpr_rewrite import lean, written_down
+from flowrl.env.fast.threefry import IMPL
 
 WORLDS = 32
 

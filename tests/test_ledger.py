@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from flowrl.errors import BudgetSpent, LLMError, Unanswered, UsageError
-from flowrl.llm.client import JudgedLLM, Request, Response
-from flowrl.llm.ledger import CallLine, JudgementLine, Ledger, Limits, cost_rows, cost_total, read_ledger
-from flowrl.llm.prices import Price, Prices, read_prices
+from flowrl.llm.transport.client import JudgedLLM, Request, Response
+from flowrl.llm.transport.ledger import CallLine, JudgementLine, Ledger, Limits, cost_rows, cost_total, read_ledger
+from flowrl.llm.transport.prices import Price, Prices, read_prices
 from tests.scripted import Scripted, answered, asked
 
 OWN = Prices({"m": Price(input=2.0, output=10.0)}, "http://127.0.0.1:1/v1")

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.env.code_parser import SkillFunctions, TaskModule
-from flowrl.env.domains import domain_named
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.observation import expand, features
-from flowrl.learning.rollout import apply_network
-from flowrl.models import grouped, lookup
+from flowrl.env.registry import domain_named
+from flowrl.models import grouped_matmul as grouped
+from flowrl.models import sparse_layer as lookup
 from flowrl.models.actor_critic import ActorCriticMoE, add_gradients, init_network
+from flowrl.rollout.rollout import apply_network
+from flowrl.skillcode.functions import SkillFunctions, TaskModule
 
 EXPERTS, ROWS = 3, 64
 GAMES = ["Craftax-Classic-Symbolic-v1", pytest.param("Craftax-Symbolic-v1", marks=pytest.mark.slow), "Tiny-Grid-v1"]

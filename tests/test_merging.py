@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowrl.drive import grow, train
 from flowrl.errors import LibraryError, UsageError
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
 from flowrl.files import read_arrays, read_json, write_arrays, write_json
-from flowrl.library import SkillLibrary
-from flowrl.parallel.comparison import ComparisonAnswer, ComparisonPaths
-from flowrl.parallel.paths import RunPaths
+from flowrl.growing.grow import grow, train
+from flowrl.library.home import SkillLibrary
+from flowrl.library.versions import history, restore
 from flowrl.parallel.training_processor import process_completed_training
-from flowrl.parallel.versions import history, restore
-from flowrl.skill import RunSpec, TrainResult
+from flowrl.paths import RunPaths
+from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import PairedDifference
 from flowrl.weights import expert_of, flatten, sha256, unflatten
 from tests.runs import Watcher, assert_same_arrays, grow_tiny, tiny_config, tree_bytes
@@ -204,7 +204,7 @@ def test_a_version_that_was_half_put_into_the_library_is_taken_back_and_put_ther
             raise Killed
         write_json(path, value)
 
-    monkeypatch.setattr("flowrl.parallel.versions.write_json", killed)
+    monkeypatch.setattr("flowrl.library.versions.write_json", killed)
     with pytest.raises(Killed):
         grow(home, tiny_config(), 4, None, Watcher())
     monkeypatch.undo()

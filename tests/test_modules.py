@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowrl.env.code_parser import bind_tasks, load_module, task_and_reward_funcs, task_to_skill
-from flowrl.env.module_source import SkillSource, compose_module, outline, remap_network_numbers
 from flowrl.errors import ModuleError, UsageError
 from flowrl.parallel.training_setup import build_remapping, inject_remapping_header
+from flowrl.skillcode.source import SkillSource, compose_module, outline, remap_network_numbers
 
 
 def module_text(numbers: list[int], order: list[int] | None = None) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 WORKER = """
 import json, socket, subprocess, sys, threading
-from flowrl.worker import run_worker
+from flowrl.jobs.worker import run_worker
 
 def tried(act):
     try:
@@ -41,7 +41,7 @@ sys.exit(run_worker(work, "needed.json"))
 
 FAMILIES = """
 import socket
-from flowrl.verify.limits import deny_network
+from flowrl.verify.isolation.seccomp import deny_network
 
 deny_network()
 refused = []

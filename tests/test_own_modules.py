@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowrl.drive import train
 from flowrl.errors import LibraryError, ModuleError, UsageError
+from flowrl.evaluation.playback import weights_for
 from flowrl.files import read_arrays, read_json, write_json
-from flowrl.knowledge import load_base
-from flowrl.launch import ModuleSetUp, SkillSetUp
-from flowrl.library import SkillLibrary
-from flowrl.parallel.paths import RunPaths
+from flowrl.growing.grow import train
+from flowrl.growing.run_setup import ModuleSetUp, SkillSetUp
+from flowrl.knowledge.base import load_base
+from flowrl.library.home import SkillLibrary
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_setup import build_moe_checkpoint
-from flowrl.playing import weights_for
-from flowrl.skill import RunSpec, TrainResult
+from flowrl.paths import RunPaths
+from flowrl.schema.run import RunSpec, TrainResult
 from tests.homes import SMALL, add_skill, empty_home, two_wood, weights
 from tests.runs import TINY, Watcher, grow_tiny, tiny_config
 
@@ -158,7 +158,7 @@ def test_a_learned_module_is_not_trained_again_by_name(library: SkillLibrary) ->
 
 @pytest.mark.slow
 def test_a_weak_module_goes_on_by_its_name(tmp_path: Path) -> None:
-    from flowrl.drive import train_module
+    from flowrl.growing.grow import train_module
 
     home, file = tmp_path / "home", tmp_path / "two.py"
     file.write_text(two_wood(7, 50))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flowrl.drive import grow, train
 from flowrl.errors import LibraryError, PlanError
-from flowrl.library import SkillLibrary
+from flowrl.growing.grow import grow, train
+from flowrl.library.home import SkillLibrary
 from tests.runs import TINY, Watcher, grow_tiny, tiny_config
 
 RETURN = '''"""Return To Table: go back to a table that was placed, until it is within reach."""
@@ -66,9 +66,9 @@ def test_a_folder_that_is_not_ours_stays_so_with_a_kb_in_it(tmp_path: Path) -> N
 
 
 def test_an_imported_skill_is_planned_with_before_anything_of_it_is_run(tmp_path: Path) -> None:
-    from flowrl.knowledge import load_base
-    from flowrl.knowledge.importer import import_base, write_imported
-    from flowrl.knowledge.user import base_for, home_folder
+    from flowrl.knowledge.base import load_base
+    from flowrl.knowledge.import_base import import_base, write_imported
+    from flowrl.library.catalog import base_for, home_folder
 
     home, file = tmp_path / "home", tmp_path / "published.json"
     file.write_text(json.dumps({"skills": [PUBLISHED]}))

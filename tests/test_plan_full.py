@@ -6,7 +6,7 @@ import time
 import pytest
 
 from flowrl.errors import PlanError
-from flowrl.knowledge import load_base
+from flowrl.knowledge.base import load_base
 from flowrl.planning.check import check
 from flowrl.planning.planner import plan
 

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flowrl.bench.domains import random_domain
+from benchmarks.tables.domains import random_domain
 from flowrl.errors import PlanError
 from flowrl.fluents import Vocabulary
 from flowrl.planning.check import check
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import SymbolicState, apply, missing, new_world
-from flowrl.skill import Plan, PlanStep, Quantity, Skill, SkillSpec
+from flowrl.schema.plan import Plan, PlanStep
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
 
 CAPACITY, FLOORS = 3, 2
 GAME = Vocabulary(capacity=CAPACITY, tiers={"tool": 2}, intrinsics=("drink",), full=2, floors=FLOORS)

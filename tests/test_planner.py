@@ -13,7 +13,8 @@ from flowrl.fluents import Vocabulary
 from flowrl.planning.check import check
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import curriculum_for, dependencies, plan
-from flowrl.skill import Plan, PlanStep, Quantity, Skill, SkillSpec
+from flowrl.schema.plan import Plan, PlanStep
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
 
 N = {"per_n": 1}
 

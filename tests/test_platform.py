@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from flowrl.platform import keep_freed_memory
+from flowrl.jax_runtime import keep_freed_memory
 
 FAULTS = """
 import resource, sys
 import numpy as np
-from flowrl.platform import keep_freed_memory
+from flowrl.jax_runtime import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 for _ in range(2):
@@ -35,9 +35,9 @@ def test_memory_that_is_freed_is_used_again_without_the_kernel() -> None:
 
 SET_UP = """
 import os
-import flowrl.platform
-from flowrl.platform import configure_jax
-flowrl.platform.cores = lambda: 2
+import flowrl.jax_runtime
+from flowrl.jax_runtime import configure_jax
+flowrl.jax_runtime.cores = lambda: 2
 configure_jax(0.5, groups=2)
 configure_jax(0.5, groups=2)
 print(os.environ["XLA_FLAGS"])

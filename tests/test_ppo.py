@@ -11,14 +11,15 @@ import optax
 import pytest
 
 from flowrl.env.observation import features
-from flowrl.learning import sharing
-from flowrl.learning.adam import init_optimiser
-from flowrl.learning.advantages import generalised_advantages, normalise_per_expert
-from flowrl.learning.groups import SAME, WORLDS, Groups
-from flowrl.learning.programs import Programs
-from flowrl.learning.trainer import Trainer, TrainState
-from flowrl.learning.update import Samples, ppo_loss, update_experts
 from flowrl.models.actor_critic import init_network
+from flowrl.rollout.devices import SAME, WORLDS, Groups
+from flowrl.training import minibatches as sharing
+from flowrl.training.gae import generalised_advantages, normalise_per_expert
+from flowrl.training.optimizer import init_optimiser
+from flowrl.training.ppo import Samples, ppo_loss, update_experts
+from flowrl.training.programs import Programs
+from flowrl.training.state import TrainState
+from flowrl.training.trainer import Trainer
 from tests.probes import probe_domain, probe_trainer, task
 
 CONSTANT = probe_domain(lambda key, time: jnp.float32(0))
@@ -314,9 +315,9 @@ def made_up_samples(trainer: Trainer, count: int, experts: int) -> Samples:
 def test_each_program_compiles_once_on_the_real_game(caplog: pytest.LogCaptureFixture) -> None:
     """Compiling the step takes longer than learning a skill: a type that changes between updates would double it."""
     jax.clear_caches()  # what an earlier test compiled would not be counted
-    from flowrl.bench.setup import plan_env, plan_trainer
+    from benchmarks.tables.setup import plan_env, plan_trainer
     from flowrl.config import build_config
-    from flowrl.evaluate import play_worlds
+    from flowrl.evaluation.play import play_worlds
 
     config = build_config(settings=["env.worlds=4", "env.fresh_worlds=4", "ppo.steps=2", "model.width=8"])
     env = plan_env("Craftax-Classic-Symbolic-v1", "Place Table", episode_steps=4)

@@ -9,11 +9,12 @@ import pytest
 
 from flowrl.env.observation import features
 from flowrl.errors import TrainingError
-from flowrl.learning import precision
-from flowrl.learning.precision import check_bfloat16
-from flowrl.learning.programs import Programs
-from flowrl.learning.run import Run
-from flowrl.learning.trainer import Trainer, TrainState
+from flowrl.training import precision
+from flowrl.training.precision import check_bfloat16
+from flowrl.training.programs import Programs
+from flowrl.training.run import Run
+from flowrl.training.state import TrainState
+from flowrl.training.trainer import Trainer
 from tests.probes import probe_trainer, task
 from tests.runs import tiny_config
 from tests.test_ppo import COIN, ask, train

@@ -6,10 +6,10 @@ import pytest
 
 from flowrl.errors import UsageError
 from flowrl.llm.briefing import briefing, inputs_text, shaping_text
+from flowrl.llm.progress_text import SkillLine
 from flowrl.llm.prompts import load_prompt, parse_prompt, prompt_names
-from flowrl.llm.standing import SkillLine
 from flowrl.planning.symbolic import ANYTHING
-from flowrl.skill import GameSignature
+from flowrl.schema.game import GameSignature
 from tests.played import CLASSIC, FULL, TINY
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -48,7 +48,7 @@ def test_the_words_of_each_prompt_are_those_that_were_looked_at(name: str) -> No
 
 @pytest.mark.parametrize(("env", "name"), [(TINY, "system_tiny"), (CLASSIC, "system_classic"), (FULL, "system_full")])
 def test_what_a_model_is_told_of_each_game_is_what_was_looked_at(env: str, name: str) -> None:
-    from flowrl.knowledge import load_base
+    from flowrl.knowledge.base import load_base
 
     told = briefing(env, load_base(env).vocabulary)
     assert told.role == "system" and told.masked == told.text
@@ -107,7 +107,7 @@ def test_a_prompt_whose_head_is_wrong_is_refused(text: str, why: str) -> None:
 def test_a_user_may_give_another_manual(tmp_path: Path) -> None:
     manual = tmp_path / "manual.md"
     manual.write_text("Trees are blue here.")
-    from flowrl.knowledge import load_base
+    from flowrl.knowledge.base import load_base
 
     told = briefing(TINY, load_base(TINY).vocabulary, manual)
     assert "Trees are blue here." in told.text and "9 x 9 cells" not in told.text

@@ -16,11 +16,11 @@ import pytest
 from pydantic import SecretStr
 
 from flowrl.errors import FlowRLError, LLMError, Unanswered, UsageError
-from flowrl.llm.client import LLM, Message
-from flowrl.llm.factory import LLMSettings, make_llm
-from flowrl.llm.provider import Provider, find_key
-from flowrl.llm.retries import Patience, Retries
-from flowrl.llm.wire import Endpoint
+from flowrl.llm.transport.client import LLM, Message
+from flowrl.llm.transport.factory import LLMSettings, make_llm
+from flowrl.llm.transport.provider import Provider, find_key
+from flowrl.llm.transport.retries import Patience, Retries
+from flowrl.llm.transport.wire import Endpoint
 from tests.llm_server import GOOD, Say, Server, closed_port, completion, openai_error, refusal, serving
 from tests.scripted import Scripted, answered, asked
 
@@ -500,7 +500,7 @@ import sys
 from pathlib import Path
 sys.modules["pydantic_ai"] = None
 from flowrl.errors import LLMError
-from flowrl.llm.factory import LLMSettings, make_llm
+from flowrl.llm.transport.factory import LLMSettings, make_llm
 try:
     make_llm(LLMSettings(model="m"), Path({str(tmp_path)!r}))
 except LLMError as error:

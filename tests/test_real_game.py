@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from flowrl.config import build_config
-from flowrl.drive import grow
-from flowrl.evaluation import evaluate_goal
-from flowrl.library import SkillLibrary
+from flowrl.evaluation.evaluate import evaluate_goal
+from flowrl.growing.grow import grow
+from flowrl.library.home import SkillLibrary
 from tests.runs import Watcher
 
 pytestmark = pytest.mark.slow

@@ -8,12 +8,12 @@ from filelock import FileLock
 from flowrl.config import RunConfig
 from flowrl.errors import LibraryError
 from flowrl.files import read_json, write_json
-from flowrl.knowledge import load_base
-from flowrl.launch import SkillSetUp
-from flowrl.library import SkillLibrary
-from flowrl.parallel.paths import RunPaths
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.knowledge.base import load_base
+from flowrl.library.home import SkillLibrary
 from flowrl.parallel.scheduler import Proposal
-from flowrl.skill import RunSpec, TrainResult
+from flowrl.paths import RunPaths
+from flowrl.schema.run import RunSpec, TrainResult
 from tests.homes import add_skill, empty_home
 from tests.runs import TINY, tiny_config, tree_bytes
 

@@ -10,12 +10,13 @@ from flowrl.analysis.findings import Findings, Way
 from flowrl.analysis.segments import Frame, Segment, Trajectory
 from flowrl.analysis.statistics import statistics_of
 from flowrl.errors import LLMError, NotRecorded, TrainingError
+from flowrl.library.versions import respecify
 from flowrl.llm import review as module
 from flowrl.llm.flow import Flow, FlowSettings
 from flowrl.llm.review import findings_text, review
 from flowrl.parallel.scheduler import Respecified
-from flowrl.parallel.versions import respecify
-from flowrl.skill import Quantity, SkillRecord, SkillSpec
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.skill import Quantity, SkillSpec
 from tests.authors import Author, rejections
 from tests.played import BASES, TINY
 from tests.test_flow import flow_of, learn

@@ -6,17 +6,17 @@ import sys
 SCRIPT = """
 import jax
 import numpy as np
-from flowrl.platform import configure_jax
+from flowrl.jax_runtime import configure_jax
 configure_jax(0.5, groups=4)
 jax.config.update("jax_num_cpu_devices", 4)
-from flowrl.learning import sharing
-from flowrl.learning.groups import check_devices
+from flowrl.training import minibatches
+from flowrl.rollout.devices import check_devices
 from tests.probes import probe_trainer
 from tests.test_ppo import CLOCK, ROUTED, made_up_samples, updated
 
 assert len(jax.local_devices()) == 4
 check_devices(jax.local_devices())
-sharing.STEP_COST = 1000
+minibatches.STEP_COST = 1000
 trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, least_steps=1, minibatch=32)
 samples = made_up_samples(trainer, 120, 4)
 found = [jax.device_get(updated(trainer, samples, 4, devices)) for devices in (1, 2, 4)]

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowrl.compose import compose_plan
-from flowrl.drive import grow, train, train_module
 from flowrl.errors import LibraryError, ModuleError, TrainingError, UsageError
-from flowrl.evaluation import evaluate_goal
+from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.files import read_arrays, read_json, read_lines, write_json
-from flowrl.library import SkillLibrary
+from flowrl.growing.grow import grow, train, train_module
+from flowrl.library.home import SkillLibrary
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import build_moe_checkpoint, prepare_training_run
-from flowrl.skill import RunSpec, TrainResult
+from flowrl.schema.run import RunSpec, TrainResult
+from flowrl.skillcode.plan_module import compose_plan
 from flowrl.weights import expert_indices, unflatten
 from tests.homes import two_wood
 from tests.runs import Watcher, assert_same_arrays, grow_tiny, tiny_config, tree_bytes
@@ -127,8 +127,8 @@ def test_a_run_that_is_cut_off_goes_on_and_equals_one_that_was_not(home: Path, w
         "code": (whole_run / "3.py").read_text(), "tasks": spec.tasks, "plan": spec.plan, "spec": spec.spec,
         "description": spec.description, "source": (whole_run / "source.py").read_text(),
     }  # fmt: skip
-    from flowrl.knowledge import load_base
-    from flowrl.outlook import known_skills
+    from flowrl.knowledge.base import load_base
+    from flowrl.library.catalog import known_skills
 
     skills = known_skills(library) | {"Make Pickaxe": load_base("Tiny-Grid-v1").skill("Make Pickaxe")}
     experts = {"Collect Wood": 0, "Place Table": 2, "Make Pickaxe": 3}
@@ -302,7 +302,7 @@ def test_an_unknown_skill_names_the_nearest(home: Path) -> None:
 
 def test_a_home_grows_in_this_process_too(tmp_path: Path) -> None:
     """With the executor for debuggers; the outcome is as that of a process of its own."""
-    from flowrl.parallel.inline import InlineExecutor
+    from flowrl.jobs.inline import InlineExecutor
 
     homes = [tmp_path / "inline", tmp_path / "local"]
     config = tiny_config(ppo__frames=20_000, gate__learned_at=0.0, gate__least_episodes=1)

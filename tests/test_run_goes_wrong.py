@@ -9,18 +9,19 @@ import pytest
 
 from flowrl.config import RunConfig
 from flowrl.errors import TrainingError
-from flowrl.evaluate import GATE, training_key, world_key
 from flowrl.files import read_json, read_lines
-from flowrl.knowledge import load_base
-from flowrl.launch import SkillSetUp
-from flowrl.learning.checkpoint import checkpoint_updates, load_newest
-from flowrl.learning.gates import gate_number
-from flowrl.learning.programs import Programs
-from flowrl.learning.run import Run
-from flowrl.learning.trainer import Trainer, TrainState, UpdateStats
-from flowrl.parallel.paths import RunPaths
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.knowledge.base import load_base
 from flowrl.parallel.scheduler import Proposal
-from flowrl.skill import RunSpec
+from flowrl.paths import RunPaths
+from flowrl.rollout.world_seeds import GATE, training_key, world_key
+from flowrl.schema.run import RunSpec
+from flowrl.training.checkpoints import checkpoint_updates, load_newest
+from flowrl.training.gates import gate_number
+from flowrl.training.programs import Programs
+from flowrl.training.run import Run
+from flowrl.training.state import TrainState, UpdateStats
+from flowrl.training.trainer import Trainer
 from tests.homes import empty_home
 from tests.runs import TINY, tiny_config
 

@@ -9,14 +9,15 @@ import psutil
 import pytest
 
 from flowrl.errors import PlatformError
-from flowrl.knowledge import load_base
-from flowrl.skill import Skill
-from flowrl.verify import limits, sandbox
-from flowrl.verify.artefact_cache import find_artefact
-from flowrl.verify.limits import SandboxLimits
-from flowrl.verify.sandbox import verify as remembered
-from flowrl.verify.sandbox import verify_anew
+from flowrl.knowledge.base import load_base
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.artefact_cache import find_artefact
+from flowrl.verify import limits
+from flowrl.verify import verify as sandbox
+from flowrl.verify.isolation.resource_limits import SandboxLimits
 from flowrl.verify.verdict import Check, Verdict
+from flowrl.verify.verify import verify as remembered
+from flowrl.verify.verify import verify_anew
 
 TINY = "Tiny-Grid-v1"
 GOOD = load_base(TINY).skill("Collect Wood")
@@ -146,7 +147,7 @@ def test_what_is_judged_and_kept_is_the_artefact_whatever_the_first_child_says()
     forged = f"""
 import json, os, sys
 import numpy as np
-from flowrl.verify.artefact import export_functions
+from flowrl.skillcode.artefact import export_functions
 leaves = {{"inventory.wood": np.zeros(2, np.int32), "n": np.zeros(2, np.int32)}}
 data = export_functions(lambda inventory, n: inventory.wood >= 0, lambda n: n * 1.0, ("inventory", "n"), ("n",), leaves)
 os.write(int(sys.argv[2]), json.dumps({{"problem": "", "enforced": []}}).encode() + b"\\n" + data)
@@ -161,7 +162,7 @@ def _without_the_allow_list(code: str) -> Verdict:
     """Verifies an untrusted text as if the allow-list, and the few built-ins, had been got around."""
     question = sandbox._question
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flowrl.verify.syntax.problems_of_tree", lambda *_: iter(()))
+        patch.setattr("flowrl.verify.text.check_text.problems_of_tree", lambda *_: iter(()))
         patch.setattr(sandbox, "_question", lambda *given: {**question(*given), "trusted": True})
         return verify_anew(GOOD.model_copy(update={"code": code, "trusted": False}), TINY, LIMITS)
 
@@ -182,7 +183,7 @@ def test_a_child_that_only_sleeps_ends_with_its_parent() -> None:
     """Nothing else would end it, were its parent killed: it takes no processor time."""
     code = f"import time\ntime.sleep(600)\n{FUNCTIONS}"
     program = (
-        "from flowrl.knowledge import load_base\nfrom flowrl.verify.sandbox import verify_anew\n"
+        "from flowrl.knowledge import load_base\nfrom flowrl.verify.verify import verify_anew\n"
         f"skill = load_base({TINY!r}).skill('Collect Wood')\n"
         f"verify_anew(skill.model_copy(update={{'code': {code!r}}}), {TINY!r})"
     )
@@ -203,7 +204,7 @@ def test_a_child_that_only_sleeps_ends_with_its_parent() -> None:
 
 
 def test_a_child_that_cannot_start_is_no_fault_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowrl.verify.process._environment", lambda: {"PYTHONPATH": "/nonexistent"})
+    monkeypatch.setattr("flowrl.verify.isolation.child_process._environment", lambda: {"PYTHONPATH": "/nonexistent"})
     monkeypatch.setattr("sys.executable", "/usr/bin/false")
     with pytest.raises(PlatformError, match=r"could not start: .* exit code 1"):
         verify_anew(GOOD, TINY)
@@ -220,7 +221,7 @@ def test_a_child_that_fails_before_it_comes_to_the_code_says_why(monkeypatch: py
 def test_a_verdict_is_remembered_by_text_and_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     skill = GOOD.model_copy(update={"trusted": False})
     first = verify_anew(skill, TINY)
-    monkeypatch.setattr("flowrl.verify.sandbox.Child", None)
+    monkeypatch.setattr("flowrl.verify.verify.Child", None)
     again = remembered(skill, TINY)
     assert again.ok and again.artefact == first.artefact and again.seconds < 1
     other = skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": (1, 7)})})
@@ -232,7 +233,7 @@ def test_a_verdict_whose_artefact_is_gone_is_reached_anew(monkeypatch: pytest.Mo
     skill = GOOD.model_copy(update={"trusted": False})
     verify_anew(skill, TINY)
     monkeypatch.setattr("flowrl.verify.verdict_cache.find_artefact", lambda key: None)
-    monkeypatch.setattr("flowrl.verify.sandbox.Child", None)
+    monkeypatch.setattr("flowrl.verify.verify.Child", None)
     with pytest.raises(TypeError):
         remembered(skill, TINY)
 

@@ -29,7 +29,7 @@ from flowrl.parallel.scheduler import (
     Trained,
     next_actions,
 )
-from flowrl.skill import SkillSpec
+from flowrl.schema.skill import SkillSpec
 
 
 @dataclass(frozen=True)

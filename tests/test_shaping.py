@@ -13,9 +13,9 @@ from craftax.craftax_classic.constants import BlockType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowrl.env.memory import UNKNOWN
+from flowrl.env.block_memory import UNKNOWN
 from flowrl.env.shaping import LOSS_PRICE, REACH, STEP_VALUE, approach, gathered, within_reach
-from flowrl.env.staging import hold, put, replace
+from flowrl.env.staging.worlds import hold, put, replace
 from tests.played import BASES, CLASSIC, TINY, WORLDS, Moment, copies, game_of, new_worlds, plain
 
 SKILLS = [(env, skill.name) for env in BASES for skill in BASES[env].skills]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from flowrl.config import PPOConfig
-from flowrl.learning import sharing
-from flowrl.learning.groups import SAME, groups_of
-from flowrl.learning.sharing import Schedule, Share, plan_schedule, share_of
+from flowrl.rollout.devices import SAME, groups_of
+from flowrl.training import minibatches as sharing
+from flowrl.training.minibatches import Schedule, Share, plan_schedule, share_of
 
 EXPERTS = 5
 GROUPS = 2

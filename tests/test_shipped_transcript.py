@@ -8,19 +8,20 @@ from pathlib import Path
 import pytest
 
 from flowrl.config import build_config
-from flowrl.knowledge import load_base
-from flowrl.library import SkillLibrary
+from flowrl.knowledge.base import load_base
+from flowrl.library.catalog import known_skills
+from flowrl.library.home import SkillLibrary
+from flowrl.library.versions import respecify
 from flowrl.llm.answers import RefineAnswer, SpecAnswer
 from flowrl.llm.briefing import briefing
-from flowrl.llm.client import Request, Response
 from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.progress_text import skill_lines
 from flowrl.llm.prompts import load_prompt
-from flowrl.llm.standing import skill_lines
-from flowrl.llm.transcript import Replayer, read_transcript
-from flowrl.outlook import known_skills
+from flowrl.llm.transport.client import Request, Response
+from flowrl.llm.transport.transcript import Replayer, read_transcript
 from flowrl.parallel.scheduler import Proposed, Respecified
-from flowrl.parallel.versions import respecify
-from flowrl.skill import SkillRecord, SkillSpec
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.skill import SkillSpec
 from tests.homes import add_skill
 from tests.played import CLASSIC
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from flowrl.errors import SpecError
 from flowrl.fluents import Vocabulary
-from flowrl.knowledge import KnowledgeBase, load_base
-from flowrl.knowledge.affine import parse_quantity, quantity_text
-from flowrl.knowledge.user import obstacle_of
+from flowrl.knowledge.base import KnowledgeBase, load_base
+from flowrl.knowledge.own_skills import obstacle_of
+from flowrl.knowledge.quantities import parse_quantity, quantity_text
 from flowrl.knowledge.validate import validate_skill, validate_skills
-from flowrl.skill import Quantity, Skill, SkillSpec
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
 
 CLASSIC, TINY = "Craftax-Classic-Symbolic-v1", "Tiny-Grid-v1"
 WORDS = Vocabulary(

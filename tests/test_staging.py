@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from flowrl.env.abstraction import abstract
-from flowrl.env.staging import hold, plain, position, put, put_creature
+from flowrl.env.staging.worlds import hold, plain, position, put, put_creature
+from flowrl.env.symbolic_state import abstract
 from tests.played import CLASSIC, FULL, TINY, Moment, copies, game_of, new_worlds
 
 
@@ -50,7 +50,7 @@ def test_a_creature_stands_where_it_was_put_and_takes_a_blow() -> None:
 
 def test_staging_for_the_tiny_game_imports_no_other() -> None:
     code = (
-        "import sys, jax; from flowrl.env import staging; from flowrl.env.domains import domain_named; "
+        "import sys, jax; from flowrl.env import staging; from flowrl.env.registry import domain_named; "
         "world = staging.plain(domain_named('Tiny-Grid-v1').reset_fn(jax.random.key(0))); "
         "staging.hold(staging.put(world, 'TREE', (0, 1)), wood=1); "
         "assert not [name for name in sys.modules if name.startswith('craftax')], sys.modules"

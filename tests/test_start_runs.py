@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 
 from flowrl.config import RunConfig
-from flowrl.env.domains import domain_named
-from flowrl.env.kept import kept_of, read_kept, write_kept
-from flowrl.env.staging import hold
+from flowrl.env.registry import domain_named
+from flowrl.env.snapshots import kept_of, read_kept, write_kept
+from flowrl.env.staging.worlds import hold
 from flowrl.errors import LibraryError
 from flowrl.files import read_arrays, read_json, read_lines, write_arrays, write_json
-from flowrl.launch import ModuleSetUp
-from flowrl.learning import start_states
-from flowrl.learning.programs import Programs
-from flowrl.learning.run import Run
-from flowrl.learning.trainer import TrainState, UpdateStats
-from flowrl.library import SkillLibrary
-from flowrl.parallel.paths import RunPaths
+from flowrl.growing.run_setup import ModuleSetUp
+from flowrl.library.home import SkillLibrary
 from flowrl.parallel.training_processor import process_completed_training
-from flowrl.skill import Quantity, RunSpec, SkillSpec, TrainResult
+from flowrl.paths import RunPaths
+from flowrl.schema.run import RunSpec, TrainResult
+from flowrl.schema.skill import Quantity, SkillSpec
+from flowrl.training import run_start_states as start_states
+from flowrl.training.programs import Programs
+from flowrl.training.run import Run
+from flowrl.training.state import TrainState, UpdateStats
 from flowrl.weights import sha256
 from tests.homes import two_wood
 from tests.runs import TINY, assert_same_arrays, tiny_config

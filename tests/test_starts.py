@@ -10,29 +10,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.bench.setup import plan_env, plan_trainer
+from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.config import RunConfig
-from flowrl.env.abstraction import fluents_of
-from flowrl.env.domains import domain_named
+from flowrl.env.block_memory import empty_memory
 from flowrl.env.flow_env import FlowEnv, FlowState
-from flowrl.env.kept import Kept, pack, players_at
-from flowrl.env.memory import empty_memory
-from flowrl.env.staging import hold, put
+from flowrl.env.registry import domain_named
+from flowrl.env.snapshots import Kept, pack, players_at
+from flowrl.env.staging.worlds import hold, put
+from flowrl.env.symbolic_state import fluents_of
 from flowrl.errors import UsageError
-from flowrl.evaluate import EVALUATION, amounts_to_play, play_worlds, world_key
+from flowrl.evaluation.play import play_worlds
+from flowrl.evaluation.summary import amounts_to_play
 from flowrl.files import pack_arrays, read_json, write_bytes
-from flowrl.knowledge import load_base
-from flowrl.launch import SkillSetUp
-from flowrl.learning import harvest
-from flowrl.learning.harvest import Harvest
-from flowrl.learning.programs import Programs
-from flowrl.learning.progress import Progress
-from flowrl.learning.starts import Starts, starts_at, supported
-from flowrl.library import SkillLibrary
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.knowledge.base import load_base
+from flowrl.library.home import SkillLibrary
+from flowrl.library.versions import Candidate, install, restore, shelve
 from flowrl.parallel.scheduler import Proposal
-from flowrl.parallel.start_files import start_files
-from flowrl.parallel.versions import Candidate, install, restore, shelve
-from flowrl.skill import Plan, PlanStep, Quantity, RunSpec, SkillSpec
+from flowrl.parallel.start_state_files import start_files
+from flowrl.rollout import collect_states as harvest
+from flowrl.rollout.collect_states import Harvest
+from flowrl.rollout.start_states import Starts, starts_at, supported
+from flowrl.rollout.world_seeds import EVALUATION, world_key
+from flowrl.schema.plan import Plan, PlanStep
+from flowrl.schema.run import RunSpec
+from flowrl.schema.skill import Quantity, SkillSpec
+from flowrl.training.episode_stats import Progress
+from flowrl.training.programs import Programs
 from flowrl.weights import sha256
 from tests.homes import add_skill, empty_home, weights
 from tests.played import CLASSIC, TINY, plain

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flowrl.analysis.segments import Frame, Segment, Trajectory, trajectory_text
 from flowrl.analysis.statistics import Spread, Statistics, fit, statistics_of, statistics_text
 from flowrl.errors import UsageError
-from flowrl.skill import Quantity
+from flowrl.schema.skill import Quantity
 
 
 def plank(n: int, wood: int, steps: int = 3, action: str = "SAW") -> Segment:

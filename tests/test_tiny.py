@@ -12,11 +12,11 @@ import pytest
 from flowrl.env import tiny
 from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
-from flowrl.env.module_source import SkillSource, compose_module
 from flowrl.env.observation import expand
 from flowrl.env.tiny import Achievement, Action, Block, TinyState
-from flowrl.knowledge import load_base
+from flowrl.knowledge.base import load_base
 from flowrl.planning.planner import plan
+from flowrl.skillcode.source import SkillSource, compose_module
 
 WORLDS = 16
 LEFT, RIGHT, UP, DOWN, DO = Action.LEFT, Action.RIGHT, Action.UP, Action.DOWN, Action.DO

@@ -11,12 +11,12 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel
 
-from flowrl.controller import Limits
 from flowrl.errors import LLMError
-from flowrl.llm.factory import LLMSettings, make_llm
+from flowrl.growing.controller import Limits
 from flowrl.llm.flow import FlowSettings
-from flowrl.llm.ledger import CallLine, JudgementLine, read_ledger
-from flowrl.llm.loop import grow_with_model
+from flowrl.llm.grow import grow_with_model
+from flowrl.llm.transport.factory import LLMSettings, make_llm
+from flowrl.llm.transport.ledger import CallLine, JudgementLine, read_ledger
 from tests.runs import Watcher, tiny_config
 from tests.scripted import asked
 from tests.tiny_model import NAME, model_file

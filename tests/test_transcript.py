@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flowrl.bench.planted import ENV, ERRORS, TRANSCRIPT
+from benchmarks.tables.planted import ENV, ERRORS, TRANSCRIPT
 from flowrl.errors import LibraryError, LLMError, NotRecorded
-from flowrl.knowledge import load_base
-from flowrl.llm.client import Message, Request, Response
-from flowrl.llm.standing import skill_lines
-from flowrl.llm.transcript import Recorder, Replayer, read_transcript
+from flowrl.knowledge.base import load_base
+from flowrl.llm.progress_text import skill_lines
+from flowrl.llm.transport.client import Message, Request, Response
+from flowrl.llm.transport.transcript import Recorder, Replayer, read_transcript
 from tests.scripted import Scripted, answered, asked
 
 RATES = asked("Wood works in 0.93 of cases.\nName a skill.", masked="Wood works in {rate} of cases.\nName a skill.")
@@ -155,7 +155,7 @@ def test_replay_needs_no_network_library(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from flowrl.llm.factory import LLMSettings, make_llm
+from flowrl.llm.transport.factory import LLMSettings, make_llm
 from tests.scripted import asked
 llm = make_llm(LLMSettings(replay=Path({str(file)!r})), Path({str(tmp_path)!r}))
 assert llm.complete(asked()).text == "A"

@@ -5,13 +5,13 @@ from pathlib import Path
 import jax
 import pytest
 
-from flowrl.env.trial import try_tasks
+from flowrl.env.dry_run import try_tasks
 from flowrl.errors import ModuleError
 from flowrl.files import read_json
-from flowrl.launch import ModuleSetUp
-from flowrl.learning.run import build_env, task_names
-from flowrl.parallel.paths import RunPaths
-from flowrl.skill import RunSpec
+from flowrl.growing.run_setup import ModuleSetUp
+from flowrl.paths import RunPaths
+from flowrl.rollout.run_env import build_env, task_names
+from flowrl.schema.run import RunSpec
 from tests.homes import SMALL, empty_home, two_wood
 
 TEXT = two_wood(0, 1)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from flowrl.config import ENVIRONMENTS
-from flowrl.env.module_source import SkillSource, compose_module
-from flowrl.env.skill_names import FULL_GAME_ONLY, SKILL_INPUTS
-from flowrl.knowledge import load_base
+from flowrl.knowledge.base import load_base
 from flowrl.knowledge.template import template
-from flowrl.verify.allowed import ARRAY_METHODS, BUILTINS, JNP
-from flowrl.verify.syntax import Reading, read_skill_text
-from flowrl.verify.tracing import load_functions
+from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
+from flowrl.skillcode.source import SkillSource, compose_module
+from flowrl.verify.text.allow_list import ARRAY_METHODS, BUILTINS, JNP
+from flowrl.verify.text.check_text import Reading, read_skill_text
+from flowrl.verify.tracing.trace import load_functions
 
 CLASSIC, FULL = "Craftax-Classic-Symbolic-v1", "Craftax-Symbolic-v1"
 GOOD = """import jax.numpy as jnp
@@ -316,5 +316,5 @@ def test_nothing_on_the_list_reaches_files_or_python() -> None:
 
 
 def test_jax_is_not_imported_to_read_a_text() -> None:
-    code = "import sys, flowrl.verify.sandbox; sys.exit('jax' in sys.modules)"
+    code = "import sys, flowrl.verify.verify; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

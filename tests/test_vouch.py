@@ -7,20 +7,21 @@ from typing import NoReturn
 import pytest
 
 from flowrl import platform
-from flowrl.controller import Limits
-from flowrl.drive import train, train_module
 from flowrl.errors import LibraryError, ModuleError, PlatformError, UsageError
-from flowrl.evaluation import evaluate_goal
+from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.files import read_json, write_json, write_text
-from flowrl.knowledge import load_base
-from flowrl.knowledge.user import base_for
-from flowrl.launch import ModuleSetUp, SkillSetUp
-from flowrl.outlook import skill_of
+from flowrl.growing.controller import Limits
+from flowrl.growing.grow import train, train_module
+from flowrl.growing.run_setup import ModuleSetUp, SkillSetUp
+from flowrl.knowledge.base import load_base
+from flowrl.library.catalog import base_for, skill_of
+from flowrl.library.trust import exported_for, is_trusted, is_vouched, require_ours, vouch
 from flowrl.parallel.scheduler import Proposal
-from flowrl.platform import private_folder
-from flowrl.skill import ArtefactRef, RunSpec, Skill, SkillRecord, SkillSpec
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.run import ArtefactRef, RunSpec
+from flowrl.schema.skill import Skill, SkillSpec
+from flowrl.userdirs import private_folder
 from flowrl.verify.verdict import Verdict
-from flowrl.vouch import exported_for, is_trusted, is_vouched, require_ours, vouch
 from tests.homes import SMALL, add_skill, empty_home, two_wood
 from tests.runs import TINY, Watcher, tiny_config
 from tests.test_cli_runs import flowrl
@@ -149,7 +150,7 @@ def test_where_all_is_trusted_nothing_is_exported_and_one_stranger_makes_all_exp
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sandbox = Sandbox(Verdict(ok=False, error="is_done is never true: raise n."))
-    monkeypatch.setitem(sys.modules, "flowrl.verify.sandbox", sandbox)
+    monkeypatch.setitem(sys.modules, "flowrl.verify.verify", sandbox)
     mine = Skill(name="Mine", spec=SkillSpec(), code=TEXT)
     assert exported_for({"Mine": mine}, TINY) == {} and not sandbox.asked
     strange = mine.model_copy(update={"name": "Strange", "trusted": False})

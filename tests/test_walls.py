@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from flowrl.errors import PlatformError
-from flowrl.knowledge import load_base
-from flowrl.verify import judging, landlock, sandbox, verdict_cache
-from flowrl.verify.child import main
-from flowrl.verify.process import Answer
-from flowrl.verify.transitions import names_file, recorded, recording_file
+from flowrl.knowledge.base import load_base
+from flowrl.verify import verdict_cache
+from flowrl.verify import verify as sandbox
+from flowrl.verify.behaviour import judge as judging
+from flowrl.verify.behaviour.recordings import names_file, recorded, recording_file
+from flowrl.verify.isolation import landlock
+from flowrl.verify.isolation.child_main import main
+from flowrl.verify.isolation.child_process import Answer
 from flowrl.verify.verdict_cache import verdict_key
 
 TINY = "Tiny-Grid-v1"
@@ -114,10 +117,10 @@ def test_a_child_says_which_wall_it_lacks(trusted: bool, monkeypatch: pytest.Mon
         raise OSError(1, "the wall fell")
 
     request = {"limits": {}, "trusted": trusted, "parent": os.getppid(), "recording": "/nowhere/x"}
-    monkeypatch.setattr("flowrl.verify.child.drop_powers", falls)
-    monkeypatch.setattr("flowrl.verify.child.limit_resources", lambda limits: [])
+    monkeypatch.setattr("flowrl.verify.isolation.child_main.drop_powers", falls)
+    monkeypatch.setattr("flowrl.verify.isolation.child_main.limit_resources", lambda limits: [])
     for wall in ("end_with_parent", "read_only_these", "close_door"):
-        monkeypatch.setattr(f"flowrl.verify.child.{wall}", lambda *_, **__: "")
+        monkeypatch.setattr(f"flowrl.verify.isolation.child_main.{wall}", lambda *_, **__: "")
     end, given = os.pipe()
     monkeypatch.setattr(sys, "argv", ["child", "trace", str(given)])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode() + b"\n")))

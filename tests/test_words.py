@@ -16,10 +16,10 @@ from flowrl.config import RunConfig, build_config, option_names
 from flowrl.env.flow_env import StepResult
 from flowrl.errors import LibraryError, PlatformError, UsageError, nearest_names
 from flowrl.files import read_arrays, read_json, read_lines, write_arrays, write_bytes, write_json
-from flowrl.learning.progress import Progress
-from flowrl.parallel.paths import HomePaths, slug
-from flowrl.platform import check_jax_version
+from flowrl.jax_runtime import check_jax_version
+from flowrl.paths import HomePaths, slug
 from flowrl.stats import Share, wilson
+from flowrl.training.episode_stats import Progress
 
 
 def test_wilson_intervals_are_the_published_ones() -> None:
@@ -141,7 +141,7 @@ def test_a_jax_that_computes_wrong_is_refused_with_the_version_to_install(
 def test_a_jax_whose_worlds_differ_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import jax
 
-    from flowrl.platform import check_jax_results
+    from flowrl.jax_runtime import check_jax_results
 
     check_jax_results()
     monkeypatch.setattr(jax, "vmap", lambda fn: lambda keys: jax.numpy.stack([fn(keys[0])] * len(keys)))

@@ -12,14 +12,14 @@ from flowrl.analysis.findings import Findings
 from flowrl.analysis.request import ANSWER, MODULE, AnalysisPaths, AnalysisRequest
 from flowrl.config import RunConfig, build_config
 from flowrl.errors import TrainingError
+from flowrl.evaluation.playback import playing_of, weights_for, write_playing
 from flowrl.files import open_to_append, read_json, write_arrays, write_json
-from flowrl.knowledge import load_base
-from flowrl.library import SkillLibrary
-from flowrl.outlook import skill_of
-from flowrl.parallel.executor import Job
-from flowrl.parallel.local import follow
-from flowrl.playing import playing_of, weights_for, write_playing
-from flowrl.skill import SkillRecord
+from flowrl.jobs.job import Job
+from flowrl.jobs.local import follow
+from flowrl.knowledge.base import load_base
+from flowrl.library.catalog import skill_of
+from flowrl.library.home import SkillLibrary
+from flowrl.schema.home import SkillRecord
 from flowrl.weights import flatten, named_state
 
 MOST_SECONDS = 3600.0
@@ -74,7 +74,7 @@ def analyse_skill(
 
     Args:
         folder: where it works; written anew.
-        on_row: called with the rows of its progress, see `flowrl.learning.analysis.analyse`.
+        on_row: called with the rows of its progress, see `flowrl.analysis.analyse.analyse`.
         stop_fn: asked now and then; a true answer ends the child.
         options: fields of `AnalysisRequest`: segments, frames, seed.
 

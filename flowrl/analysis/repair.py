@@ -11,7 +11,7 @@ from flowrl.analysis.findings import ByN, Findings, Way
 from flowrl.analysis.segments import Value
 from flowrl.analysis.statistics import Statistics, fit, quantity_text
 from flowrl.fluents import INTRINSIC, NEAR, PLACED
-from flowrl.skill import Quantity, SkillSpec
+from flowrl.schema.skill import Quantity, SkillSpec
 
 PARTS = ("requires", "consumes", "yields")
 

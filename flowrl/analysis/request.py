@@ -11,10 +11,10 @@ from pydantic import Field
 from flowrl.analysis.segments import ENOUGH, Value
 from flowrl.config import MOST_SEED
 from flowrl.fluents import Vocabulary
-from flowrl.parallel.paths import RunPaths
+from flowrl.paths import RunPaths
 
 ANSWER = "analysis.json"
-MODULE = "flowrl.learning.analysis_run"
+MODULE = "flowrl.analysis.analyse_worker"
 
 
 class AnalysisRequest(Value):

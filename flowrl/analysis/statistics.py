@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from flowrl.analysis.segments import ENOUGH, Segment, Value
 from flowrl.errors import UsageError
-from flowrl.skill import Quantity
+from flowrl.schema.skill import Quantity
 
 
 class Spread(Value):

@@ -15,9 +15,9 @@ from craftax.craftax_classic.world_gen import generate_world
 from jaxtyping import Array, Bool, Float, Int, Int8, UInt16
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
-from flowrl.env.lean import lean, written_down
-from flowrl.env.observation import mark_columns, marks_in_view, view_of
-from flowrl.env.spawn import (
+from flowrl.env.fast.jaxpr_rewrite import lean, written_down
+from flowrl.env.fast.materialise import computed_once
+from flowrl.env.fast.spawn_sampling import (
     ChooseCell,
     choose_by_rank,
     cut_window,
@@ -27,7 +27,7 @@ from flowrl.env.spawn import (
     window_origin,
     without,
 )
-from flowrl.env.stored import computed_once
+from flowrl.env.observation import mark_columns, marks_in_view, view_of
 
 PARAMS = EnvParams()
 STATIC = StaticEnvParams()

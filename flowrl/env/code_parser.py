@@ -1,74 +1,24 @@
 """Task modules as functions: loaded, bound by name, ready for `FlowEnv`.
 
 Code that ships with the package or that the user passes by hand runs here, in a worker process; the control process
-reads such files only as text (`module_source.py`).
+reads such files only as text (`skillcode/source.py`).
 """
 
 import inspect
 import operator
 import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from flowrl.env.module_source import count_tasks, outline
-from flowrl.env.skill_names import SKILL_INPUTS
 from flowrl.errors import ModuleError, nearest_names
+from flowrl.skillcode.functions import SkillFunction, SkillFunctions, TaskModule
+from flowrl.skillcode.inputs import SKILL_INPUTS
+from flowrl.skillcode.source import count_tasks, outline
 from flowrl.weights import sha256
-
-SkillFunction = Callable[..., Any]
-Outcome = tuple[Any, Any]
-"""(done, reward): bool and float32."""
-
-
-@dataclass(frozen=True)
-class SkillFunctions:
-    """The two functions of one skill and the names that each takes."""
-
-    is_done: SkillFunction
-    reward: SkillFunction
-    is_done_arguments: tuple[str, ...]
-    reward_arguments: tuple[str, ...]
-
-    def outcome(self, values: Mapping[str, Any]) -> Outcome:
-        """Returns (done, reward) of one world, given all that skill code may see by name."""
-        done = self.is_done(**{name: values[name] for name in self.is_done_arguments})
-        reward = self.reward(**{name: values[name] for name in self.reward_arguments})
-        return jnp.asarray(done).astype(bool), jnp.asarray(reward).astype(jnp.float32)
-
-
-@dataclass(frozen=True)
-class ExportedSkill:
-    """A skill as the sandbox exported it: one function of a whole batch, never to be called under `vmap`.
-
-    Attributes:
-        name: of the skill, for messages.
-        outcomes: returns (done [B], reward [B]) of a batch of B worlds, given `flowrl.env.leaves.flat_leaves`.
-    """
-
-    name: str
-    outcomes: Callable[[Mapping[str, Any]], Outcome]
-
-
-@dataclass(frozen=True)
-class TaskModule:
-    """The tasks of a run; a skill that appears in several tasks is held once.
-
-    Attributes:
-        skills: the distinct skills.
-        skill_of_task: for each task, its index in ``skills``.
-        expert_of_task: for each task, the local index of its expert.
-        default_amounts: for each task, the default of `n` in its signature, or None.
-    """
-
-    skills: tuple[SkillFunctions | ExportedSkill, ...]
-    skill_of_task: tuple[int, ...]
-    expert_of_task: tuple[int, ...]
-    default_amounts: tuple[int | None, ...]
 
 
 class TaskFunctions(NamedTuple):

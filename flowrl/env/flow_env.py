@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8
 
-from flowrl.env.abstraction import fluents_of
-from flowrl.env.code_parser import ExportedSkill, SkillFunctions, TaskModule
+from flowrl.env.block_memory import closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.leaves import flat_leaves
-from flowrl.env.memory import closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
+from flowrl.env.symbolic_state import fluents_of
+from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule
 
 _AMOUNT_SCALE = 5.0
 

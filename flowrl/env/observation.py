@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, UInt16
 
+from flowrl.env.block_memory import UNKNOWN
 from flowrl.env.domain import NO_MARK, Domain, Observation
-from flowrl.env.memory import UNKNOWN
-from flowrl.models.lookup import Features
+from flowrl.models.sparse_layer import Features
 
 _OFFSET_SCALE = 10.0
 

@@ -9,7 +9,7 @@ can be worth. Where nothing is gathered (water, stations) the removal itself cos
 import jax
 import jax.numpy as jnp
 
-from flowrl.env.memory import UNKNOWN
+from flowrl.env.block_memory import UNKNOWN
 
 STEP_VALUE = 0.05
 """What a step nearer is worth."""

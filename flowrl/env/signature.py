@@ -4,12 +4,12 @@ import sys
 
 import jax
 
+from flowrl.env.block_memory import closest_blocks, empty_memory
 from flowrl.env.domain import Domain
-from flowrl.env.domains import domain_named
-from flowrl.env.leaves import flat_leaves
-from flowrl.env.memory import closest_blocks, empty_memory
+from flowrl.env.registry import domain_named
 from flowrl.env.skill_inputs import skill_inputs
-from flowrl.skill import GameSignature
+from flowrl.schema.game import GameSignature
+from flowrl.skillcode.flat_inputs import flat_leaves
 
 
 def signature_of(domain: Domain) -> GameSignature:

@@ -15,10 +15,10 @@ from typing import Any
 
 from flowrl.errors import ModuleError, SpecError
 from flowrl.fluents import ACHIEVEMENT, FLOOR, KILLS, NEAR, PLACED, Vocabulary, prefix_of
-from flowrl.knowledge.affine import parse_quantity
-from flowrl.knowledge.skill_text import FUNCTIONS, code_problems, functions_of, parse_text
+from flowrl.knowledge.quantities import parse_quantity
 from flowrl.knowledge.validate import Spelling, on_one_line, problems_of
-from flowrl.skill import Quantity, Skill, SkillSpec
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
+from flowrl.skillcode.skill_file import FUNCTIONS, code_problems, functions_of, parse_text
 
 LEVEL, _STAT, _NEAR = "level:player_level", "stat:monsters_killed:", "ephemeral:near_"
 _REQUIRED = ("skill_name", "requirements", "consumption", "gain", "functions")

@@ -2,9 +2,9 @@
 
 import textwrap
 
-from flowrl.env.skill_names import FULL_GAME_ONLY, SKILL_INPUTS
 from flowrl.fluents import Vocabulary
-from flowrl.skill import SkillSpec
+from flowrl.schema.skill import SkillSpec
+from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
 
 _FIELDS = {
     "requires": "what must hold at the start, at least, and is kept: {'near:crafting_table': 1}",

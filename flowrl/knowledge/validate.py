@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from flowrl.errors import SpecError, nearest_names
 from flowrl.fluents import FLOOR, INTRINSIC, REACHED, Vocabulary, prefix_of
-from flowrl.knowledge.affine import quantity_text
-from flowrl.parallel.paths import slug
+from flowrl.knowledge.quantities import quantity_text
+from flowrl.paths import slug
 from flowrl.planning.symbolic import gives
-from flowrl.skill import Quantity, Skill, SkillSpec
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
 
 _MOST_SHOWN = 10
 _LONGEST_NAME = 80

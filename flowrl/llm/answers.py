@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flowrl.errors import SpecError
-from flowrl.knowledge.affine import parse_quantity, quantity_text
-from flowrl.skill import Quantity, SkillSpec
+from flowrl.knowledge.quantities import parse_quantity, quantity_text
+from flowrl.library.drafts import RewardDesign
+from flowrl.schema.skill import Quantity, SkillSpec
 
 _LONGEST = 100_000
 _FENCE = re.compile(r"```(?:[A-Za-z]*)\n(.*?)```", re.DOTALL)
@@ -66,14 +67,6 @@ class SpecAnswer(_Answer):
     def text(self) -> str:
         """Returns it as JSON on one line, what is empty left out."""
         return self.model_dump_json(exclude_defaults=True)
-
-
-class RewardDesign(_Answer):
-    """A reward in words."""
-
-    done_when: str = Field(min_length=1, max_length=2000)
-    terms: tuple[str, ...] = Field(min_length=1, max_length=10)
-    farming: str = Field(default="", max_length=2000)
 
 
 class DesignAnswer(_Answer):

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from flowrl.env.skill_names import SKILL_INPUTS
 from flowrl.errors import PlatformError
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, REACHED, Vocabulary
-from flowrl.knowledge import manual_of
-from flowrl.knowledge.skill_text import read_text
-from flowrl.llm.client import Message
+from flowrl.knowledge.base import manual_of
 from flowrl.llm.prompts import load_prompt
-from flowrl.skill import GameSignature
+from flowrl.llm.transport.client import Message
+from flowrl.schema.game import GameSignature
+from flowrl.skillcode.inputs import SKILL_INPUTS
+from flowrl.skillcode.skill_file import read_text
 
 _SECONDS = 120
 

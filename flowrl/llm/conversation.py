@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flowrl.llm.answers import Answer, UnreadableAnswerError, parse_answer
-from flowrl.llm.client import JudgedLLM, Message, Request
 from flowrl.llm.prompts import load_prompt
+from flowrl.llm.transport.client import JudgedLLM, Message, Request
 
 Result = TypeVar("Result")
 

@@ -13,21 +13,22 @@ from dataclasses import dataclass
 
 from flowrl.config import RunConfig
 from flowrl.errors import LibraryError, LLMError, ModuleError, PlanError, PlatformError, SpecError, TrainingError
-from flowrl.knowledge import KnowledgeBase, fill_ranges, load_base
-from flowrl.library import SkillLibrary
-from flowrl.llm.client import JudgedLLM, Message
+from flowrl.growing.reward_trials import candidate_name
+from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base
+from flowrl.library.catalog import known_skills
+from flowrl.library.drafts import Draft, Drafts, Failure
+from flowrl.library.home import SkillLibrary
 from flowrl.llm.conversation import Conversation, StageFailedError
-from flowrl.llm.drafts import Draft, Drafts, Failure
-from flowrl.llm.standing import failed_runs
+from flowrl.llm.progress_text import failed_runs
+from flowrl.llm.transport.client import JudgedLLM, Message
 from flowrl.llm.writer import Writer
-from flowrl.outlook import known_skills
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import dependencies, plan
-from flowrl.skill import Skill, SkillRecord, SkillSpec
-from flowrl.trials import candidate_name
-from flowrl.verify.sandbox import verify
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.skill import Skill, SkillSpec
 from flowrl.verify.verdict import Verdict
+from flowrl.verify.verify import verify
 
 
 @dataclass(frozen=True)

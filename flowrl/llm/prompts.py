@@ -22,7 +22,7 @@ import jinja2
 import jinja2.meta
 
 from flowrl.errors import UsageError
-from flowrl.llm.client import Message
+from flowrl.llm.transport.client import Message
 
 _MARK = "---\n"
 

@@ -15,14 +15,15 @@ from flowrl.analysis.statistics import statistics_text
 from flowrl.errors import LLMError, NotRecorded, PlanError, SpecError, TrainingError
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge.validate import problems_among, problems_of
+from flowrl.library.catalog import known_skills, skill_of
 from flowrl.llm.answers import RefineAnswer, SpecAnswer
 from flowrl.llm.conversation import Conversation, RejectedError, StageFailedError
 from flowrl.llm.flow import Flow
+from flowrl.llm.progress_text import skill_lines
 from flowrl.llm.prompts import load_prompt
-from flowrl.llm.standing import skill_lines
-from flowrl.outlook import known_skills, skill_of
 from flowrl.planning.planner import plan
-from flowrl.skill import Skill, SkillRecord, SkillSpec
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.skill import Skill, SkillSpec
 
 
 def review(flow: Flow, record: SkillRecord) -> SkillSpec | None:

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 from flowrl.errors import SpecError
 from flowrl.knowledge.validate import name_problems, problems_among, problems_of
-from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, RewardDesign, SpecAnswer
+from flowrl.library.drafts import Candidate, Draft, RewardDesign
+from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, SpecAnswer
 from flowrl.llm.briefing import shaping_text
-from flowrl.llm.code import CodeError, own_functions
+from flowrl.llm.code_answer import CodeError, own_functions
 from flowrl.llm.conversation import RejectedError, StageFailedError
-from flowrl.llm.drafts import Candidate, Draft
+from flowrl.llm.progress_text import failed_runs, failures_text, reach_text, skill_lines, success_texts
 from flowrl.llm.prompts import load_prompt
-from flowrl.llm.standing import failed_runs, failures_text, reach_text, skill_lines, success_texts
-from flowrl.parallel.paths import slug
+from flowrl.paths import slug
 from flowrl.planning.symbolic import gives
-from flowrl.skill import Skill, SkillSpec
+from flowrl.schema.skill import Skill, SkillSpec
 
 if TYPE_CHECKING:
     from flowrl.llm.flow import Flow, Known

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from flowrl.models.grouped import Grouping, block_size, group_rows, grouped_matmul, lay_out, pick_up
-from flowrl.models.lookup import Features, first_layer
+from flowrl.models.grouped_matmul import Grouping, block_size, group_rows, grouped_matmul, lay_out, pick_up
+from flowrl.models.sparse_layer import Features, first_layer
 
 Initializer = Any
 FIRST = "layer_0"

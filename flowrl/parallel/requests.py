@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from flowrl.files import read_json, write_json
-from flowrl.parallel.paths import HomePaths
+from flowrl.paths import HomePaths
 
 
 class Request(BaseModel):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from flowrl.skill import SkillSpec
+from flowrl.schema.skill import SkillSpec
 
 Outcome = Literal["learned", "weak", "failed", "cancelled"]
 Phase = Literal["training", "trained", "collecting"]

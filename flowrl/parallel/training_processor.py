@@ -4,13 +4,14 @@ library holds put there."""
 from dataclasses import dataclass
 
 from flowrl.errors import LibraryError, TrainingError
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
 from flowrl.files import Arrays, pack_arrays, read_arrays, read_json, read_text, write_json
-from flowrl.library import SkillLibrary
-from flowrl.parallel.comparison import ComparisonAnswer, ComparisonPaths
-from flowrl.parallel.paths import RunPaths
+from flowrl.library.home import SkillLibrary
+from flowrl.library.versions import Candidate, install, is_known, next_version, shelve
 from flowrl.parallel.training_setup import SOURCE_FILE
-from flowrl.parallel.versions import Candidate, install, is_known, next_version, shelve
-from flowrl.skill import RunSpec, SkillRecord, TrainResult
+from flowrl.paths import RunPaths
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.weights import Tree, expert_of, flatten, sha256, unflatten
 
 
@@ -18,7 +19,7 @@ def process_completed_training(run: RunPaths, library: SkillLibrary) -> SkillRec
     """Returns the library's record of a skill after one of its runs ended; processing twice changes nothing.
 
     Frozen dependencies are not written. An expert that the library holds already is replaced where the run's `merge/`
-    folder has evidence for the candidate (`flowrl.merging`); the loser goes to `history/`.
+    folder has evidence for the candidate (`flowrl.growing.merging`); the loser goes to `history/`.
 
     Raises:
         TrainingError: the run failed; carries its reason.

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from flowrl.config import RunConfig
-from flowrl.env.module_source import outline, remap_network_numbers
 from flowrl.errors import LibraryError, UsageError, nearest_names
 from flowrl.files import read_arrays, read_json, read_text, write_arrays, write_bytes, write_json, write_text
-from flowrl.library import read_expert
-from flowrl.parallel.executor import Job
-from flowrl.parallel.local import is_locked
-from flowrl.parallel.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
-from flowrl.parallel.start_files import start_files
-from flowrl.skill import HomeDescription, Plan, RunSpec, SkillSpec, TaskSpec, TrainResult
-from flowrl.vouch import put_artefacts, vouch
+from flowrl.jobs.job import Job
+from flowrl.jobs.local import is_locked
+from flowrl.library.home import read_expert
+from flowrl.library.trust import put_artefacts, vouch
+from flowrl.parallel.start_state_files import start_files
+from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
+from flowrl.schema.home import HomeDescription
+from flowrl.schema.plan import Plan
+from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
+from flowrl.schema.skill import SkillSpec
+from flowrl.skillcode.source import outline, remap_network_numbers
 from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
 
 _WORDS = {"description", "source_file", "runs_before", "exported", "module_sha256", "start_files"}

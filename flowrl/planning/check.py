@@ -6,7 +6,8 @@ from flowrl.errors import PlanError, UsageError, nearest_names
 from flowrl.fluents import Vocabulary
 from flowrl.planning.goals import Want, parse_goal
 from flowrl.planning.symbolic import ANYTHING, Lack, SymbolicState, apply, missing, new_world
-from flowrl.skill import Plan, PlanStep, Skill
+from flowrl.schema.plan import Plan, PlanStep
+from flowrl.schema.skill import Skill
 
 
 def check(

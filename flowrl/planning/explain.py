@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from flowrl.fluents import FLOOR, Vocabulary
 from flowrl.planning.goals import Goal
 from flowrl.planning.symbolic import SymbolicState, gives
-from flowrl.skill import Quantity, Skill, SkillSpec
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
 
 Need = tuple[str, int]
 FloorsOf = Callable[[str, int], frozenset[int]]

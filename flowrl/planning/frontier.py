@@ -17,7 +17,7 @@ from flowrl.planning.goals import Goal, Want
 from flowrl.planning.operators import least_n
 from flowrl.planning.search import ANY, Search
 from flowrl.planning.symbolic import ANYTHING, SymbolicState, apply, gives, missing, new_world
-from flowrl.skill import Skill
+from flowrl.schema.skill import Skill
 
 Standing = Literal["learned", "ready", "out of reach", "not novel", "not settled"]
 SECONDS = 2.0

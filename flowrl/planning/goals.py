@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from flowrl.errors import UsageError, nearest_names
 from flowrl.fluents import ACHIEVEMENT, FLOOR, Vocabulary
-from flowrl.skill import Skill
+from flowrl.schema.skill import Skill
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flowrl.fluents import FLOOR, INTRINSIC, NEAR, REACHED
 from flowrl.planning.symbolic import SymbolicState, at_floor
-from flowrl.skill import Quantity, Skill
+from flowrl.schema.skill import Quantity, Skill
 
 PASSING = (INTRINSIC, NEAR)
 """What is not carried from floor to floor."""

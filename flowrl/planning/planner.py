@@ -13,7 +13,8 @@ from flowrl.planning.explain import Obstacles, explain_failure, purpose_of
 from flowrl.planning.goals import Goal, parse_goal
 from flowrl.planning.search import Choice, Found, Search
 from flowrl.planning.symbolic import ANYTHING, SymbolicState, new_world
-from flowrl.skill import Plan, PlanStep, Skill
+from flowrl.schema.plan import Plan, PlanStep
+from flowrl.schema.skill import Skill
 
 SECONDS = 20.0
 """How long a search may take; what the bases and people ask for takes milliseconds."""

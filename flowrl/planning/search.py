@@ -18,7 +18,7 @@ from flowrl.planning.explain import Obstacles
 from flowrl.planning.goals import Goal
 from flowrl.planning.operators import Operator, Relaxation, done, least_n, operator
 from flowrl.planning.symbolic import SymbolicState, at_floor, largest_n
-from flowrl.skill import Skill
+from flowrl.schema.skill import Skill
 
 Needs = dict[str, int]
 Choice = tuple[str, int]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flowrl.fluents import FLOOR, INTRINSIC, NEAR, PLACED, REACHED, Vocabulary
-from flowrl.skill import SkillSpec
+from flowrl.schema.skill import SkillSpec
 
 ANYTHING = Vocabulary()
 """Takes every name; 9 of one item fit in hand."""

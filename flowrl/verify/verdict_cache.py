@@ -7,25 +7,35 @@ from pathlib import Path
 
 from flowrl.errors import LibraryError
 from flowrl.files import read_json, write_json
-from flowrl.platform import private_folder
-from flowrl.skill import Skill
-from flowrl.verify.artefact_cache import artefact_key, find_artefact, verified_cache
-from flowrl.verify.landlock import landlock_version
-from flowrl.verify.limits import unfiltered
-from flowrl.verify.transitions import names_file, recording_file
+from flowrl.paths import source_of
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, verified_cache
+from flowrl.userdirs import private_folder
+from flowrl.verify.behaviour.recordings import names_file, recording_file
+from flowrl.verify.isolation.landlock import landlock_version
+from flowrl.verify.isolation.seccomp import unfiltered
 from flowrl.verify.verdict import Verdict
 
-_BESIDES = ("leaves.py", "memory.py", "shaping.py", "skill_inputs.py", "skill_names.py")
-"""Modules of `flowrl.env` that a verdict follows from, besides all of `flowrl.verify`."""
+BESIDES = (
+    "flowrl.env.block_memory",
+    "flowrl.env.shaping",
+    "flowrl.env.skill_inputs",
+    "flowrl.skillcode.flat_inputs",
+    "flowrl.skillcode.inputs",
+)
+"""Modules that a verdict follows from, besides all of `flowrl.verify` and those of an artefact."""
+
+
+def verdict_sources() -> list[Path]:
+    """The source files that a verdict follows from."""
+    return [*sorted(Path(__file__).parent.rglob("*.py")), *map(source_of, BESIDES)]
 
 
 def verdict_key(skill: Skill, env: str) -> str:
     """Returns a hash of a skill's text and specification, of the game's recording, of what verifies, and of the walls
     that this machine has: a verdict reached behind weaker ones is not taken over."""
-    here = Path(__file__).parent
-    sources = [*sorted(here.glob("*.py")), *(here.parent / "env" / name for name in _BESIDES)]
     digest = hashlib.sha256()
-    for source in sources:
+    for source in verdict_sources():
         digest.update(hashlib.sha256(source.read_bytes()).digest())
     spec = json.dumps(skill.spec.model_dump(mode="json"), sort_keys=True)
     recording = recording_file(env)

@@ -1,0 +1,180 @@
+"""Programs that use the language against its reader: introspection, names that are not what they seem, odd syntax."""
+
+from benchmarks.hostile.program import DONE, IMPORTS, REWARD, Program, ends, loaded, rewards, traced
+
+_ALLOW = "allow-list"
+
+_LINES = {
+    "subclasses of object": ("().__class__.__base__.__subclasses__()", "the classic way to os._wrap_close"),
+    "globals of a function": ("gathered.__globals__['jax']", "a function's module, and what that imported"),
+    "builtins by name": ("__builtins__", "all builtins, whatever the loader left out of sight"),
+    "code object replaced": ("gathered.__code__ = (lambda: 0).__code__", "changes a function of flowrl"),
+    "frames of a generator": ("(0 for _ in ()).gi_frame.f_back", "climbs to the caller's frame"),
+    "getattr": ("getattr(jnp, 'sa' + 've')('@FOLDER@/x.npy', 1)", "an attribute by a name put together"),
+    "setattr": ("setattr(jnp, 'where', None)", "changes jax for everybody"),
+    "vars": ("vars(jnp)['where']", "a module's names as a dict"),
+    "globals": ("globals()['jnp']", "the module's own names as a dict"),
+    "locals": ("locals()", "the frame's names"),
+    "eval": ("eval('1 + 1')", "code in a string"),
+    "exec of a text": ("exec('import os')", "code in a string"),
+    "compile": ("compile('1', 'x', 'eval')", "code in a string"),
+    "dunder import": ("__import__('os').getcwd()", "an import that is no statement"),
+    "breakpoint": ("breakpoint()", "waits for a debugger for ever"),
+    "input": ("input()", "waits for a line for ever"),
+    "help": ("help()", "a pager"),
+    "type with three arguments": ("type('X', (), {})", "a class without a class statement"),
+    "str.format reaches attributes": (
+        "'{0.__class__.__init__.__globals__}'.format(jnp)",
+        "attributes named in a string",
+    ),
+    "format_map": ("'{x.__class__}'.format_map({'x': jnp})", "attributes named in a string"),
+    "percent formatting of a huge width": ("'%1000000000d' % 1", "a gigabyte from six letters"),
+    "attribute in an f-string": ("f'{jnp.__spec__.loader}'", "an expression hidden in a string"),
+    "huge width in an f-string": ("f'{1:1000000000}'", "a gigabyte from a format"),
+    "nested format in an f-string": ("f'{1:{jnp.__name__!r}}'", "an expression hidden in a format"),
+    "underscore attribute": ("jnp._src", "jax's own modules"),
+    "module through a module": ("jnp.linalg.jnp", "whatever a module has imported"),
+    "modules table": ("import sys\nsys.modules['os'].system('true')", "every module of the process"),
+    "importlib": ("import importlib\nimportlib.import_module('os')", "imports by name"),
+    "inspect": ("import inspect\ninspect.currentframe().f_back", "the caller's frames"),
+    "gc": ("import gc\ngc.get_objects()", "every object of the process"),
+    "weakref": ("import weakref\nweakref.finalize(jnp, print)", "code that runs when the process ends"),
+    "atexit": ("import atexit\natexit.register(print, 'x')", "code that runs when the process ends"),
+    "pickle": ("import pickle\npickle.loads(b'cos\\nsystem\\n(S\"true\"\\ntR.')", "a pickle that runs a shell"),
+    "marshal": ("import marshal\nmarshal.loads(b'N')", "code objects from bytes"),
+    "ctypes": ("import ctypes\nctypes.string_at(0)", "reads address 0: the process dies"),
+    "codecs": ("import codecs\ncodecs.encode('x', 'rot13')", "hides words"),
+    "builtins module": ("import builtins\nbuiltins.open = None", "changes open for everybody"),
+    "monkeypatches jnp": ("jnp.where = lambda *a: 0", "changes jax for everybody"),
+    "monkeypatches jnp in a tuple": ("(jnp.where, x) = (None, 0)", "an attribute as part of a target"),
+    "monkeypatches jnp as a loop variable": ("for jnp.where in (None,): pass", "an attribute as a loop's target"),
+    "monkeypatches jnp by with": ("with jax.disable_jit() as jnp.where: pass", "an attribute as a with's target"),
+    "monkeypatches jnp by augmented assignment": ("jnp.pi += 1", "an attribute changed in place"),
+    "deletes a function of jnp": ("del jnp.where", "takes a function away from everybody"),
+    "monkeypatches the shaping": ("import flowrl.env.shaping as s\ns.gathered = lambda *a: 9.0", "pays everybody 9"),
+    "imports os as jnp": ("import os as jnp\njnp.system('true')", "os under a name that is allowed"),
+    "imports os beside jnp": ("import jax.numpy as jnp, os", "two imports in one statement"),
+    "imports a submodule of os": ("import os.path as p\np.os.system('true')", "os through os.path"),
+    "jax through the shaping": ("from flowrl.env.shaping import jax as j\nj.config", "a module that flowrl imported"),
+    "os through craftax": (
+        "from craftax.craftax_classic.constants import os\nos.system('true')",
+        "a module that craftax imported",
+    ),
+    "pathlib through craftax": (
+        "import craftax.craftax_classic.constants as c\nc.pathlib.Path('@FOLDER@/x').touch()",
+        "a module's attribute",
+    ),
+    "unpickler through craftax": (
+        "from craftax.craftax_classic.constants import load_compressed_pickle",
+        "craftax reads pickles",
+    ),
+    "flowrl itself": ("from flowrl.files import write_text", "flowrl's own means to write files"),
+    "star import": ("from os import *\nsystem('true')", "names that nobody sees"),
+    "star import of jnp": ("from jax.numpy import *", "names that nobody sees"),
+    "relative import": ("from . import skill", "whatever package it is loaded in"),
+    "relative import of a parent": ("from ..errors import FlowRLError", "whatever package it is loaded in"),
+    "raises SystemExit": ("raise SystemExit(0)", "ends the process as if all were well"),
+    "raises KeyboardInterrupt": ("raise KeyboardInterrupt", "looks like the user's Ctrl-C"),
+    "raises StopIteration": ("raise StopIteration", "ends a loop of the caller"),
+    "raises what it likes": ("raise type('ok', (Exception,), {})('ok')", "an exception class of its own"),
+    "swallows errors": ("try:\n    1 / 0\nexcept BaseException:\n    pass", "hides what went wrong"),
+    "uses with": ("with jax.disable_jit():\n    pass", "a context of jax"),
+    "assert with a side effect": ("assert print('x') is None", "a call in an assert"),
+    "walrus": ("[y := jnp, y.save]", "a name bound in an expression"),
+    "walrus over jnp": ("(jnp := 3)", "hides jnp"),
+    "lambda": ("(lambda f: f(f))(lambda f: f(f))", "recursion without a name"),
+    "generator": ("sum(i for i in range(10**12))", "an endless loop that is no statement"),
+    "comprehension": ("[0 for _ in range(10**12)]", "an endless loop that is no statement"),
+    "star expression": ("print(*range(10**9))", "a loop in a call"),
+    "dict unpacking": ("dict(**{'a': 1})", "arguments that nobody sees"),
+    "match by class pattern": (
+        "match jnp:\n    case object(__class__=x):\n        x.mro()",
+        "attributes named in a pattern",
+    ),
+    "print": ("print('{\"ok\": true}')", "looks like the sandbox's answer"),
+    "prints a gigabyte": ("print('x' * 10**9)", "fills whoever reads it"),
+    "next of an iterator": ("max(iter(int, 1))", "an iterator without an end"),
+}
+
+_HOMOGLYPHS = {
+    "homoglyph of open": ("ｏｐｅｎ('@FOLDER@/x', 'w')", "NFKC makes it open"),
+    "homoglyph of a dunder": ("jnp.__ｃlass__", "NFKC makes it __class__"),
+    "homoglyph of underscores": ("jnp.＿＿class＿＿", "NFKC makes them underscores"),
+    "homoglyph of an import": ("import ｏｓ", "NFKC makes it os"),
+    "ligature in a name": ("jnp.__deﬁne__", "NFKC takes the ligature apart"),
+}
+
+_TEXTS = {
+    "decorator": (f"{IMPORTS}\n\n@jax.jit\n{DONE}\n\n{REWARD}", "a call that stands above the function"),
+    "class body": (loaded("class X:\n    jnp.pi"), "code that runs in a class"),
+    "metaclass": (loaded("class X(metaclass=print):\n    pass"), "code that runs when a class is made"),
+    "enum member": (loaded("class X(dict):\n    __missing__ = print"), "a dunder without a dot"),
+    "default argument that runs": (
+        f"{IMPORTS}\n\n{DONE}\n\ndef reward(inventory, inventory_diff, n=open('@FOLDER@/x', 'w')):\n    return 0.0\n",
+        "runs when the function is defined",
+    ),
+    "default of a helper that runs": (
+        loaded("def helper(x=open('@FOLDER@/x', 'w')):\n    return x"),
+        "runs when defined",
+    ),
+    "default of a lambda that runs": (loaded("f = lambda x=open('@FOLDER@/x', 'w'): x"), "runs when defined"),
+    "annotation that runs": (
+        f"{IMPORTS}\n\n{DONE}\n\ndef reward(inventory, inventory_diff, n: open('@FOLDER@/x', 'w')):\n    return 0.0\n",
+        "runs when the function is defined",
+    ),
+    "annotation of a result that runs": (
+        f"{IMPORTS}\n\ndef is_done(inventory, n) -> open('@FOLDER@/x', 'w'):\n    return n > 3\n\n\n{REWARD}",
+        "runs when the function is defined",
+    ),
+    "annotation of a variable that runs": (loaded("x: open('@FOLDER@/x', 'w') = 1"), "runs when loaded"),
+    "global statement": (traced("global seen\nseen = n"), "keeps a tracer from one call to the next"),
+    "state kept in a list": (
+        f"{IMPORTS}\nseen = []\n\n\n{DONE}\n\ndef reward(inventory, inventory_diff, n):\n    seen.append(n)\n"
+        "    return gathered(inventory.wood, inventory_diff.wood, n) * len(seen)\n",
+        "another value with each call",
+    ),
+    "state kept in a function": (traced("reward.calls = n"), "an attribute of the function itself"),
+    "async function": (f"{IMPORTS}\n\n{DONE}\n\nasync {REWARD}", "a coroutine"),
+    "generator function": (rewards("(yield 1.0)"), "a generator"),
+    "jnp assigned": (loaded("jnp = gathered"), "hides jnp"),
+    "helper called jnp": (loaded("def jnp(x):\n    return x"), "hides jnp"),
+    "helper called gathered": (loaded("def gathered(*a):\n    return 9.0"), "hides a function of flowrl"),
+    "builtin assigned": (loaded("abs = print"), "hides a builtin"),
+    "function bound by assignment": (loaded("is_done = print"), "is_done is something else than the function"),
+    "name of flowrl's header": (loaded("GLOBAL_TO_LOCAL = {0: 5}"), "the run's own numbering of experts"),
+    "dunder name": (loaded("__name__ = 'flowrl'"), "the module's own name"),
+    "module's getattr": (loaded("def __getattr__(name):\n    return print"), "runs for every name that is not there"),
+    "subscript of a dict": (traced("inventory.__dict__['wood'] = 9"), "changes what the others see"),
+    "assigns to its input": (traced("inventory.wood = n"), "changes what is seen afterwards"),
+    "while": (traced("while True:\n    pass"), "an endless loop"),
+    "for": (traced("for i in range(10**12):\n    pass"), "an endless loop"),
+    "try in the function": (traced("try:\n    n.x\nfinally:\n    n = 1"), "hides what went wrong"),
+}
+
+_OTHERS = (
+    Program(
+        "type parameters", loaded("def helper[T: open('@FOLDER@/x', 'w')](x: T) -> T:\n    return x"),
+        "code in a bound that runs later, where the Python is new enough", "parse",
+    ),
+    Program("parameter called jnp", ends("jnp.any(n)", "inventory, n, jnp"), "hides jnp", _ALLOW),
+    Program("is_done twice", f"{IMPORTS}\n\n{DONE}\n\n{REWARD}\n\n{DONE}", "the second one wins", _ALLOW),
+    Program("two reward functions", f"{IMPORTS}\n\n{DONE}\n\n{REWARD}\n\n{REWARD}", "the second one wins", _ALLOW),
+    Program(
+        "future import by another name", loaded("from __future__ import annotations as jnp"), "not at the top", "parse",
+    ),
+    # Names that flowrl puts before what a skill defines: they are no danger, so that they need not be refused.
+    Program("name of a task", loaded("def task_0_is_done():\n    return True"), "a task's function", "ok"),
+    Program("name of a network number", loaded("def task_0_network_number():\n    return 7"), "an expert", "ok"),
+    Program("name of another skill", loaded("def skill_0_reward():\n    return 9.0"), "another skill's reward", "ok"),
+    Program("nonlocal at the top", loaded("nonlocal x"), "no such place", "parse"),
+    Program("await at the top", loaded("await x"), "no such place", "parse"),
+    Program("return at the top", loaded("return 1"), "no such place", "parse"),
+)  # fmt: skip
+
+LANGUAGE = (
+    *(Program(name, loaded(lines), why, _ALLOW) for name, (lines, why) in _LINES.items()),
+    *(Program(name, code, why, _ALLOW) for name, (code, why) in _TEXTS.items()),
+    *(Program(name, loaded(lines), why, "parse") for name, (lines, why) in _HOMOGLYPHS.items()),
+    *_OTHERS,
+)
+"""What the allow-list of syntax, names and attributes must know."""

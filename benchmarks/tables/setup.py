@@ -1,0 +1,57 @@
+"""Runs to measure on, made from the knowledge base without any home."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from flowrl.config import RunConfig
+from flowrl.env.code_parser import bind_tasks, load_module
+from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.registry import domain_named
+from flowrl.errors import UsageError
+from flowrl.knowledge.base import load_base
+from flowrl.paths import slug
+from flowrl.planning.planner import plan
+from flowrl.skillcode.source import SkillSource, compose_module
+from flowrl.training.trainer import Trainer
+
+GROUPS = RunConfig().groups
+"""Groups of worlds that play side by side, as a run has them by default."""
+
+
+def plan_env(name: str, goal: str, episode_steps: int = 1000) -> FlowEnv:
+    """Returns the environment of the plan for ``goal``, its experts numbered in the order of their first use."""
+    base = load_base(name)
+    steps = plan(goal, base.named(), vocabulary=base.vocabulary).steps
+    return _env_of(name, [(step.skill, step.n) for step in steps], episode_steps)
+
+
+def chain_env(name: str, tasks: int, episode_steps: int = 1000) -> FlowEnv:
+    """Returns the environment of so many tasks, the first skills of the base one after another, each its own expert.
+
+    No plan is as long as one likes and repeats nothing; how long a step takes does not depend on the order.
+    """
+    skills = list(load_base(name).named())[:tasks]
+    if len(skills) < tasks:
+        raise UsageError(f"The knowledge base of {name} has {len(skills)} skills, which make no {tasks} tasks.")
+    return _env_of(name, [(skill, 1) for skill in skills], episode_steps)
+
+
+def _env_of(name: str, steps: Sequence[tuple[str, int]], episode_steps: int) -> FlowEnv:
+    base, domain = load_base(name), domain_named(name)
+    skills = list(dict.fromkeys(skill for skill, _ in steps))
+    order = [skills.index(skill) for skill, _ in steps]
+    sources = [SkillSource(slug(skill).lower(), base.skill(skill).code) for skill in skills]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.py"
+        path.write_text(compose_module(sources, order, order))
+        tasks = bind_tasks(load_module(path))
+    amounts = tuple(n for _, n in steps)
+    items = [base.skill(skill).spec.item for skill, _ in steps]
+    held = tuple(domain.items.index(item) if item in domain.items else -1 for item in items)
+    return FlowEnv(domain, tasks, TaskAmounts(amounts, amounts, held), episode_steps)
+
+
+def plan_trainer(env: FlowEnv, config: RunConfig, trained: Sequence[int]) -> Trainer:
+    """Returns a trainer of some of the plan's experts."""
+    return Trainer(env, config, max(env.tasks.expert_of_task) + 1, tuple(trained))

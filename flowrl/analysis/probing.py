@@ -1,0 +1,207 @@
+"""How a skill gets done, found without being told: every action is tried on everything, with everything at hand."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from flowrl.analysis.ablation import NOT_FULL, Ablation, Attempt, Start, every_row
+from flowrl.analysis.findings import Way
+from flowrl.analysis.scripted_play import MOST_STEPS, AnySkill, Bases, Script, Stepper
+from flowrl.analysis.segments import Segment
+from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, NEAR, Scene, stack_scenes
+from flowrl.fluents import NEAR as NEAR_TO
+from flowrl.fluents import PLACED, Vocabulary
+from flowrl.schema.skill import SkillSpec
+
+NS = (1, 2, 3)
+"""The amounts that are tried."""
+WORLDS = 8
+"""In how many worlds a way is tried."""
+_MORE_WORLDS = 32
+_PROBES = 2
+_MOST_WAYS = 4
+_DRAWN = 512
+_ABSENT_SHARE = 0.2
+
+
+class Probing:
+    """Finds the ways in which a skill gets done in one game.
+
+    Args:
+        vocabulary: how much of each item there can be.
+        spec: what is believed of the skill; it only says what to lower first where a rich world is done at once.
+    """
+
+    def __init__(self, stepper: Stepper, functions: AnySkill, vocabulary: Vocabulary, spec: SkillSpec, key: jax.Array):
+        self.stepper, self.functions, self.spec = stepper, functions, spec
+        self.stage, self.vocabulary = stepper.stage, vocabulary
+        self.ablation = Ablation(stepper, functions)
+        self._key, first_key = jax.random.split(key)
+        self.bases = stepper.plain_bases(first_key, WORLDS)
+        self.notes: list[str] = []
+
+    def everything(self) -> dict[str, int]:
+        """Returns the start with as much of everything as there can be."""
+        items = {item: self.vocabulary.most(item) for item in self.stage.domain.items}
+        return items | {PLACED + name: NEAR for name in self.stage.stations}
+
+    def rich(self) -> Start | None:
+        """Returns the start with everything at hand but what makes the skill done at once; None if that is not found.
+
+        What the skill itself yields is so kept at what it was.
+        """
+        start: dict[str, int] = self.everything()
+        if not self._is_done_at_once([start])[0]:
+            return start
+        yielded = [name for name in map(_name_in_start, self.spec.yields) if name in start]
+        names = list(dict.fromkeys([*yielded, *start]))
+        lowered = [(name, level) for name in names for level in reversed(range(start[name])) if _is_useful(name, level)]
+        done = self._is_done_at_once([{**start, name: level} for name, level in lowered])
+        for (name, level), at_once in zip(lowered, done, strict=True):
+            if not at_once:
+                return {**start, name: level}
+        start |= dict.fromkeys(yielded, ABSENT)
+        if not self._is_done_at_once([start])[0]:
+            return start
+        self.notes.append("It counts as done in every staged world, whatever is at hand, so that nothing can be tried.")
+        return None
+
+    def ways(self) -> list[Way]:
+        """Returns the ways that work, the quickest first."""
+        rich = self.rich()
+        if rich is None:
+            return []
+        found = [self._way(action, kind, rich) for action, kind in self._candidates(rich)]
+        ways = [way for way in found if way is not None]
+        if not ways:
+            self.notes.append(
+                f"No action repeated up to {MOST_STEPS} times before any kind of thing gets it done in staged worlds."
+            )
+        return ways
+
+    def _way(self, action: int, kind: int, rich: Start) -> Way | None:
+        """Returns the way; one that is left to chance is tried in more worlds, where few say too little."""
+        attempt = self._attempt(action, kind, rich)
+        way = self.ablation.way_of(attempt)
+        if way is not None and (way.ns == NS or way.successes == way.worlds):
+            return way
+        more = self.stepper.plain_bases(self._key, _MORE_WORLDS)
+        again = dataclasses.replace(attempt, bases=more, rows_of=every_row(NS, _MORE_WORLDS))
+        return self.ablation.way_of(again) or way
+
+    def scripted_segments(self, way: Way, count: int) -> list[Segment]:
+        """Returns up to ``count`` successful segments of a way played from starts drawn at random."""
+        rich = self.rich()
+        if rich is None:
+            return []
+        rng = np.random.default_rng(0)
+        kinds = [kind.name for kind in self.stage.kinds]
+        attempt = self._attempt(self.stage.domain.actions.index(way.action), kinds.index(way.faced), rich)
+        starts = [_drawn(rng, rich) for _ in range(_DRAWN // WORLDS)]
+        played = self.ablation.play(attempt, starts, NOT_FULL)
+        found = []
+        for i, n in enumerate(NS):
+            for row in np.flatnonzero(played.done[i])[: -(-count // len(NS))]:
+                found.append(
+                    Segment(
+                        n=n,
+                        steps=int(played.step[i, row]),
+                        action=way.action,
+                        start=self._named(played.start[row]),
+                        before=self._named(played.before[i, row]),
+                        end=self._named(played.end[i, row]),
+                    )
+                )
+        return found
+
+    def _named(self, amounts: np.ndarray) -> dict[str, int]:
+        return {f: int(a) for f, a in zip(self.stepper.fluents, amounts, strict=True) if a}
+
+    def _attempt(self, action: int, kind: int, rich: Start) -> Attempt:
+        rows = every_row(NS, self.bases.size)
+        return Attempt("probing", action, kind, self.bases, rows, MOST_STEPS, rich, {})
+
+    def _is_done_at_once(self, starts: Sequence[Start]) -> list[bool]:
+        """Returns whether the skill is done, for any n, after a first step in which nothing is done."""
+        first = jax.tree.map(lambda leaf: leaf[:1], self.bases)
+        attempt = Attempt("probing", 0, 0, first, every_row(NS, 1), 1, {}, {})
+        done = self.ablation.play(attempt, starts, NOT_FULL).done
+        return [bool(done[:, i].any()) for i in range(len(starts))]
+
+    def _candidates(self, rich: Start) -> list[tuple[int, int]]:
+        """Returns the actions that get the skill done with n = 1, each with what it is best done before.
+
+        What is left to chance may need another try in more worlds.
+        """
+        return self._probe(rich, _PROBES) or self._probe(rich, WORLDS)
+
+    def _probe(self, rich: Start, worlds: int) -> list[tuple[int, int]]:
+        actions, kinds = len(self.stage.domain.actions), self._kinds_to_face(rich)
+        stations = {name: rich[PLACED + name] for name in self.stage.stations}
+        scenes = stack_scenes([self.stage.scene(rich, stations, self._body(), kind) for kind in kinds])
+        kind, action, world = np.indices((len(kinds), actions, worlds)).reshape(3, -1).astype(np.int32)
+        placed = Scene(*(leaf[kind] for leaf in scenes))
+        script = Script(action, placed.kind)
+        step = self.stepper.play(self.functions, self.bases, world, placed, script, NS[:1]).step[0]
+        step = step.reshape(len(kinds), actions, worlds)
+        share, slowest = (step > 0).mean(axis=2), step.max(axis=2)
+        best = []
+        for act in np.flatnonzero(share.max(axis=0) > 0):
+            at = min(np.flatnonzero(share[:, act] > 0), key=lambda k: (-share[k, act], slowest[k, act], k))
+            best.append((slowest[at, act] / share[at, act], int(act), kinds[at]))
+        return [(act, kind) for _, act, kind in sorted(best)[:_MOST_WAYS]]
+
+    def _kinds_to_face(self, rich: Start) -> list[int]:
+        """Returns the kinds of things to stand before; no station that is not to be within reach."""
+        near = [kind for kind in range(len(self.stage.kinds)) if self.stage.station_of(kind)]
+        out = [kind for kind in near if rich[PLACED + self.stage.station_of(kind)] != NEAR]
+        return [kind for kind in range(len(self.stage.kinds)) if kind not in out]
+
+    def _body(self) -> dict[str, int]:
+        levels = self.stage.domain.facts.intrinsics if self.stage.domain.facts else ()
+        return dict.fromkeys(levels, NOT_FULL)
+
+
+def _name_in_start(fluent: str) -> str:
+    return PLACED + fluent.removeprefix(NEAR_TO) if fluent.startswith(NEAR_TO) else fluent
+
+
+def _is_useful(name: str, level: int) -> bool:
+    """Whether a lowered level leaves room for the skill to do something: for items, none of it."""
+    return name.startswith(PLACED) or level == 0
+
+
+def _drawn(rng: np.random.Generator, rich: Start) -> dict[str, int]:
+    """Returns a start in which some things are absent, and the others there in any amount."""
+    drawn = {}
+    for name, most in rich.items():
+        absent = most <= 0 or rng.random() < _ABSENT_SHARE
+        drawn[name] = most if most < 0 else 0 if absent else int(rng.integers(1, most + 1))
+    return drawn
+
+
+def segment_attempt(
+    segments: Sequence[Segment], bases: Bases, stepper: Stepper, rich: Start, spent: Mapping[str, dict[int, int]]
+) -> Attempt | None:
+    """Returns the attempt to do the last step of segments again, in the very worlds just before it; None where no
+    action is the last one of most of them.
+
+    Args:
+        bases: the world just before the last step of each segment.
+        rich: the start with everything at hand but what the skill yields, of which there is what there was.
+    """
+    actions = [each.action for each in segments]
+    common = max(sorted(set(actions)), key=actions.count)
+    rows = np.array([i for i, action in enumerate(actions) if action == common])
+    if 2 * len(rows) <= len(segments):
+        return None
+    chosen: Any = jax.tree.map(lambda leaf: leaf[rows], bases)
+    rows_of = {
+        n: np.array([k for k, row in enumerate(rows) if segments[row].n == n])
+        for n in sorted({segments[row].n for row in rows})
+    }
+    action = stepper.stage.domain.actions.index(common)
+    return Attempt("segments", action, AS_IT_IS, chosen, rows_of, 1, rich, spent)

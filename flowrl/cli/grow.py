@@ -1,0 +1,151 @@
+"""flowrl grow: skills of the knowledge base, or of a language model."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowrl.cli.llm_options import (
+    AnswerSeconds,
+    Attempts,
+    BaseUrl,
+    CandidateFrames,
+    Candidates,
+    KeyFile,
+    Manual,
+    MaxCalls,
+    MaxCost,
+    Model,
+    Prices,
+    Record,
+    Replay,
+    ReplayStrict,
+)
+from flowrl.cli.options import (
+    Address,
+    Cores,
+    Dependencies,
+    Engine,
+    Hang,
+    Jobs,
+    Losses,
+    OwnSkills,
+    Preset,
+    Seed,
+    Settings,
+    StartFrom,
+    StartShare,
+    configure,
+    executor_fn,
+    stoppable,
+)
+from flowrl.cli.output import DONE, FAILED, HOME, Env, Home, Json, print_json, print_rich
+from flowrl.cli.skills import record_row
+
+if TYPE_CHECKING:
+    from flowrl.growing.grow import GrowOutcome
+    from flowrl.growing.observer import Observer
+
+PROPOSERS = ("knowledge", "llm")
+
+
+def grow(
+    env: Env = None,
+    skills: Annotated[
+        int | None, typer.Option("--skills", min=1, help="Size of the library wanted; 3 if no goal.")
+    ] = None,
+    goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
+    home: Home = HOME,
+    own_skills: OwnSkills = None,
+    preset: Preset = "cpu",
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    cores: Cores = None,
+    losses: Losses = 3,
+    hang_minutes: Hang = 30.0,
+    executor: Engine = "local",
+    address: Address = None,
+    dependencies: Dependencies = None,
+    start_from: StartFrom = None,
+    start_share: StartShare = None,
+    settings: Settings = None,
+    proposer: Annotated[
+        str, typer.Option("--proposer", help="Who names skills: knowledge (the base that ships) or llm (a model).")
+    ] = "knowledge",
+    model: Model = None,
+    base_url: BaseUrl = None,
+    key_file: KeyFile = None,
+    manual: Manual = None,
+    candidates: Candidates = 1,
+    candidate_frames: CandidateFrames = 400_000,
+    attempts: Attempts = 4,
+    record: Record = None,
+    replay: Replay = None,
+    replay_strict: ReplayStrict = False,
+    max_calls: MaxCalls = None,
+    max_cost: MaxCost = None,
+    prices: Prices = None,
+    llm_timeout: AnswerSeconds = 300.0,
+    as_json: Json = False,
+) -> None:
+    """Learn skills until the library has the size wanted or reaches the goal, those that can be at the same time."""
+    from flowrl.growing.controller import Limits
+    from flowrl.growing.grow import grow as grow_library
+
+    asked = {
+        "--model": model, "--base-url": base_url, "--key-file": key_file, "--manual": manual, "--record": record,
+        "--replay": replay, "--max-calls": max_calls, "--max-cost": max_cost, "--prices": prices,
+    }  # fmt: skip
+    _require_fitting(proposer, [name for name, value in asked.items() if value is not None], own_skills is not None)
+    config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
+    limits = Limits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
+    make_executor = executor_fn(executor, address, cores)
+
+    def work(observer: "Observer") -> "GrowOutcome":
+        if proposer == "knowledge":
+            return grow_library(home, config, skills, goal, observer, own_skills, limits, make_executor)
+        from flowrl.llm.grow import FlowSettings, grow_with_model
+        from flowrl.llm.transport.factory import LLMSettings
+
+        llm = LLMSettings(
+            model=model, base_url=base_url, key_file=key_file, record=record, replay=replay, strict=replay_strict,
+            max_calls=max_calls, max_cost=max_cost, prices=prices, timeout=llm_timeout,
+        )  # fmt: skip
+        flow = FlowSettings(goal=goal, attempts=attempts, candidates=candidates, candidate_frames=candidate_frames)
+        return grow_with_model(home, config, skills, flow, llm, manual, observer, limits, make_executor)
+
+    _show(work, config.env.name if executor == "local" else None, jobs, as_json)
+
+
+def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> None:
+    """Checks that the options given, those of a language model by name, go with the proposer.
+
+    Raises:
+        UsageError: one does not, or there is no such proposer.
+    """
+    from flowrl.errors import UsageError, nearest_names
+
+    if proposer not in PROPOSERS:
+        raise UsageError(f"--proposer {proposer!r} is neither of two. {nearest_names(proposer, PROPOSERS)}")
+    if proposer == "knowledge" and given:
+        raise UsageError(f"{given[0]} goes with --proposer llm.")
+    if proposer == "llm" and has_own_skills:
+        raise UsageError("--kb goes with --proposer knowledge; a model writes its skills itself.")
+
+
+def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: int, as_json: bool) -> None:
+    """Does the work under a display, then prints the library; ``env``: where memory of this machine is used."""
+    from flowrl.cli.live_display import Display, library_table
+    from flowrl.jobs.memory import memory_warning
+
+    with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
+        if env is not None and (warning := memory_warning(env, jobs)):
+            display.note(warning)
+        outcome = work_fn(display)
+    if as_json:
+        print_json([record_row(record) for record in outcome.records])
+    else:
+        print_rich(library_table(outcome.records))
+        print(f"{'Done' if outcome.complete else 'Not done'}: {outcome.reason}.")
+    raise typer.Exit(DONE if outcome.complete else FAILED)

@@ -1,0 +1,262 @@
+"""What a person sees of a library growing: a live panel on a terminal, plain lines elsewhere, and tables."""
+
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from flowrl.paths import RunPaths
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.run import RunSpec
+from flowrl.stats import Share
+
+_LINE_SECONDS = 10.0
+_PHASES = {
+    "starting": "starting: jax, the game, new worlds",
+    "compiling": "compiling",
+    "compiled": "training",
+    "update": "training",
+    "measuring": "measuring on reserved worlds",
+    "gate": "measured",
+    "exploring": "playing up to its task, for states to begin at",
+    "starts": "start states found",
+    "keeping": "playing for final states to keep",
+}
+
+
+def duration(seconds: float) -> str:
+    """Returns e.g. ``1:05`` or ``2:03:04``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def share_text(share: Mapping[str, Any] | Share | None) -> str:
+    """Returns a share with its interval, e.g. ``93.2 % [90.7, 95.1]``."""
+    if share is None:
+        return "unknown"
+    return str(share if isinstance(share, Share) else Share(**share))
+
+
+def causes_text(causes: Mapping[str, int], most: int = 3) -> str:
+    """Returns what episodes fail of, the most frequent first, e.g. ``zombie 88 %, lava 7 %``."""
+    total = sum(causes.values())
+    if not total:
+        return "nothing yet"
+    ranked = sorted(causes.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"{name} {100 * number / total:.0f} %" for name, number in ranked)
+
+
+def steps_text(spec: RunSpec) -> str:
+    """Returns the plan of a run on one line, the skill that is trained in brackets."""
+    parts = []
+    for i, task in enumerate(spec.tasks):
+        amount = f" x{task.high}" if task.high > 1 and task.low == task.high else ""
+        amount = f" x{task.low}-{task.high}" if task.low != task.high else amount
+        name = f"{task.skill}{amount}"
+        parts.append(f"[{name}]" if i == len(spec.tasks) - 1 else name)
+    return " > ".join(parts)
+
+
+class RunView:
+    """What is known of the run that is watched; fed with its rows of metrics."""
+
+    def __init__(self, spec: RunSpec, clock: float):
+        self.spec, self.began = spec, clock
+        self.phase, self.row, self.gate = "starting", {}, {}  # type: tuple[str, dict[str, Any], dict[str, Any]]
+        self.rates: deque[float] = deque(maxlen=9)
+        self.last_line, self.last_phase = 0.0, ""
+        self.starts = ""
+
+    def feed(self, row: Mapping[str, Any]) -> None:
+        """Takes in one row."""
+        self.phase = str(row["kind"])
+        if row["kind"] == "update":
+            self.row = dict(row)
+            if row["fps"]:
+                self.rates.append(float(row["fps"]))
+        elif row["kind"] == "gate":
+            self.gate = dict(row)
+        elif row["kind"] == "starts":
+            self.starts = str(row["note"])
+
+    def is_line_due(self, now: float) -> bool:
+        """Returns whether there is something to say where lines are printed: a new phase, or the latest frames."""
+        due = self.phase != self.last_phase and self.phase not in {"compiled", "update"}
+        if self.phase == "update":
+            # The first update compiles; it says nothing of the speed.
+            due = bool(self.rates) and now - self.last_line >= _LINE_SECONDS
+        if due:
+            self.last_line, self.last_phase = now, self.phase
+        return due
+
+    @property
+    def rate(self) -> float | None:
+        """Frames a second: the median of the newest updates."""
+        return statistics.median(self.rates) if self.rates else None
+
+    @property
+    def left(self) -> str:
+        """The longest that the run can still take."""
+        if not self.rate:
+            return "unknown"
+        frames = self.spec.config.ppo.frames - int(self.row["frames"])
+        return f"at most {duration(frames / self.rate)}"
+
+
+class Display:
+    """An observer of growth that shows it; use as a context manager.
+
+    Args:
+        stream: where to write.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        self.console = Console(file=stream or sys.stdout, highlight=False)
+        self.live: Live | None = None
+        self.views: dict[str, RunView] = {}
+        self.several = False
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, refresh_per_second=4, get_renderable=self._panels)
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.views = {}
+        if self.live is not None:
+            self.live.stop()
+
+    def started(self, spec: RunSpec, paths: RunPaths) -> None:
+        """Shows that a run begins or goes on."""
+        self.several = self.several or bool(self.views)
+        self.views[spec.skill] = RunView(spec, time.monotonic())
+        trained = ", ".join(str(spec.local_to_global[i]) for i in spec.trained)
+        self._say(f"{spec.skill}: expert {trained}, plan {steps_text(spec)}")
+
+    def row(self, skill: str, row: Mapping[str, Any]) -> None:
+        """Takes in a row of a skill's metrics; on no terminal, prints a line now and then."""
+        view = self.views.get(skill)
+        if view is None:
+            return
+        view.feed(row)
+        if self.live is None and view.is_line_due(time.monotonic()):
+            self._say(f"  {f'{skill}: ' if self.several else ''}{_line(view)}")
+
+    def finished(self, record: SkillRecord) -> None:
+        """Shows how a run ended."""
+        step, plan = record.evaluation.step_success, record.evaluation.success
+        self._say(f"{record.name} is {record.status}: step success {step}, plan success {plan}")
+        self.views.pop(record.name, None)
+
+    def failed(self, skill: str, reason: str) -> None:
+        """Shows that a run came to nothing."""
+        self._say(f"{skill} failed: {reason}")
+        self.views.pop(skill, None)
+
+    def note(self, text: str) -> None:
+        """Shows a remark."""
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        self.console.print(Text(text), soft_wrap=True)
+        # Into a file or pipe, too, a line should be there when it is said.
+        self.console.file.flush()
+
+    def _panels(self) -> Group:
+        return Group(*(_panel(view) for view in self.views.values()))
+
+
+def _line(view: RunView) -> str:
+    if view.phase == "gate":
+        passed = "passed" if view.gate["passed"] else "not yet learned"
+        return f"measured: step success {share_text(view.gate['step_success'])}, {passed}"
+    if view.phase == "starts":
+        return view.starts
+    if view.phase != "update":
+        return _PHASES[view.phase]
+    row = view.row
+    return (
+        f"{row['frames']:,} frames, {view.rate:,.0f} frames/s, step success {share_text(row['step_success'])}, "
+        f"fails of {causes_text(row['causes'])}, {view.left} left"
+    )
+
+
+def _panel(view: RunView) -> Panel:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    row, config = view.row, view.spec.config
+    frames = int(row.get("frames", 0))
+    grid.add_row("plan", Text(steps_text(view.spec)))
+    rate = f"{view.rate:,.0f} frames/s" if view.rate else ""
+    bar = ProgressBar(total=max(config.ppo.frames, 1), completed=frames, width=24)
+    counts = Table.grid(padding=(0, 2))
+    counts.add_row(bar, Text(f"{frames:,} of at most {config.ppo.frames:,}  {rate}"))
+    grid.add_row("frames", counts)
+    grid.add_row("step success", share_text(row.get("step_success")))
+    grid.add_row("plan success", share_text(row.get("success")))
+    grid.add_row("fails of", causes_text(row.get("causes", {})))
+    grid.add_row("time", f"{duration(time.monotonic() - view.began)} so far, {view.left} left")
+    if view.gate:
+        grid.add_row("last gate", share_text(view.gate["step_success"]))
+    spinner = Spinner("dots", text=_PHASES.get(view.phase, view.phase))
+    return Panel(Group(grid, spinner), title=Text(f"learning {view.spec.skill}"), title_align="left", expand=False)
+
+
+def _interval(share: Share) -> str:
+    return str(share)
+
+
+def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = ()) -> Table:
+    """Returns the table of a library, running skills last."""
+    table = Table(title="library", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("skill", "status", "expert", "frames", "step success", "plan success", "path"):
+        table.add_column(name, justify="right" if name in {"expert", "frames"} else "left", overflow="fold")
+    for record in records:
+        evaluation = record.evaluation
+        table.add_row(
+            record.name,
+            Text(record.status, style="green" if record.status == "learned" else "yellow"),
+            str(record.expert_idx),
+            f"{record.frames:,}",
+            _interval(evaluation.step_success),
+            _interval(evaluation.success),
+            record.path,
+        )
+    for spec in running:
+        table.add_row(spec.skill, Text("running", style="cyan"), str(spec.expert), "", "", "", "")
+    return table
+
+
+def evaluation_tables(evaluation: Evaluation, tasks: Sequence[str]) -> Group:
+    """Returns an evaluation: shares, per task, causes."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("task", "skill", "reached", "finished", "of those that reached it"):
+        table.add_column(name, justify="left" if name == "skill" else "right")
+    for i, skill in enumerate(tasks):
+        share = Share(successes=evaluation.finished[i], total=evaluation.reached[i])
+        table.add_row(str(i), skill, str(share.total), str(share.successes), str(share))
+    causes = evaluation.causes
+    lines = [
+        f"plan success   {evaluation.success}   ({evaluation.success.successes} of {evaluation.success.total} worlds)",
+        f"step success   {evaluation.step_success}   (of {evaluation.step_success.total} that reached the last task)",
+        f"episode length {evaluation.length:.1f} steps on average",
+        f"fails of       {causes_text(causes, 9) if causes else 'nothing'}",
+    ]
+    for n, share in sorted(evaluation.per_amount.items()):
+        lines.append(f"  for n = {n}    {share}")
+    return Group(*(Text(line) for line in lines), Text(""), table)

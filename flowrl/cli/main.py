@@ -1,0 +1,287 @@
+"""The command line: flowrl grow, train, plan, eval, skills, runs, status, cost, kb, bench, doctor.
+
+Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What is heavy is imported inside a command,
+and jax by none of them: that is for worker processes.
+"""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowrl.cli.cost import cost
+from flowrl.cli.grow import grow
+from flowrl.cli.kb import app as kb_app
+from flowrl.cli.options import (
+    Address,
+    Cores,
+    Dependencies,
+    Engine,
+    OwnSkills,
+    Preset,
+    Seed,
+    Settings,
+    StartFrom,
+    StartShare,
+    configure,
+    executor_fn,
+    stoppable,
+)
+from flowrl.cli.output import DONE, FAILED, HOME, MOST_SEED, STOPPED, USAGE, Env, Home, Json, print_json, print_rich
+from flowrl.cli.runs import app as runs_app
+from flowrl.cli.runs import status
+from flowrl.cli.skills import app as skills_app
+from flowrl.cli.skills import record_row
+
+if TYPE_CHECKING:
+    from flowrl.library.home import SkillLibrary
+    from flowrl.schema.evaluation import Evaluation
+
+app = typer.Typer(
+    help="Grows a library of reinforcement-learning skills on Craftax.",
+    epilog="Example: flowrl grow --skills 3 --home demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(skills_app, name="skills")
+app.add_typer(runs_app, name="runs")
+app.add_typer(kb_app, name="kb")
+GROW_EXAMPLES = (
+    "Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 8 --jobs 2 --home demo --set ppo.lr=3e-4   or   "
+    "flowrl grow --proposer llm --model qwen3 --base-url http://127.0.0.1:8000/v1 --goal diamond --max-calls 200   "
+    "or   flowrl grow --goal iron --start-from frontier --start-share 0.5"
+)
+app.command("grow", epilog=GROW_EXAMPLES)(grow)
+app.command("status", epilog="Example: flowrl status --home demo")(status)
+app.command("cost", epilog="Example: flowrl cost --home demo")(cost)
+
+
+def _library(home: Path) -> "SkillLibrary":
+    from flowrl.library.home import SkillLibrary
+
+    return SkillLibrary.open(home)
+
+
+@app.command(
+    epilog="Example: flowrl train 'Place Table' --home demo   or   flowrl train --module my_tasks.py --name Mine   "
+    "or   flowrl train 'Collect Iron' --home demo --start-from frontier --start-share 0.5"
+)
+def train(
+    skill: Annotated[str | None, typer.Argument(help="A skill of the knowledge base.")] = None,
+    module: Annotated[Path | None, typer.Option("--module", help="A task module; its last task is trained.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The module's skill; the file's stem if left out.")] = None,
+    env: Env = None,
+    home: Home = HOME,
+    own_skills: OwnSkills = None,
+    preset: Preset = "cpu",
+    seed: Seed = 0,
+    cores: Cores = None,
+    executor: Engine = "local",
+    address: Address = None,
+    dependencies: Dependencies = None,
+    start_from: StartFrom = None,
+    start_share: StartShare = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Train one skill, or go on with a weak one."""
+    from flowrl.cli.live_display import Display, library_table
+    from flowrl.errors import UsageError
+    from flowrl.growing.grow import train as train_skill
+    from flowrl.growing.grow import train_module
+
+    if (skill is None) == (module is None):
+        raise UsageError("Give either a skill or --module FILE.py. For example: flowrl train 'Collect Wood'")
+    if name is not None and module is None:
+        raise UsageError("--name goes with --module; a skill of the knowledge base has its name.")
+    config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
+    make_executor = executor_fn(executor, address, cores)
+    with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
+        if module is not None:
+            record = train_module(home, config, module, name, display, executor_fn=make_executor)
+        else:
+            record = train_skill(home, config, str(skill), display, own_skills, executor_fn=make_executor)
+    if as_json:
+        print_json(record_row(record))
+    else:
+        print_rich(library_table([record]))
+    raise typer.Exit(DONE if record.status == "learned" else FAILED)
+
+
+@app.command(
+    epilog="Example: flowrl plan 'Make Wood Pickaxe'   or   flowrl plan 'wood=5, EAT_COW' --from learned   "
+    "or   flowrl plan --frontier"
+)
+def plan(
+    goal: Annotated[
+        str | None, typer.Argument(help="A skill, an item, an achievement, an amount as in wood=5, or several of them.")
+    ] = None,
+    known: Annotated[
+        str, typer.Option("--from", help="learned: only skills of the library; nothing: all of the knowledge base.")
+    ] = "nothing",
+    frontier: Annotated[
+        bool, typer.Option("--frontier", help="Show instead which skills can be learned next, and why others cannot.")
+    ] = False,
+    env: Env = None,
+    home: Home = HOME,
+    own_skills: OwnSkills = None,
+    as_json: Json = False,
+) -> None:
+    """Show the steps to a goal: amounts, experts, why each is there, and what is held after it."""
+    from flowrl.cli.tables import frontier_table, plan_table
+    from flowrl.errors import UsageError, nearest_names
+    from flowrl.library.catalog import base_for
+    from flowrl.library.goal_plans import frontier_of, plan_goal
+
+    if frontier == (goal is not None):
+        raise UsageError("Give either a goal or --frontier. For example: flowrl plan 'Collect Wood'")
+    if known not in ("learned", "nothing"):
+        raise UsageError(f"--from {known!r} is neither of two. {nearest_names(known, ['learned', 'nothing'])}")
+    base = base_for(configure(home, env, "cpu", 0, None).env.name, home, own_skills)
+    if goal is None:
+        verdicts = frontier_of(base, home)
+        if as_json:
+            print_json([vars(verdict) for verdict in verdicts])
+        else:
+            print_rich(frontier_table(verdicts))
+        return
+    outlook = plan_goal(base, home, goal, only_learned=known == "learned")
+    if as_json:
+        print_json({"goal": outlook.plan.goal, "steps": outlook.rows()})
+    else:
+        print_rich(plan_table(outlook))
+
+
+@app.command("eval", epilog="Example: flowrl eval 'Make Wood Pickaxe' --home demo --episodes 1024 --seed 1")
+def evaluate(
+    goal: Annotated[str, typer.Argument(metavar="SKILL_OR_GOAL", help="A skill of the library, or a goal for it.")],
+    episodes: Annotated[int, typer.Option("--episodes", min=1, help="Worlds played, one episode each.")] = 1024,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Which worlds.")] = 0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Time limit of an episode.")] = None,
+    home: Home = HOME,
+    as_json: Json = False,
+) -> None:
+    """Measure success and step success on worlds that no training has used."""
+    from flowrl.cli.live_display import evaluation_tables
+    from flowrl.library.goal_plans import plan_with_library
+
+    library = _library(home)
+    tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
+    with stoppable():
+        evaluation = _play_with_bar(library, goal, episodes, seed, steps)
+    if as_json:
+        print_json(evaluation.model_dump() | {"tasks": tasks})
+    else:
+        print_rich(evaluation_tables(evaluation, tasks))
+
+
+def _play_with_bar(library: "SkillLibrary", goal: str, episodes: int, seed: int, steps: int | None) -> "Evaluation":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from flowrl.evaluation.evaluate import evaluate_goal
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("playing", total=episodes)
+        return evaluate_goal(library, goal, episodes, seed, steps, lambda row: bar.update(task, completed=row["ended"]))
+
+
+@app.command(epilog="Example: flowrl bench moe --json")
+def bench(
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
+        ),
+    ] = "all",
+    slow: Annotated[
+        bool, typer.Option("--slow", help="With all: also the rows that take many minutes, and every hostile program.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure speed and memory, and hold them against their targets."""
+    from flowrl.cli.tables import bench_table
+    from flowrl.errors import TrainingError, UsageError
+    from flowrl.paths import PACKAGE_ROOT
+
+    if not (PACKAGE_ROOT / "benchmarks" / "tables").is_dir():
+        raise UsageError(
+            f"The benchmarks come with a checkout of flowrl, and {PACKAGE_ROOT} is none. Clone the repository, install "
+            "it with `pip install --editable .`, and run flowrl bench there."
+        )
+    command = [sys.executable, "-P", "-m", "benchmarks.tables", table, *(["--slow"] if slow else [])]
+    # What XLA says of programs that it loads from the cache would bury what is said of the measuring.
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(os.environ)
+    quiet["PYTHONPATH"] = os.pathsep.join([str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    rows = []
+    with stoppable(), subprocess.Popen(command, stdout=subprocess.PIPE, env=quiet) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                found = json.loads(line)
+                rows += found
+                if found and not as_json:
+                    print_rich(bench_table(found))
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # so that it ends what it has started
+            raise
+    if not rows and process.returncode == USAGE:
+        raise typer.Exit(USAGE)  # the process has said what is wrong
+    if not rows:
+        raise TrainingError(f"Measuring {table} failed with exit code {process.returncode}; its messages are above.")
+    if as_json:
+        print_json(rows)
+    raise typer.Exit(process.returncode)
+
+
+@app.command(epilog="Example: flowrl doctor --json")
+def doctor(home: Home = HOME, as_json: Json = False) -> None:
+    """Check Python, jax and its results, devices, memory and disk."""
+    from flowrl.errors import PlatformError
+
+    command = [sys.executable, "-P", "-m", "flowrl.cli.doctor", str(home)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    try:
+        report = json.loads(done.stdout)
+    except json.JSONDecodeError as error:
+        raise PlatformError(
+            f"The checks ended with exit code {done.returncode} and no report; their messages are above. "
+            f"Run them alone: {shlex.join(command)}"
+        ) from error
+    if as_json:
+        print_json(report)
+    else:
+        for check in report["checks"]:
+            print(f"{'ok  ' if check['ok'] else 'BAD '} {check['name']:18} {check['found']}")
+    raise typer.Exit(DONE if all(check["ok"] for check in report["checks"]) else FAILED)
+
+
+def main() -> int:
+    """Runs the command line and returns its exit code."""
+    from flowrl.errors import FlowRLError, ModuleError, SpecError, UsageError
+
+    try:
+        app()
+    except SystemExit as end:
+        return int(end.code or 0)
+    except (UsageError, ModuleError, SpecError) as error:
+        sys.stderr.write(f"flowrl: {error}\n")
+        return USAGE
+    except (FlowRLError, OSError) as error:
+        sys.stderr.write(f"flowrl: {error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("flowrl: stopped.\n")
+        return STOPPED
+    return DONE

@@ -1,0 +1,156 @@
+"""`flowrl runs` and `flowrl status`: what trains, what has failed, and how to stop it or try it again."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flowrl.cli.output import HOME, Home, Json, print_json, print_rich, warn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowrl.library.home import SkillLibrary
+
+app = typer.Typer(help="The training runs of a home.", rich_markup_mode=None)
+Skill = Annotated[str, typer.Argument(help="The skill whose run it is.")]
+
+
+def _library(home: "Path") -> "SkillLibrary":
+    from flowrl.library.home import SkillLibrary
+
+    return SkillLibrary.open(home)
+
+
+@app.callback(invoke_without_command=True, epilog="Example: flowrl runs list --home demo --json")
+def runs_default(context: typer.Context, home: Home = HOME, as_json: Json = False) -> None:
+    """List the runs of a home, show one or its log, stop one, or try one again."""
+    if context.invoked_subcommand is None:
+        runs_list(home, as_json)
+
+
+@app.command("list", epilog="Example: flowrl runs list --home demo --json")
+def runs_list(home: Home = HOME, as_json: Json = False) -> None:
+    """List the runs of a home: state, frames, success so far."""
+    from flowrl.cli.tables import runs_table
+    from flowrl.parallel.run_reports import reports
+
+    found = reports(_library(home), warn)
+    if as_json:
+        print_json([report.row() for report in found])
+    else:
+        print_rich(runs_table(found))
+
+
+@app.command("show", epilog="Example: flowrl runs show 'Collect Wood' --home demo")
+def runs_show(skill: Skill, home: Home = HOME, as_json: Json = False) -> None:
+    """Show one run: its plan, its experts, how far it is, why it failed."""
+    from flowrl.cli.live_display import steps_text
+    from flowrl.cli.tables import runs_table
+    from flowrl.parallel.run_reports import report_on, run_of
+
+    paths, spec = run_of(_library(home), skill)
+    report = report_on(paths, spec)
+    if as_json:
+        print_json(report.row() | {"run": spec.model_dump(mode="json")})
+        return
+    print_rich(runs_table([report]))
+    experts = ", ".join(f"{g} as {local}" for local, g in enumerate(spec.local_to_global))
+    trained = ", ".join(str(spec.local_to_global[local]) for local in spec.trained)
+    print(f"\nplan     {steps_text(spec)}\nexperts  {experts} (global as local); {trained} learns")
+    print(f"folder   {paths.folder}\nlog      {paths.log}")
+    if report.error:
+        print(f"\n{report.error}")
+
+
+@app.command("logs", epilog="Example: flowrl runs logs 'Collect Wood' --home demo --follow")
+def runs_logs(
+    skill: Skill,
+    home: Home = HOME,
+    lines: Annotated[int, typer.Option("--lines", min=1, help="How many of the last lines.")] = 40,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on printing as lines come; Ctrl-C ends it.")] = False,
+) -> None:
+    """Print the end of a run's log."""
+    from flowrl.parallel.run_reports import run_of
+
+    paths, _ = run_of(_library(home), skill)
+    text = paths.log.read_text(errors="replace") if paths.log.exists() else ""
+    print("\n".join(text.splitlines()[-lines:]))
+    seen = len(text)
+    while follow and not paths.result.exists():
+        time.sleep(0.5)
+        text = paths.log.read_text(errors="replace") if paths.log.exists() else ""
+        sys.stdout.write(text[seen:])
+        sys.stdout.flush()
+        seen = len(text)
+
+
+@app.command("cancel", epilog="Example: flowrl runs cancel 'Collect Wood' --home demo")
+def runs_cancel(skill: Skill, home: Home = HOME) -> None:
+    """Stop a run, or take a skill out of the queue; checkpoints stay, and `flowrl runs retry` goes on from them."""
+    from flowrl.parallel.run_reports import cancel_run
+
+    library = _library(home)
+    if _was_asked(library, "cancel", skill):
+        print(f"The process that grows {home} was asked to cancel {skill}.")
+        return
+    with library.lock():
+        cancel_run(library, skill)
+    print(f"{skill} is cancelled. Try it again: {library.command('runs', 'retry', skill)}")
+
+
+@app.command("retry", epilog="Example: flowrl runs retry 'Collect Wood' --home demo")
+def runs_retry(skill: Skill, home: Home = HOME) -> None:
+    """Try a skill again whose run failed or was cancelled; it goes on from its last checkpoint."""
+    from flowrl.parallel.run_reports import retry_run
+
+    library = _library(home)
+    if _was_asked(library, "retry", skill):
+        print(f"The process that grows {home} was asked to try {skill} again.")
+        return
+    with library.lock():
+        retry_run(library, skill)
+    print(f"The next {library.command('grow')} takes {skill} up again.")
+
+
+def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill: str) -> bool:
+    """Returns whether a process grows the home, which then finds the request.
+
+    Raises:
+        UsageError: no skill of that name has a run or waits for one.
+    """
+    from flowrl.parallel.requests import Request, leave_request
+    from flowrl.parallel.run_reports import is_grown
+
+    if not is_grown(library):
+        return False
+    leave_request(library.paths, Request(what=what, skill=_known(library, skill)))
+    return True
+
+
+def _known(library: "SkillLibrary", skill: str) -> str:
+    """Returns the name of a skill that has a run or waits for one.
+
+    Raises:
+        UsageError: there is none; the nearest names are given.
+    """
+    from flowrl.parallel.run_reports import run_of, snapshot_of
+
+    snapshot = snapshot_of(library)
+    waiting = {name.casefold(): name for name in ((*snapshot.queue, *snapshot.ended) if snapshot else ())}
+    if skill.casefold() in waiting:
+        return waiting[skill.casefold()]
+    return run_of(library, skill)[1].skill
+
+
+def status(home: Home = HOME, as_json: Json = False) -> None:
+    """Show a home on one screen: skills by state, running jobs with success so far, the queue, failures with cause."""
+    from flowrl.cli.tables import status_view
+    from flowrl.parallel.run_reports import status_of
+
+    found = status_of(_library(home), warn)
+    if as_json:
+        print_json(found.row())
+    else:
+        print_rich(status_view(found))

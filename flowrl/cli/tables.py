@@ -1,0 +1,207 @@
+"""Tables that commands print: plans, the frontier, measurements."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from flowrl.analysis.findings import Findings, way_text
+from flowrl.analysis.repair import Repair
+from flowrl.analysis.segments import trajectory_text
+from flowrl.analysis.statistics import Statistics, quantity_text
+from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, REACHED
+from flowrl.library.goal_plans import Outlook
+from flowrl.library.versions import Version
+from flowrl.parallel.run_reports import RunReport, Status, needs_of
+from flowrl.planning.frontier import Verdict
+
+_QUIET = (ACHIEVEMENT, INTRINSIC, PLACED, REACHED)
+"""What a plan's table leaves out, as `--json` has it all: what only grows, and what says itself."""
+
+
+def plain_table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+    """Returns an empty table without lines."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    return table
+
+
+def held_text(held: Mapping[str, int]) -> str:
+    """Returns what is in hand and within reach, e.g. ``2 wood, wood_pickaxe, near crafting_table``."""
+    parts = []
+    for fluent, amount in held.items():
+        if fluent.startswith(NEAR):
+            parts.append(f"near {fluent.removeprefix(NEAR)}")
+        elif not fluent.startswith(_QUIET):
+            parts.append(fluent if amount == 1 else f"{amount} {fluent}")
+    return ", ".join(sorted(parts, key=lambda part: part.startswith("near "))) or "nothing"
+
+
+def plan_table(outlook: Outlook) -> Table:
+    """Returns a row for each step of a plan."""
+    columns = ("step", "skill", "n", "expert", "status", "why", "held after it")
+    table = plain_table(*columns, right=("step", "n", "expert"), title=f"plan for {outlook.plan.goal}")
+    for i, row in enumerate(outlook.rows(), start=1):
+        expert = "-" if row["expert"] is None else str(row["expert"])
+        floor = f"floor {row['floor']}: " if any(state.floor for state in outlook.after) else ""
+        held = floor + held_text(row["after"])
+        table.add_row(str(i), row["skill"], str(row["n"]), expert, row["status"], row["why"], held)
+    return table
+
+
+def frontier_table(verdicts: Sequence[Verdict]) -> Table:
+    """Returns a row for each skill of a base: where it stands, and why."""
+    table = plain_table("skill", "standing", "reason", title="what can be learned next")
+    for verdict in verdicts:
+        style = {"ready": "bold green", "learned": "green"}.get(verdict.standing, "dim")
+        table.add_row(verdict.skill, verdict.standing, verdict.reason, style=style)
+    return table
+
+
+def history_table(versions: Sequence[Version]) -> Table:
+    """Returns a row for each version of a skill, the library's own marked."""
+    table = plain_table("version", "status", "frames", "step success", "plan success", "", right=("version", "frames"))
+    for version in versions:
+        record, evaluation = version.record, version.record.evaluation
+        mark = "the library's" if version.current else ""
+        shares = (str(evaluation.step_success), str(evaluation.success))
+        table.add_row(str(record.version), record.status, f"{record.frames:,}", *shares, mark)
+    return table
+
+
+_STATES = {
+    "learned": "green", "weak": "yellow", "running": "cyan", "trained": "cyan", "interrupted": "blue",
+    "waiting": "dim", "failed": "red", "cancelled": "magenta",
+}  # fmt: skip
+
+
+def _so_far(report: RunReport) -> str:
+    return "unknown" if report.step_success is None else str(report.step_success)
+
+
+def runs_table(found: Sequence[RunReport]) -> Table:
+    """Returns a row for each run."""
+    columns = ("skill", "state", "expert", "frames", "of at most", "step success", "minutes", "error")
+    table = plain_table(*columns, right=("expert", "frames", "of at most", "minutes"), title="runs")
+    for report in found:
+        table.add_row(
+            report.skill,
+            Text(report.state, style=_STATES[report.state]),
+            str(report.expert),
+            f"{report.frames:,}",
+            f"{report.budget:,}",
+            _so_far(report),
+            f"{report.seconds / 60:.1f}",
+            Text(first_line(report.error)),
+        )
+    return table
+
+
+def first_line(text: str) -> str:
+    """Returns the first line of a message."""
+    return text.splitlines()[0] if text else ""
+
+
+def status_view(status: Status) -> Group:
+    """Returns a home on one screen: its skills as a graph, each below the last of those that it builds on."""
+    owner = f"grown by process {status.owner}, up to {status.jobs} at once" if status.owner else "nobody grows it"
+    root = Tree(Text(f"{status.home}: {status.env}, {owner}"), guide_style="dim")
+    nodes: dict[str, Tree] = {}
+    for name, (label, needs) in _labels(status).items():
+        above = next((nodes[need] for need in reversed(needs) if need in nodes), root)
+        nodes[name] = above.add(label)
+    counts = Counter(report.state for report in status.runs if report.state not in ("learned", "weak"))
+    counts.update(record.status for record in status.records)
+    counts["waiting"] = len(status.waiting)
+    line = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    failures = [report for report in status.runs if report.state == "failed"]
+    told = [Text(f"{report.skill} failed: {first_line(report.error)}", style="red") for report in failures]
+    return Group(root, Text(line or "nothing was learned yet"), *told)
+
+
+def _labels(status: Status) -> dict[str, tuple[Text, tuple[str, ...]]]:
+    """Returns for each skill what is shown of it and what it builds on; learned ones first."""
+    found: dict[str, tuple[Text, tuple[str, ...]]] = {}
+    for record in status.records:
+        text = f"{record.name}  {record.status}, step success {record.evaluation.step_success}"
+        needs = needs_of(step.skill for step in record.plan.steps if step.skill != record.name)
+        found[record.name] = (Text(text, style=_STATES[record.status]), needs)
+    for report in status.runs:
+        if report.state in ("learned", "weak"):
+            continue
+        frames = f"{report.frames:,} of at most {report.budget:,} frames"
+        text = f"{report.skill}  {report.state}, {frames}, step success {_so_far(report)}"
+        found[report.skill] = (Text(text, style=_STATES[report.state]), report.needs)
+    for name, needs in status.waiting.items():
+        label = Text(f"{name}  waits for {', '.join(needs) or 'a free place'}", style=_STATES["waiting"])
+        found.setdefault(name, (label, needs))
+    return found
+
+
+def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Returns a row for each figure measured, held against its target."""
+    columns = ("what", "median", "unit", "range", "target", "", "bytes moved, operations")
+    table = plain_table(*columns, right=("median", "range"))
+    title = ""
+    for row in rows:
+        if row["table"] != title:
+            title = row["table"]
+            table.add_row(title, style="bold")
+        low, high = row["at_least"], row["at_most"]
+        bounds = ([f">= {low:g}"] if low is not None else []) + ([f"<= {high:.3g}"] if high is not None else [])
+        verdict = ("ok" if row["ok"] else "MISSED") if bounds else ""
+        spread = f"{row['spread'][0]:,.4g} to {row['spread'][1]:,.4g}"
+        figures = (f"{row['value']:,.5g}", row["unit"], spread)
+        table.add_row(f"  {row['name']}", *figures, " and ".join(bounds), verdict, _bound_text(row))
+    return table
+
+
+def _bound_text(row: Mapping[str, Any]) -> str:
+    """Returns the two numbers that bound a figure, e.g. ``1.2 MB, 34 M a step``."""
+    if row["bytes_moved"] is None:
+        return ""
+    return f"{_short(row['bytes_moved'])}B, {_short(row['operations']).rstrip()} a {row['per']}"
+
+
+def _short(number: float) -> str:
+    """Returns a number with three digits and a prefix, e.g. ``1.2 M``."""
+    for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {prefix}"
+    return f"{number:.3g} "
+
+
+def analysis_report(findings: Findings, found: Repair) -> Group:
+    """Returns what an analysis found out, and what a specification should say otherwise."""
+    parts: list[Any] = [Text(note, style="yellow") for note in findings.notes]
+    if findings.statistics is not None:
+        parts.append(_segments_table(findings.statistics))
+    for i, way in enumerate(findings.ways):
+        style = "" if i == found.way else "dim"
+        parts.append(Text(way_text(way), style=style))
+    parts += [Text(trajectory_text(each, most=20), style="dim") for each in findings.trajectories[:1]]
+    parts.append(_changes_table(found) if found.changes else Text("Nothing contradicts the specification.", "green"))
+    return Group(*(line for part in parts for line in (part, "")))
+
+
+def _segments_table(found: Statistics) -> Table:
+    how = "a script" if found.scripted else "the skill's policy"
+    title = f"{found.segments} successful segments of {found.skill}, played by {how}: least / median / most"
+    table = plain_table("fluent", "start", "end", "consumed", "gained", right=("start", "end"), title=title)
+    for each in found.fluents:
+        changes = (str(change) if change.most else "" for change in (each.consumed, each.gained))
+        table.add_row(each.fluent, str(each.start), str(each.end), *changes)
+    return table
+
+
+def _changes_table(found: Repair) -> Table:
+    table = plain_table("part", "fluent", "says", "should say", "evidence", title="what contradicts the specification")
+    for change in found.changes:
+        says, should = (quantity_text(q) if q is not None else "nothing" for q in (change.before, change.after))
+        table.add_row(change.part, change.fluent, says, should, change.evidence)
+    return table

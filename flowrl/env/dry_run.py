@@ -1,0 +1,122 @@
+"""Trying a run's skill functions before any training: shapes, types and finite numbers."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from flowrl.env.block_memory import closest_blocks
+from flowrl.env.flow_env import FlowEnv, Player, evaluate_skill
+from flowrl.env.skill_inputs import SkillInputs, skill_inputs
+from flowrl.errors import ModuleError
+from flowrl.skillcode.functions import ExportedSkill, SkillFunction, SkillFunctions, TaskModule
+from flowrl.skillcode.inputs import DRAWN
+
+_SAMPLES = 256
+
+
+class TaskNames(NamedTuple):
+    """What messages call the functions of a task: the file and the function's name, as its author knows them."""
+
+    is_done: str
+    reward: str
+
+
+def try_tasks(env: FlowEnv, names: Sequence[TaskNames], key: jax.Array) -> None:
+    """Runs every task's functions on new worlds and on made-up transitions.
+
+    Args:
+        names: what each task's functions are called.
+
+    Raises:
+        ModuleError: a function fails, returns no scalar, the wrong type or a number that is not finite, or the first
+            task is done in every new world; names the file and the function. Later tasks begin where those before them
+            end, so that new worlds say nothing of when they are done.
+    """
+    inputs = _initial_inputs(env, key)
+    made_up = _scrambled(inputs, key)
+    for i, which in enumerate(env.tasks.skill_of_task):
+        if which in env.tasks.skill_of_task[:i]:
+            continue
+        for values in (made_up, inputs):
+            done, reward = _outcomes(env.tasks.skills[which], values, names[i])
+            _require_finite(reward, names[i].reward)
+        if i == 0 and bool(np.asarray(done).astype(bool).all()):
+            raise ModuleError(f"{names[i].is_done} is true in every new world; the task would teach nothing.")
+
+
+def _outcomes(skill: SkillFunctions | ExportedSkill, inputs: SkillInputs, names: TaskNames) -> tuple[Array, Array]:
+    if isinstance(skill, ExportedSkill):
+        return evaluate_skill(skill, inputs)
+    done = _run(skill.is_done, skill.is_done_arguments, inputs, names.is_done)
+    return done, _run(skill.reward, skill.reward_arguments, inputs, names.reward)
+
+
+def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Sequence[TaskNames]) -> None:
+    """Checks that no function asks for what this game does not have.
+
+    Raises:
+        ModuleError: names the file, the function and the argument.
+    """
+    from flowrl.skillcode.inputs import FULL_GAME_ONLY
+
+    if domain_has_floors:
+        return
+    for i, which in enumerate(tasks.skill_of_task):
+        skill = tasks.skills[which]
+        if isinstance(skill, ExportedSkill):
+            continue  # its inputs were held against the game's when it was loaded
+        for where, taken in (
+            (names[i].is_done, skill.is_done_arguments),
+            (names[i].reward, skill.reward_arguments),
+        ):
+            if absent := FULL_GAME_ONLY & set(taken):
+                raise ModuleError(f"{where} asks for {min(absent)!r}; only full Craftax has it.")
+
+
+def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:
+    players = jax.jit(env.new_players)(jax.random.split(key, 64))
+
+    def one(player: Player) -> SkillInputs:
+        vitals = env.domain.vitals_fn(player.world)
+        closest = closest_blocks(env.domain, player.memory, player.world)
+        nothing = jnp.zeros(len(env.domain.achievements), dtype=bool)
+        n = jnp.int32(max(env.amounts.high))
+        return skill_inputs(vitals, vitals, closest, closest, nothing, nothing, jnp.float32(0), n)
+
+    return jax.jit(jax.vmap(one))(players)
+
+
+def _scrambled(inputs: SkillInputs, key: jax.Array) -> SkillInputs:
+    """Transitions that no game made: every amount, change, offset and flag drawn anew, to find where numbers break."""
+    rng = np.random.default_rng(np.asarray(key)[-1])
+
+    def draw(low: int, high: int) -> Any:
+        return lambda leaf: jnp.asarray(rng.integers(low, high + 1, (_SAMPLES, *leaf.shape[1:])), leaf.dtype)
+
+    values = inputs._asdict()
+    return SkillInputs(**{name: jax.tree.map(draw(*DRAWN.get(name, (-1, 1))), value) for name, value in values.items()})
+
+
+def _run(function: SkillFunction, names: tuple[str, ...], inputs: SkillInputs, where: str) -> Array:
+    values = {name: getattr(inputs, name) for name in names}
+    try:
+        out = jax.vmap(lambda values: function(**values), axis_size=len(inputs.n))(values)
+        result = jnp.asarray(out)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise ModuleError(f"{where} fails when it is tried: {type(error).__name__}: {first}") from error
+    if result.ndim != 1:
+        raise ModuleError(f"{where} must return one number a world, not an array of shape {list(result.shape[1:])}.")
+    if not (jnp.issubdtype(result.dtype, jnp.number) or result.dtype == bool):
+        raise ModuleError(f"{where} must return a bool or a number, not {result.dtype}.")
+    return result
+
+
+def _require_finite(values: Array, where: str) -> None:
+    bad = int((~np.isfinite(np.asarray(values, dtype=np.float64))).sum())
+    if bad:
+        raise ModuleError(f"{where} returns NaN or infinity in {bad} of {len(values)} tried transitions.")

@@ -1,0 +1,88 @@
+"""From a game's own state to the symbolic one: which fluents really hold in a world."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from flowrl.env.domain import Domain, Facts, Ground, World
+from flowrl.env.observation import view_of
+from flowrl.errors import UsageError, nearest_names
+from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, REACHED
+from flowrl.planning.symbolic import SymbolicState, apply, at_floor
+from flowrl.schema.skill import SkillSpec
+
+_REACH = (3, 3)
+_NOTHING = -1
+
+
+def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
+    """Returns how much of each of the game's fluents there is in one world; `placed:` counts on the present floor.
+
+    Near is what lies on the eight cells around the player or underfoot, whether it is lit or not. Kills are there in
+    games that count them.
+    """
+    facts, ground, vitals = _facts(domain), _ground(domain, world), domain.vitals_fn(world)
+    position, floor = domain.sight.place_fn(world)
+    around = jax.vmap(lambda layer: view_of(layer, position, _REACH, _NOTHING))(ground.layers[floor])
+    amounts = dict(zip(domain.items, domain.amounts_fn(vitals.inventory), strict=True))
+    for name, rows in _stations(domain):
+        amounts[NEAR + name] = jnp.isin(around, rows).any()
+        amounts[PLACED + name] = jnp.isin(ground.layers[floor], rows).any()
+    amounts |= {ACHIEVEMENT + name: ground.achieved[i] for i, name in enumerate(domain.achievements)}
+    amounts |= {INTRINSIC + name: vitals.intrinsics[i] for i, name in enumerate(facts.intrinsics)}
+    amounts |= {f"{REACHED}{k}": ground.reached[k] for k in range(domain.sight.floors)}
+    if vitals.monsters_killed is not None:
+        amounts |= {f"{KILLS}{k}": vitals.monsters_killed[k] for k in range(domain.sight.floors)}
+    return {fluent: amount.astype(jnp.int32) for fluent, amount in amounts.items()}
+
+
+def promises(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, int], ...]:
+    """Returns what holds at least when the skill is done with ``n``, as (fluent, amount).
+
+    It begins with exactly what it needs: so what it yields, and what it needs and does not spend.
+
+    Raises:
+        UsageError: the specification names a fluent that the game does not have.
+    """
+    begin = SymbolicState.of(spec.needed(n), spec.floors[0] if spec.floors else 0)
+    promised = apply(begin, spec, n).shown()
+    known = jax.eval_shape(lambda key: fluents_of(domain, domain.reset_fn(key)), jax.random.key(0)) if promised else {}
+    for fluent in promised:
+        if fluent not in known:
+            raise UsageError(f"No fluent {fluent!r} in {domain.name}. {nearest_names(fluent, known)}".rstrip())
+    return tuple(sorted(promised.items()))
+
+
+def abstract(domain: Domain, world: World) -> SymbolicState:
+    """Returns the symbolic state of one world: all that holds in it, what is placed on every floor."""
+    amounts, placed, floor = jax.device_get(_read(domain, world))
+    held = {fluent: int(amount) for fluent, amount in amounts.items() if not fluent.startswith(PLACED)}
+    for i, (name, _) in enumerate(_stations(domain)):
+        held |= {at_floor(PLACED + name, int(k)): 1 for k in np.flatnonzero(placed[i])}
+    return SymbolicState.of(held, int(floor))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(domain: Domain, world: World) -> tuple[dict[str, Array], Bool[Array, "stations floors"], Int[Array, ""]]:
+    layers = _ground(domain, world).layers
+    placed = jnp.stack([jnp.isin(layers, rows).any(axis=(1, 2, 3)) for _, rows in _stations(domain)])
+    return fluents_of(domain, world), placed, domain.sight.place_fn(world)[1]
+
+
+def _facts(domain: Domain) -> Facts:
+    if domain.facts is None:
+        raise UsageError(f"{domain.name} does not say how a symbolic state is read off its worlds (Domain.facts).")
+    return domain.facts
+
+
+def _ground(domain: Domain, world: World) -> Ground:
+    return _facts(domain).ground_fn(world)
+
+
+def _stations(domain: Domain) -> list[tuple[str, np.ndarray]]:
+    """Returns the stations with the rows of the sight that stand for each."""
+    names = domain.sight.names
+    return [(station, np.array([names.index(name) for name in of])) for station, of in _facts(domain).stations]

@@ -1,0 +1,128 @@
+"""Holding candidates against a library's experts: both play the same new worlds with the same random numbers."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest, Verdict
+from flowrl.evaluation.play import Outcome, play_worlds
+from flowrl.evaluation.summary import amounts_to_play, is_learned, summarise
+from flowrl.files import read_arrays, read_json, write_text
+from flowrl.models.experts import stack
+from flowrl.paths import RunPaths
+from flowrl.rollout.policy_runner import PolicyRunner
+from flowrl.rollout.programs import PlayPrograms
+from flowrl.rollout.run_env import build_env
+from flowrl.rollout.world_seeds import MERGE, world_key
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.run import RunSpec
+from flowrl.stats import PairedDifference
+from flowrl.weights import Tree, expert_indices, expert_of, unflatten
+
+Experts = dict[int, Tree]
+
+
+class Player:
+    """Plays a skill's plan on the worlds of one comparison.
+
+    Args:
+        run: the folder with the plan's module and configuration.
+        worlds: how many worlds are played with the plan's own amounts.
+        number: which reserved worlds.
+    """
+
+    def __init__(self, run: RunPaths, worlds: int, number: int, heartbeat: Path):
+        self.spec = read_json(run.config, RunSpec)
+        self.env = build_env(self.spec, run)
+        self.number, self.heartbeat = number, heartbeat
+        experts = len(self.spec.local_to_global)
+        self.programs = PlayPrograms(PolicyRunner(self.env, self.spec.config, experts))
+        self.amounts = amounts_to_play(self.env, worlds, self.spec.config.gate.per_amount_worlds)
+
+    def play(self, experts: Experts) -> Outcome:
+        """Returns how the worlds went with experts by global number."""
+        params = stack([experts[g] for g in self.spec.local_to_global])
+        key = world_key(MERGE, self.spec.config.seed, self.number)
+        return play_worlds(self.programs, params, key, self.amounts, self._beat)
+
+    def evaluation(self, outcome: Outcome) -> Evaluation:
+        """Returns what an outcome says of the skill."""
+        return summarise(self.env, outcome, self.amounts, self.env.domain.causes, self.number)
+
+    def difference(self, one: Outcome, other: Outcome) -> PairedDifference:
+        """Returns plan success of one minus that of the other, over the worlds with the top amount."""
+        top = self.amounts[:, -1] == self.env.amounts.high[-1]
+        ours, theirs = np.asarray(one.success)[top], np.asarray(other.success)[top]
+        return PairedDifference(gained=int((ours & ~theirs).sum()), lost=int((theirs & ~ours).sum()), total=len(ours))
+
+    def _beat(self, _ended: int, _steps: int) -> None:
+        write_text(self.heartbeat, f"{os.getpid()} {time.time():.3f}\n")
+
+
+class Comparison:
+    """All contests of one request, and the measurement that closes them.
+
+    Attributes:
+        held: the library's experts by global number, replaced as candidates win.
+    """
+
+    def __init__(self, paths: ComparisonPaths):
+        self.paths, self.request = paths, read_json(paths.request, ComparisonRequest)
+        self.held = _by_number(paths.held)
+        self.candidates = _by_number(paths.candidates)
+
+    def decide(self) -> ComparisonAnswer:
+        """Returns the verdicts, and what the run's own skill does with their winners."""
+        own = self.request.expert
+        verdicts = [self._contest(contest) for contest in self.request.contests if contest.expert != own]
+        player = self._player(self.paths.run)
+        outcome = player.play(self.held | self._candidate(own))
+        contest = next((contest for contest in self.request.contests if contest.expert == own), None)
+        if contest is not None:
+            verdict = self._verdict(contest, player, outcome)
+            verdicts.append(verdict)
+            evaluation = verdict.evaluation
+        else:
+            evaluation = player.evaluation(outcome)
+        learned = is_learned(player.spec.config.gate, evaluation)
+        return ComparisonAnswer(
+            held=self.request.held,
+            verdicts=tuple(verdicts),
+            evaluation=evaluation,
+            status="learned" if learned else "weak",
+        )
+
+    def _contest(self, contest: Contest) -> Verdict:
+        player = self._player(self.paths.contest(contest.expert))
+        return self._verdict(contest, player, player.play(self.held | self._candidate(contest.expert)))
+
+    def _verdict(self, contest: Contest, player: Player, outcome: Outcome) -> Verdict:
+        """Returns whether a candidate, whose outcome is given, beats what is held; the winner is held from now on."""
+        other = player.play(self.held)
+        difference = player.difference(outcome, other)
+        ours, theirs = player.evaluation(outcome), player.evaluation(other)
+        wins = difference.is_gain
+        if wins:
+            self.held |= self._candidate(contest.expert)
+        evaluation = ours if wins else theirs
+        return Verdict(
+            skill=contest.skill, expert=contest.expert, wins=wins, difference=difference, evaluation=evaluation
+        )
+
+    def _candidate(self, expert: int) -> Experts:
+        """Returns a contest's candidate; the run's own comes with the experts that it alone plays with."""
+        if expert != self.request.expert:
+            return {expert: self.candidates[expert]}
+        others = {contest.expert for contest in self.request.contests} - {expert}
+        return {g: weights for g, weights in self.candidates.items() if g not in others}
+
+    def _player(self, run: RunPaths) -> Player:
+        return Player(run, self.request.worlds, self.request.number, self.paths.folder / "heartbeat")
+
+
+def _by_number(file: Path) -> Experts:
+    named: dict[str, Any] = unflatten(read_arrays(file))
+    return {g: expert_of(named, g) for g in expert_indices(named)}

@@ -1,0 +1,123 @@
+"""What is asked of the process that holds candidates against the library's experts, and what it answers.
+
+The folder `merge/` of a run holds `request.json`, the library's experts and the candidates by global number, a folder
+for each skill whose plan is played, and in the end `answer.json`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from flowrl.paths import RunPaths
+from flowrl.schema.evaluation import Evaluation
+from flowrl.stats import PairedDifference
+
+ANSWER = "answer.json"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Contest(_Value):
+    """A candidate for the expert of ``skill``, held against the library's on that skill's own plan."""
+
+    skill: str
+    expert: int
+
+
+class ComparisonRequest(_Value):
+    """What is to be played: `request.json`.
+
+    Attributes:
+        contests: candidates for experts that the library holds, dependencies first, the run's own expert last; each is
+            decided with the winners of those before it.
+        skill: the run's own skill, which is measured last, with all winners.
+        expert: its global expert.
+        worlds: how many common worlds each contest is played on.
+        number: which reserved worlds.
+        held: the hash of each of the library's experts that take part, by global number.
+    """
+
+    contests: tuple[Contest, ...]
+    skill: str
+    expert: int
+    worlds: int
+    number: int
+    held: dict[int, str]
+
+
+class Verdict(_Value):
+    """How a contest went.
+
+    Attributes:
+        wins: the candidate replaces the library's expert.
+        difference: plan success with the candidate minus plan success with the library's expert.
+        evaluation: of the skill, with the winner.
+    """
+
+    skill: str
+    expert: int
+    wins: bool
+    difference: PairedDifference
+    evaluation: Evaluation
+
+
+class ComparisonAnswer(_Value):
+    """What playing showed: `answer.json`.
+
+    Attributes:
+        held: as in the request: what the verdicts hold for.
+        evaluation: of the run's own skill, with all experts that the library holds afterwards.
+        status: what that makes of the skill.
+    """
+
+    held: dict[int, str]
+    verdicts: tuple[Verdict, ...]
+    evaluation: Evaluation
+    status: Literal["learned", "weak"]
+
+    def verdict_on(self, expert: int) -> Verdict | None:
+        """Returns how the contest for an expert went, None where there was none."""
+        return next((verdict for verdict in self.verdicts if verdict.expert == expert), None)
+
+
+@dataclass(frozen=True)
+class ComparisonPaths:
+    """The files of a comparison."""
+
+    folder: Path
+
+    @staticmethod
+    def of(run: RunPaths) -> "ComparisonPaths":
+        """Returns the files of a run's comparison."""
+        return ComparisonPaths(run.merge)
+
+    @property
+    def run(self) -> RunPaths:
+        """The run whose candidates they are."""
+        return RunPaths(self.folder.parent, int(self.folder.parent.name.split("_")[1]))
+
+    @property
+    def request(self) -> Path:
+        return self.folder / "request.json"
+
+    @property
+    def answer(self) -> Path:
+        return self.folder / ANSWER
+
+    @property
+    def held(self) -> Path:
+        """The library's experts by global number."""
+        return self.folder / "held.safetensors"
+
+    @property
+    def candidates(self) -> Path:
+        """The run's experts by global number."""
+        return self.folder / "candidates.safetensors"
+
+    def contest(self, expert: int) -> RunPaths:
+        """Returns the files of what is played for an expert's contest."""
+        return RunPaths(self.folder / f"skill_{expert}_contest", expert)

@@ -1,0 +1,91 @@
+"""Measuring a skill or a goal with the library as it is, in a child process."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flowrl.config import MOST_SEED, RunConfig, build_config
+from flowrl.errors import TrainingError
+from flowrl.evaluation.playback import playing_of, weights_for, write_playing
+from flowrl.files import open_to_append, read_json, write_arrays, write_json
+from flowrl.jobs.local import follow
+from flowrl.library.goal_plans import plan_with_library
+from flowrl.library.home import SkillLibrary, description_of
+from flowrl.paths import RunPaths
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.plan import Plan
+from flowrl.schema.skill import Skill
+from flowrl.weights import flatten, named_state
+
+
+class EvaluationRequest(BaseModel):
+    """What the child is to play: `request.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    episodes: int = Field(ge=1)
+    seed: int = Field(ge=0, le=MOST_SEED)
+
+
+def evaluate_goal(
+    library: SkillLibrary,
+    goal: str,
+    episodes: int,
+    seed: int,
+    steps: int | None,
+    on_row: Callable[[Mapping[str, Any]], None],
+) -> Evaluation:
+    """Returns what playing the plan for a skill or goal shows, on worlds that no training and no gate has used.
+
+    Args:
+        episodes: worlds played, one episode each.
+        seed: which worlds; the same seed gives the same worlds and the same result.
+        steps: time limit of an episode; None for the default.
+        on_row: called with {"kind": "playing", "ended", "episodes", "steps"} now and then.
+
+    Raises:
+        UsageError, PlanError, LibraryError: the goal is unknown, out of reach, or an expert's weights are damaged or
+            made for another observation.
+        ModuleError: code that nobody vouched for does not pass verification.
+        TrainingError: the child failed.
+    """
+    config = _config(library, steps)
+    library.require(description_of(config))
+    plan, skills = plan_with_library(library, goal)
+    with tempfile.TemporaryDirectory(prefix="flowrl-eval-") as folder:
+        paths = RunPaths(Path(folder) / "skill_0_evaluation", 0)
+        _prepare(library, plan, skills, paths, config)
+        write_json(paths.folder / "request.json", EvaluationRequest(episodes=episodes, seed=seed))
+        command = [sys.executable, "-P", "-m", "flowrl.evaluation.evaluate_worker", str(paths.folder)]
+        with open_to_append(paths.log, anew=True) as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            for row in follow(paths, lambda: process.poll() is None):
+                on_row(row)
+        finally:
+            process.terminate()
+            process.wait()
+        answer = paths.folder / "evaluation.json"
+        if not answer.exists():
+            tail = "\n".join(paths.log.read_text(errors="replace").splitlines()[-20:])
+            raise TrainingError(f"Evaluating {goal} failed. The log ends:\n{tail}")
+        return read_json(answer, Evaluation)
+
+
+def _config(library: SkillLibrary, steps: int | None) -> RunConfig:
+    return build_config(**library.description.options(), env__episode_steps=steps)
+
+
+def _prepare(
+    library: SkillLibrary, plan: Plan, skills: Mapping[str, Skill], paths: RunPaths, config: RunConfig
+) -> None:
+    experts = {name: record.expert_idx for name, record in library.named().items()}
+    playing = playing_of(plan, skills, experts, config)
+    weights = {i: weights_for(library, g, playing.spec.skill) for i, g in enumerate(playing.experts)}
+    write_arrays(paths.initial, flatten(named_state(weights)))
+    write_playing(playing, paths)

@@ -1,0 +1,65 @@
+"""Success shares of played worlds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flowrl.config import GateConfig
+from flowrl.env.flow_env import FlowEnv
+from flowrl.evaluation.play import Outcome
+from flowrl.schema.evaluation import Evaluation
+from flowrl.stats import Share
+
+
+def amounts_to_play(env: FlowEnv, worlds: int, per_amount_worlds: int) -> np.ndarray:
+    """Returns the amounts of each world, [W, N]: the top of the own task's range first, then its smaller amounts."""
+    low, high = env.amounts.low, env.amounts.high
+    rows = [list(high) for _ in range(worlds)]
+    for amount in range(low[-1], high[-1]):
+        rows += [[*high[:-1], amount]] * per_amount_worlds
+    return np.array(rows, dtype=np.int32)
+
+
+def summarise(env: FlowEnv, outcome: Outcome, amounts: np.ndarray, causes: Sequence[str], seed: int) -> Evaluation:
+    """Returns the shares of an `Outcome`; the worlds with the top amount make up all but ``per_amount``."""
+    top = amounts[:, -1] == env.amounts.high[-1]
+    tasks = amounts.shape[1]
+    at_top = Outcome(*(np.asarray(leaf)[top] for leaf in outcome))
+    finished = [int((at_top.task > i).sum() + (at_top.success & (at_top.task == i)).sum()) for i in range(tasks)]
+    return Evaluation(
+        success=Share(successes=int(at_top.success.sum()), total=int(top.sum())),
+        step_success=_step_share(outcome, top, tasks),
+        reached=tuple(int((at_top.task >= i).sum()) for i in range(tasks)),
+        finished=tuple(finished),
+        causes=_causes(at_top, causes),
+        length=float(at_top.length.mean()),
+        amount=env.amounts.high[-1],
+        per_amount={int(n): _step_share(outcome, amounts[:, -1] == n, tasks) for n in np.unique(amounts[:, -1][~top])},
+        held=_held(env.promises, at_top),
+        worlds_seed=seed,
+    )
+
+
+def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
+    """Returns whether the lower bound of the step success is high enough over enough episodes that reached the task."""
+    share = evaluation.step_success
+    return share.total >= config.least_episodes and share.low >= config.learned_at
+
+
+def _held(promises: Sequence[tuple[str, int]], at_top: Outcome) -> dict[str, Share]:
+    kept = np.asarray(at_top.held)[np.asarray(at_top.success)]
+    return {fluent: Share(successes=int(kept[:, i].sum()), total=len(kept)) for i, (fluent, _) in enumerate(promises)}
+
+
+def _step_share(outcome: Outcome, of: np.ndarray, tasks: int) -> Share:
+    reached = of & (np.asarray(outcome.task) == tasks - 1)
+    return Share(successes=int((reached & np.asarray(outcome.success)).sum()), total=int(reached.sum()))
+
+
+def _causes(outcome: Outcome, names: Sequence[str]) -> dict[str, int]:
+    failed = ~outcome.success & outcome.ended
+    died = outcome.cause[failed & ~outcome.timeout]
+    counts = {names[i]: int((died == i).sum()) for i in np.unique(died)}
+    if (timeouts := int((failed & outcome.timeout).sum())) > 0:
+        counts["timeout"] = timeouts
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))

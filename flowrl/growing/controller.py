@@ -1,0 +1,329 @@
+"""The one process that holds a home: carries out what the scheduler's core decides, and tells it what came of it."""
+
+import contextlib
+import functools
+import logging
+import os
+import queue
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flowrl.errors import FlowRLError, TrainingError
+from flowrl.files import read_json, write_json
+from flowrl.growing.background import Asking
+from flowrl.growing.merging import comparison
+from flowrl.growing.observer import Observer
+from flowrl.growing.proposers import Proposer
+from flowrl.growing.reward_trials import collect_trial
+from flowrl.jobs.job import Executor, Job, JobEnd
+from flowrl.jobs.watched import Watched
+from flowrl.library.home import SkillLibrary
+from flowrl.library.trust import require_ours
+from flowrl.library.versions import mend, respecify
+from flowrl.parallel.requests import take_requests
+from flowrl.parallel.scheduler import (
+    Action,
+    CancelRequested,
+    Collect,
+    Ended,
+    Event,
+    Finish,
+    GiveUp,
+    Launch,
+    Lost,
+    Outcome,
+    Proposal,
+    Propose,
+    Respecified,
+    RetryRequested,
+    Run,
+    State,
+    Stop,
+    Trained,
+    next_actions,
+)
+from flowrl.parallel.snapshot import Snapshot
+from flowrl.parallel.training_processor import process_completed_training
+from flowrl.paths import RunPaths
+from flowrl.schema.run import RunSpec, TrainResult
+
+logger = logging.getLogger(__name__)
+TICK_SECONDS = 0.25
+STOP_SECONDS = 40.0
+"""How long stopped workers are waited for; one on another machine may not hear of it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is done at once, and for how long something is tried.
+
+    Attributes:
+        jobs: most runs at once.
+        count: learned skills wanted; None: as many as are proposed.
+        losses: workers lost in a row without progress after which a run is given up.
+        hang_seconds: a worker that has shown no sign of life for so long is ended.
+    """
+
+    jobs: int = 1
+    count: int | None = None
+    losses: int = 3
+    hang_seconds: float = 1800.0
+
+
+class Controller:
+    """Grows a library with the runs that a proposer names, up to some at once.
+
+    Args:
+        library: the home, which this process has locked.
+        set_up_fn: sets up the run of a proposal with its expert's number, or lets it go on.
+        again: skills that may be tried again although they ended without being learned.
+        adopt: the skills whose workers are watched on, if an earlier process started them; None: all.
+        told: what the proposer says meanwhile, from a thread of its own.
+    """
+
+    def __init__(
+        self,
+        library: SkillLibrary,
+        proposer: Proposer,
+        set_up_fn: Callable[[Proposal, int], RunPaths],
+        executor: Executor,
+        observer: Observer,
+        limits: Limits,
+        again: frozenset[str] = frozenset(),
+        adopt: frozenset[str] | None = None,
+        told: "queue.SimpleQueue[str] | None" = None,
+    ):
+        self.library, self.proposer, self.set_up_fn = library, proposer, set_up_fn
+        self.executor, self.observer, self.limits = executor, observer, limits
+        self.failures: dict[str, FlowRLError] = {}
+        self.events: deque[Event] = deque()
+        self.watched: dict[str, Watched] = {}
+        self.finish: Finish | None = None
+        self.asking: Asking | None = None
+        self.state = State(jobs=limits.jobs, count=limits.count, most_losses=limits.losses)
+        self.again, self.adopt, self.told = again, adopt, told
+
+    def run(self) -> Finish:
+        """Returns how it ended; runs that are still under way then are stopped, and go on another time."""
+        try:
+            self._begin()
+            self._advance(None)
+            while self.finish is None:
+                while self.events and self.finish is None:
+                    self._advance(self.events.popleft())
+                for end in self.executor.wait(0 if self.events or self.finish else TICK_SECONDS):
+                    self._on_end(end)
+                self._look_around()
+        finally:
+            self.proposer.stop()
+            self._stop_all()
+        return self.finish
+
+    def _begin(self) -> None:
+        """Takes up what earlier processes left: what is learned, what ended otherwise, what is under way."""
+        for name in mend(self.library):
+            self.observer.note(f"{name}: a version that was half put into the library was taken back.")
+        records = self.library.named()
+        learned = {name for name, record in records.items() if record.status == "learned"} - self.again
+        ended: dict[str, Outcome] = {n: "weak" for n, record in records.items() if record.status == "weak"}
+        running: dict[str, Run] = {}
+        for paths, spec in self.library.runs():
+            job = Job(spec.skill, paths.folder)
+            if paths.result.exists():
+                outcome = read_json(paths.result, TrainResult).outcome
+                if outcome == "done" and not paths.processed.exists():
+                    running[spec.skill] = Run(_proposal_of(spec), spec.expert, "trained")
+                    self.watched[spec.skill] = Watched(job, paths)
+                elif outcome == "failed" or outcome == "cancelled":
+                    ended.setdefault(spec.skill, outcome)
+            elif (self.adopt is None or spec.skill in self.adopt) and self._takes_up(spec, paths, job):
+                running[spec.skill] = Run(_proposal_of(spec), spec.expert)
+            elif spec.skill in self.failures:
+                ended.setdefault(spec.skill, "failed")
+        self.state = State(
+            jobs=self.limits.jobs,
+            count=self.limits.count,
+            most_losses=self.limits.losses,
+            learned=frozenset(learned),
+            ended={name: outcome for name, outcome in ended.items() if name not in self.again},
+            running=running,
+            experts=self.library.taken_experts(),
+        )
+
+    def _takes_up(self, spec: RunSpec, paths: RunPaths, job: Job) -> bool:
+        """Returns whether a run is under way, which is watched on then; one that somebody else set up is not."""
+        try:
+            if not self.executor.is_under_way(job):
+                return False
+            require_ours(paths, spec)  # its worker may end at any moment, and would be started again
+            self._submit(spec, paths, job)
+        except FlowRLError as error:
+            self.failures[spec.skill] = error
+            self.observer.failed(spec.skill, str(error))
+            return False
+        return True
+
+    def _advance(self, event: Event | None) -> None:
+        if isinstance(event, Respecified):
+            respecify(self.library, event.name, event.spec)
+        self.state, actions = next_actions(self.state, event)
+        for action in actions:
+            self._do(action)
+        self._write_snapshot()
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Propose():
+                self._ask()
+            case Launch(proposal, expert):
+                self._launch(proposal, expert)
+            case Collect(name):
+                self._collect(name)
+            case Stop(name):
+                self.executor.cancel(self.watched[name].job)
+            case GiveUp(name):
+                self._give_up(name)
+            case Finish():
+                self.finish = action
+
+    def _ask(self) -> None:
+        """Asks the proposer; one that takes its time answers when it has one, and holds up nothing that trains."""
+        ask_fn = functools.partial(self.proposer.propose, self.state.hopeful, dict(self.state.ended))
+        if self.proposer.in_background:
+            self.asking = Asking(ask_fn)
+        else:
+            self.events.append(ask_fn())
+
+    def _launch(self, proposal: Proposal, expert: int) -> None:
+        try:
+            paths = self.set_up_fn(proposal, expert)
+            self._submit(read_json(paths.config, RunSpec), paths, Job(proposal.name, paths.folder))
+        except FlowRLError as error:
+            run = self.library.paths.run(expert, proposal.name)
+            self._fail(proposal.name, error, trained=any(run.checkpoints.glob("*.json")))
+
+    def _submit(self, spec: RunSpec, paths: RunPaths, job: Job) -> None:
+        again = self.watched.get(spec.skill)
+        if again is None:
+            self.observer.started(spec, paths)
+        self.watched[spec.skill] = Watched(job, paths, again.reader if again else None)
+        self.executor.submit(job)
+
+    def _fail(self, name: str, error: FlowRLError, trained: bool) -> None:
+        self.failures[name] = error
+        self.observer.failed(name, str(error))
+        self._end(name, "failed", trained)
+
+    def _end(self, name: str, outcome: Outcome, trained: bool = True) -> None:
+        self.watched.pop(name, None)
+        # The number of a skill that the library holds is its own, whatever became of this run.
+        self.events.append(Ended(name, outcome, trained or name in self.library.named()))
+
+    def _on_end(self, end: JobEnd) -> None:
+        """Takes in that a process is gone: a run's worker, or one that held candidates against the library."""
+        watched = self.watched.get(end.job.name)
+        if watched is None:
+            return
+        self._read_rows(end.job.name, watched)
+        run = self.state.running[end.job.name]
+        if run.phase == "collecting":
+            self._collect(end.job.name, end)
+        elif watched.job.is_answered:
+            self.events.append(Trained(end.job.name))
+        elif run.stopping:
+            write_json(watched.paths.result, TrainResult(outcome="cancelled", error="cancelled on request"))
+            self._end(end.job.name, "cancelled", watched.has_trained)
+        else:
+            logger.warning("%s", end.why())
+            watched.last_end = end
+            self.events.append(Lost(end.job.name, watched.progressed))
+
+    def _give_up(self, name: str) -> None:
+        watched = self.watched[name]
+        error = watched.last_end.why() if watched.last_end else f"The worker of {watched.paths.folder} is gone."
+        with contextlib.suppress(FlowRLError):  # on a full disk the reason is at least told
+            write_json(watched.paths.result, TrainResult(outcome="failed", error=error))
+        self._fail(name, TrainingError(error), watched.has_trained)
+
+    def _collect(self, name: str, end: JobEnd | None = None) -> None:
+        """Puts a run's result into the library; what has to be held against the library's experts is played first."""
+        watched = self.watched[name]
+        try:
+            if self.state.running[name].proposal.trial:
+                collect_trial(self.library, watched.paths)
+                self._end(name, "weak", trained=False)
+                return
+            job = comparison(self.library, watched.paths, failed=end)
+            if job is not None:
+                self.observer.note(f"{name}: candidates are held against the library on common worlds.")
+                self.watched[name] = Watched(job, watched.paths, watched.reader)
+                self.executor.submit(job)
+                return
+            record = process_completed_training(watched.paths, self.library)
+        except FlowRLError as error:
+            self._fail(name, error, watched.has_trained)
+            return
+        self.observer.finished(record)
+        self._end(name, record.status)
+
+    def _look_around(self) -> None:
+        """Reads what runs wrote, what people ask for and what the proposer says; ends workers that hang."""
+        while self.told is not None and not self.told.empty():
+            self.observer.note(self.told.get())
+        if self.asking is not None and (answer := self.asking.answer()) is not None:
+            self.asking = None
+            self.events.append(answer)
+        if self.adopt is None:
+            for request in take_requests(self.library.paths):
+                self.events.append((CancelRequested if request.what == "cancel" else RetryRequested)(request.skill))
+        for name, watched in list(self.watched.items()):
+            self._read_rows(name, watched)
+            if watched.silent_for() > self.limits.hang_seconds and not self.executor.is_waiting(watched.job):
+                self.observer.note(
+                    f"{name}: its worker has shown no sign of life for {self.limits.hang_seconds:.0f} s and is ended. "
+                    f"Its log ends:\n{watched.job.last_words()}"
+                )
+                watched.seen_alive()
+                self.executor.cancel(watched.job, kill=True)
+
+    def _read_rows(self, name: str, watched: "Watched") -> None:
+        for row in watched.reader.new_rows():
+            self.observer.row(name, row)
+
+    def _write_snapshot(self) -> None:
+        state = self.state
+        write_json(
+            self.library.paths.state,
+            Snapshot(
+                pid=os.getpid(),
+                updated=time.time(),
+                jobs=state.jobs,
+                count=state.count,
+                learned=tuple(sorted(state.learned)),
+                running={name: run.phase for name, run in state.running.items()},
+                queue={p.name: tuple(sorted(p.needs)) for p in state.queue},
+                ended=dict(state.ended),
+                reasons={name: str(error) for name, error in self.failures.items()},
+                finished=state.finished,
+            ),
+        )
+
+    def _stop_all(self) -> None:
+        """Stops what is under way; each worker saves a checkpoint, and the same command goes on from there."""
+        under_way = {name for name, w in self.watched.items() if self.executor.is_under_way(w.job)}
+        for name in under_way:
+            self.executor.cancel(self.watched[name].job)
+        deadline = time.monotonic() + STOP_SECONDS
+        while under_way and time.monotonic() < deadline:
+            under_way -= {end.job.name for end in self.executor.wait(TICK_SECONDS)}
+        self.executor.close()
+
+
+def _proposal_of(spec: RunSpec) -> Proposal:
+    """Returns what a run was proposed as; what a module brings along is nothing that it needs."""
+    brought = {spec.local_to_global[local] for local in spec.random}
+    steps = [step for step in spec.plan.steps if step.expert not in brought]
+    needs = frozenset(step.skill for step in steps if step.skill != spec.skill)
+    return Proposal(spec.skill, needs, spec.expert if spec.is_module else None, spec.trial)

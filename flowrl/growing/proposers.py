@@ -1,0 +1,133 @@
+"""Who names the next skill to learn: the knowledge base in its curriculum's order, or somebody who wants just one."""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from flowrl.errors import PlanError, UsageError
+from flowrl.knowledge.base import KnowledgeBase
+from flowrl.library.catalog import known_skills
+from flowrl.library.home import SkillLibrary
+from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
+from flowrl.planning.frontier import Frontier
+from flowrl.planning.planner import curriculum_for, dependencies, plan
+from flowrl.schema.skill import Skill
+
+
+class Proposer(Protocol):
+    """Names skills to learn; whatever it names is feasible and novel, given what is learned or under way.
+
+    Attributes:
+        in_background: it may take long, and is asked in a thread of its own.
+    """
+
+    in_background: bool
+
+    def stop(self) -> None:
+        """Makes a question that is under way come to an end soon; nothing is asked any more."""
+
+    def propose(
+        self, hopeful: Collection[str], given_up: Mapping[str, str]
+    ) -> Proposed | NothingToPropose | Respecified:
+        """Returns the next skill.
+
+        Args:
+            hopeful: names of skills that are learned, being learned, or wait for it.
+            given_up: skills that ended otherwise, and how; nothing may build on them.
+        """
+
+
+class _Prompt:
+    """A proposer that answers at once."""
+
+    in_background = False
+
+    def stop(self) -> None:
+        """Does nothing: it never takes long."""
+
+
+class KnowledgeProposer(_Prompt):
+    """Goes through a knowledge base in its order: the first skill that is feasible and novel comes next.
+
+    Feasible and novel are judged as if all that is under way were learned already, so that the same skills are named in
+    the same order, each with the same plan, however long each takes to learn.
+
+    Args:
+        goal: what must be reached; only what it needs is named. None: any skill of the base.
+    """
+
+    def __init__(self, base: KnowledgeBase, library: SkillLibrary, goal: str | None = None):
+        self.base, self.library, self.goal = base, library, goal
+
+    def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
+        """Returns the next skill of the base, or why there is none."""
+        learned = known_skills(self.library)
+        if self.goal is not None and self._is_reached(learned):
+            return NothingToPropose(f"{self.goal} is learned", complete=True)
+        known = {skill.name: skill for skill in self.base.skills if skill.name in hopeful} | learned
+        frontier, unsettled = Frontier(known, self.base.vocabulary, self.base.skills), ""
+        for name in self._wanted(given_up, learned):
+            skill = self.base.skill(name)
+            if name in hopeful or name in given_up:
+                continue
+            verdict = frontier.judge(skill)
+            if verdict.standing == "ready":
+                return Proposed(Proposal(name, self._needs(skill, known)))
+            if verdict.standing == "not settled":
+                unsettled = unsettled or f"whether {name} can be learned next is not settled: {verdict.reason}"
+        return NothingToPropose(unsettled or self._why_stuck(given_up, learned))
+
+    def _wanted(self, given_up: Mapping[str, str], learned: Mapping[str, Skill]) -> list[str]:
+        """Returns what the goal needs if it is reached without the skills that were given up, in curriculum order."""
+        if self.goal is None:
+            return [skill.name for skill in self.base.skills]
+        usable = [learned.get(s.name, s) for s in self.base.skills if s.name not in given_up]
+        try:
+            return curriculum_for(self.goal, usable, vocabulary=self.base.vocabulary)
+        except (PlanError, UsageError):  # the latter where the goal is a skill that was given up itself
+            return []
+
+    def _needs(self, skill: Skill, known: Mapping[str, Skill]) -> frozenset[str]:
+        """Returns the skills of its plan: those before it in the base's order, where they suffice."""
+        order = [each.name for each in self.base.skills]
+        before = {name: each for name, each in known.items() if name in order[: order.index(skill.name)]}
+        for usable in (before, known):
+            try:
+                found = plan(skill.name, {**usable, skill.name: skill}, vocabulary=self.base.vocabulary)
+            except PlanError:
+                continue
+            return frozenset(dependencies(found))
+        raise PlanError(f"{skill.name!r} was called feasible, but no plan of {sorted(known)} leads to it.")
+
+    def _is_reached(self, learned: Mapping[str, Skill]) -> bool:
+        """Whether learned skills alone lead to the goal, be it by the base's way or by another."""
+        try:
+            plan(str(self.goal), learned, vocabulary=self.base.vocabulary, unlearned=self.base.named())
+        except PlanError:
+            return False
+        return True
+
+    def _why_stuck(self, given_up: Mapping[str, str], learned: Mapping[str, Skill]) -> str:
+        wanted = self._wanted({}, learned)
+        lost = [(name, given_up[name]) for name in wanted if name in given_up]
+        if not lost:
+            return "no skill of the knowledge base can be learned next"
+        name, how = lost[0]
+        again = self.library.command(*(["train", name] if how == "weak" else ["runs", "retry", name]))
+        return f"{name} is {how}, and what is left builds on it. Go on with it: {again}"
+
+
+class OneSkill(_Prompt):
+    """Names one skill, and is content when it is learned."""
+
+    def __init__(self, proposal: Proposal, library: SkillLibrary):
+        self.proposal, self.library = proposal, library
+        self.asked = False
+
+    def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
+        """Returns the skill the first time, then whether it is learned."""
+        if not self.asked:
+            self.asked = True
+            return Proposed(self.proposal)
+        record = self.library.named().get(self.proposal.name)
+        learned = record is not None and record.status == "learned"
+        return NothingToPropose(f"{self.proposal.name} is {'learned' if learned else 'not learned'}", complete=learned)

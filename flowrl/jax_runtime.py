@@ -1,0 +1,122 @@
+"""jax as flowrl needs it: versions, results, devices, compilation cache."""
+
+import contextlib
+import ctypes
+import gc
+import os
+from importlib import metadata
+from pathlib import Path
+
+from flowrl.errors import PlatformError
+from flowrl.userdirs import make_private, user_cache
+
+WRONG_JAX = frozenset({"0.10.2", "0.11.0"})
+"""Versions that compute vmapped worlds wrong on a CPU (jax issues 39103 and 39257)."""
+RIGHT_JAX = "0.10.1"
+_FLAGS_OF_MANY_DEVICES = {
+    # Each device is a core: its work is not to be cut up for the others' threads.
+    "xla_cpu_multi_thread_eigen": "false",
+    # A device that waits for another, as where a busy machine runs the other one later, waits for minutes.
+    "xla_cpu_collective_call_terminate_timeout_seconds": "600",
+}
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+"""Numbers of mallopt's options, malloc.h of glibc."""
+
+
+def check_jax_version() -> None:
+    """Checks the installed version against the known wrong ones, without importing jax.
+
+    Raises:
+        PlatformError: it is one of them; says what to install.
+    """
+    version = metadata.version("jaxlib")
+    if version in WRONG_JAX:
+        raise PlatformError(
+            f"jaxlib {version} computes wrong results on CPUs (jax issue 39103). "
+            f"Install another one: pip install jax=={RIGHT_JAX} jaxlib=={RIGHT_JAX}"
+        )
+
+
+def check_jax_results(worlds: int = 64) -> None:
+    """Checks that noise maps made under `vmap`, as every new world needs them, equal those made one by one.
+
+    Raises:
+        PlatformError: they do not; says what to install.
+    """
+    import jax
+    import numpy as np
+    from craftax.craftax_classic.util.noise import generate_fractal_noise_2d
+
+    def noise(key: jax.Array) -> jax.Array:
+        return generate_fractal_noise_2d(key, (64, 64), (4, 4), octaves=1)
+
+    keys = jax.random.split(jax.random.PRNGKey(7), worlds)
+    together = np.asarray(jax.jit(jax.vmap(noise))(keys))
+    alone = jax.jit(noise)
+    sample = range(0, worlds, max(1, worlds // 16))
+    wrong = sum(not np.allclose(together[i], np.asarray(alone(keys[i])), atol=1e-5) for i in sample)
+    if wrong:
+        raise PlatformError(
+            f"This jax ({jax.__version__}) makes {wrong} of {len(sample)} vmapped worlds wrong on {jax.devices()[0]}. "
+            f"Install another one: pip install jax=={RIGHT_JAX} jaxlib=={RIGHT_JAX}"
+        )
+
+
+def compilation_cache() -> Path:
+    """Returns the folder for compiled programs."""
+    return user_cache() / "jax"
+
+
+def cores() -> int:
+    """Returns how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep large blocks that are freed, where it is glibc; elsewhere nothing changes.
+
+    It gives them back to the system by default, and each new array of a megabyte or more is mapped and zeroed anew by
+    the kernel, page by page: adding two arrays of 46 MB takes 28 ms that way and 4 ms without.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    for option, value in (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26):
+        mallopt(option, value)
+
+
+def _set_xla_flags(devices: int) -> None:
+    """Sets flags of XLA that the user has not set, for every program: those that are loaded from the cache forget what
+    they were compiled with. A file of flags is left to its owner.
+    """
+    given = os.environ.get("XLA_FLAGS", "").strip()
+    if devices > 1 and (not given or given.startswith("-")):
+        missing = [f"--{name}={value}" for name, value in _FLAGS_OF_MANY_DEVICES.items() if name not in given]
+        os.environ["XLA_FLAGS"] = " ".join([given, *missing]).strip()
+
+
+def configure_jax(gpu_memory: float, groups: int = 1) -> None:
+    """Sets up jax for a worker process: compiled programs are kept, each core is a device for some of the groups of
+    worlds, and a card's memory is taken up to a share.
+
+    To be called before jax touches a device.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(gpu_memory))
+    # XLA calls it an error where a program that it loads was compiled with preferences that are no feature of a
+    # processor, 3 kB each time; what does go wrong comes back as an exception.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    devices = max(n for n in range(1, cores() + 1) if groups % n == 0)
+    _set_xla_flags(devices)
+    keep_freed_memory()
+    # Tracing makes a million objects that stay; looking for cycles among them took a fifth of a second start's time.
+    gc.set_threshold(200_000, 10, 10)
+    import jax
+
+    with contextlib.suppress(RuntimeError):  # in a process that has used jax before, its devices stay as they are
+        jax.config.update("jax_num_cpu_devices", devices)
+
+    folder = compilation_cache()
+    make_private(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,0 +1,45 @@
+"""Jobs in this very process, one at a time: for tests and debuggers."""
+
+import runpy
+import sys
+from unittest.mock import patch
+
+from flowrl.jobs.job import Job, JobEnd
+from flowrl.jobs.local import is_locked
+
+
+class InlineExecutor:
+    """Runs each job to its end when it is submitted, as `python -m` would."""
+
+    def __init__(self) -> None:
+        self._ends: list[JobEnd] = []
+
+    def submit(self, job: Job) -> None:
+        """Runs the job; returns once it has ended."""
+        code: int | None = 0
+        command = job.command("--inline")
+        with patch.object(sys, "argv", command[command.index("-m") + 1 :]):
+            try:
+                runpy.run_module(job.module, run_name="__main__")
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 1
+        self._ends.append(JobEnd(job, code))
+
+    def wait(self, seconds: float) -> list[JobEnd]:
+        """Returns the jobs that have ended since it was last asked."""
+        ends, self._ends = self._ends, []
+        return ends
+
+    def cancel(self, job: Job, kill: bool = False) -> None:
+        """Does nothing: a job has ended when `submit` returns."""
+
+    def is_under_way(self, job: Job) -> bool:
+        """Returns whether another process works on the job's folder."""
+        return is_locked(job)
+
+    def is_waiting(self, job: Job) -> bool:
+        """Returns False: nothing waits here."""
+        return False
+
+    def close(self) -> None:
+        """Does nothing."""

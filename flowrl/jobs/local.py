@@ -1,0 +1,239 @@
+"""Jobs on this machine: a child process each, with cores and a card of its own where there are several.
+
+What a run says of itself lies in its files, so that one whose parent died is watched on like any other.
+"""
+
+import contextlib
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from filelock import Timeout
+
+from flowrl.files import lock_of, open_to_append, read_lines
+from flowrl.jobs.job import Job, JobEnd
+from flowrl.paths import RunPaths
+
+_POLL_SECONDS = 0.25
+GRACE_SECONDS = 20.0
+"""How long a process that was asked to leave may take to save a checkpoint."""
+
+
+def follow(run: RunPaths, alive_fn: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a run's metrics as they come, until ``alive_fn`` says that no more will."""
+    seen = 0
+    while True:
+        over = not alive_fn()
+        rows = read_lines(run.metrics)
+        seen = min(seen, len(rows))
+        yield from rows[seen:]
+        seen = len(rows)
+        if over:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The part of this machine that one job may use.
+
+    Attributes:
+        cores: the processor cores; none: all.
+        card: the GPU, as CUDA_VISIBLE_DEVICES names it; None: whatever jax finds.
+        memory: the share of the card's memory; None: as the run's configuration says.
+    """
+
+    cores: tuple[int, ...] = ()
+    card: str | None = None
+    memory: float | None = None
+
+    def options(self) -> list[str]:
+        """Returns the worker's options."""
+        return ["--cores", ",".join(map(str, self.cores))] if self.cores else []
+
+    def environment(self) -> dict[str, str]:
+        """Returns what the worker's environment has beyond this process's."""
+        found = {"PYTHONUNBUFFERED": "1"}
+        if self.card is not None:
+            found["CUDA_VISIBLE_DEVICES"] = self.card
+        if self.memory is not None:
+            found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{self.memory:.3f}"
+        return found
+
+
+def usable_cores() -> tuple[int, ...]:
+    """Returns the numbers of the cores that this process may use; none where the platform does not say."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+def visible_cards() -> tuple[str, ...]:
+    """Returns the machine's NVIDIA cards, as CUDA_VISIBLE_DEVICES has them or nvidia-smi lists them."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return tuple(card for card in chosen.split(",") if card)
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+        return tuple(str(i) for i, line in enumerate(listed.splitlines()) if line.startswith("GPU "))
+    return ()
+
+
+def slots_for(jobs: int, cores: Sequence[int], cards: Sequence[str], per_job: int | None = None) -> list[Slot]:
+    """Returns the slots of ``jobs`` jobs: cores shared out evenly, cards in turn, a card's memory by its workers.
+
+    Args:
+        per_job: cores of one job; None: an even share, all of them for a single job.
+    """
+    width = per_job or max(1, len(cores) // jobs)
+    limited = bool(cores) and (jobs > 1 or per_job is not None)
+    slots = []
+    for i in range(jobs):
+        own = tuple(cores[(i * width + k) % len(cores)] for k in range(min(width, len(cores)))) if limited else ()
+        card = cards[i % len(cards)] if cards else None
+        sharing = sum(k % len(cards) == i % len(cards) for k in range(jobs)) if cards else 1
+        slots.append(Slot(tuple(sorted(own)), card, 0.9 / sharing if sharing > 1 else None))
+    return slots
+
+
+class LocalExecutor:
+    """Runs jobs as child processes of this one; they outlive it, and are found again.
+
+    Args:
+        jobs: most jobs at once.
+        cores_per_job: cores of each; None: an even share.
+    """
+
+    def __init__(self, jobs: int = 1, cores_per_job: int | None = None):
+        self._free = slots_for(jobs, usable_cores(), visible_cards(), cores_per_job)
+        self._taken: dict[str, Slot] = {}
+        self._processes: dict[str, psutil.Process] = {}
+        self._watching: set[str] = set()
+        self._ends: queue.Queue[JobEnd] = queue.Queue()
+
+    def submit(self, job: Job) -> None:
+        """Starts a child process for the job, or watches the process that holds the folder's lock already."""
+        if is_locked(job, seconds=0.5):
+            self._adopt(job)
+            return
+        slot = self._take_slot(job)
+        with open_to_append(job.log) as log:
+            child = subprocess.Popen(
+                job.command(*slot.options()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **slot.environment()},
+                start_new_session=True,
+            )
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._processes[job.name] = psutil.Process(child.pid)
+        self._watch(job, child.wait)
+
+    def wait(self, seconds: float) -> list[JobEnd]:
+        """Returns the jobs that have ended, as soon as there is one, else after ``seconds``."""
+        ends = []
+        with contextlib.suppress(queue.Empty):
+            ends.append(self._ends.get(timeout=seconds))
+            while True:
+                ends.append(self._ends.get_nowait())
+        for end in ends:
+            self._watching.discard(end.job.name)
+            self._processes.pop(end.job.name, None)
+            slot = self._taken.pop(end.job.name, None)
+            if slot is not None:
+                self._free.insert(0, slot)
+        return ends
+
+    def cancel(self, job: Job, kill: bool = False) -> None:
+        """Sends the process SIGTERM, and SIGKILL if it is still there after 20 seconds."""
+        process = self._processes.get(job.name) or worker_process(job)
+        if process is None:
+            return
+
+        def end() -> None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if not kill:
+                    process.terminate()
+                    deadline = time.monotonic() + GRACE_SECONDS
+                    while _is_there(process) and time.monotonic() < deadline:
+                        time.sleep(0.05)
+                process.kill()
+
+        threading.Thread(target=end, daemon=True).start()
+
+    def is_under_way(self, job: Job) -> bool:
+        """Returns whether a process works on the job's folder, or has ended and `wait` has not said so yet."""
+        return job.name in self._watching or is_locked(job)
+
+    def is_waiting(self, job: Job) -> bool:
+        """Returns False: a process is started at once."""
+        return False
+
+    def close(self) -> None:
+        """Does nothing: the processes are watched by daemon threads and outlive this one."""
+
+    def _take_slot(self, job: Job, cores: Sequence[int] = ()) -> Slot:
+        """Takes a free slot, the one with the given cores where there is one."""
+        if not self._free:
+            return Slot()
+        slot = next((slot for slot in self._free if slot.cores == tuple(cores)), self._free[0])
+        self._free.remove(slot)
+        self._taken[job.name] = slot
+        return slot
+
+    def _adopt(self, job: Job) -> None:
+        process = worker_process(job)
+        cores: Sequence[int] = ()
+        if process is not None:
+            self._processes[job.name] = process
+            with contextlib.suppress(psutil.Error, AttributeError):
+                cores = sorted(process.cpu_affinity())
+        self._take_slot(job, cores)
+        self._watch(job, lambda: _until_unlocked(job))
+
+    def _watch(self, job: Job, wait_fn: Callable[[], int | None]) -> None:
+        self._watching.add(job.name)
+        threading.Thread(target=lambda: self._ends.put(JobEnd(job, wait_fn())), daemon=True).start()
+
+
+def is_locked(job: Job, seconds: float = 0.0) -> bool:
+    """Returns whether a process works on the job's folder.
+
+    Args:
+        seconds: how long to try; somebody who looks as this does holds the lock for an instant as well.
+
+    Raises:
+        LibraryError: its lock is another file.
+    """
+    try:
+        with lock_of(job.lock, timeout=seconds):
+            return False
+    except Timeout:
+        return True
+
+
+def _is_there(process: psutil.Process) -> bool:
+    """Returns whether a process has not ended; it is not waited for, which would take its exit code from its parent."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _until_unlocked(job: Job) -> None:
+    with lock_of(job.lock, poll_interval=_POLL_SECONDS):
+        pass
+
+
+def worker_process(job: Job) -> psutil.Process | None:
+    """Returns the process that works on a job's folder, known by its heartbeat; None if it is not on this machine."""
+    with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
+        found = psutil.Process(int(job.heartbeat.read_text().split()[0]))
+        if str(job.folder.resolve()) in found.cmdline():
+            return found
+    return None

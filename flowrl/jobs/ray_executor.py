@@ -1,0 +1,249 @@
+"""Jobs as Ray tasks: on a cluster that is there already, or on a Ray that is started on this machine.
+
+A task starts the job's command on whatever node Ray picks and waits for it, so that nothing but the command travels;
+the folder lies on a disk that all nodes share. Ray starts a task again whose node is lost; the command then goes on
+from the folder's last checkpoint.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flowrl.errors import PlatformError, UsageError
+from flowrl.files import open_to_append, write_text
+from flowrl.jobs.job import Job, JobEnd
+from flowrl.jobs.local import GRACE_SECONDS, is_locked
+from flowrl.paths import PACKAGE_ROOT
+
+CONNECT_SECONDS = 10.0
+JOIN_SECONDS = 30.0
+ORPHAN_SECONDS = 60.0
+"""How long a job that Ray starts again waits for the process of the lost node to let go of its folder."""
+STOP_FILE = "stop"
+
+
+def run_command(command: Sequence[str], folder: str, environment: dict[str, str]) -> int:
+    """Returns the exit code of a job's command; runs on a node of the cluster, with a watch on this process.
+
+    The command stops by itself, saving a checkpoint, when this process dies or a file `stop` appears in the folder.
+    """
+    import ray
+
+    with open_to_append(Path(folder) / "log.txt") as log:
+        log.write(f"on Ray node {ray.get_runtime_context().get_node_id()}, {socket.gethostname()}\n".encode())
+        log.flush()
+        child = subprocess.Popen(
+            [*command, "--patience", str(ORPHAN_SECONDS), "--parent", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+        )
+    asked = False
+    while child.poll() is None:
+        if not asked and (Path(folder) / STOP_FILE).exists():
+            child.terminate()
+            asked = True
+        time.sleep(0.2)
+    return child.returncode
+
+
+class RayExecutor:
+    """Runs jobs as tasks of a Ray cluster.
+
+    Args:
+        address: "auto" or HOST:PORT of a cluster that runs; None: starts Ray on this machine, on its loopback alone.
+        jobs: most jobs at once; a cluster with fewer GPUs has them shared.
+        cores: processor cores of each job.
+
+    Raises:
+        UsageError: Ray is not installed; names the extra.
+        PlatformError: nothing answers at the address.
+    """
+
+    def __init__(self, address: str | None = None, jobs: int = 1, cores: int = 1):
+        _prepare_environment(address)
+        if address is not None:
+            _require_answer(address)
+            _require_cluster(address)
+        self._ray = _import_ray()
+        self._cores = cores
+        self._connect(address)
+        self._cards = share_of_card(self._ray.cluster_resources().get("GPU", 0), jobs)
+        self._tasks: dict[Any, Job] = {}
+
+    def submit(self, job: Job) -> None:
+        """Starts a task for the job; where another process works on its folder already, the task waits for it."""
+        (job.folder / STOP_FILE).unlink(missing_ok=True)
+        options: dict[str, Any] = {"num_cpus": self._cores, "max_retries": 5, "name": job.name}
+        environment = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": import_path()}
+        if self._cards:
+            options["num_gpus"] = self._cards
+            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * self._cards:.3f}"
+        task = self._ray.remote(run_command).options(**options)
+        self._tasks[task.remote(job.command(), str(job.folder.resolve()), environment)] = job
+
+    def wait(self, seconds: float) -> list[JobEnd]:
+        """Returns the jobs that have ended, as soon as there is one, else after ``seconds``."""
+        if not self._tasks:
+            time.sleep(seconds)
+            return []
+        done, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=seconds)
+        return [JobEnd(self._tasks.pop(task), self._code(task)) for task in done]
+
+    def _code(self, task: Any) -> int | None:
+        """Returns a task's exit code, None where Ray gave it up."""
+        try:
+            return int(self._ray.get(task))
+        except (self._ray.exceptions.RayError, self._ray.exceptions.TaskCancelledError):
+            return None
+
+    def cancel(self, job: Job, kill: bool = False) -> None:
+        """Asks a job to save a checkpoint and leave, by a file in its folder; ends its task after 20 seconds."""
+        task = next((task for task, other in self._tasks.items() if other.name == job.name), None)
+        if task is None:
+            return
+        if kill:
+            self._ray.cancel(task, force=True)
+            return
+        write_text(job.folder / STOP_FILE, "stop\n")
+        end = threading.Timer(GRACE_SECONDS, lambda: self._end(task))
+        end.daemon = True
+        end.start()
+
+    def _end(self, task: Any) -> None:
+        if task in self._tasks:
+            self._ray.cancel(task, force=True)
+
+    def _require_room(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """Checks that some node has as many cores as a job is to get, or it would wait for ever.
+
+        Raises:
+            UsageError: none has; says how many there are.
+        """
+        most = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
+        if most < self._cores:
+            raise UsageError(
+                f"No node of the Ray cluster has {self._cores} cores; the largest has {most:.0f}. Try --cores."
+            )
+
+    def is_waiting(self, job: Job) -> bool:
+        """Returns whether the job's task waits for a free place: no process works on the folder yet."""
+        return not is_locked(job)
+
+    def is_under_way(self, job: Job) -> bool:
+        """Returns whether a task of this executor, or any process that shares the disk, works on the job."""
+        return any(other.name == job.name for other in self._tasks.values()) or is_locked(job)
+
+    def close(self) -> None:
+        """Leaves the cluster; a Ray that was started for this executor ends."""
+        self._ray.shutdown()
+
+    def _connect(self, address: str | None) -> None:
+        options: dict[str, Any] = {"address": address or "local"}
+        if address is None:
+            options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        try:
+            # Ray has tasks import from the folder that it is started in: let that be this package's, not anybody's.
+            with contextlib.chdir(PACKAGE_ROOT):
+                self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
+            raise PlatformError(f"Ray does not start or let this process join: {error}") from error
+        self._require_room(self._ray.nodes())
+
+
+def _prepare_environment(address: str | None) -> None:
+    """Asks for a token of everybody who connects: a Ray that is started here answers to nobody else.
+
+    To be called before Ray is imported, which reads these variables once.
+    """
+    host = "" if address is None else address.rpartition(":")[0]
+    if host in ("", "127.0.0.1", "localhost"):
+        # On Linux, too, the loopback is to be taken at its word; Ray would look for this machine's other address.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def import_path() -> str:
+    """Returns where a job may import from: where this process does, but for the current folder.
+
+    `python -m` puts that in front, and what lies there is anybody's; it stays where PYTHONPATH names it, or where this
+    very package lies in it.
+    """
+    here = Path.cwd()
+    named = {Path(path).resolve() for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path}
+    wanted = here in named | {PACKAGE_ROOT}
+    return os.pathsep.join(path for path in sys.path if path and (wanted or Path(path).resolve() != here.resolve()))
+
+
+def share_of_card(cards: float, jobs: int) -> float:
+    """Returns the share of a GPU for each job: a whole one where there are enough, else parts that fill them."""
+    if cards < 1:
+        return 0.0
+    return 1.0 / -(-jobs // int(cards))
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise UsageError("--executor ray needs Ray, which is not installed: pip install 'flowrl[ray]'") from error
+    return ray
+
+
+def _require_answer(address: str) -> None:
+    """Checks that something answers at HOST:PORT, within seconds; "auto" is Ray's own business.
+
+    Raises:
+        UsageError: the address makes no sense.
+        PlatformError: nothing answers.
+    """
+    if address == "auto":
+        return
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        raise UsageError(f"--address takes auto or HOST:PORT, not {address!r}; for example --address 10.0.0.1:6379")
+    try:
+        with contextlib.closing(socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)):
+            return
+    except OSError as error:
+        raise PlatformError(
+            f"No Ray cluster answers at {address}: {error}. Start one there: ray start --head --port {port}"
+        ) from error
+
+
+def _require_cluster(address: str) -> None:
+    """Checks in a process of its own that a cluster lets one join: Ray itself may wait for minutes.
+
+    Raises:
+        PlatformError: it does not, or takes too long.
+    """
+    code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, address],
+            capture_output=True,
+            text=True,
+            timeout=JOIN_SECONDS,
+            check=False,
+        )
+        reason = (done.stderr.strip().splitlines() or ["it does not say why"])[-1] if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        reason = f"it did not within {JOIN_SECONDS:.0f} s"
+    if reason:
+        raise PlatformError(
+            f"The Ray cluster at {address} does not let this process join: {reason}\n"
+            "One that asks for a token needs it here too: RAY_AUTH_TOKEN=... (docs/cluster.md)."
+        )

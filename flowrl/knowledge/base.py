@@ -1,0 +1,127 @@
+"""The skills that ship with the package: one folder a game, facts in `base.toml`, code in one file a skill.
+
+The code is handled as text here; only a worker process runs it.
+"""
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from flowrl.config import ENVIRONMENTS
+from flowrl.errors import UsageError, nearest_names
+from flowrl.fluents import Vocabulary
+from flowrl.planning.planner import steps_to_each
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
+from flowrl.skillcode.source import check_skill_file
+
+_FOLDERS = {
+    "Craftax-Classic-Symbolic-v1": "classic",
+    "Craftax-Symbolic-v1": "craftax",
+    "Tiny-Grid-v1": "tiny",
+}
+
+
+@dataclass(frozen=True)
+class KnowledgeBase:
+    """The skills known for a game before any is learned.
+
+    Attributes:
+        env: the game.
+        vocabulary: the game's fluents and how much of each there can be.
+        skills: in curriculum order.
+        stated: the skills whose range of n is their author's word; the others' follow from what plans ask.
+    """
+
+    env: str
+    vocabulary: Vocabulary
+    skills: tuple[Skill, ...]
+    stated: frozenset[str] = frozenset()
+
+    def skill(self, name: str) -> Skill:
+        """Returns the skill called ``name``.
+
+        Raises:
+            UsageError: there is none; the nearest names are given.
+        """
+        try:
+            return self.named()[name]
+        except KeyError:
+            near = nearest_names(name, self.named())
+            raise UsageError(
+                f"No skill {name!r} among the {len(self.skills)} of the knowledge base of {self.env}. {near}"
+            ) from None
+
+    def named(self) -> dict[str, Skill]:
+        """Returns the skills by name, in curriculum order."""
+        return {skill.name: skill for skill in self.skills}
+
+
+@functools.cache
+def load_base(env: str) -> KnowledgeBase:
+    """Returns the knowledge base of a game, every range of n filled in.
+
+    Raises:
+        UsageError: there is no such game, or no base for it yet.
+        ModuleError: a skill's code is no skill file.
+    """
+    if env not in _FOLDERS:
+        if env not in ENVIRONMENTS:
+            raise UsageError(f"No environment {env!r}. {nearest_names(env, ENVIRONMENTS)}")
+        raise UsageError(
+            f"{env} has no knowledge base yet; {' and '.join(_FOLDERS)} have one. "
+            "Train a task module of your own with `flowrl train --module FILE`."
+        )
+    folder = resources.files(__name__) / _FOLDERS[env]
+    data = tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
+    vocabulary = Vocabulary.model_validate(data["vocabulary"])
+    skills = [_read_skill(folder, entry) for entry in data["skills"]]
+    stated = frozenset(skill.name for skill in skills if skill.spec.n_range is not None)
+    return KnowledgeBase(env, vocabulary, fill_ranges(skills, vocabulary), stated)
+
+
+def manual_of(env: str) -> str:
+    """Returns what there is to know about playing a game, as text for people and models.
+
+    Raises:
+        UsageError: there is no such game.
+    """
+    if env not in _FOLDERS:
+        raise UsageError(f"No environment {env!r}. {nearest_names(env, _FOLDERS)}")
+    return (resources.files(__name__) / _FOLDERS[env] / "manual.md").read_text(encoding="utf-8")
+
+
+def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
+    entry = dict(entry)
+    file = folder / entry.pop("code")
+    text = file.read_text(encoding="utf-8")
+    check_skill_file(text, str(file))
+    head = {name: entry.pop(name) for name in ("name", "description")}
+    amounts = {name: _quantities(entry.pop(name, {})) for name in ("requires", "consumes", "yields")}
+    return Skill(**head, code=text, spec=SkillSpec.model_validate({**amounts, **entry}))
+
+
+def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
+    """Returns amounts as they stand in `base.toml`: a bare number, or a table with `per_n` and `base`."""
+    return {f: Quantity(base=a) if isinstance(a, int) else Quantity(**a) for f, a in amounts.items()}
+
+
+def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...]:
+    """Returns the skills with an `n_range` each: what is not given runs from 1 to the most that any plan asks.
+
+    A skill that no plan of them reaches asks nothing of the others.
+    """
+    named = {skill.name: skill for skill in skills}
+    tops = dict.fromkeys(named, 1)
+    for steps in steps_to_each(named, vocabulary).values():
+        for name, n in steps:
+            tops[name] = max(tops[name], n)
+    return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
+
+
+def _with_top(skill: Skill, top: int) -> Skill:
+    n_range = skill.spec.n_range or (1, top)
+    return skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": n_range})})

@@ -1,0 +1,172 @@
+"""Knowledge bases of the published style, brought over: all of a file or nothing, and never run.
+
+What was imported lies as one JSON file an import in the home's folder `kb`, beside its owner's own skills, written
+whole. It is never trusted, whatever such a file says: its code is run in the sandbox alone, and workers run what that
+exports.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from flowrl.errors import SpecError, UsageError
+from flowrl.files import read_json, write_json
+from flowrl.fluents import Vocabulary
+from flowrl.knowledge.base import KnowledgeBase
+from flowrl.knowledge.published import PUBLISHED, translate
+from flowrl.knowledge.validate import problems_among, problems_of, require_none
+from flowrl.paths import slug
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.skill_file import code_problems, read_text
+
+SUFFIX = ".json"
+_EXAMPLE = 'It should be JSON of the form {"skills": [{"skill_name": ..., "gain": ...}, ...]}.'
+
+
+class ImportedSkills(BaseModel):
+    """What one import brought: a file in a home's folder `kb`.
+
+    Attributes:
+        env: the game that they are for.
+        source: the name of the file that they came from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    env: str
+    source: str
+    skills: tuple[Skill, ...]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What a file holds for us.
+
+    Attributes:
+        source: its path.
+        env: the game.
+        skills: the new ones, untrusted, in the file's order.
+        held: those that the base has already; the base's stay.
+        notes: what was left aside, a sentence each.
+    """
+
+    source: Path
+    env: str
+    skills: tuple[Skill, ...]
+    held: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def import_base(path: Path, vocabulary: Vocabulary, base: KnowledgeBase) -> ImportReport:
+    """Returns the skills of a published-style JSON file, translated and checked; writes nothing and runs nothing.
+
+    A skill whose name the base has, capitals aside, is checked but not brought: what the base says was played.
+
+    Raises:
+        UsageError: the file cannot be read.
+        SpecError: anything in it is wrong; each line names skill and field. Nothing is imported then.
+    """
+    entries = _entries(path)
+    skills: list[Skill] = []
+    problems: list[str] = []
+    notes: list[str] = []
+    for i, data in enumerate(entries, start=1):
+        skill, entry = translate(data, f"skill {i}", vocabulary)
+        problems += entry.problems
+        notes += entry.notes
+        skills += [] if skill is None else [skill]
+    inside = {skill.name.casefold() for skill in skills}
+    others = [skill for skill in base.skills if skill.name.casefold() not in inside]
+    known = {skill.name.casefold() for skill in base.skills}
+    new = [skill for skill in skills if skill.name.casefold() not in known]
+    # The file must make sense by itself, before what the base has already is taken out of it, and after.
+    for each, beside in ((skills, others), (new, base.skills)):
+        problems = problems or problems_among(each, beside, vocabulary, PUBLISHED)
+    require_none([f"{path}: {problem}" for problem in problems])
+    held = [skill.name for skill in skills if skill.name.casefold() in known]
+    return ImportReport(path, base.env, tuple(new), tuple(held), tuple(notes))
+
+
+def _entries(path: Path) -> list[Any]:
+    """Returns the list of skills of a file, not looked at yet."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise SpecError(f"{path}: an object has the key {key!r} twice; keep one.")
+        return dict(pairs)
+
+    try:
+        data = json.loads(read_text(path), object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{path} is no JSON: {error.msg} at line {error.lineno}. {_EXAMPLE}") from error
+    except RecursionError as error:
+        raise SpecError(f"{path} is nested too deep to be a knowledge base. {_EXAMPLE}") from error
+    except ValueError as error:
+        raise SpecError(f"{path} holds a number that cannot be read: {error}. {_EXAMPLE}") from error
+    entries = data.get("skills") if isinstance(data, dict) else None
+    if not isinstance(entries, list):
+        raise SpecError(f"{path} has no list of skills. {_EXAMPLE}")
+    if not entries:
+        raise SpecError(f"{path} has a list of skills, but it is empty. {_EXAMPLE}")
+    return entries
+
+
+def imported_file(source: Path, folder: Path) -> Path:
+    """Returns where the import of a file lies; importing it anew replaces that."""
+    return folder / f"{slug(source.stem)}{SUFFIX}"
+
+
+def write_imported(report: ImportReport, folder: Path) -> Path:
+    """Writes the new skills of an import into a folder as one file, whole, and returns its path.
+
+    An earlier import of a file of that name is replaced where none of its skills is lost.
+
+    Raises:
+        UsageError: there is nothing new to write, or skills of another file would be lost.
+        PlatformError: the disk is full; what stood there is unchanged.
+    """
+    if not report.skills:
+        raise UsageError(f"{report.source} holds nothing new: the base has all its skills already.")
+    file = imported_file(report.source, folder)
+    if lost := _lost(report, file):
+        raise UsageError(
+            f"{file} holds an earlier import with {', '.join(lost)}, which {report.source} lacks and which would be "
+            f"lost. Rename one of the two, or remove {file} first."
+        )
+    write_json(file, ImportedSkills(env=report.env, source=report.source.name, skills=report.skills))
+    return file
+
+
+def _lost(report: ImportReport, file: Path) -> list[str]:
+    """Returns the skills that writing the import to ``file`` would remove."""
+    if not file.exists():
+        return []
+    there = {*report.held, *(skill.name for skill in report.skills)}
+    return [skill.name for skill in read_json(file, ImportedSkills).skills if skill.name not in there]
+
+
+def read_imported(file: Path, env: str, vocabulary: Vocabulary) -> list[Skill]:
+    """Returns the skills of a file that `write_imported` wrote, untrusted whatever it says.
+
+    Raises:
+        LibraryError: it is damaged, or no such file.
+        UsageError: it is for another game.
+        SpecError: somebody changed it, and it makes no sense now.
+    """
+    held = read_json(file, ImportedSkills)
+    if held.env != env:
+        raise UsageError(f"{file} holds skills of {held.env}, not of {env}. Give --env {held.env}, or remove the file.")
+    problems: list[str] = []
+    for skill in held.skills:
+        problems += problems_of(skill, vocabulary)
+        problems += code_problems(skill.code, f"{skill.name!r}, functions", vocabulary)
+        if skill.is_module:
+            problems.append(f"{skill.name!r}, is_module: an imported skill is no task module; write false.")
+    require_none([f"{file}: {problem}" for problem in problems])
+    return [skill.model_copy(update={"trusted": False}) for skill in held.skills]

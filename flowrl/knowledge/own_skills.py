@@ -1,0 +1,209 @@
+"""Skills of a user's own: one `.py` file each, with a docstring, a literal SPEC, `is_done` and `reward`.
+
+    \"\"\"Collect Two: chop trees until n + 1 wood are in hand.\"\"\"
+
+    SPEC = {"yields": {"wood": "n + 1"}, "item": "wood"}
+
+    def is_done(inventory, n): ...
+    def reward(inventory, inventory_diff, n): ...
+
+The file is read as text; SPEC is data and is taken out of the code, so that what is left is a skill file like those of
+the package. A folder of them, and of what was imported, extends a base.
+"""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flowrl.errors import ModuleError, PlanError, SpecError, nearest_names
+from flowrl.fluents import Vocabulary
+from flowrl.knowledge.base import KnowledgeBase
+from flowrl.knowledge.quantities import parse_quantity
+from flowrl.knowledge.validate import problems_among, problems_of, require_none
+from flowrl.planning.planner import plan
+from flowrl.schema.skill import Quantity, Skill, SkillSpec
+from flowrl.skillcode.skill_file import code_problems, parse_text, read_text
+
+SUFFIX = ".py"
+_AMOUNTS = ("requires", "consumes", "yields")
+
+
+def read_skill_file(path: Path, vocabulary: Vocabulary) -> Skill:
+    """Returns the skill of a user's file, its code without SPEC.
+
+    Raises:
+        UsageError: the file cannot be read.
+        SpecError: it is no skill file, or its specification makes no sense; says all that is wrong.
+    """
+    skill, problems = _read(read_text(path), str(path), vocabulary)
+    require_none(problems)
+    if skill is None:
+        raise SpecError(f"{path} holds no skill. See how one is written: flowrl kb new 'My Skill'")
+    return skill
+
+
+def check_file(path: Path, base: KnowledgeBase) -> list[str]:
+    """Returns all that keeps a user's file from standing beside the skills of a base, a sentence each.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    return check_text(read_text(path), str(path), base)
+
+
+def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
+    """Returns all that keeps the text of a skill file from standing beside the skills of a base, a sentence each."""
+    skill, problems = _read(text, file, base.vocabulary)
+    if skill is not None and not problems:
+        problems = [f"{file}: {problem}" for problem in problems_among([skill], base.skills, base.vocabulary)]
+    return problems
+
+
+def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
+    """Returns why no plan leads to a skill even if all of the base were learned, None where one does."""
+    try:
+        plan(skill.name, {**base.named(), skill.name: skill}, vocabulary=base.vocabulary)
+    except PlanError as error:
+        return str(error)
+    return None
+
+
+def _read(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill | None, list[str]]:
+    """Returns the skill as far as it can be made out, and all that is wrong with it."""
+    try:
+        tree = parse_text(text, file)
+    except ModuleError as error:
+        return None, [str(error)]
+    name, description, problems = _heading(tree, file)
+    nodes = [node for node in tree.body if _is_spec(node)]
+    if len(nodes) == 1:
+        spec, wrong = _spec_of(nodes[0], name or file)
+        wrong += _placement_problems(nodes[0], tree)
+        code = _without(text, nodes[0])
+    else:
+        spec, code = None, text
+        wrong = [
+            "it lacks SPEC; add a line such as SPEC = {'yields': {'wood': 'n'}}."
+            if not nodes
+            else f"SPEC is assigned {len(nodes)} times, at lines {', '.join(str(n.lineno) for n in nodes)}; keep one."
+        ]
+    skill = Skill(name=name, description=description, spec=spec, code=code) if name and spec is not None else None
+    if skill is not None:
+        # Where a yield could not be read, that nothing is yielded would be no news.
+        unread = tuple(f"{name!r}, {part}: " for part in _AMOUNTS if any(f"{name!r}, {part}" in each for each in wrong))
+        wrong += [problem for problem in problems_of(skill, vocabulary) if not problem.startswith(unread)]
+    problems += [f"{file}: {problem}" for problem in wrong] + code_problems(text, file, vocabulary)
+    return skill, problems
+
+
+def _heading(tree: ast.Module, file: str) -> tuple[str, str, list[str]]:
+    """Returns name and description as the file's docstring says them, and what is wrong with it."""
+    first = (ast.get_docstring(tree) or "").partition("\n\n")[0]
+    name, colon, description = (" ".join(part.split()) for part in first.partition(":"))
+    if not (name and colon and description):
+        return name, "", [f'{file} must begin with a docstring such as """My Skill: what it does, in a sentence."""']
+    return name, description[0].upper() + description[1:], []
+
+
+def _is_spec(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id == "SPEC" for target in targets)
+
+
+def _placement_problems(node: ast.stmt, tree: ast.Module) -> list[str]:
+    rows = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    others = [other for other in tree.body if other is not node]
+    found = []
+    if any(other.lineno in rows or other.end_lineno in rows for other in others):
+        found.append(f"SPEC must stand on lines of its own; line {node.lineno} has more.")
+    readers = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "SPEC" and n.lineno not in rows]
+    if readers:
+        found.append(f"line {readers[0]} uses SPEC, but only the planner sees it; write the amount out, or take n.")
+    return found
+
+
+def _without(text: str, node: ast.stmt) -> str:
+    lines = text.split("\n")
+    before, after = lines[: node.lineno - 1], lines[node.end_lineno :]
+    while after and not after[0].strip() and (not before or not before[-1].strip()):
+        after.pop(0)
+    return "\n".join(before + after)
+
+
+def _spec_of(node: ast.stmt, name: str) -> tuple[SkillSpec | None, list[str]]:
+    """Returns SPEC as a value, and what is wrong with it; nothing in it is run."""
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    try:
+        literal = None if value is None else ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None, [f"SPEC, at line {node.lineno}, must be plain data: texts, numbers, lists and dicts; no names."]
+    if not isinstance(literal, dict):
+        return None, [f"SPEC, at line {node.lineno}, must be a dict such as {{'yields': {{'wood': 'n'}}}}."]
+    assert value is not None
+    problems = [f"SPEC names {key!r} twice; keep one." for key in _repeated_keys(value)]
+    known = [key for key in literal if key in SkillSpec.model_fields]
+    for key in literal:
+        if key not in known:
+            problems.append(f"SPEC has no field {key!r}. {nearest_names(str(key), SkillSpec.model_fields)}")
+    values: dict[str, Any] = {}
+    for key in known:
+        if key in _AMOUNTS:
+            values[key], unread = _amounts(literal[key], f"{name!r}, {key}")
+            problems += unread
+        else:
+            values[key] = _as_tuples(literal[key])
+    try:
+        return SkillSpec.model_validate(values, strict=True), problems
+    except ValidationError as error:
+        problems += [_field_problem(name, detail) for detail in error.errors()]
+        wrong_fields = {str(detail["loc"][0]) for detail in error.errors()}
+    # What is left is looked at as well, so that the next run of the check brings nothing new.
+    rest = {key: value for key, value in values.items() if key not in wrong_fields}
+    return SkillSpec.model_validate(rest, strict=True), problems
+
+
+def _repeated_keys(value: ast.expr) -> list[object]:
+    repeated: list[object] = []
+    for node in ast.walk(value):
+        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
+        repeated += [key for i, key in enumerate(keys) if key in keys[:i]]
+    return repeated
+
+
+def _amounts(value: object, where: str) -> tuple[dict[str, Quantity], list[str]]:
+    """Returns the amounts that can be read, and what is wrong with the others."""
+    if not isinstance(value, dict):
+        return {}, [f"{where}: {value!r} won't do; write a dict such as {{'wood': 2}}."]
+    amounts: dict[str, Quantity] = {}
+    problems = []
+    for fluent, amount in value.items():
+        try:
+            is_number = isinstance(amount, int) and not isinstance(amount, bool)
+            amounts[str(fluent)] = Quantity(base=amount) if is_number else parse_quantity(amount, f"{where} {fluent}")
+        except SpecError as error:
+            problems.append(str(error))
+    return amounts, problems
+
+
+def _as_tuples(value: object) -> object:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _field_problem(name: str, detail: Any) -> str:
+    field = str(detail["loc"][0])
+    return (
+        f"{name!r}, {field}: {detail['input']!r} won't do: {detail['msg'].lower()}. {_EXAMPLES.get(field, '')}".strip()
+    )
+
+
+_EXAMPLES = {
+    "floors": "For example: 'floors': [0, 1].",
+    "to_floor": "For example: 'to_floor': 1.",
+    "stays": "Write True or False.",
+    "practice": "For example: 'practice': [('Collect Wood', 4)].",
+    "item": "For example: 'item': 'wood'.",
+    "n_range": "For example: 'n_range': (1, 9).",
+    "n_most": "For example: 'n_most': 4.",
+}

@@ -1,0 +1,200 @@
+"""All skills known in a home: shipped, own, drafted, learned."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from flowrl.errors import UsageError
+from flowrl.files import read_json, read_text
+from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base
+from flowrl.knowledge.import_base import SUFFIX as IMPORTED_SUFFIX
+from flowrl.knowledge.import_base import imported_file, read_imported
+from flowrl.knowledge.own_skills import SUFFIX, _read
+from flowrl.knowledge.validate import problems_among, require_none
+from flowrl.library.drafts import Drafts
+from flowrl.library.home import SkillLibrary
+from flowrl.library.trust import is_trusted
+from flowrl.paths import HomePaths
+from flowrl.schema.home import HomeDescription, SkillRecord
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.skill_file import read_text as read_skill_text
+
+
+def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> KnowledgeBase:
+    """Returns a game's base with the skills that lie in the home's own folder, where there is one, and in ``folder``.
+
+    A home of another game adds nothing. Whoever made the home may have written what lies in it: those skills are
+    trusted only where this user vouched for them; ``folder`` is passed by hand, and its skills are. What a model wrote
+    in this home takes the place of a skill of the same name.
+
+    Raises:
+        UsageError: there is no such game or folder, or it holds skills of another game.
+        SpecError: a skill in them is wrong; says all that is, by file.
+    """
+    base = load_base(env)
+    own = None if home is None or game_of(home) not in (env, None) else home_folder(home)
+    if own is not None and own.is_dir():
+        base = read_skill_folder(own, base, by_hand=False)
+    base = base if folder is None else read_skill_folder(folder, base)
+    return base if home is None or own is None else _with_drafts(base, home)
+
+
+def _with_drafts(base: KnowledgeBase, home: Path) -> KnowledgeBase:
+    """Returns a base with the skills that a model wrote in a home, after the others or in their place; untrusted."""
+    drafts = {draft.skill.name: draft.skill for draft in Drafts(HomePaths(home)) if draft.status == "accepted"}
+    if not drafts:
+        return base
+    held = [drafts.pop(skill.name, skill) for skill in base.skills]
+    stated = base.stated | {skill.name for skill in [*held, *drafts.values()] if skill.spec.n_range is not None}
+    skills = fill_ranges([*held, *drafts.values()], base.vocabulary)
+    return KnowledgeBase(base.env, base.vocabulary, skills, stated)
+
+
+def game_of(home: Path) -> str | None:
+    """Returns the game that a home holds, None where there is no home yet.
+
+    Raises:
+        LibraryError: its description is damaged.
+    """
+    described = HomePaths(home).description
+    return read_json(described, HomeDescription).env if described.exists() else None
+
+
+def home_folder(home: Path) -> Path:
+    """Returns the folder of a home for its owner's own skills and imported ones."""
+    return home / "kb"
+
+
+def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
+    """Returns a game's base with a home's own skills, but for those that an earlier import of ``source`` brought.
+
+    Raises:
+        UsageError: the home holds another game, or there is no such game.
+        SpecError: a skill in the home's folder is wrong.
+    """
+    if (held := game_of(home)) not in (env, None):
+        raise UsageError(f"The home {home} holds {held}, not {env}. Give another --home, or leave --env out.")
+    folder = home_folder(home)
+    base = load_base(env)
+    left_out = [imported_file(source, folder).name]
+    return read_skill_folder(folder, base, left_out, by_hand=False) if folder.is_dir() else base
+
+
+def read_skill_folder(
+    folder: Path, base: KnowledgeBase, leave_out: Collection[str] = (), by_hand: bool = True
+) -> KnowledgeBase:
+    """Returns the base with the skills of a folder after its own: `.py` files and imported `.json` files, by name.
+
+    A skill that is just as in the base already is passed over; another of the same name is an error. Where a range of
+    n is not stated, it becomes wider if the new skills ask more of the others; it never narrows.
+
+    Args:
+        leave_out: names of files that are not read.
+        by_hand: the user named the folder, so that the code of its `.py` files is trusted.
+
+    Raises:
+        UsageError: there is no such folder, or a file in it is for another game.
+        SpecError: a skill is wrong, or does not go with the others; says all that is wrong, by file.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}. Make it, and write a skill into it: flowrl kb new 'My Skill'")
+    files = sorted(p for p in folder.iterdir() if p.suffix in (SUFFIX, IMPORTED_SUFFIX) and p.name[0] not in "._")
+    found: list[Skill] = []
+    problems: list[str] = []
+    for file in files:
+        if file.name not in leave_out:
+            skills, wrong = _read_any(file, base, by_hand)
+            found += skills
+            problems += wrong
+    require_none(problems)
+    base = _trusting(base, [skill for skill in found if skill.trusted])
+    held = base.named()
+    new = [skill for skill in found if not (skill.name in held and _is_same(skill, held[skill.name]))]
+    require_none([f"{folder}: {problem}" for problem in problems_among(new, base.skills, base.vocabulary)])
+    stated = base.stated | {skill.name for skill in new if skill.spec.n_range is not None}
+    bare = [skill if skill.name in stated else _with_range(skill, None) for skill in [*base.skills, *new]]
+    filled = tuple(_widened(skill, held.get(skill.name)) for skill in fill_ranges(bare, base.vocabulary))
+    return KnowledgeBase(base.env, base.vocabulary, filled, stated)
+
+
+def _read_any(file: Path, base: KnowledgeBase, by_hand: bool) -> tuple[list[Skill], list[str]]:
+    if file.suffix == IMPORTED_SUFFIX:
+        return list(read_imported(file, base.env, base.vocabulary)), []
+    skill, problems = _read(read_skill_text(file), str(file), base.vocabulary)
+    if skill is None:
+        return [], problems
+    return [skill.model_copy(update={"trusted": by_hand or is_trusted(skill.code, base.env)})], problems
+
+
+def _is_same(skill: Skill, held: Skill) -> bool:
+    trusting = {"trusted": True}  # who may vouch for a skill makes no other of it
+    return _with_range(skill.model_copy(update=trusting), None) == _with_range(held.model_copy(update=trusting), None)
+
+
+def _trusting(base: KnowledgeBase, trusted: Collection[Skill]) -> KnowledgeBase:
+    """Returns the base with its skills trusted where the very same ones come from somewhere that is trusted."""
+    by_name = {skill.name: skill for skill in trusted}
+    skills = tuple(
+        skill.model_copy(update={"trusted": True})
+        if skill.name in by_name and _is_same(by_name[skill.name], skill)
+        else skill
+        for skill in base.skills
+    )
+    return replace(base, skills=skills)
+
+
+def _widened(skill: Skill, before: Skill | None) -> Skill:
+    now, then = skill.spec.n_range, None if before is None else before.spec.n_range
+    return skill if now is None or then is None else _with_range(skill, (then[0], max(now[1], then[1])))
+
+
+def _with_range(skill: Skill, n_range: tuple[int, int] | None) -> Skill:
+    return skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": n_range})})
+
+
+def spelt_as_known(base: KnowledgeBase, name: str) -> str:
+    """Returns the name as the base spells it, capitals making no difference; unknown ones as they are."""
+    return {known.casefold(): known for known in base.named()}.get(name.casefold(), name)
+
+
+def skill_of(library: SkillLibrary, record: SkillRecord) -> Skill:
+    """Returns a skill of the library as planner and composer see it, with the code that it was trained with.
+
+    It is trusted if that ships with the package or this user vouched for it, whatever the home says.
+    """
+    code = read_text(library.skill_paths(record).module)
+    return Skill(
+        name=record.name,
+        description=record.description,
+        spec=record.spec,
+        code=code,
+        is_module=record.is_module,
+        trusted=is_trusted(code, library.description.env),
+    )
+
+
+def known_skills(library: SkillLibrary) -> dict[str, Skill]:
+    """Returns the learned skills of the library by name."""
+    return {r.name: skill_of(library, r) for r in library.records() if r.status == "learned"}
+
+
+def records_of(env: str, home: Path) -> dict[str, SkillRecord]:
+    """Returns the skills that the home holds for a game by name, none where there is no such home."""
+    if not (home / "home.json").exists():
+        return {}
+    library = SkillLibrary.open(home)
+    return library.named() if library.description.env == env else {}
+
+
+def learned_for(env: str, home: Path) -> dict[str, Skill]:
+    """Returns the learned skills that the home holds for a game by name."""
+    return known_skills(SkillLibrary.open(home)) if records_of(env, home) else {}
+
+
+def with_library(base: KnowledgeBase, home: Path) -> KnowledgeBase:
+    """Returns a base with the skills of a home after its own, so that each is known by its name."""
+    lacking = [record for name, record in records_of(base.env, home).items() if name not in base.named()]
+    if not lacking:
+        return base
+    library = SkillLibrary.open(home)
+    return replace(base, skills=(*base.skills, *(skill_of(library, record) for record in lacking)))

@@ -1,0 +1,276 @@
+"""The library: skills with their experts on disk, one home at a time."""
+
+import contextlib
+import json
+import os
+import shlex
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from flowrl.config import LAYOUTS, RunConfig
+from flowrl.errors import LibraryError, PlatformError, UsageError, nearest_names
+from flowrl.files import (
+    Arrays,
+    Model,
+    lock_of,
+    pack_arrays,
+    read_arrays,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths
+from flowrl.schema.home import ExpertMeta, HomeDescription, SkillRecord
+from flowrl.schema.run import RunSpec, TrainResult
+from flowrl.weights import sha256
+
+OnDamaged = Callable[[LibraryError], None]
+
+
+def command_for(home: Path, *words: str) -> str:
+    """Returns a command for a home as it is typed; the home is named unless it is the default.
+
+    >>> command_for(Path("demo"), "train", "Collect Wood")
+    "flowrl train 'Collect Wood' --home demo"
+    """
+    named = [] if home == DEFAULT_HOME else ["--home", str(home)]
+    return shlex.join(["flowrl", *words, *named])
+
+
+def description_of(config: RunConfig) -> HomeDescription:
+    """Returns what a home of this configuration holds."""
+    name = config.env.name
+    return HomeDescription(env=name, layout=LAYOUTS[name], **config.model.model_dump())
+
+
+@dataclass(frozen=True)
+class SkillLibrary:
+    """A home that was found to be ours.
+
+    Attributes:
+        paths: its files.
+        description: what it holds.
+    """
+
+    paths: HomePaths
+    description: HomeDescription
+
+    @staticmethod
+    def open(home: Path) -> "SkillLibrary":
+        """Returns the library of an existing home; touches nothing.
+
+        Raises:
+            LibraryError: there is none, the folder is not ours, or its description is damaged.
+        """
+        paths = HomePaths(home)
+        if not home.exists():
+            raise LibraryError(f"There is no home {home}. Make one: {command_for(home, 'grow')}")
+        if not paths.description.exists():
+            raise LibraryError(f"{home} is no flowrl home: it has no home.json. Give another folder with --home.")
+        return SkillLibrary(paths, read_json(paths.description, HomeDescription))
+
+    @staticmethod
+    def open_for(home: Path, config: RunConfig) -> "SkillLibrary":
+        """Returns the library of a home, made where the folder is empty or missing, but for a kb/ in it.
+
+        Raises:
+            LibraryError: the folder is not ours, or holds another environment or network shape; touches nothing.
+        """
+        wanted = description_of(config)
+        # Skill files may be put into a home's kb/ before anything is learned.
+        if not home.exists() or (home.is_dir() and all(path.name == "kb" for path in home.iterdir())):
+            write_json(HomePaths(home).description, wanted)
+        if not home.is_dir():
+            raise LibraryError(f"{home} is a file, not a home. Give another folder with --home.")
+        library = SkillLibrary.open(home)
+        library.require(wanted)
+        return library
+
+    def require(self, wanted: HomeDescription) -> None:
+        """Checks that the home holds what is asked for.
+
+        Raises:
+            LibraryError: it holds another environment, observation layout or network shape.
+        """
+        for field in HomeDescription.model_fields:
+            held, asked = getattr(self.description, field), getattr(wanted, field)
+            if held != asked:
+                way = "the flowrl that made it" if field in ("format", "layout") else f"the {field} that it holds"
+                raise LibraryError(
+                    f"The home {self.paths.root} holds {field}={held!r}, not {asked!r}: it was fixed at first use. "
+                    f"Use another home with --home, or {way}."
+                )
+
+    def command(self, *words: str) -> str:
+        """Returns a command for this home as it is typed."""
+        return command_for(self.paths.root, *words)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the home for one control process.
+
+        Raises:
+            LibraryError: another process holds it; names that process.
+        """
+        lock = lock_of(self.paths.lock)
+        try:
+            lock.acquire(timeout=1.0)  # somebody who only looks whether it is held holds it for an instant
+        except Timeout as error:
+            raise LibraryError(f"The home {self.paths.root} is in use by {self._owner()}. Wait, or stop it.") from error
+        except OSError as error:
+            raise PlatformError(f"Cannot lock the home {self.paths.root}: {error}.") from error
+        try:
+            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            write_text(self.paths.owner, json.dumps(owner) + "\n")
+            yield
+        finally:
+            lock.release()
+
+    def _owner(self) -> str:
+        try:
+            owner: dict[str, Any] = json.loads(self.paths.owner.read_text())
+            return f"process {owner['pid']} on {owner['host']}"
+        except (OSError, ValueError, KeyError):
+            return "another process"
+
+    def records(self, on_damaged: OnDamaged | None = None) -> list[SkillRecord]:
+        """Returns the skills of the library by expert.
+
+        Args:
+            on_damaged: told of each record that cannot be read, which is left out; None: it is an error.
+
+        Raises:
+            LibraryError: a record is damaged; names the file.
+        """
+        found = [record for _, record in _readable(self.paths.skills.glob("*/skill.json"), SkillRecord, on_damaged)]
+        return sorted(found, key=lambda record: record.expert_idx)
+
+    def named(self) -> dict[str, SkillRecord]:
+        """Returns the skills of the library by name."""
+        return {record.name: record for record in self.records()}
+
+    def record(self, name: str) -> SkillRecord:
+        """Returns one skill; names are told apart without regard to case.
+
+        Raises:
+            UsageError: the library lacks it; the nearest names are given.
+        """
+        named = self.named()
+        folded = {known.casefold(): record for known, record in named.items()}
+        if name.casefold() not in folded:
+            count = f"the {len(named)} in {self.paths.skills}"
+            raise UsageError(f"No skill {name!r} among {count}. {nearest_names(name, named)}")
+        return folded[name.casefold()]
+
+    def skill_paths(self, record: SkillRecord) -> SkillPaths:
+        """Returns the files of a skill."""
+        return self.paths.skill(record.expert_idx, record.name)
+
+    def expert(self, record: SkillRecord) -> dict[str, Any]:
+        """Returns the arrays of a skill's expert by name.
+
+        Raises:
+            LibraryError: the weights are missing or damaged, or are not those that the record was made with.
+        """
+        return read_expert(self.skill_paths(record), self.description)
+
+    def store_expert(self, folder: SkillPaths, arrays: Arrays, frames: int) -> None:
+        """Writes an expert's weights and what they are for; at every moment the weights that stand there are whole."""
+        data = pack_arrays(arrays)
+        before = sha256(folder.params.read_bytes()) if folder.params.exists() else ""
+        meta = ExpertMeta(
+            expert=folder.expert, frames=frames, sha256=sha256(data), replaces=before, fits=self.description
+        )
+        write_json(folder.meta, meta)
+        write_bytes(folder.params, data)
+
+    def weights_hash(self, record: SkillRecord) -> str:
+        """Returns the hash of the weights that the library holds for a skill's expert."""
+        return sha256(self.skill_paths(record).params.read_bytes())
+
+    def runs(self, on_damaged: OnDamaged | None = None) -> list[tuple[RunPaths, RunSpec]]:
+        """Returns the training runs of the home that are set up, by expert.
+
+        Args:
+            on_damaged: told of each run that cannot be read, which is left out; None: it is an error.
+
+        Raises:
+            LibraryError: a run's configuration is damaged; names the file.
+        """
+        found = []
+        for path, spec in _readable(self.paths.runs.glob("skill_*/run.json"), RunSpec, on_damaged):
+            if path.parent == self.paths.run(spec.expert, spec.skill).folder:
+                found.append((self.paths.run(spec.expert, spec.skill), spec))
+        return sorted(found, key=lambda item: item[1].expert)
+
+    def taken_experts(self) -> dict[str, int]:
+        """Returns the expert's number of every skill that has one: in the library, or in a run that trains or trained.
+
+        The number of a run that ended before it trained at all is free again. Experts that a skill brought along, or
+        brings along in a run, have its name and theirs.
+        """
+        taken: dict[str, int] = {}
+        for paths, spec in self.runs():
+            if not has_come_to_nothing(paths):
+                taken |= _numbers(spec.skill, spec.expert, [spec.local_to_global[local] for local in spec.random])
+        for record in self.records():
+            taken |= _numbers(record.name, record.expert_idx, record.companions)
+        return taken
+
+    def free_expert(self) -> int:
+        """Returns the lowest number that no expert has."""
+        taken = set(self.taken_experts().values())
+        return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
+def _readable(paths: Iterable[Path], model: type[Model], on_damaged: OnDamaged | None) -> Iterator[tuple[Path, Model]]:
+    """Yields the values of files; of one that is damaged ``on_damaged`` is told, or else it is an error."""
+    for path in paths:
+        try:
+            value = read_json(path, model)
+        except LibraryError as error:
+            if not path.exists():
+                continue  # it was put aside meanwhile
+            damaged = LibraryError(f"{error}. Restore it from a copy, or move {path.parent} out of the home.")
+            if on_damaged is None:
+                raise damaged from error
+            on_damaged(damaged)
+            continue
+        yield path, value
+
+
+def _numbers(skill: str, expert: int, companions: Iterable[int]) -> dict[str, int]:
+    return {skill: expert} | {f"{skill}, companion {g}": g for g in companions}
+
+
+def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> dict[str, Any]:
+    """Returns the arrays of an expert in a library by name, after checking them against what lies beside them.
+
+    Args:
+        fits: what the weights must be for; None: anything.
+
+    Raises:
+        LibraryError: the weights are missing or damaged, of another shape, or were changed since they were stored.
+    """
+    meta = read_json(paths.meta, ExpertMeta)
+    if fits is not None and meta.fits != fits:
+        raise LibraryError(f"{paths.policy} holds weights for {meta.fits}, this home is {fits}.")
+    arrays = read_arrays(paths.params)
+    if sha256(paths.params.read_bytes()) not in (meta.sha256, meta.replaces):
+        raise LibraryError(
+            f"{paths.params} is not the file that {paths.meta} describes: it was changed since. Restore it from a copy."
+        )
+    return arrays
+
+
+def has_come_to_nothing(run: RunPaths) -> bool:
+    """Returns whether a run failed or was cancelled before it trained at all."""
+    if not run.result.exists() or any(run.checkpoints.glob("*.json")):
+        return False
+    return read_json(run.result, TrainResult).outcome != "done"

@@ -1,0 +1,144 @@
+"""Growing a library with a language model in the loop: everything put together."""
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flowrl.config import RunConfig
+from flowrl.errors import LibraryError, LLMError, UsageError
+from flowrl.growing.controller import Controller, Limits
+from flowrl.growing.grow import DEFAULT_COUNT, GrowOutcome, local_executor
+from flowrl.growing.observer import Observer
+from flowrl.growing.reward_trials import draft_of, trial_config
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.jobs.job import Executor, Job
+from flowrl.jobs.local import is_locked
+from flowrl.knowledge.base import load_base
+from flowrl.library.catalog import known_skills
+from flowrl.library.home import SkillLibrary
+from flowrl.library.versions import respecify
+from flowrl.llm.briefing import briefing
+from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.review import review
+from flowrl.llm.transport.client import JudgedLLM
+from flowrl.llm.transport.factory import LLMSettings, make_llm
+from flowrl.parallel.scheduler import Proposal
+from flowrl.parallel.training_setup import put_aside
+from flowrl.paths import RunPaths
+from flowrl.planning.goals import parse_goal
+
+__all__ = ["FlowSettings", "grow_with_model"]
+
+
+@dataclass(frozen=True)
+class FlowSetUp:
+    """Sets up runs of the skills that a model wrote, and of the rewards that are tried for them."""
+
+    flow: Flow
+
+    def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
+        """Returns the run of a proposal, set up or ready to go on.
+
+        Raises:
+            FlowRLError: the run cannot be set up.
+        """
+        base, library, config = self.flow.base(), self.flow.library, self.flow.config
+        if not proposal.trial:
+            return SkillSetUp(base, library, config)(proposal, expert)
+        draft, which = draft_of(library.paths, proposal.name)
+        tried = {"name": proposal.name, "code": draft.candidates[which].code}
+        skill = base.skill(draft.skill.name).model_copy(update=tried)
+        config = trial_config(config, self.flow.settings.candidate_frames)
+        set_up = SkillSetUp(replace(base, skills=(*base.skills, skill)), library, config, trial=True)
+        try:
+            return set_up(proposal, expert)
+        except LibraryError:
+            # An unfinished trial with other settings; they must be the same for all candidates, so it begins anew.
+            run = library.paths.run(expert, proposal.name)
+            if not run.config.exists() or is_locked(Job(proposal.name, run.folder)):
+                raise
+            put_aside(run.folder)
+            return set_up(proposal, expert)
+
+
+def _review_last(flow: Flow, observer: Observer, told: "queue.SimpleQueue[str]") -> None:
+    """Corrects the specifications of what was learned last; nothing is trained any more."""
+    flow.stopping.clear()
+    try:
+        while (correction := flow.review()) is not None:
+            respecify(flow.library, correction.name, correction.spec)
+    except LLMError as error:
+        told.put(f"What was learned last was not held against its specification: {error}")
+    while not told.empty():
+        observer.note(told.get())
+
+
+def grow_with_model(
+    home: Path,
+    config: RunConfig,
+    count: int | None,
+    settings: FlowSettings,
+    llm: LLMSettings,
+    manual: Path | None,
+    observer: Observer,
+    limits: Limits,
+    executor_fn: Callable[[Limits], Executor] | None = None,
+) -> GrowOutcome:
+    """Learns skills that a language model proposes, specifies and writes.
+
+    Args:
+        count: learned skills wanted; None: as many as the goal needs, or 3 without a goal.
+        manual: a text about the game in place of the domain's own.
+        limits: how much is done at once; its count is not looked at.
+
+    Raises:
+        FlowRLError: the home or the model cannot be used, or the goal is unknown.
+    """
+    if llm.replay is not None and limits.jobs > 1:
+        raise UsageError("--replay goes with --jobs 1: what is asked, and when, must not depend on who is faster.")
+    stopped = threading.Event()
+    # The home is looked at before the model, so that a wrong one costs no call.
+    SkillLibrary.open_for(home, config)
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    model = make_llm(llm, home, stopped.is_set, told.put)
+    return grow_with(model, home, config, count, settings, manual, observer, limits, executor_fn, stopped, told)
+
+
+def grow_with(
+    llm: JudgedLLM,
+    home: Path,
+    config: RunConfig,
+    count: int | None,
+    settings: FlowSettings,
+    manual: Path | None,
+    observer: Observer,
+    limits: Limits,
+    executor_fn: Callable[[Limits], Executor] | None = None,
+    stopped: threading.Event | None = None,
+    told: "queue.SimpleQueue[str] | None" = None,
+) -> GrowOutcome:
+    """Does what `grow_with_model` does, with a model that is there already.
+
+    Args:
+        stopped: is set when nobody waits for the model any more.
+        told: what the model's side says meanwhile, for the observer.
+    """
+    library = SkillLibrary.open_for(home, config)
+    vocabulary = load_base(config.env.name).vocabulary
+    if settings.goal is not None:
+        parse_goal(settings.goal, known_skills(library), vocabulary)
+    count = count or (None if settings.goal else DEFAULT_COUNT)
+    with library.lock():
+        told = told or queue.SimpleQueue()
+        words = briefing(config.env.name, vocabulary, manual)
+        flow = Flow(llm, library, config, words, settings, told.put, review_fn=review, stopped=stopped, count=count)
+        controller = Controller(
+            library, flow, FlowSetUp(flow), (executor_fn or local_executor)(limits), observer,
+            replace(limits, count=count), told=told,
+        )  # fmt: skip
+        finish = controller.run()
+        if finish.complete:
+            _review_last(flow, observer, told)
+        return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)

@@ -1,0 +1,87 @@
+"""The compiled programs that play: one for new worlds, one for a rollout, shared by training and measuring."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from flowrl.env.flow_env import FlowState, Player, StepResult
+from flowrl.models.experts import Params
+from flowrl.rollout.devices import SAME, STEPS, WORLDS, groups_of, join, split
+from flowrl.rollout.policy_runner import PolicyRunner
+from flowrl.rollout.rollout import Rollout
+from flowrl.rollout.start_states import Starts
+
+ROLLOUT: Any = Rollout._make(WORLDS if name == "last_value" else STEPS for name in Rollout._fields)
+"""How a rollout is spread over devices."""
+
+
+class PlayPrograms:
+    """A runner's functions, compiled on first use and spread over the local devices.
+
+    What they are given is put on the devices first: jax tells arrays that are bound to a device from others, a program
+    that holds an exported skill gives only bound ones, and whatever is given both kinds is compiled twice.
+
+    Args:
+        devices: local ones to choose from; all if left out.
+
+    Attributes:
+        runner: whose functions these are.
+        groups: the worlds' groups, and the devices that they are on.
+    """
+
+    def __init__(self, runner: PolicyRunner, devices: Sequence[Any] | None = None):
+        self.runner = runner
+        self.groups = groups = groups_of(runner.config.groups, devices)
+        self._starts: Starts | None = None
+        self._no_starts: Starts | None = None
+
+        def play(params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Any, starts: Any) -> Any:
+            return runner.play_groups(groups, params, flow, key, fresh, update, starts)
+
+        self._new_worlds = jax.jit(groups.spread(runner.env.new_players, WORLDS, WORLDS))
+        self._play = jax.jit(
+            groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME, SAME), (WORLDS, ROLLOUT, STEPS)),
+            donate_argnums=1,
+        )
+        # No program but learning makes one device wait for another. Two programs that do, under way at once, can each
+        # hold one of two threads for ever: this is why arrays are put together and moved as they are below.
+        self._together = jax.jit(groups.spread(self._first_worlds, WORLDS, WORLDS))
+
+    def start_from(self, starts: Starts) -> None:
+        """Lets training begin a share of its episodes at kept states; what is measured begins in new worlds still."""
+        self._starts = self.groups.place(starts, SAME)
+        self._no_starts = self.groups.place(starts.at_share(0.0), SAME)
+
+    def players(self, key: jax.Array) -> Player:
+        """Returns as many new worlds as the runner steps side by side."""
+        calls = -(-self.runner.config.env.worlds // self.runner.config.env.fresh_worlds)
+        players: Player = self._together([self.fresh(k) for k in jax.random.split(key, calls)])
+        return players
+
+    def _first_worlds(self, parts: list[Player]) -> Player:
+        """Returns as many worlds of each group as it steps, its share of every part put together."""
+        each = self.runner.config.env.worlds // self.groups.count
+        shares = [split(part, self.groups.here) for part in parts]
+        return join(jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :each], *shares))
+
+    def fresh(self, key: jax.Array) -> Player:
+        """Returns new worlds for the episodes that end in one rollout."""
+        keys = jax.random.split(key, self.runner.config.env.fresh_worlds)
+        worlds: Player = self._new_worlds(self.groups.place(keys, WORLDS))
+        return worlds
+
+    def play(
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int
+    ) -> tuple[FlowState, Rollout, StepResult]:
+        """Returns what one rollout made of the episodes, which begin in new worlds; ``flow`` is used up."""
+        return self._rollout(params, flow, key, fresh, update, self._no_starts)
+
+    def _rollout(
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int, starts: Starts | None
+    ) -> tuple[FlowState, Rollout, StepResult]:
+        params, key = self.groups.place((params, key), SAME)
+        flow, fresh = self.groups.place((flow, fresh), WORLDS)
+        played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update), starts)
+        return played

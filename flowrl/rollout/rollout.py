@@ -1,0 +1,131 @@
+"""Playing: what a policy does in a batch of episodes, and what PPO needs of it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from flowrl.env.domain import Observation
+from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
+from flowrl.env.observation import features
+from flowrl.models.actor_critic import SO_FAR, ActorCriticMoE
+from flowrl.models.experts import Params
+from flowrl.models.sparse_layer import Features
+from flowrl.rollout.start_states import Starts
+
+
+class Rollout(NamedTuple):
+    """T steps of B worlds.
+
+    Attributes:
+        observation: what the policy saw, compact, [T, B, ...].
+        expert: the local expert that acted.
+        action: what it did.
+        log_prob: the log-probability of the action.
+        value: its critic's estimate before the step.
+        reward: the task's reward, the price of dying taken off.
+        cut: the task ended with this step, by success or death: nothing after it counts.
+        timeout: the time limit ended the episode; where the task is not cut, the value of the state reached counts.
+        timeout_value: that value, 0 elsewhere.
+        last_value: [B] value of the states after the last step.
+    """
+
+    observation: Observation
+    expert: Int[Array, "T B"]
+    action: Int[Array, "T B"]
+    log_prob: Float[Array, "T B"]
+    value: Float[Array, "T B"]
+    reward: Float[Array, "T B"]
+    cut: Bool[Array, "T B"]
+    timeout: Bool[Array, "T B"]
+    timeout_value: Float[Array, "T B"]
+    last_value: Float[Array, "B"]
+
+
+def apply_network(
+    network: ActorCriticMoE, params: Params, seen: Features, expert: Int[Array, "N"], so_far: Params | None = None
+) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
+    """Returns (logits, value) of observations.
+
+    Args:
+        so_far: a gradient that the one to be made is to be added to. First kernels' come back as the sum of both, all
+            others without it: `add_gradients` puts them together.
+    """
+    variables = {"params": params} if so_far is None else {"params": params, SO_FAR: so_far}
+    answer: Any = network.apply(variables, seen, expert)
+    return answer[0], answer[1]
+
+
+class Policy(NamedTuple):
+    """A network with its parameters, asked on compact observations."""
+
+    network: ActorCriticMoE
+    params: Params
+
+    def __call__(self, env: FlowEnv, observation: Observation, expert: Array) -> tuple[Array, Array]:
+        """Returns (logits [B, A], value [B])."""
+        return apply_network(self.network, self.params, features(env.domain, observation), expert)
+
+
+def log_probability(logits: Float[Array, "N A"], action: Int[Array, "N"]) -> Float[Array, "N"]:
+    """Returns the log-probability of each action."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=1)[:, 0]
+
+
+def sample_action(key: jax.Array, logits: Float[Array, "N A"]) -> Int[Array, "N"]:
+    """Returns an action drawn from each row."""
+    return jax.random.categorical(key, logits)
+
+
+def collect(
+    env: FlowEnv,
+    policy: Policy,
+    key: jax.Array,
+    state: FlowState,
+    fresh: Player,
+    steps: int,
+    update: Array,
+    death_price: float,
+    starts: Starts | None = None,
+) -> tuple[FlowState, Rollout, StepResult]:
+    """Returns the batch after ``steps`` steps, the rollout, and every step's result [T, B].
+
+    Args:
+        starts: states that a share of the episodes begins at instead of in ``fresh`` worlds.
+    """
+    batch = state.task.shape[0]
+
+    def body(carry: tuple[FlowState, Array], key: jax.Array) -> tuple[tuple[FlowState, Array], Any]:
+        state, first = carry
+        act_key, step_key, amount_key = jax.random.split(key, 3)
+        expert = env.expert(state)
+        observation = env.observe(state)
+        logits, value = policy(env, observation, expert)
+        action = sample_action(act_key, logits)
+        after, result = env.step(step_key, state, action)
+        timeout_value = _value_at_timeouts(env, policy, after, result.timeout)
+        into_new = result.ended
+        if starts is not None:
+            amount_key, start_key = jax.random.split(amount_key)
+            into_new, after = starts.begin(env, start_key, after, result.ended, update)
+        following = env.restart(after, into_new, fresh, first, env.draw_amounts(amount_key, batch), update)
+        reward = result.reward - death_price * result.died
+        cut = result.task_done | result.died
+        log_prob = log_probability(logits, action)
+        kept = (observation, expert, action, log_prob, value, reward, cut, result.timeout, timeout_value)
+        return (following, first + into_new.sum()), (kept, result)
+
+    (state, _), (kept, results) = jax.lax.scan(body, (state, jnp.int32(0)), jax.random.split(key, steps))
+    _, last_value = policy(env, env.observe(state), env.expert(state))
+    return state, Rollout._make((*kept, last_value)), results
+
+
+def _value_at_timeouts(env: FlowEnv, policy: Policy, after: FlowState, timeout: Bool[Array, "B"]) -> Float[Array, "B"]:
+    """Time-outs are rare, so the critic is asked about the states they reached only in steps that have one."""
+
+    def ask() -> Array:
+        _, value = policy(env, env.observe(after), env.expert(after))
+        return jnp.where(timeout, value, 0.0)
+
+    return jax.lax.cond(timeout.any(), ask, lambda: jnp.zeros(timeout.shape))

@@ -1,0 +1,61 @@
+"""The environment of a run, built from its folder."""
+
+from flowrl.env.code_parser import bind_tasks, load_module
+from flowrl.env.domain import Domain
+from flowrl.env.dry_run import TaskNames, check_module_arguments
+from flowrl.env.exported_tasks import exported_tasks
+from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.registry import domain_named
+from flowrl.env.symbolic_state import promises
+from flowrl.errors import ModuleError
+from flowrl.paths import RunPaths
+from flowrl.schema.run import RunSpec
+from flowrl.skillcode.functions import TaskModule
+
+
+def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
+    """Returns the environment of a run, its skills loaded and bound: its module, or what the sandbox exported.
+
+    Raises:
+        ModuleError: the module or an artefact cannot be used, or does not fit the run's experts.
+    """
+    domain = domain_named(spec.config.env.name)
+    tasks = _exported(spec, paths, domain) if spec.exported else _traced(spec, paths, domain)
+    own = tasks.default_amounts
+    low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
+    high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
+    item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
+    promised = promises(domain, spec.spec, high[-1])
+    return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps, promised)
+
+
+def _exported(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
+    """Returns the tasks of a run with code that is not trusted: its module's text is not run, not even read."""
+    to_local = {g: local for local, g in enumerate(spec.local_to_global)}
+    experts = [to_local.get(-1 if step.expert is None else step.expert, -1) for step in spec.plan.steps]
+    if len(experts) != len(spec.tasks) or min(experts) < 0:
+        raise ModuleError(
+            f"The plan in {paths.config} does not say which expert plays each of {len(spec.tasks)} tasks."
+        )
+    return exported_tasks(paths, spec.exported, [task.skill for task in spec.tasks], experts, domain)
+
+
+def _traced(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
+    """Returns the tasks of a run's module, which runs it."""
+    file = spec.source_file or str(paths.module)
+    tasks = bind_tasks(load_module(paths.module, file, spec.module_sha256), file)
+    if len(tasks.skill_of_task) != len(spec.tasks):
+        raise ModuleError(f"{file} has {len(tasks.skill_of_task)} tasks; the run's plan has {len(spec.tasks)}.")
+    if max(tasks.expert_of_task) >= len(spec.local_to_global):
+        raise ModuleError(f"{file} asks for local expert {max(tasks.expert_of_task)} of {len(spec.local_to_global)}.")
+    check_module_arguments(tasks, domain.sight.floors > 1, task_names(spec, paths))
+    return tasks
+
+
+def task_names(spec: RunSpec, paths: RunPaths) -> list[TaskNames]:
+    """Returns what messages call the functions of a run's tasks: as its author does, or with the skill's name."""
+    if spec.source_file:
+        calls = [(f"{spec.source_file}: task_{i}", "") for i in range(len(spec.tasks))]
+    else:
+        calls = [(f"{paths.module}: task_{i}", f" (of {task.skill!r})") for i, task in enumerate(spec.tasks)]
+    return [TaskNames(f"{task}_is_done{whose}", f"{task}_reward{whose}") for task, whose in calls]

@@ -1,0 +1,35 @@
+"""What playing a plan on new worlds showed."""
+
+from pydantic import Field
+
+from flowrl.schema.frozen import Frozen
+from flowrl.stats import Share
+
+
+class Evaluation(Frozen):
+    """What playing a run's tasks on new worlds showed; every episode is counted to its end.
+
+    Attributes:
+        success: episodes that finish the whole plan, of all.
+        step_success: episodes that finish the skill's own task, of those that reach it.
+        reached: for each task, the episodes that reached it.
+        finished: for each task, the episodes that finished it.
+        causes: how the failed episodes ended, by name ("timeout" for the time limit).
+        length: mean steps of an episode.
+        amount: the n of the skill's own task.
+        per_amount: step success for each other n of the range.
+        held: for each fluent that the skill promises, in what share of the episodes that finished the plan with
+            ``amount`` it really held at that moment.
+        worlds_seed: which reserved worlds were played.
+    """
+
+    success: Share
+    step_success: Share
+    reached: tuple[int, ...]
+    finished: tuple[int, ...]
+    causes: dict[str, int]
+    length: float
+    amount: int
+    per_amount: dict[int, Share] = Field(default_factory=dict)
+    held: dict[str, Share] = Field(default_factory=dict)
+    worlds_seed: int

@@ -1,0 +1,9 @@
+"""The base of all values that cross a file: frozen, and unknown keys are errors."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """A value with one JSON form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

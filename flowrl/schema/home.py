@@ -1,0 +1,70 @@
+"""A home and the skills in it."""
+
+from typing import Any, Literal
+
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.frozen import Frozen
+from flowrl.schema.plan import Plan
+from flowrl.schema.skill import SkillSpec
+
+
+class HomeDescription(Frozen):
+    """What a home holds: `home.json`. Fixed at first use; anything else is refused by name.
+
+    Attributes:
+        shared: as `ModelConfig` has it; homes made before it could be chosen do not say it, and share nothing.
+    """
+
+    format: Literal[1] = 1
+    env: str
+    layout: str
+    width: int
+    layers: int
+    shared: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """Returns what a configuration for this home says of game and network, as `build_config` takes it."""
+        model = {f"model__{name}": getattr(self, name) for name in ("width", "layers", "shared")}
+        return {"env__name": self.env, **model}
+
+
+class ExpertMeta(Frozen):
+    """What an expert's weights are for; kept beside them.
+
+    Attributes:
+        sha256: the hash of the weights' file.
+        replaces: the hash of the file that stood there before: a process that is killed between writing this and the
+            weights leaves that one.
+    """
+
+    expert: int
+    frames: int
+    sha256: str
+    replaces: str = ""
+    fits: HomeDescription
+
+
+class SkillRecord(Frozen):
+    """A skill of the library: `skill.json`.
+
+    Attributes:
+        version: rises by one each time the record is replaced.
+        frames: frames that the expert was trained on, all runs together.
+        is_module: the skill came as a task module of its own.
+        companions: global experts that the skill plays with but that the library lacks; they lie in its own folder.
+        weights: the hash of the weights that it was measured with; "" where nobody noted it.
+    """
+
+    name: str
+    expert_idx: int
+    description: str = ""
+    spec: SkillSpec
+    status: Literal["learned", "weak"]
+    version: int = 1
+    frames: int
+    evaluation: Evaluation
+    plan: Plan
+    is_module: bool = False
+    companions: tuple[int, ...] = ()
+    path: str = ""
+    weights: str = ""

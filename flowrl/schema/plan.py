@@ -1,0 +1,19 @@
+"""Plans: skill executions in order."""
+
+from flowrl.schema.frozen import Frozen
+
+
+class PlanStep(Frozen):
+    """One skill execution of a plan: do ``skill`` until ``n`` is reached, by global expert ``expert``."""
+
+    skill: str
+    n: int
+    expert: int | None = None
+    why: str = ""
+
+
+class Plan(Frozen):
+    """Skill executions in order, from a new world to the goal."""
+
+    goal: str
+    steps: tuple[PlanStep, ...]

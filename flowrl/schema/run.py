@@ -1,0 +1,117 @@
+"""A training run: its configuration and its result."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from flowrl.config import RunConfig
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.frozen import Frozen
+from flowrl.schema.plan import Plan
+from flowrl.schema.skill import SkillSpec
+
+
+class ArtefactRef(Frozen):
+    """An exported skill, as a run refers to it.
+
+    Attributes:
+        key: its name in the cache and in the run's folder.
+        sha256: the hash of the file; a worker loads no other.
+    """
+
+    key: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: str
+
+
+class TaskSpec(Frozen):
+    """One task of a run, as the worker needs it."""
+
+    skill: str
+    low: int
+    high: int
+    item: str | None = None
+
+
+class RunSpec(Frozen):
+    """All that a worker reads, beside the module and the initial weights: `run.json`.
+
+    Attributes:
+        local_to_global: the global expert of each local index.
+        trained: the local experts that learn; the others are frozen.
+        own: the local index of the skill's own expert.
+        seeds: the hash of the weights in the library that each local expert began with, where it had any.
+        frames_before: frames that the own expert was trained on in earlier runs.
+        runs_before: earlier runs of the skill; each run trains and is measured on worlds of its own.
+        source_file: the file that a task module came from, for messages.
+        random: the local experts, apart from a new ``own``, that are of no skill of the library: the companions of
+            this one. They learn too, and start random, or in a later run from the skill's own folder.
+        trial: the run only measures one way of rewarding a skill; nothing of it enters the library.
+        plan: what the run plays, for the record.
+        exported: for each skill of the plan, what the sandbox exported of it. A worker then runs that, and no text;
+            empty: all the code is trusted, and the run's module is traced.
+        module_sha256: the hash of the module, the only one that a worker runs; empty: an earlier flowrl noted none.
+        start_files: for each skill of the library whose final states the run may begin at, the hash of their file.
+    """
+
+    skill: str
+    description: str = ""
+    spec: SkillSpec = SkillSpec()
+    is_module: bool = False
+    config: RunConfig
+    tasks: tuple[TaskSpec, ...]
+    local_to_global: tuple[int, ...]
+    trained: tuple[int, ...]
+    own: int
+    random: tuple[int, ...] = ()
+    trial: bool = False
+    seeds: dict[int, str] = Field(default_factory=dict)
+    frames_before: int = 0
+    runs_before: int = 0
+    source_file: str = ""
+    plan: Plan
+    exported: dict[str, ArtefactRef] = Field(default_factory=dict)
+    module_sha256: str = ""
+    start_files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunSpec":
+        count = len(self.local_to_global)
+        if not all(0 <= local < count for local in (*self.trained, self.own, *self.random)):
+            raise ValueError(f"local experts must lie in 0..{count - 1}")
+        if list(self.local_to_global) != sorted(set(self.local_to_global)):
+            raise ValueError("local experts must be in ascending global order, each once")
+        return self
+
+    @property
+    def expert(self) -> int:
+        """The global index of the skill's own expert."""
+        return self.local_to_global[self.own]
+
+
+Status = Literal["learned", "weak", "running"]
+
+
+class TrainResult(Frozen):
+    """The outcome of a run: `result.json`; there is no other sign of one.
+
+    Attributes:
+        outcome: "done" (trained and measured), "failed", or "cancelled" by somebody.
+        error: why it failed.
+        params: the file with the trained experts, relative to the run's folder.
+        params_sha256: its hash.
+        start_states: the file with states in which episodes ended in success, relative to the run's folder, if any.
+        start_states_sha256: its hash.
+        seconds: wall time over all sittings; ``compile_seconds`` of it before the first update was done.
+    """
+
+    outcome: Literal["done", "failed", "cancelled"]
+    error: str = ""
+    params: str = ""
+    params_sha256: str = ""
+    start_states: str = ""
+    start_states_sha256: str = ""
+    frames: int = 0
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    status: Status = "weak"
+    evaluation: Evaluation | None = None

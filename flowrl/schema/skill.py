@@ -1,0 +1,76 @@
+"""Skills: amounts, specifications, code."""
+
+from pydantic import Field
+
+from flowrl.schema.frozen import Frozen
+
+
+class Quantity(Frozen):
+    """An amount that grows with n: ``per_n * n + base``. Data, never code."""
+
+    per_n: int = 0
+    base: int = 0
+
+    def at(self, n: int) -> int:
+        """Returns the amount for ``n``."""
+        return self.per_n * n + self.base
+
+
+class SkillSpec(Frozen):
+    """What a skill needs, spends and yields, in fluents.
+
+    See `fluents.py` for the names. Whatever is required or yielded holds *at least* so much.
+
+    Attributes:
+        requires: what must hold at the start, at least.
+        consumes: what is gone afterwards.
+        yields: what holds at the end, at least: an absolute amount in hand, as `n` is.
+        floors: the floors on which it can be done; None: any.
+        to_floor: the floor that it ends on; None: the one that it began on.
+        stays: the player stays where it stands, so that stations within reach stay so.
+        practice: what is played before it in its own run, beyond what it needs: (skill, n), so that it has something
+            to learn (going back to a table is learned from afar).
+        item: the item whose amount in hand the policy is shown, if any.
+        n_range: least and largest n that the skill trains on; None: 1 to the largest that a plan of its base asks.
+        n_most: the largest n that the game allows at all, trained on or not; None: as much as fits in hand.
+    """
+
+    requires: dict[str, Quantity] = Field(default_factory=dict)
+    consumes: dict[str, Quantity] = Field(default_factory=dict)
+    yields: dict[str, Quantity] = Field(default_factory=dict)
+    floors: tuple[int, ...] | None = None
+    to_floor: int | None = None
+    stays: bool = False
+    practice: tuple[tuple[str, int], ...] = ()
+    item: str | None = None
+    n_range: tuple[int, int] | None = None
+    n_most: int | None = None
+
+    def needed(self, n: int) -> dict[str, int]:
+        """Returns the least amounts that must hold at the start to make ``n``."""
+        names = self.requires.keys() | self.consumes.keys()
+        none = Quantity()
+        return {f: max(self.requires.get(f, none).at(n), self.consumes.get(f, none).at(n)) for f in sorted(names)}
+
+    @property
+    def scales(self) -> bool:
+        """Whether n makes a difference to what is yielded."""
+        return any(quantity.per_n for quantity in self.yields.values())
+
+
+class Skill(Frozen):
+    """A skill as a knowledge base or a proposer states it: a specification and its code.
+
+    Attributes:
+        code: the text of a skill file (`is_done` and `reward`) or of a whole task module, see ``is_module``.
+        is_module: ``code`` is a task module in the seed's format, the last task being the skill's own.
+        trusted: the code ships with the package or was passed by hand, so that a worker may run it. Any other code is
+            verified in a sandbox, and workers run what that exports.
+    """
+
+    name: str
+    description: str = ""
+    spec: SkillSpec
+    code: str
+    is_module: bool = False
+    trusted: bool = True

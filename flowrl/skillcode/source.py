@@ -1,0 +1,295 @@
+"""Task modules and skill files as text: checked and rewritten on the syntax tree, never run here."""
+
+import ast
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flowrl.errors import ModuleError, nearest_names
+from flowrl.skillcode.inputs import SKILL_INPUTS
+
+MEMBERS = ("is_done", "reward", "network_number")
+_TASK_NAME = re.compile(r"task_(\d+)_(is_done|reward|network_number)")
+_HEADER_NAMES = ("GLOBAL_TO_LOCAL", "LOCAL_TO_GLOBAL")
+
+
+@dataclass(frozen=True)
+class ModuleOutline:
+    """What the text of a task module says without being run.
+
+    Attributes:
+        network_numbers: the number that each task returns, one a task.
+    """
+
+    network_numbers: tuple[int, ...]
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks the module has."""
+        return len(self.network_numbers)
+
+
+@dataclass(frozen=True)
+class SkillSource:
+    """The code of one skill: a text, and which of its functions are the skill's."""
+
+    prefix: str
+    text: str
+    is_done: str = "is_done"
+    reward: str = "reward"
+
+
+def without_mark(text: str) -> str:
+    """Returns a text without the byte order mark that some editors put first and Python drops from files."""
+    return text.removeprefix("\ufeff")
+
+
+def parse(text: str, file: str) -> ast.Module:
+    """Returns the syntax tree.
+
+    Raises:
+        ModuleError: the text is no Python; names file and line.
+    """
+    try:
+        return ast.parse(without_mark(text))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise ModuleError(f"{file} does not parse{f' at line {line}' if line else ''}: {error}") from error
+
+
+def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
+    found: list[tuple[str, ast.stmt]] = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.append((node.name, node))
+        elif isinstance(node, ast.Assign):
+            found.extend((t.id, node) for t in node.targets if isinstance(t, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.append((node.target.id, node))
+    return found
+
+
+def check_arguments(node: ast.FunctionDef, file: str) -> None:
+    """Checks that a skill function takes only names that flowrl can give it.
+
+    Raises:
+        ModuleError: an unknown name, or arguments that cannot be bound by name.
+    """
+    arguments = node.args
+    if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
+        raise ModuleError(f"{file}: {node.name} may take named arguments only, no *args, **kwargs or '/'.")
+    for argument in arguments.args + arguments.kwonlyargs:
+        if argument.arg not in SKILL_INPUTS:
+            near = nearest_names(argument.arg, SKILL_INPUTS)
+            raise ModuleError(f"{file}: {node.name} asks for {argument.arg!r}, which skill code cannot see. {near}")
+
+
+def _literal_number(node: ast.stmt, name: str, file: str) -> int:
+    if isinstance(node, ast.FunctionDef) and not node.args.args:
+        returns = [n for n in ast.walk(node) if isinstance(n, ast.Return)]
+        if len(returns) == 1 and isinstance(returns[0].value, ast.Constant):
+            value = returns[0].value.value
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                return value
+    raise ModuleError(
+        f"{file}: {name} must be a function without arguments that returns one whole number, as a literal."
+    )
+
+
+def outline(text: str, file: str) -> ModuleOutline:
+    """Returns what a task module contains, after checking that it is one.
+
+    Raises:
+        ModuleError: it does not parse, has no task, a gap, a duplicate, a missing member of a triple or an unknown
+            argument, or its network number is no literal; each names file and function.
+    """
+    bound: dict[str, ast.stmt] = {}
+    for name, node in _bindings(parse(text, file)):
+        if _TASK_NAME.fullmatch(name):
+            if name in bound:
+                raise ModuleError(f"{file}: {name} is defined twice, at lines {bound[name].lineno} and {node.lineno}.")
+            bound[name] = node
+            if isinstance(node, ast.FunctionDef) and not name.endswith("network_number"):
+                check_arguments(node, file)
+    count = count_tasks(bound, file)
+    names = [f"task_{i}_network_number" for i in range(count)]
+    return ModuleOutline(tuple(_literal_number(bound[name], name, file) for name in names))
+
+
+def count_tasks(names: Iterable[str], file: str) -> int:
+    """Returns how many tasks the names make up.
+
+    Raises:
+        ModuleError: there is none, a number is left out, or a member of a triple is missing.
+    """
+    found = {(int(m[1]), m[2]) for m in map(_TASK_NAME.fullmatch, names) if m}
+    if not found:
+        raise ModuleError(f"{file} has no task: it needs task_0_is_done, task_0_reward and task_0_network_number.")
+    count = max(i for i, _ in found) + 1
+    for i in range(count):
+        missing = [f"task_{i}_{member}" for member in MEMBERS if (i, member) not in found]
+        if len(missing) == len(MEMBERS):
+            raise ModuleError(f"{file} has {count} tasks but no task {i}: the numbers must run from 0 without a gap.")
+        if missing:
+            raise ModuleError(f"{file} lacks {' and '.join(missing)}.")
+    return count
+
+
+def check_skill_file(text: str, file: str) -> None:
+    """Checks a skill file: functions `is_done` and `reward`, arguments that flowrl knows.
+
+    Raises:
+        ModuleError: names what is missing or wrong.
+    """
+    functions = {name: node for name, node in _bindings(parse(text, file)) if isinstance(node, ast.FunctionDef)}
+    for name in ("is_done", "reward"):
+        if name not in functions:
+            raise ModuleError(f"{file} lacks the function {name}.")
+        check_arguments(functions[name], file)
+
+
+def default_amount(source: SkillSource) -> int | None:
+    """Returns the amount that a skill's functions name as the default of `n`, where one does with a literal."""
+    functions = dict(_bindings(parse(source.text, source.prefix)))
+    for name in (source.is_done, source.reward):
+        node = functions.get(name)
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        plain = node.args.args[len(node.args.args) - len(node.args.defaults) :]
+        pairs = [*zip(plain, node.args.defaults, strict=True)]
+        pairs += [(a, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if d is not None]
+        for argument, default in pairs:
+            value = default.value if isinstance(default, ast.Constant) else None
+            if argument.arg == "n" and type(value) is int and value >= 0:
+                return value
+    return None
+
+
+class _Prefixer(ast.NodeTransformer):
+    """Puts a prefix before the module's own names, wherever they are not hidden by a local one."""
+
+    def __init__(self, prefix: str, names: set[str]):
+        self.prefix, self.names = prefix, names
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Name(self.prefix + node.id, node.ctx) if node.id in self.names else node
+
+    def _visit_scope(self, node: ast.FunctionDef | ast.Lambda) -> ast.AST:
+        outer = self.names
+        arguments = node.args
+        own = {a.arg for a in arguments.posonlyargs + arguments.args + arguments.kwonlyargs}
+        own |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        self.names = outer - own
+        self.generic_visit(node)
+        self.names = outer
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        if node.name in self.names and node.col_offset == 0:
+            node.name = self.prefix + node.name
+        return self._visit_scope(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        return self._visit_scope(node)
+
+
+def _prefixed(source: SkillSource) -> str:
+    tree = parse(source.text, source.prefix)
+    names = {name for name, _ in _bindings(tree)}
+    if tree.body and isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
+        tree.body.pop(0)
+    tree.body = [node for node in tree.body if not _is_future(node)]
+    return ast.unparse(ast.fix_missing_locations(_Prefixer(f"{source.prefix}_", names).visit(tree)))
+
+
+def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], numbers: Sequence[int]) -> str:
+    """Returns the text of a task module: each distinct skill's code once, then one triple a task.
+
+    Args:
+        sources: the distinct skills.
+        task_sources: for each task, the index of its skill in ``sources``.
+        numbers: for each task, the network number it returns.
+    """
+    parts = ['"""A run\'s tasks, composed from the skills of its plan; each skill\'s code stands here once."""']
+    futures = {
+        alias.name
+        for source in sources
+        for node in parse(source.text, source.prefix).body
+        if isinstance(node, ast.ImportFrom) and _is_future(node)
+        for alias in node.names
+    }
+    parts += [f"from __future__ import {name}" for name in sorted(futures)]
+    parts += [_prefixed(source) for source in sources]
+    for i, (which, number) in enumerate(zip(task_sources, numbers, strict=True)):
+        source = sources[which]
+        parts.append(
+            f"task_{i}_is_done = {source.prefix}_{source.is_done}\n"
+            f"task_{i}_reward = {source.prefix}_{source.reward}\n\n\n"
+            f"def task_{i}_network_number():\n    return {number}"
+        )
+    return "\n\n\n".join(parts) + "\n"
+
+
+def _renamed(text: str, tree: ast.Module, renames: Mapping[str, str]) -> str:
+    """Renames names where they stand, so that the author's comments and layout stay."""
+    lines = [line.encode() for line in text.split("\n")]
+    spots: list[tuple[int, int, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in renames:
+            spots.append((node.lineno - 1, node.col_offset, node.id))
+        elif isinstance(node, ast.FunctionDef) and node.name in renames:
+            line = lines[node.lineno - 1]
+            spots.append((node.lineno - 1, line.index(node.name.encode(), node.col_offset + 3), node.name))
+    for row, column, name in sorted(spots, reverse=True):
+        line = lines[row]
+        lines[row] = line[:column] + renames[name].encode() + line[column + len(name.encode()) :]
+    return "\n".join(line.decode() for line in lines)
+
+
+def _is_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
+
+
+def _first_free_line(tree: ast.Module) -> int:
+    end = 0
+    for node in tree.body:
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if not (is_docstring or _is_future(node)):
+            break
+        end = node.end_lineno or node.lineno
+    return end
+
+
+def remap_network_numbers(
+    code: str, global_to_local: Mapping[int, int], local_to_global: Mapping[int, int], file: str
+) -> str:
+    """Returns the module with its network numbers made local.
+
+    The two maps stand at the top; each `task_i_network_number` of the author stays as
+    `_original_task_i_network_number`; the functions that the trainer calls come last, so that nothing overrides them.
+
+    Raises:
+        ModuleError: the module is unusable, remapped already, or names an expert that the maps lack.
+    """
+    code = without_mark(code)
+    tree = parse(code, file)
+    taken = {name for name, _ in _bindings(tree)}
+    if taken & set(_HEADER_NAMES):
+        raise ModuleError(f"{file} defines {' and '.join(sorted(taken & set(_HEADER_NAMES)))}: it is remapped already.")
+    module = outline(code, file)
+    for i, number in enumerate(module.network_numbers):
+        if number not in global_to_local:
+            known = ", ".join(map(str, sorted(global_to_local)))
+            raise ModuleError(f"{file}: task_{i}_network_number returns expert {number}; this run has {known}.")
+    names = [f"task_{i}_network_number" for i in range(module.tasks)]
+    lines = _renamed(code, tree, {name: f"_original_{name}" for name in names}).split("\n")
+    at = _first_free_line(tree)
+    header = [
+        "# The run's own numbering of experts; the functions that use it stand at the end.",
+        f"GLOBAL_TO_LOCAL = {dict(sorted(global_to_local.items()))!r}",
+        f"LOCAL_TO_GLOBAL = {dict(sorted(local_to_global.items()))!r}",
+        "",
+    ]
+    text = "\n".join(lines[:at] + header + lines[at:]).rstrip("\n")
+    functions = [f"def {name}():\n    return GLOBAL_TO_LOCAL[_original_{name}()]" for name in names]
+    return "\n\n\n".join([text, *functions]) + "\n"

@@ -1,0 +1,36 @@
+"""When a run asks for its skill to be measured, and what the measurement says."""
+
+from flowrl.config import MOST_GATES, GateConfig
+from flowrl.evaluation.play import play_worlds
+from flowrl.evaluation.summary import amounts_to_play, summarise
+from flowrl.models.experts import Params
+from flowrl.rollout.world_seeds import GATE, world_key
+from flowrl.schema.evaluation import Evaluation
+from flowrl.training.episode_stats import Progress, TrainingSuccess
+from flowrl.training.programs import Programs
+
+
+def asks_for_gate(config: GateConfig, progress: Progress, recent: TrainingSuccess, update: int) -> bool:
+    """Returns whether the training's own episodes promise that the skill is learned."""
+    share = recent.step_success
+    enough = share.total >= config.least_episodes
+    in_time = update >= progress.next_gate_update and progress.gates < config.most_gates
+    return bool(enough and in_time and share.low >= config.stop_at)
+
+
+def measure(programs: Programs, params: Params, config: GateConfig, seed: int, number: int) -> Evaluation:
+    """Returns what one gate measures; see `gate_number` for the worlds."""
+    env = programs.trainer.env
+    amounts = amounts_to_play(env, config.worlds, config.per_amount_worlds)
+    outcome = play_worlds(programs, params, world_key(GATE, seed, number), amounts)
+    return summarise(env, outcome, amounts, env.domain.causes, number)
+
+
+def gate_number(run: int, gate: int) -> int:
+    """Returns which reserved worlds a gate plays: each gate of each run of a skill has its own.
+
+    Args:
+        run: earlier runs of the skill.
+        gate: earlier gates of this run.
+    """
+    return run * (MOST_GATES + 1) + gate

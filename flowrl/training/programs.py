@@ -1,0 +1,55 @@
+"""The compiled programs of a training run: those that play, and one that learns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from flowrl.env.flow_env import StepResult
+from flowrl.rollout.devices import SAME, STEPS, WORLDS
+from flowrl.rollout.programs import ROLLOUT, PlayPrograms
+from flowrl.rollout.rollout import Rollout
+from flowrl.training.state import Learner, TrainState, UpdateStats
+from flowrl.training.trainer import Trainer
+
+_STATE: Any = TrainState._make(WORLDS if name == "flow" else SAME for name in TrainState._fields)
+
+
+class Programs(PlayPrograms):
+    """A trainer's functions, compiled on first use and spread over the local devices.
+
+    Attributes:
+        trainer: whose functions these are.
+    """
+
+    def __init__(self, trainer: Trainer, devices: Sequence[Any] | None = None):
+        super().__init__(trainer, devices)
+        self.trainer, groups = trainer, self.groups
+
+        def learn(learner: Learner, rollout: Rollout, results: StepResult) -> Any:
+            return trainer.learn(groups, learner, rollout, results)
+
+        self._learn = jax.jit(groups.spread(learn, (SAME, ROLLOUT, STEPS), SAME), donate_argnums=0)
+        self._init = jax.jit(trainer.init)
+
+    def init(self, key: jax.Array, initial: dict[str, Any]) -> TrainState:
+        """Returns the state before the first update."""
+        worlds_key, rest_key = jax.random.split(key)
+        players = jax.device_put(self.players(worlds_key), self.groups.devices[0])
+        state: TrainState = self._init(rest_key, initial, players)
+        return self._placed(state)
+
+    def _placed(self, state: TrainState) -> TrainState:
+        return TrainState(*(self.groups.place(part, where) for part, where in zip(state, _STATE, strict=True)))
+
+    def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
+        """Returns the state after one rollout and its PPO epochs; ``state`` is used up, but for its best parameters."""
+        state = self._placed(state)
+        key, worlds_key, play_key = jax.random.split(state.key, 3)
+        fresh = self.fresh(worlds_key)
+        number = int(state.update) + 1
+        flow, rollout, results = self._rollout(state.params, state.flow, play_key, fresh, number, self._starts)
+        learner = Learner(state.params, state.optimiser, self.groups.place(key, SAME), state.update)
+        learner, learnt = self._learn(learner, rollout, results)
+        after = TrainState(learner.params, learner.optimiser, flow, learner.key, learner.update, state.best)
+        return after, UpdateStats(results, learnt)

@@ -1,0 +1,258 @@
+"""One training run from its folder: set up, go on from the newest checkpoint, train, measure, write the result."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import tree_leaves_with_path as leaves_with_path
+
+from flowrl.env.dry_run import try_tasks
+from flowrl.env.flow_env import StepResult
+from flowrl.errors import TrainingError
+from flowrl.evaluation.summary import is_learned
+from flowrl.files import append_line, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
+from flowrl.models.experts import put, take, to_named
+from flowrl.paths import RunPaths
+from flowrl.rollout.run_env import build_env, task_names
+from flowrl.rollout.world_seeds import training_key
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.run import RunSpec, Status, TrainResult
+from flowrl.training.checkpoints import checkpoint_updates, load_newest, save_checkpoint
+from flowrl.training.episode_stats import Progress, TrainingSuccess
+from flowrl.training.gates import asks_for_gate, gate_number, measure
+from flowrl.training.precision import check_bfloat16
+from flowrl.training.programs import Programs
+from flowrl.training.run_start_states import find_starts, keep_final_states
+from flowrl.training.state import TrainState, UpdateStats
+from flowrl.training.trainer import Trainer
+from flowrl.weights import flatten, sha256, unflatten
+
+logger = logging.getLogger(__name__)
+PARAMS_FILE = "params.safetensors"
+
+
+@dataclass
+class Run:
+    """A run under way: its files, its compiled update, its progress.
+
+    Attributes:
+        stop_requested: asked between updates; a true answer saves a checkpoint and ends the sitting.
+    """
+
+    paths: RunPaths
+    stop_requested: Callable[[], bool]
+    began: float = field(default_factory=time.monotonic)
+    clock: float | None = None
+
+    def __post_init__(self) -> None:
+        self.spec = read_json(self.paths.config, RunSpec)
+        self.config = self.spec.config
+        self.env = build_env(self.spec, self.paths)
+        self.key = training_key(self.config.seed, self.spec.runs_before)
+        self.trainer = Trainer(self.env, self.config, len(self.spec.local_to_global), self.spec.trained)
+        self.programs = Programs(self.trainer)
+        self.progress = Progress()
+
+    def execute(self) -> TrainResult | None:
+        """Returns the run's result, or None where it was asked to stop before the end."""
+        try_tasks(self.env, task_names(self.spec, self.paths), self.key)
+        state = self._restore()
+        if self.config.ppo.bfloat16:
+            check_bfloat16(self.trainer, state, self.programs.groups.devices[0])
+        self._begin_at_kept_states(state)
+        budget = self.config.ppo.frames // self.trainer.frames_per_update
+        while int(state.update) < budget:
+            if self.stop_requested():
+                self._save(state)
+                return None
+            state, recent = self._advance(state)
+            update = int(state.update)
+            if asks_for_gate(self.config.gate, self.progress, recent, update):
+                evaluation = self._gate(state.params, update)
+                if is_learned(self.config.gate, evaluation):
+                    return self._finish(state.params, evaluation)
+                self.progress.next_gate_update = update + max(5, budget // 20)
+            if update % self.config.checkpoint.every == 0:
+                self._save(state)
+        best = self._best_params(state)
+        return self._finish(best, self._gate(best, int(state.update)))
+
+    def _begin_at_kept_states(self, state: TrainState) -> None:
+        """Finds the states that a share of the episodes begins at, where the run is to have any."""
+        if self.config.start.source == "new":
+            return
+
+        def report(row: Mapping[str, Any]) -> None:
+            append_line(self.paths.metrics, {"frames": self.progress.frames, **row})
+
+        starts = find_starts(self.paths, self.spec, self.programs, state.params, report)
+        if starts is not None:
+            self.programs.start_from(starts)
+
+    def _best_params(self, state: TrainState) -> Any:
+        """The trained experts at their best; as they are where nothing was ever measured."""
+        return put(state.params, self.spec.trained, state.best) if self.progress.best >= 0 else state.params
+
+    def _restore(self) -> TrainState:
+        init_key, _ = jax.random.split(self.key)
+        initial = unflatten(read_arrays(self.paths.initial)) if self.paths.initial.exists() else {}
+        template = self.trainer.state_shape(initial)
+        restored = load_newest(self.paths.checkpoints, template)
+        if restored is None:
+            self.progress.begin(self.config.env.worlds)
+            return self.programs.init(init_key, initial)
+        state, self.progress = restored
+        logger.info("goes on from update %d", int(state.update))
+        self._drop_rows_after(self.progress.frames)
+        return state
+
+    def _drop_rows_after(self, frames: int) -> None:
+        """Rows written after the checkpoint will be written again."""
+        rows = [row for row in read_lines(self.paths.metrics) if row.get("frames", 0) <= frames]
+        write_text(self.paths.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def _advance(self, state: TrainState) -> tuple[TrainState, TrainingSuccess]:
+        state, stats = self._timed_update(state)
+        host: UpdateStats = jax.tree.map(np.asarray, stats)
+        update = int(state.update)
+        self._require_finite(host, state, update)
+        last_task = len(self.spec.tasks) - 1
+        from_kept = np.asarray(state.flow.from_kept)
+        self.progress.count(host.results, update, self.env.domain.causes, last_task, from_kept)
+        self.progress.frames += self.trainer.frames_per_update
+        recent = self.progress.recent(self.config.gate.episodes)
+        if (
+            recent.step_success.total >= self.config.gate.least_episodes
+            and recent.step_success.low > self.progress.best
+        ):
+            self.progress.best = recent.step_success.low
+            # A copy: the update gives its inputs' memory away, and no array may be given twice.
+            state = state._replace(best=jax.tree.map(lambda x: x.copy(), take(state.params, self.spec.trained)))
+        self.progress.forget(update - 2 * self.config.env.episode_steps // self.config.ppo.steps - 2)
+        self._report(host, recent, update)
+        return state, recent
+
+    def _timed_update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
+        """The first update of a sitting compiles; the clock of the frames a second starts after it."""
+        if self.clock is not None:
+            return self.programs.update(state)
+        start = time.monotonic()
+        append_line(self.paths.metrics, {"kind": "compiling", "frames": self.progress.frames})
+        done = jax.block_until_ready(self.programs.update(state))
+        seconds = time.monotonic() - start
+        self.progress.compile_seconds += seconds
+        row = {"kind": "compiled", "seconds": round(seconds, 2), "frames": self.progress.frames}
+        append_line(self.paths.metrics, row)
+        return done
+
+    def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
+        for i, value in enumerate(stats.learnt.reward):
+            if not np.isfinite(value):
+                where = task_names(self.spec, self.paths)[i].reward
+                raise TrainingError(f"{where} returned NaN or infinity in update {update}; {self._last_good()}.")
+        bad = [name for name, value in stats.learnt.losses._asdict().items() if not np.isfinite(value)]
+        leaves = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves_with_path(state.params)]
+        bad += [f"params.{name}" for name, finite in zip(leaves, stats.learnt.finite, strict=True) if not finite]
+        if bad:
+            raise TrainingError(
+                f"NaN or infinity in {', '.join(bad[:3])} after update {update} of {self.spec.skill}; "
+                f"{self._last_good()}. Begin anew with a lower learning rate: "
+                f"--set ppo.lr={min(1e-4, self.config.ppo.lr / 10):.0e}"
+            )
+
+    def _last_good(self) -> str:
+        saved = checkpoint_updates(self.paths.checkpoints)
+        if not saved:
+            return "no checkpoint had been saved yet"
+        return f"the last good checkpoint, of update {saved[-1]}, stays in {self.paths.checkpoints}"
+
+    def _report(self, stats: UpdateStats, recent: TrainingSuccess, update: int) -> None:
+        now = time.monotonic()
+        row: dict[str, Any] = {
+            "kind": "update",
+            "update": update,
+            "frames": self.progress.frames,
+            "budget": self.config.ppo.frames,
+            "fps": round(self.trainer.frames_per_update / (now - self.clock), 1) if self.clock else None,
+            "seconds": round(self._seconds(), 2),
+            "success": recent.success.model_dump(),
+            "step_success": recent.step_success.model_dump(),
+            "causes": recent.causes,
+            "from_kept": _share_from_kept(stats.results),
+            "trained_samples": int(stats.learnt.trained_samples),
+            "reward": [round(float(r), 5) for r in stats.learnt.reward],
+            "lr": float(stats.learnt.lr),
+            **{name: round(float(value), 6) for name, value in stats.learnt.losses._asdict().items()},
+        }
+        self.clock = now
+        append_line(self.paths.metrics, row)
+        write_text(self.paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
+
+    def _gate(self, params: Any, update: int) -> Evaluation:
+        gate = self.progress.gates
+        self.progress.gates += 1
+        append_line(self.paths.metrics, {"kind": "measuring", "frames": self.progress.frames, "gate": gate})
+        number = gate_number(self.spec.runs_before, gate)
+        evaluation = measure(self.programs, params, self.config.gate, self.config.seed, number)
+        passed = is_learned(self.config.gate, evaluation)
+        append_line(
+            self.paths.metrics,
+            {
+                "kind": "gate",
+                "gate": gate,
+                "update": update,
+                "frames": self.progress.frames,
+                "passed": passed,
+                "success": evaluation.success.model_dump(),
+                "step_success": evaluation.step_success.model_dump(),
+                "causes": evaluation.causes,
+            },
+        )
+        self.clock = time.monotonic()
+        return evaluation
+
+    def _seconds(self) -> float:
+        return self.progress.seconds + time.monotonic() - self.began
+
+    def _save(self, state: TrainState) -> None:
+        saved = self.progress.model_copy(update={"seconds": self._seconds()})
+        save_checkpoint(self.paths.checkpoints, int(state.update), state, saved)
+
+    def _finish(self, params: Any, evaluation: Evaluation) -> TrainResult:
+        status: Status = "learned" if is_learned(self.config.gate, evaluation) else "weak"
+        start_states, start_states_sha256 = self._keep_final_states(params) if status == "learned" else ("", "")
+        path = self.paths.folder / PARAMS_FILE
+        write_arrays(path, flatten(to_named(params)))
+        result = TrainResult(
+            outcome="done",
+            params=PARAMS_FILE,
+            params_sha256=sha256(path.read_bytes()),
+            start_states=start_states,
+            start_states_sha256=start_states_sha256,
+            frames=self.progress.frames,
+            seconds=round(self._seconds(), 2),
+            compile_seconds=round(self.progress.compile_seconds, 2),
+            status=status,
+            evaluation=evaluation,
+        )
+        write_json(self.paths.result, result)
+        return result
+
+    def _keep_final_states(self, params: Any) -> tuple[str, str]:
+        append_line(self.paths.metrics, {"kind": "keeping", "frames": self.progress.frames})
+        return keep_final_states(self.paths, self.spec, self.programs, params)
+
+
+def _share_from_kept(results: StepResult) -> dict[str, float]:
+    """Returns what share of the episodes that ended, and of the frames, were of episodes begun at kept states."""
+    kept, ended = np.asarray(results.from_kept), np.asarray(results.ended)
+    return {
+        "episodes": round(float((kept & ended).sum() / max(1, ended.sum())), 4),
+        "frames": round(float(kept.mean()), 4),
+    }

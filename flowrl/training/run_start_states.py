@@ -1,0 +1,125 @@
+"""The start states of one run: those that it may begin at, and those that it leaves for others."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from flowrl.env.snapshots import Kept, join, read_kept, write_kept
+from flowrl.errors import LibraryError
+from flowrl.models.experts import Params
+from flowrl.paths import RunPaths
+from flowrl.rollout.collect_states import Harvest
+from flowrl.rollout.programs import PlayPrograms
+from flowrl.rollout.start_states import Starts, starts_at, supported
+from flowrl.rollout.world_seeds import STARTS, world_key
+from flowrl.schema.run import RunSpec
+from flowrl.weights import sha256
+
+logger = logging.getLogger(__name__)
+FINAL_FILE = "final_states.safetensors"
+LEAST_STATES = 16
+"""With fewer, a run begins in new worlds only: it would learn a handful of places by heart."""
+_WORLDS_A_STATE = 4
+"""Where fewer than one in so many worlds leads up to the last task, there are fewer states than wanted."""
+_FINAL, _FRONTIER = 0, 1
+Report = Callable[[Mapping[str, Any]], None]
+
+
+def find_starts(
+    paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, report_fn: Report
+) -> Starts | None:
+    """Returns the states that a share of the run's episodes begin at, None where there are too few.
+
+    They are those of the library in which the skill's preconditions hold. Where that are too few, the run's own plan is
+    played up to its last task, once, and what it reaches is kept in the run's folder.
+
+    Args:
+        params: who plays up to the last task.
+        report_fn: told what was found as a row of metrics, and before anything is played.
+
+    Raises:
+        LibraryError: a file of states is damaged, was changed, or is of another game.
+    """
+    share = spec.config.start.share
+    parts = _from_library(paths, spec, programs)
+    of = {name: _count(programs, spec, kept) for name, kept in parts.items()}
+    if sum(of.values()) < LEAST_STATES:
+        own = _own_frontier(paths, spec, programs, params, report_fn)
+        if own is not None:
+            parts, of = parts | {"": own}, of | {"": _count(programs, spec, own)}
+    states = sum(of.values())
+    is_enough = states >= LEAST_STATES
+    note = _note(of, share)
+    report_fn({"kind": "starts", "share": share if is_enough else 0.0, "states": states, "note": note})
+    logger.info("%s", note)
+    return starts_at(programs.runner.env, spec.spec, join(list(parts.values())), share) if is_enough else None
+
+
+def _note(of: Mapping[str, int], share: float) -> str:
+    named = [
+        f"{count} after {name}" if name else f"{count} where its own plan led" for name, count in of.items() if count
+    ]
+    total = sum(of.values())
+    if total < LEAST_STATES:
+        there = f"only {', '.join(named)}" if named else "none"
+        return (
+            f"start states in which all that it needs holds: {there}, fewer than {LEAST_STATES}: every episode begins "
+            "in a new world"
+        )
+    return f"{share:.0%} of the episodes begin at one of {total} kept states: {', '.join(named)}"
+
+
+def keep_final_states(paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params) -> tuple[str, str]:
+    """Returns file name and hash of states in which the run's episodes ended in success, empty where there are none.
+
+    They are of new worlds that nothing is measured on.
+    """
+    wanted = spec.config.start.keep
+    if not wanted or spec.trial:
+        return "", ""
+    kept = Harvest(programs, len(spec.tasks)).states(params, _key(spec, _FINAL), wanted, wanted)
+    if kept is None:
+        return "", ""
+    file = paths.folder / FINAL_FILE
+    write_kept(file, programs.runner.env.domain, kept)
+    logger.info("%d final states kept, %d bytes each", kept.size, file.stat().st_size // kept.size)
+    return FINAL_FILE, sha256(file.read_bytes())
+
+
+def _from_library(paths: RunPaths, spec: RunSpec, programs: PlayPrograms) -> dict[str, Kept]:
+    found = {}
+    for name, digest in sorted(spec.start_files.items()):
+        file = paths.start_states(digest)
+        if file.exists() and sha256(file.read_bytes()) != digest:
+            raise LibraryError(f"{file} is not the file that {paths.config} names: it was changed since.")
+        found[name] = read_kept(file, programs.runner.env.domain)
+    return found
+
+
+def _own_frontier(
+    paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, report_fn: Report
+) -> Kept | None:
+    """Returns states in which episodes from new worlds have just reached the last task, None where none does."""
+    domain, before = programs.runner.env.domain, len(spec.tasks) - 1
+    if paths.frontier.exists():
+        return read_kept(paths.frontier, domain)
+    if not before or not spec.config.start.keep:
+        return None
+    report_fn({"kind": "exploring"})
+    wanted = spec.config.start.keep
+    kept = Harvest(programs, before).states(params, _key(spec, _FRONTIER), wanted, _WORLDS_A_STATE * wanted)
+    if kept is not None:
+        write_kept(paths.frontier, domain, kept)
+    return kept
+
+
+def _count(programs: PlayPrograms, spec: RunSpec, kept: Kept) -> int:
+    least, most = supported(programs.runner.env, spec.spec, kept)
+    return int((least <= most).sum())
+
+
+def _key(spec: RunSpec, what: int) -> jax.Array:
+    """Returns a key of this skill's own: those of different skills begin in different worlds."""
+    return jax.random.fold_in(world_key(STARTS, spec.config.seed, 2 * spec.runs_before + what), spec.expert)

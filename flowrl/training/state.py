@@ -1,0 +1,65 @@
+"""The values of one update: state, learner, metrics."""
+
+from typing import NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from flowrl.env.flow_env import FlowState, StepResult
+from flowrl.models.experts import Params
+from flowrl.training.ppo import Losses
+
+
+class TrainState(NamedTuple):
+    """All that a run needs to go on; every leaf is an array.
+
+    Attributes:
+        params: all experts of the run, leaves [E, ...].
+        optimiser: its state for the trained experts.
+        flow: the episodes under way.
+        key: the random key of the next update.
+        update: updates done.
+        best: the trained experts at their best so far.
+    """
+
+    params: Params
+    optimiser: optax.OptState
+    flow: FlowState
+    key: jax.Array
+    update: Int[Array, ""]
+    best: Params
+
+
+class Learner(NamedTuple):
+    """The part of a `TrainState` that learning changes."""
+
+    params: Params
+    optimiser: optax.OptState
+    key: jax.Array
+    update: Int[Array, ""]
+
+
+class Learnt(NamedTuple):
+    """What the learning of one update did.
+
+    Attributes:
+        losses: means over the update's minibatches.
+        reward: mean reward a step of each task.
+        trained_samples: samples that the trained experts learned from.
+        lr: the learning rate used.
+        finite: of each leaf of the trained experts' parameters, whether all of it is finite.
+    """
+
+    losses: Losses
+    reward: Float[Array, "N"]
+    trained_samples: Int[Array, ""]
+    lr: Float[Array, ""]
+    finite: Bool[Array, "leaves"]
+
+
+class UpdateStats(NamedTuple):
+    """What one update did: every step's result, [T, B], and the learning."""
+
+    results: StepResult
+    learnt: Learnt

@@ -1,0 +1,222 @@
+"""What a skill's functions say of recorded and forced transitions, held against what its specification promises."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from flowrl.fluents import ACHIEVEMENT
+from flowrl.verify.behaviour.scenarios import Path, Stage
+
+_FEW = 0.1
+"""The share of first states in which a skill may happen to be done: a new world may have a lake at hand."""
+_SHAPING = 0.75
+"""The share of success that may be had without it, where no part of it can be done: for coming nearer."""
+_MOST = 10.0
+"""What success may pay: far more than 1 no value network learns."""
+
+
+class Finding(NamedTuple):
+    """One check; ``detail`` says what was looked at, or what is wrong and what to write instead."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def _wrong(name: str, what: str, instead: str) -> Finding:
+    return Finding(name, False, f"{what} {instead}")
+
+
+@dataclass(frozen=True)
+class Played:
+    """What the functions said of all rows.
+
+    Attributes:
+        done, reward: for each part: what was played with each amount, first states with each amount, the forced ways,
+            scrambled rows.
+    """
+
+    stage: Stage
+    paths: list[Path]
+    done: list[np.ndarray]
+    reward: list[np.ndarray]
+
+    def played(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (done, reward) of what was recorded, with the index-th amount."""
+        return self.done[index], self.reward[index]
+
+    def first(self, index: int) -> np.ndarray:
+        """Returns done of the first states, with the index-th amount."""
+        return self.done[len(self.stage.amounts) + index]
+
+    def forced(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (done, reward) along the index-th forced way."""
+        at = 2 * len(self.stage.amounts) + index
+        return self.done[at], self.reward[at]
+
+    def ways(self, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns (done, reward) along each forced way to ``n``."""
+        return [self.forced(i) for i, path in enumerate(self.paths) if path.n == n]
+
+
+def findings(played: Played, trusted: bool) -> Iterator[Finding]:
+    """Yields what was found, check by check; of a trusted skill only that its numbers are finite: the rest is its
+    author's."""
+    yield _finite(played)
+    if trusted:
+        return
+    for check in (_not_done_at_first, _reachable, _as_promised, _success_pays, _farming):
+        yield check(played)
+
+
+def _finite(played: Played) -> Finding:
+    rows = sum(map(len, played.reward))
+    bad = sum(int((~np.isfinite(reward)).sum()) for reward in played.reward)
+    if bad:
+        return _wrong(
+            "finite",
+            f"reward returns NaN or infinity in {bad} of {rows:,} tried transitions.",
+            "Guard divisions and logarithms, for example with jnp.maximum(x, 1).",
+        )
+    return Finding("finite", True, f"in {rows:,} transitions of random play, scripts and forced states")
+
+
+def _not_done_at_first(played: Played) -> Finding:
+    amounts = played.stage.amounts
+    for index, n in enumerate(amounts):
+        done = played.first(index)
+        if done.mean() > _FEW:
+            return _wrong(
+                "initial",
+                f"is_done is true in {int(done.sum())} of {len(done)} states in which the skill begins (n={n}, what "
+                "it needs is there, nothing has happened yet), so it would teach nothing.",
+                f"Test for what it yields: {played.stage.end_note(n)}.",
+            )
+    return Finding("initial", True, f"not done in {len(played.first(0))} first states, n = {_listed(amounts)}")
+
+
+def _reachable(played: Played) -> Finding:
+    stage = played.stage
+    for n in stage.amounts:
+        if not any(done[-1] for done, _ in played.ways(n)):
+            return _wrong(
+                "reachable",
+                f"is_done stays false with n={n} although all that the spec yields holds ({stage.end_note(n)}), so "
+                "it could never be finished.",
+                "Test for exactly that.",
+            )
+    return Finding("reachable", True, f"done once {stage.end_note(stage.amounts[-1])} is forced into the state")
+
+
+def _as_promised(played: Played) -> Finding:
+    """Looks for states in which the skill is done although what it promises does not hold."""
+    stage = played.stage
+    for i, path in enumerate(played.paths):
+        early = np.flatnonzero(played.forced(i)[0][:-1])
+        if early.size and stage.spec.scales:
+            return _wrong(
+                "promise",
+                f"is_done is true with n={path.n} after step {early[0] + 1} of {len(played.forced(i)[0])}, before "
+                f"what the spec yields holds ({stage.end_note(path.n)}).",
+                "Compare the amounts with n.",
+            )
+    for index, n in enumerate(stage.amounts):
+        for name, row in _first_done(played, index):
+            if (broken := _broken_promise(stage, n, row)) is not None:
+                return _wrong(
+                    "promise", f"is_done is true with n={n} in a recorded state ({name}) where {broken}.", "Test that."
+                )
+    return Finding("promise", True, "where it is done in recorded play, what the spec yields holds")
+
+
+def _broken_promise(stage: Stage, n: int, row: int) -> str | None:
+    """Returns which yield does not hold in a recorded row; of achievements it is not known when they count from."""
+    for fluent, quantity in stage.spec.yields.items():
+        if fluent in stage.fluents and not fluent.startswith(ACHIEVEMENT):
+            there = int(stage.fluents[fluent][row])
+            if there < quantity.at(n):
+                return f"{fluent} is {there}, while the spec yields {quantity.at(n)}"
+    return None
+
+
+def _first_done(played: Played, index: int) -> Iterator[tuple[str, int]]:
+    """Yields the trajectories that finish the skill, each with the row in which it does."""
+    done, _ = played.played(index)
+    for name, rows in _trajectories(played.stage):
+        finished = np.flatnonzero(done[rows])
+        if finished.size:
+            yield name, int(rows[finished[0]])
+
+
+def _trajectories(stage: Stage) -> Iterator[tuple[str, np.ndarray]]:
+    for number, name in enumerate(stage.names.trajectories):
+        yield name, np.flatnonzero(stage.trajectory == number)
+
+
+def _success(played: Played, n: int) -> tuple[float, float]:
+    """Returns what the best forced way to success pays in all, and in its last step."""
+    best = max((reward for done, reward in played.ways(n) if done[-1]), key=lambda reward: float(reward.sum()))
+    return float(best.sum()), float(best[-1])
+
+
+def _success_pays(played: Played) -> Finding:
+    for n in played.stage.amounts:
+        total, last = _success(played, n)
+        if total <= 0 or last <= 0:
+            return _wrong(
+                "success pays",
+                f"the reward at success is {last:.3g} (n={n}; {total:.3g} in all on the way); it must be above 0.",
+                "Pay about 1 in all for what the spec yields, as gathered(amount, change, n) or achievements_diff do.",
+            )
+        if total > _MOST:
+            return _wrong(
+                "success pays",
+                f"the reward pays {total:.3g} in all on the way to success (n={n}), far more than 1.",
+                "Pay about 1 in all: divide by what is paid now.",
+            )
+    return Finding("success pays", True, f"{_success(played, played.stage.amounts[-1])[0]:.3g} in all")
+
+
+class _Farmed(NamedTuple):
+    """The most that some play pays which does not finish the skill; ``share`` is of what it may pay."""
+
+    share: float
+    most: float
+    name: str
+    n: int
+
+
+def _farming(played: Played) -> Finding:
+    """Looks for play that never finishes and collects about as much as success pays."""
+    # A script that says what it does tells an author more than random play.
+    worst = max(_farmed(played), key=lambda f: (f.share >= 1 and not f.name.startswith("random"), f.share))
+    if worst.share >= 1:
+        return _wrong(
+            "farming",
+            f"the reward pays {worst.most:.3g} for {worst.name} (n={worst.n}), without the skill being done, and "
+            f"{_success(played, worst.n)[0]:.3g} for success.",
+            "Pay for progress and take as much back where it is lost: use gathered and approach of flowrl.env.shaping.",
+        )
+    scripts = len(played.stage.names.trajectories)
+    most = f"at most {worst.most:.2g}, for {worst.name}" if worst.most > 0 else "nothing"
+    return Finding("farming", True, f"{scripts} scripts and random plays that do not finish it are paid {most}")
+
+
+def _farmed(played: Played) -> Iterator[_Farmed]:
+    """Yields what each trajectory is paid at most before it finishes the skill, with each amount."""
+    stage = played.stage
+    for index, n in enumerate(stage.amounts):
+        success, _ = _success(played, n)
+        allowed = success if n > 1 and stage.spec.scales else _SHAPING * success
+        done, reward = played.played(index)
+        for name, rows in _trajectories(stage):
+            finished = np.flatnonzero(done[rows])
+            unfinished = reward[rows[: finished[0]]] if finished.size else reward[rows]
+            most = float(np.max(np.cumsum(unfinished), initial=0.0))
+            yield _Farmed(most / allowed, most, name, n)
+
+
+def _listed(amounts: tuple[int, ...]) -> str:
+    return " and ".join(map(str, amounts))

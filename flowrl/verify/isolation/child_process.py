@@ -1,0 +1,204 @@
+"""A child process that runs what is not trusted: two pipes and nothing else, read with a bound, killed in time."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flowrl.paths import PACKAGE_ROOT
+from flowrl.verify.isolation.resource_limits import MEBIBYTE, SandboxLimits
+
+_LOOK_SECONDS = 0.1
+_GRACE_SECONDS = 1.0
+READY = b"ready\n"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a child said.
+
+    Attributes:
+        header: its words; empty if it said nothing that can be read.
+        data: bytes that follow them.
+        problem: why there is no answer, as a sentence; empty if there is one.
+        start_seconds: until it was ready to look at the code; 0 if it never was.
+        late: its time was up.
+    """
+
+    header: Mapping[str, Any]
+    data: bytes = b""
+    problem: str = ""
+    start_seconds: float = 0.0
+    late: bool = False
+
+
+class Child:
+    """One child process. Ends with its parent's `with` block at the latest."""
+
+    def __init__(self, role: str, limits: SandboxLimits, deadline: float):
+        self.cpu_seconds = 0.0
+        self.limits, self.deadline = limits, deadline
+        self.started = time.monotonic()
+        self.sender: threading.Thread | None = None
+        answers, given = os.pipe()
+        command = [sys.executable, "-P", "-s", "-B", "-m", "flowrl.verify.isolation.child_main", role, str(given)]
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=_environment(),
+                pass_fds=(given,),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(answers)
+            raise
+        finally:
+            os.close(given)
+        self.answers = answers
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        os.close(self.answers)
+
+    def kill(self) -> None:
+        """Ends the child and all of its group; returns once it is gone."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=_GRACE_SECONDS)
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+
+    def ask(self, request: Mapping[str, Any]) -> None:
+        """Sends the child its request."""
+        self._send(json.dumps({**request, "parent": os.getpid()}).encode() + b"\n", last=False)
+
+    def give(self, data: bytes = b"") -> None:
+        """Sends the child what comes after its request; there is no more then."""
+        self._send(data, last=True)
+
+    def _send(self, data: bytes, last: bool) -> None:
+        """Writes in the background, one after the other: a child that does not read must not hold us up."""
+        before = self.sender
+
+        def send() -> None:
+            if before is not None:
+                before.join()
+            with contextlib.suppress(OSError, ValueError):
+                assert self.process.stdin is not None
+                self.process.stdin.write(data)
+                self.process.stdin.flush()
+                if last:
+                    self.process.stdin.close()
+
+        self.sender = threading.Thread(target=send, daemon=True)
+        self.sender.start()
+
+    def answer(self) -> Answer:
+        """Returns what the child says, once it has ended, was killed for taking too much, or ran out of time."""
+        received = bytearray()
+        ready = 0.0
+        problem = ""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.answers, selectors.EVENT_READ)
+            while True:
+                left = self.deadline - time.monotonic()
+                if left <= 0:
+                    problem = f"it was not done after {self.limits.seconds:g} s, its time limit"
+                    break
+                if selector.select(min(left, _LOOK_SECONDS)):
+                    part = os.read(self.answers, 1 << 16)
+                    if not part:
+                        break
+                    received += part
+                    if not ready and received.startswith(READY):
+                        ready = time.monotonic() - self.started
+                    if len(received) > self.limits.answer:
+                        problem = f"it answered more than {self.limits.answer:,} bytes"
+                        break
+                if self._memory() > self.limits.memory:
+                    problem = f"it took more memory than {self.limits.memory // MEBIBYTE:,} MiB"
+                    break
+        if problem:
+            self.kill()
+            return Answer({}, problem=problem, start_seconds=ready, late=time.monotonic() >= self.deadline)
+        return self._read(bytes(received), ready)
+
+    def _memory(self) -> int:
+        """Returns the bytes that the child takes; its processor time is noted on the way."""
+        try:
+            process = psutil.Process(self.process.pid)
+            self.cpu_seconds = max(self.cpu_seconds, sum(process.cpu_times()[:2]))
+            return int(process.memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def _read(self, received: bytes, ready: float) -> Answer:
+        """Returns the answer in what a child sent: a line that it is ready, a line of JSON, bytes."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=_GRACE_SECONDS)
+        self.kill()
+        line, newline, data = received.removeprefix(READY).partition(b"\n")
+        if not newline:
+            # Code that ignores the first signal is killed by the second, which does not say why.
+            spent = self.process.returncode == -signal.SIGKILL and self.cpu_seconds >= self.limits.cpu_seconds - 1
+            problem = _ending(-signal.SIGXCPU if spent else self.process.returncode)
+            return Answer({}, problem=problem, start_seconds=ready)
+        try:
+            header = json.loads(line)
+        except (ValueError, RecursionError):
+            header = None
+        if not isinstance(header, dict):
+            return Answer({}, problem="it answered something that is no answer", start_seconds=ready)
+        return Answer(header, data, start_seconds=ready)
+
+
+def _ending(code: int | None) -> str:
+    if code == -signal.SIGXCPU:
+        return "it took more processor time than it may"
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"the process that looked at it was ended by {signal.Signals(-code).name}"
+    return f"the process that looked at it ended with exit code {code} and no answer"
+
+
+def _environment() -> dict[str, str]:
+    """Returns all that a child gets to know of its surroundings: where Python finds its packages."""
+    folders = [str(PACKAGE_ROOT)]
+    for package in ("jax", "jaxlib", "craftax", "safetensors", "pydantic"):
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            folders.append(str(Path(spec.origin).parents[1]))
+    environment = {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(folders)),
+        "JAX_PLATFORMS": "cpu",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "LANG": "C.UTF-8",
+    }
+    if "LD_LIBRARY_PATH" in os.environ:
+        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return environment

@@ -1,0 +1,161 @@
+"""What holds a process in: resource limits, a filter in the kernel, no network. Each returns what it enforced.
+
+The filter is an allow-list of system calls (seccomp, by libseccomp): no sockets, no new processes or programs, nothing
+opened for writing, nothing renamed or removed, no tracing, no signals to others. All of it holds for root as well,
+for whom RLIMIT_NPROC does not count. A filter cannot see the arguments of clone3 and openat2, so these don't exist for
+the process; its C library then uses clone and openat, which it can.
+"""
+
+import errno
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_filter() -> None:
+    """Loads what the filter needs; to find its library, other programs are run, which is too late behind the door."""
+    unfiltered()
+
+
+def close_door(must_hold: bool) -> list[str]:
+    """Shuts this process and all its threads in, for good, and returns what is enforced from now on.
+
+    Args:
+        must_hold: the code is nobody's: where the kernel of this platform can filter, it is not run without.
+
+    Raises:
+        OSError: it must hold and does not, though it could on this platform; says what to install.
+    """
+    reason = unfiltered()
+    if reason is None:
+        try:
+            _allow_only(_FREE.split())
+        except OSError as error:
+            reason = str(error)
+    if reason is not None and must_hold and sys.platform == "linux":
+        raise OSError(
+            f"the kernel's filter cannot be set up ({reason}), and code that nobody has vouched for is not run "
+            "without it. Install libseccomp 2, e.g. the Debian package libseccomp2"
+        )
+    if reason is not None:
+        return [
+            f"no kernel filter on this platform ({reason}): only the allow-list of the text, and of what an "
+            "artefact may hold, keep code from the network, processes and files"
+        ]
+    return [
+        "no network: no sockets (seccomp)",
+        "no new processes or programs, no tracing of others (seccomp)",
+        "read-only file system: nothing is opened for writing, renamed or removed (seccomp)",
+    ]
+
+
+def deny_network() -> str:
+    """Takes the network from this process and all that it starts, where the kernel can, and returns what holds now.
+
+    Sockets of this machine's own (AF_UNIX, and AF_NETLINK to the kernel) stay, as the drivers of cards need them.
+    """
+    reason = unfiltered() or _needs_network()
+    if reason is None:
+        try:
+            _refuse_network()
+        except OSError as error:
+            reason = str(error)
+    if reason is not None:
+        return f"network allowed: {reason}"
+    return "no network: sockets of other machines are refused (seccomp)"
+
+
+def unfiltered() -> str | None:
+    """Returns why the kernel cannot filter system calls for us, None where it can."""
+    if sys.platform != "linux":
+        return f"no seccomp on {sys.platform}"
+    try:
+        import pyseccomp  # noqa: F401
+    except (ImportError, RuntimeError, OSError) as error:
+        return f"libseccomp cannot be loaded: {error}"
+    return None
+
+
+def _needs_network() -> str | None:
+    """Returns why this process cannot do without the network: a TPU is reached through it."""
+    tpu = "tpu" in os.environ.get("JAX_PLATFORMS", "") or any(Path("/dev").glob("accel[0-9]*"))
+    return "a TPU is driven through it" if tpu else None
+
+
+_FREE = """
+access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup dup2 dup3 epoll_create1 epoll_ctl
+epoll_pwait epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fstat fstatfs futex
+getcwd getdents64 getegid geteuid getgid getpgrp getpid getppid getrandom getresgid getresuid getrlimit getrusage
+getsid gettid gettimeofday getuid lseek lstat madvise membarrier mincore mmap mprotect mremap msync munmap
+nanosleep newfstatat pipe2 poll ppoll pread64 preadv pselect6 read readlink readlinkat readv restart_syscall
+rseq rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sched_get_priority_max sched_get_priority_min
+sched_getaffinity sched_getparam sched_getscheduler sched_yield select set_robust_list set_tid_address
+sigaltstack stat statfs statx sysinfo time times uname wait4 write writev
+"""
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_CLONE_THREAD = 0x10000
+_FCNTL = (0, 1, 2, 3, 4, 1030)
+"""F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC; F_SETOWN and F_SETSIG would signal to others."""
+_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 15, 16, 0x53564D41
+_NO_SUCH_CALL = -1
+_AF_UNIX, _AF_NETLINK = 1, 16
+
+
+def _allow_only(free: list[str]) -> None:
+    """Refuses every system call but those of the list and some whose arguments can be looked at.
+
+    Raises:
+        OSError: the kernel does not take the filter.
+    """
+    import pyseccomp as seccomp
+
+    rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
+    rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+    # By default the thread that uses the calls of another table is killed, and the others are waited for.
+    rules.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.ERRNO(errno.EPERM))
+    for name in free:
+        _add(rules, seccomp.ALLOW, name)
+    nothing_written = (seccomp.MASKED_EQ, _WRITING, 0)
+    _add(rules, seccomp.ALLOW, "open", seccomp.Arg(1, *nothing_written))
+    _add(rules, seccomp.ALLOW, "openat", seccomp.Arg(2, *nothing_written))
+    _add(rules, seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
+    _add(rules, seccomp.ALLOW, "tgkill", seccomp.Arg(0, seccomp.EQ, os.getpid()))
+    _add(rules, seccomp.ALLOW, "prlimit64", seccomp.Arg(2, seccomp.EQ, 0))
+    for command in _FCNTL:
+        _add(rules, seccomp.ALLOW, "fcntl", seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, command))
+    for option in (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA):
+        _add(rules, seccomp.ALLOW, "prctl", seccomp.Arg(0, seccomp.EQ, option))
+    for name in ("clone3", "openat2"):
+        _add(rules, seccomp.ERRNO(errno.ENOSYS), name)
+    rules.load()
+
+
+def _refuse_network() -> None:
+    """Refuses sockets of all families but this machine's own two, and the ring that could make them unseen.
+
+    Raises:
+        OSError: the kernel does not take the filter.
+    """
+    import pyseccomp as seccomp
+
+    rules = seccomp.SyscallFilter(seccomp.ALLOW)
+    rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
+    # The kernel looks at the lower half of the register only; with anything in the upper one, the number is above all.
+    others = [seccomp.Arg(0, seccomp.EQ, n) for n in range(_AF_NETLINK) if n != _AF_UNIX]
+    for family in (*others, seccomp.Arg(0, seccomp.GT, _AF_NETLINK)):
+        for name in ("socket", "socketpair"):
+            _add(rules, seccomp.ERRNO(errno.EPERM), name, family)
+    _add(rules, seccomp.ERRNO(errno.ENOSYS), "io_uring_setup")
+    rules.load()
+
+
+def _add(rules: Any, action: Any, name: str, *arguments: Any) -> None:
+    """Adds a rule for a system call, where this machine has it."""
+    import pyseccomp as seccomp
+
+    if seccomp.resolve_syscall(seccomp.system_arch(), name) != _NO_SUCH_CALL:
+        rules.add_rule(action, name, *arguments)
