@@ -75,7 +75,7 @@ def load_base(env: str) -> KnowledgeBase:
             f"{env} has no knowledge base yet; {' and '.join(_FOLDERS)} have one. "
             "Train a task module of your own with `flowrl train --module FILE`."
         )
-    folder = resources.files(__name__) / _FOLDERS[env]
+    folder = resources.files("flowrl.knowledge") / _FOLDERS[env]
     data = tomllib.loads((folder / "base.toml").read_text(encoding="utf-8"))
     vocabulary = Vocabulary.model_validate(data["vocabulary"])
     skills = [_read_skill(folder, entry) for entry in data["skills"]]
@@ -91,7 +91,7 @@ def manual_of(env: str) -> str:
     """
     if env not in _FOLDERS:
         raise UsageError(f"No environment {env!r}. {nearest_names(env, _FOLDERS)}")
-    return (resources.files(__name__) / _FOLDERS[env] / "manual.md").read_text(encoding="utf-8")
+    return (resources.files("flowrl.knowledge") / _FOLDERS[env] / "manual.md").read_text(encoding="utf-8")
 
 
 def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:

@@ -1,0 +1,240 @@
+"""Merging on evidence, on the tiny game: what replaces an expert of the library, and what does not."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flowrl.errors import LibraryError, UsageError
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
+from flowrl.files import read_arrays, read_json, write_arrays, write_json
+from flowrl.growing.grow import grow, train
+from flowrl.library.home import SkillLibrary
+from flowrl.library.versions import history, restore
+from flowrl.parallel.training_processor import process_completed_training
+from flowrl.paths import RunPaths
+from flowrl.schema.run import RunSpec, TrainResult
+from flowrl.stats import PairedDifference
+from flowrl.weights import expert_of, flatten, sha256, unflatten
+from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, tiny_config, tree_bytes
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with Collect Wood, Collect Drink and Place Table."""
+    home = tmp_path_factory.mktemp("merging") / "home"
+    assert grow(home, tiny_config(), 3, None, Watcher()).complete
+    return home
+
+
+@pytest.fixture
+def home(grown: Path, tmp_path: Path) -> Path:
+    shutil.copytree(grown, tmp_path / "home")
+    return tmp_path / "home"
+
+
+def policy(home: Path, name: str) -> Path:
+    library = SkillLibrary.open(home)
+    return library.skill_paths(library.record(name)).params
+
+
+def scramble(home: Path, name: str) -> None:
+    """Puts random weights in the place of a library's expert, as if it had never learned anything."""
+    library = SkillLibrary.open(home)
+    record = library.record(name)
+    random = np.random.default_rng(0)
+    arrays = {key: random.normal(0, 0.1, a.shape).astype(a.dtype) for key, a in library.expert(record).items()}
+    library.store_expert(library.skill_paths(record), arrays, record.frames)
+
+
+def spoil(run: RunPaths, local: int) -> None:
+    """Puts random weights in the place of one of a run's experts, in a result that is otherwise as it should be."""
+    spec, result = read_json(run.config, RunSpec), read_json(run.result, TrainResult)
+    file = run.folder / result.params
+    random = np.random.default_rng(1)
+    arrays = {
+        key: random.normal(0, 1, a.shape).astype(a.dtype) if f"_networks_{local}." in key else a
+        for key, a in read_arrays(file).items()
+    }
+    assert spec.local_to_global[local] >= 0
+    write_arrays(file, arrays)
+    write_json(run.result, result.model_copy(update={"params_sha256": sha256(file.read_bytes())}))
+
+
+def run_of(home: Path, expert: int, name: str) -> RunPaths:
+    return SkillLibrary.open(home).paths.run(expert, name)
+
+
+def answer_of(run: RunPaths) -> ComparisonAnswer:
+    return read_json(ComparisonPaths.of(run).answer, ComparisonAnswer)
+
+
+def uncollected(home: Path, tmp_path: Path, name: str, **options: Any) -> RunPaths:
+    """Trains a skill in a copy of the home and brings back its run alone, so that it waits to be collected."""
+    copy = tmp_path / f"copy of {name}"
+    shutil.copytree(home, copy)
+    expert = train(copy, tiny_config(**options), name, Watcher()).expert_idx
+    run, target = run_of(copy, expert, name), run_of(home, expert, name)
+    shutil.copytree(run.folder, target.folder, ignore=shutil.ignore_patterns("merge", "processed.json"))
+    return target
+
+
+def test_an_interval_of_paired_differences_is_honest() -> None:
+    assert PairedDifference(gained=0, lost=0, total=0).interval == (-1, 1)
+    same = PairedDifference(gained=0, lost=0, total=1000)
+    assert not same.is_gain and same.interval[0] < 0 < same.interval[1]
+    assert PairedDifference(gained=40, lost=5, total=1000).is_gain
+    assert not PairedDifference(gained=20, lost=15, total=1000).is_gain
+    # Nominal 95 %: over many draws with a true difference of 2 points, about so many intervals hold it.
+    random = np.random.default_rng(0)
+    counts = random.multinomial(1000, [0.06, 0.04, 0.90], size=4000)
+    hits = [
+        low <= 0.02 <= high
+        for gained, lost, _ in counts
+        for low, high in [PairedDifference(gained=int(gained), lost=int(lost), total=1000).interval]
+    ]
+    assert 0.94 < np.mean(hits) < 0.965
+
+
+def test_a_dependency_that_learned_replaces_one_that_knew_nothing(home: Path) -> None:
+    scramble(home, "Collect Wood")
+    before = read_arrays(policy(home, "Collect Wood"))
+    watcher = grow_tiny(home, "Make Pickaxe", dependencies="train")
+    run = watcher.runs[0]
+    spec = read_json(run.config, RunSpec)
+    assert spec.trained == (0, 1, 2) and spec.local_to_global == (0, 2, 3)
+    answer = answer_of(run)
+    wood = answer.verdict_on(0)
+    assert wood is not None and wood.wins and wood.difference.is_gain and wood.difference.total == 1000
+    named = unflatten(read_arrays(run.folder / "params.safetensors"))
+    assert_same_arrays(read_arrays(policy(home, "Collect Wood")), flatten(expert_of(named, 0)))
+    library = SkillLibrary.open(home)
+    record = library.record("Collect Wood")
+    assert record.version == 2 and record.evaluation == wood.evaluation
+    old = [version for version in history(library, "Collect Wood") if not version.current]
+    assert [version.record.version for version in old] == [1]
+    shelf = library.skill_paths(record).history / "version_1" / "expert_0_policy" / "params.safetensors"
+    assert_same_arrays(read_arrays(shelf), before)
+    assert watcher.records[0].evaluation == answer.evaluation, "the numbers are those of what the library holds now"
+
+
+def test_a_dependency_that_got_worse_loses_and_the_skill_is_measured_without_it(home: Path, tmp_path: Path) -> None:
+    run = uncollected(home, tmp_path, "Make Pickaxe", dependencies="train")
+    spoil(run, 0)
+    before = tree_bytes(policy(home, "Collect Wood").parent)
+    claimed = read_json(run.result, TrainResult).evaluation
+    assert grow(home, tiny_config(dependencies="train"), 4, None, Watcher()).complete
+    verdict = answer_of(run).verdict_on(0)
+    assert verdict is not None and not verdict.wins and verdict.difference.interval[1] < 0
+    assert tree_bytes(policy(home, "Collect Wood").parent) == before
+    library = SkillLibrary.open(home)
+    record = library.record("Make Pickaxe")
+    assert record.status == "learned" and record.evaluation != claimed
+    assert record.evaluation.success.value is not None and record.evaluation.success.value > 0.5, "played with ours"
+    losers = [v.record.version for v in history(library, "Collect Wood") if not v.current]
+    assert losers == [2], "the loser is kept"
+
+
+def test_two_runs_that_trained_the_same_expert_are_merged_one_after_the_other(home: Path, tmp_path: Path) -> None:
+    scramble(home, "Collect Wood")
+    one = uncollected(home, tmp_path, "Make Pickaxe", dependencies="train")
+    other = home / "training_runs" / "skill_4_Make_Other"
+    shutil.copytree(one.folder, other)
+    spec = read_json(other / "run.json", RunSpec)
+    experts = (*spec.local_to_global[:-1], 4)
+    again = spec.model_copy(update={"skill": "Make Other", "local_to_global": experts})
+    write_json(other / "run.json", again)
+    (other / "3.py").rename(other / "4.py")
+    grow(home, tiny_config(dependencies="train"), 5, None, Watcher())
+    first, second = answer_of(one), answer_of(RunPaths(other, 4))
+    won, drew = first.verdict_on(0), second.verdict_on(0)
+    assert won is not None and won.wins
+    assert drew is not None and not drew.wins and drew.difference.value == 0, "held against what the first one left"
+    assert second.held[0] == sha256(policy(home, "Collect Wood").read_bytes()) != first.held[0]
+    assert SkillLibrary.open(home).record("Collect Wood").version == 2
+
+
+def test_a_frozen_run_is_measured_again_where_the_library_has_moved_on(home: Path, tmp_path: Path) -> None:
+    run = uncollected(home, tmp_path, "Make Pickaxe")
+    scramble(home, "Collect Wood")
+    grow(home, tiny_config(), 4, None, Watcher())
+    record = SkillLibrary.open(home).record("Make Pickaxe")
+    claimed = read_json(run.result, TrainResult).evaluation
+    assert claimed is not None and claimed.success.value is not None and claimed.success.value > 0.8
+    assert record.evaluation == answer_of(run).evaluation and record.evaluation.success.value < 0.5  # type: ignore[operator]
+    assert record.status == "weak", "nobody reaches its task any more"
+
+
+def test_a_candidate_is_not_taken_in_without_evidence(home: Path, tmp_path: Path) -> None:
+    run = uncollected(home, tmp_path, "Make Pickaxe", dependencies="train", ppo__frames=4096)
+    before = tree_bytes(home / "skills")
+    with pytest.raises(LibraryError, match="were not held against those of the library"):
+        process_completed_training(run, SkillLibrary.open(home))
+    assert tree_bytes(home / "skills") == before
+
+
+def test_an_answer_about_another_library_is_not_used(home: Path, tmp_path: Path) -> None:
+    run = uncollected(home, tmp_path, "Make Pickaxe", dependencies="train", ppo__frames=4096)
+    grow(home, tiny_config(dependencies="train"), 4, None, Watcher())
+    first = answer_of(run)
+    run.processed.unlink()
+    scramble(home, "Collect Wood")
+    grow(home, tiny_config(dependencies="train"), 4, None, Watcher())
+    assert answer_of(run).held[0] == sha256(policy(home, "Collect Wood").read_bytes()) or answer_of(run) != first
+
+
+def test_a_version_that_was_half_put_into_the_library_is_taken_back_and_put_there_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller is killed between the winner's weights and its record."""
+    grow_tiny(home, "Make Pickaxe", ppo__frames=0)
+    weak = read_arrays(policy(home, "Make Pickaxe"))
+    shutil.rmtree(home / "training_runs" / "skill_3_Make_Pickaxe")
+    run = uncollected(home, tmp_path, "Make Pickaxe")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path: Path, value: Any) -> None:
+        if path.name == "skill.json" and "history" not in path.parts:
+            raise Killed
+        write_json(path, value)
+
+    monkeypatch.setattr("flowrl.library.versions.write_json", killed)
+    with pytest.raises(Killed):
+        grow(home, tiny_config(), 4, None, Watcher())
+    monkeypatch.undo()
+    assert sha256(policy(home, "Make Pickaxe").read_bytes()) != SkillLibrary.open(home).record("Make Pickaxe").weights
+    watcher = Watcher()
+    assert grow(home, tiny_config(), 4, None, watcher).complete
+    assert "half put into the library was taken back" in watcher.notes[0]
+    library = SkillLibrary.open(home)
+    record = library.record("Make Pickaxe")
+    assert (record.status, record.version) == ("learned", 2) and record.evaluation == answer_of(run).evaluation
+    assert record.weights == library.weights_hash(record)
+    shelf = library.skill_paths(record).history / "version_1" / "expert_3_policy" / "params.safetensors"
+    assert_same_arrays(read_arrays(shelf), weak)
+
+
+def test_versions_are_listed_and_restored_under_a_new_number(home: Path) -> None:
+    grow_tiny(home, "Make Pickaxe", ppo__frames=0)
+    weak = read_arrays(policy(home, "Make Pickaxe"))
+    grow_tiny(home, "Make Pickaxe")
+    library = SkillLibrary.open(home)
+    assert [(v.record.version, v.record.status, v.current) for v in history(library, "Make Pickaxe")] == [
+        (1, "weak", False),
+        (2, "learned", True),
+    ]
+    learned = read_arrays(policy(home, "Make Pickaxe"))
+    record = restore(library, "make pickaxe", 1)
+    assert (record.version, record.status) == (3, "weak")
+    assert_same_arrays(library.expert(record), weak)
+    assert restore(library, "Make Pickaxe", 2).version == 4
+    assert_same_arrays(read_arrays(policy(home, "Make Pickaxe")), learned)
+    assert [v.record.version for v in history(library, "Make Pickaxe")] == [1, 2, 3, 4]
+    with pytest.raises(UsageError, match=r"no version 9 in its history; there are: 1, 2, 3"):
+        restore(library, "Make Pickaxe", 9)
