@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 from benchmarks.tables.setup import plan_env
 from flowrl.config import RunConfig, build_config
 from flowrl.env.domain import Domain, Transition
-from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
 from flowrl.env.observation import expand
 from flowrl.training.episode_stats import Progress
 
@@ -109,7 +109,7 @@ def optimistic_reset(
     available = max(1, batch // RESET_RATIO)
     fresh = env.new_players(jax.random.split(world_key, available))
     source = reset_source(ended, available)
-    players: Player = jax.tree.map(lambda leaf: leaf[source], fresh)
+    players: PlayerState = jax.tree.map(lambda leaf: leaf[source], fresh)
     begun = env.start(players, env.draw_amounts(amount_key, batch), update)
 
     def select(new: Array, old: Array) -> Array:
@@ -185,21 +185,21 @@ def ppo_loss(params: Any, network: Expert, config: RunConfig, samples: Samples) 
     log_prob = jnp.take_along_axis(log_probs, batch.action[:, None], axis=1)[:, 0]
     ratio = jnp.exp(log_prob - batch.log_prob)
     advantage = (samples.advantage - samples.advantage.mean()) / (samples.advantage.std() + 1e-8)
-    clipped = jnp.clip(ratio, 1 - ppo.clip, 1 + ppo.clip) * advantage
+    clipped = jnp.clip(ratio, 1 - ppo.clip_eps, 1 + ppo.clip_eps) * advantage
     policy = -jnp.minimum(ratio * advantage, clipped).mean()
-    near = batch.value + jnp.clip(value - batch.value, -ppo.value_clip, ppo.value_clip)
+    near = batch.value + jnp.clip(value - batch.value, -ppo.value_clip_eps, ppo.value_clip_eps)
     errors = jnp.maximum(jnp.square(value - samples.target), jnp.square(near - samples.target))
     entropy = -(jnp.exp(log_probs) * log_probs).sum(axis=1).mean()
-    return policy + ppo.value_weight * 0.5 * errors.mean() - ppo.entropy * entropy
+    return policy + ppo.value_coef * 0.5 * errors.mean() - ppo.entropy_coef * entropy
 
 
 def optimiser_for(config: RunConfig) -> optax.GradientTransformation:
     """Returns Adam behind one clip of the whole gradient's norm, its rate annealed as the configuration says."""
     ppo = config.ppo
     updates = max(1, ppo.frames // (config.env.worlds * ppo.steps))
-    steps = updates * ppo.epochs * (config.env.worlds * ppo.steps // ppo.minibatch)
+    steps = updates * ppo.epochs * (config.env.worlds * ppo.steps // ppo.minibatch_size)
     rate = optax.linear_schedule(ppo.lr, 0.0, steps) if ppo.anneal else ppo.lr
-    return optax.chain(optax.clip_by_global_norm(ppo.grad_norm), optax.adam(rate, eps=1e-5))
+    return optax.chain(optax.clip_by_global_norm(ppo.max_grad_norm), optax.adam(rate, eps=1e-5))
 
 
 def collect(env: FlowEnv, network: Expert, config: RunConfig, state: State) -> tuple[FlowState, Batch, Array, Any]:
@@ -213,7 +213,7 @@ def collect(env: FlowEnv, network: Expert, config: RunConfig, state: State) -> t
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=1)[:, 0]
         after, result = env.step(step_key, flow, action)
         following = optimistic_reset(env, reset_key, after, result.ended, state.update + 1)
-        reward = result.reward - config.ppo.death_price * result.died
+        reward = result.reward - config.ppo.death_penalty * result.died
         kept = Batch(observation, expert, action, log_prob, value, reward, result.task_done | result.ended)
         return following, (kept, result)
 
@@ -225,7 +225,7 @@ def collect(env: FlowEnv, network: Expert, config: RunConfig, state: State) -> t
 
 def learn(network: Expert, config: RunConfig, state: State, samples: Samples) -> tuple[Any, optax.OptState]:
     """Returns parameters and optimiser after the epochs over one rollout's samples."""
-    total, size = samples.target.shape[0], min(config.ppo.minibatch, samples.target.shape[0])
+    total, size = samples.target.shape[0], min(config.ppo.minibatch_size, samples.target.shape[0])
     tx = optimiser_for(config)
 
     def minibatch(carry: tuple[Any, Any], part: Samples) -> tuple[tuple[Any, Any], None]:

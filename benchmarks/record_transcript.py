@@ -16,7 +16,7 @@ from benchmarks.tables.planted import outcomes, repaired_with_model
 from flowrl.cli.live_display import Display
 from flowrl.config import build_config
 from flowrl.errors import LLMError
-from flowrl.growing.controller import Limits
+from flowrl.growing.controller import GrowLimits
 from flowrl.llm.flow import FlowSettings
 from flowrl.llm.grow import grow_with
 from flowrl.llm.transport.client import Request, Response
@@ -55,7 +55,7 @@ def main() -> None:
     config = build_config(seed=0)
     llm = Ledger(Recorder(Answers(given.old), given.new), HomePaths(given.home).ledger, NAME)
     with Display(sys.stdout) as display:
-        outcome = grow_with(llm, given.home, config, given.skills, FlowSettings(), None, display, Limits())
+        outcome = grow_with(llm, given.home, config, given.skills, FlowSettings(), None, display, GrowLimits())
     print(outcome.reason)
 
 

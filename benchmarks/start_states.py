@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-WANTED, LEAST_EPISODES, BUDGET = 0.8, 200, 20_000_000
+WANTED, MIN_EPISODES, BUDGET = 0.8, 200, 20_000_000
 SKILLS = ("Make Stone Pickaxe", "Collect Iron")
 VARIANTS = ("new", "frontier")
 
@@ -130,7 +130,7 @@ def share_of(counts: dict[str, int]) -> float | None:
 
 def has_reached(counts: dict[str, int]) -> bool:
     """Returns whether so many of so many episodes succeeded."""
-    return counts["total"] >= LEAST_EPISODES and counts["successes"] >= WANTED * counts["total"]
+    return counts["total"] >= MIN_EPISODES and counts["successes"] >= WANTED * counts["total"]
 
 
 def line(outcome: Outcome) -> str:

@@ -76,14 +76,17 @@ VARIANTS = (
     Variant("without annealing", ("ppo.anneal=false",)),
     Variant("annealed to zero over these frames", ("ppo.frames={frames}",)),
     Variant("advantage floor 1e-8 for 0.05", ("ppo.advantage_floor=1e-8",)),
-    Variant("price of dying 1", ("ppo.death_price=1",)),
+    Variant("price of dying 1", ("ppo.death_penalty=1",)),
     Variant("width 64", ("model.width=64",)),
     Variant("actor and critic share no layer", ("model.shared=false",)),
     Variant("1 epoch for 2", ("ppo.epochs=1",)),
     Variant("4 epochs for 2", ("ppo.epochs=4",)),
-    Variant("minibatches of 1024 for 2048", ("ppo.minibatch=1024",)),
-    Variant("minibatches of 4096 for 2048", ("ppo.minibatch=4096", "ppo.least_steps=1")),
-    Variant("minibatches of 4096, learning rate 2e-3", ("ppo.minibatch=4096", "ppo.least_steps=1", "ppo.lr=2e-3")),
+    Variant("minibatches of 1024 for 2048", ("ppo.minibatch_size=1024",)),
+    Variant("minibatches of 4096 for 2048", ("ppo.minibatch_size=4096", "ppo.min_gradient_steps=1")),
+    Variant(
+        "minibatches of 4096, learning rate 2e-3",
+        ("ppo.minibatch_size=4096", "ppo.min_gradient_steps=1", "ppo.lr=2e-3"),
+    ),
     Variant("32 steps a rollout for 64", ("ppo.steps=32",)),
     Variant("128 worlds for 256", ("env.worlds=128", "env.fresh_worlds=64")),
     Variant("64 new worlds a rollout for 96", ("env.fresh_worlds=64",)),
@@ -91,7 +94,7 @@ VARIANTS = (
     Variant("learning rate 5e-4 for 1e-3", ("ppo.lr=5e-4",)),
     Variant("learning rate 2.5e-4 for 1e-3", ("ppo.lr=2.5e-4",)),
     Variant("gamma 0.98 for 0.99", ("ppo.gamma=0.98",)),
-    Variant("entropy 0.003 for 0.01", ("ppo.entropy=0.003",)),
+    Variant("entropy 0.003 for 0.01", ("ppo.entropy_coef=0.003",)),
 )
 
 

@@ -1,3 +1,3 @@
 """flowrl grows a library of reinforcement-learning skills on Craftax."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

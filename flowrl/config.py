@@ -17,9 +17,9 @@ LAYOUTS: dict[str, str] = {
 ENVIRONMENTS: tuple[str, ...] = tuple(LAYOUTS)
 
 
-MOST_GATES = 999
+MAX_GATES = 999
 """Gates that a run may ask for; its reserved worlds are numbered with room for so many."""
-MOST_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 """The largest seed that jax tells from others."""
 
 
@@ -53,25 +53,25 @@ class PPOConfig(_Frozen):
     frames: int = Field(8_000_000, ge=0, description="frames after which a run gives up")
     steps: int = Field(64, ge=1, description="steps of each world per rollout")
     epochs: int = Field(2, ge=1, description="times that an update goes over its samples")
-    least_steps: int = Field(
+    min_gradient_steps: int = Field(
         12, ge=1, description="gradient steps of an update, for which it goes over few samples more often"
     )
-    most_epochs: int = Field(8, ge=1, description="but no more often than this")
-    minibatch: int = Field(2048, ge=1, description="samples of the trained experts per gradient step")
+    max_epochs: int = Field(8, ge=1, description="but no more often than this")
+    minibatch_size: int = Field(2048, ge=1, description="samples of the trained experts per gradient step")
     lr: float = Field(1e-3, gt=0)
     anneal: bool = Field(True, description="learning rate falls linearly to zero over `frames`")
     gamma: float = Field(0.99, ge=0, le=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)
-    clip: float = Field(0.2, gt=0)
-    value_clip: float = Field(0.2, gt=0)
-    value_weight: float = Field(0.5, ge=0)
-    entropy: float = Field(0.01, ge=0)
-    grad_norm: float = Field(0.5, gt=0, description="largest gradient norm of one expert")
+    clip_eps: float = Field(0.2, gt=0)
+    value_clip_eps: float = Field(0.2, gt=0)
+    value_coef: float = Field(0.5, ge=0)
+    entropy_coef: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(0.5, gt=0, description="largest gradient norm of one expert")
     bfloat16: bool = Field(
         False, description="products behind the first layer in bfloat16, for graphics cards; held against float32 first"
     )
     advantage_floor: float = Field(0.05, gt=0, description="least standard deviation that advantages are divided by")
-    death_price: float = Field(0.0, ge=0, description="taken from the reward of the step in which the player dies")
+    death_penalty: float = Field(0.0, ge=0, description="taken from the reward of the step in which the player dies")
 
 
 class GateConfig(_Frozen):
@@ -82,8 +82,8 @@ class GateConfig(_Frozen):
     worlds: int = Field(500, ge=1, description="reserved worlds played at a gate")
     per_amount_worlds: int = Field(100, ge=0, description="reserved worlds for each smaller amount of the range")
     learned_at: float = Field(0.8, ge=0, le=1, description="a skill is learned at this lower bound of step success")
-    least_episodes: int = Field(200, ge=1, description="episodes that must reach the skill's task for it to be learned")
-    most_gates: int = Field(4, ge=1, le=MOST_GATES, description="gates asked for before the budget ends")
+    min_episodes: int = Field(200, ge=1, description="episodes that must reach the skill's task for it to be learned")
+    max_gates: int = Field(4, ge=1, le=MAX_GATES, description="gates asked for before the budget ends")
     merge_worlds: int = Field(
         1000, ge=1000, description="common worlds on which a candidate is held against the library's expert"
     )
@@ -119,13 +119,13 @@ class RunConfig(_Frozen):
     dependencies: Literal["frozen", "train"] = Field(
         "frozen", description="whether the experts that a skill builds on learn in its run too"
     )
-    seed: int = Field(0, ge=0, le=MOST_SEED)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a card's memory that one worker may take")
 
     @property
     def groups(self) -> int:
         """The groups that there are: at most `env.groups`, as many as divide worlds and minibatches evenly."""
-        return math.gcd(self.env.groups, self.env.worlds, self.env.fresh_worlds, self.ppo.minibatch)
+        return math.gcd(self.env.groups, self.env.worlds, self.env.fresh_worlds, self.ppo.minibatch_size)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -134,7 +134,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "env.worlds": 1024,
         "env.fresh_worlds": 512,
         "model.width": 512,
-        "ppo.minibatch": 8192,
+        "ppo.minibatch_size": 8192,
         "ppo.frames": 50_000_000,
     },
 }
@@ -162,6 +162,22 @@ def _nested(options: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+RENAMED = {
+    "ppo.least_steps": "ppo.min_gradient_steps",
+    "ppo.most_epochs": "ppo.max_epochs",
+    "ppo.minibatch": "ppo.minibatch_size",
+    "ppo.clip": "ppo.clip_eps",
+    "ppo.value_clip": "ppo.value_clip_eps",
+    "ppo.value_weight": "ppo.value_coef",
+    "ppo.entropy": "ppo.entropy_coef",
+    "ppo.grad_norm": "ppo.max_grad_norm",
+    "ppo.death_price": "ppo.death_penalty",
+    "gate.least_episodes": "gate.min_episodes",
+    "gate.most_gates": "gate.max_gates",
+}
+"""Options of flowrl 0.1 that have another name now: only to say so."""
+
+
 def parse_settings(settings: Sequence[str]) -> dict[str, str]:
     """Returns `--set` arguments as options by name.
 
@@ -173,6 +189,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set takes KEY=VALUE, not {setting!r}; for example --set ppo.lr=3e-4")
+        if key in RENAMED:
+            raise UsageError(f"The option {key!r} is called {RENAMED[key]!r} now: --set {RENAMED[key]}={value}")
         if key not in set(option_names()):
             raise UsageError(f"No option {key!r}. {nearest_names(key, option_names())}")
         options[key] = value
@@ -204,10 +222,10 @@ def build_config(preset: str = "cpu", settings: Sequence[str] = (), **options: A
     if config.env.name not in ENVIRONMENTS:
         raise UsageError(f"No environment {config.env.name!r}. {nearest_names(config.env.name, ENVIRONMENTS)}")
     samples = config.env.worlds * config.ppo.steps
-    minibatches = -(-samples // config.ppo.minibatch)
+    minibatches = -(-samples // config.ppo.minibatch_size)
     if samples // config.groups * minibatches >= 2**31:
         raise UsageError(
             f"A rollout of {samples:,} frames makes {minibatches:,} minibatches, too many to count their samples in 32 "
-            f"bits. Raise ppo.minibatch, which is {config.ppo.minibatch:,}, or take fewer worlds or steps."
+            f"bits. Raise ppo.minibatch_size, which is {config.ppo.minibatch_size:,}, or take fewer worlds or steps."
         )
     return config

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save
 
 from flowrl.errors import LibraryError, PlatformError
 
-Model = TypeVar("Model", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -87,7 +87,7 @@ def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
         write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, model: type[Model]) -> Model:
+def read_json(path: Path, model: type[ModelT]) -> ModelT:
     """Returns the value stored at ``path``.
 
     Raises:

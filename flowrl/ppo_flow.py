@@ -49,9 +49,9 @@ def work(paths: RunPaths) -> int:
         append_line(paths.metrics, {"kind": "starting", "frames": 0})
         write_text(paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
         check_jax_results()
-        from flowrl.training.run import Run
+        from flowrl.training.run import TrainingRun
 
-        result = Run(paths, stop).execute()
+        result = TrainingRun(paths, stop).execute()
     except FlowRLError as error:
         return _fail(paths, str(error))
     except Exception as error:

@@ -22,8 +22,8 @@ from flowrl.schema.home import SkillRecord
 
 SMALL = (
     "env.worlds=64", "env.fresh_worlds=64", "env.episode_steps=100", "model.width=32", "ppo.steps=32",
-    "ppo.minibatch=512", "ppo.lr=2e-3", "ppo.frames=400000", "gate.episodes=200", "gate.worlds=256",
-    "gate.per_amount_worlds=32", "gate.least_episodes=100", "checkpoint.every=1",
+    "ppo.minibatch_size=512", "ppo.lr=2e-3", "ppo.frames=400000", "gate.episodes=200", "gate.worlds=256",
+    "gate.per_amount_worlds=32", "gate.min_episodes=100", "checkpoint.every=1",
 )  # fmt: skip
 """The tiny game, learned in seconds, with a checkpoint after each update."""
 SKILLS = 5

@@ -10,7 +10,7 @@ from flowrl.config import RunConfig, build_config
 from flowrl.files import Arrays
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
-from flowrl.library.versions import Candidate, install
+from flowrl.library.versions import VersionCandidate, install
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan, PlanStep
@@ -63,5 +63,5 @@ def fill_library(home: Path, size: int, config: RunConfig, arrays: Arrays, real:
             path=str(library.paths.skill(expert, name).folder.relative_to(home)),
         )
         varied = {key: array + np.float32(expert) / 1000 for key, array in arrays.items()}
-        install(library, Candidate(record, varied, skill.code, {}))
+        install(library, VersionCandidate(record, varied, skill.code, {}))
     return library

@@ -107,7 +107,7 @@ class Stepper:
     ):
         batch = samples.value.shape[0] // minibatches
         self.steps = minibatches
-        config = PPOConfig(minibatch=batch, epochs=1, least_steps=1, most_epochs=1)
+        config = PPOConfig(minibatch_size=batch, epochs=1, min_gradient_steps=1, max_epochs=1)
         if step_fn is not update_experts:
             self.steps, samples = 1, jax.tree.map(lambda leaf: leaf[:batch], samples)
         groups = groups_of(GROUPS)

@@ -12,7 +12,7 @@ from benchmarks.tables.chaos import survive
 from benchmarks.tables.library import ENV, expert_arrays, fill_library, small_config
 from benchmarks.tables.measure import Row, row
 from flowrl.files import Arrays, read_arrays, read_json, write_arrays, write_json
-from flowrl.growing.controller import Controller, Limits
+from flowrl.growing.controller import Controller, GrowLimits
 from flowrl.growing.merging import comparison
 from flowrl.growing.run_setup import SkillSetUp
 from flowrl.jobs.job import Job, JobEnd
@@ -93,7 +93,7 @@ class NumberedProposer:
     def stop(self) -> None:
         """Does nothing."""
 
-    def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
+    def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
         """Returns the next skill."""
         if self.next >= self.most:
             return NothingToPropose("there are no more")
@@ -115,7 +115,7 @@ def _event_seconds(folder: Path, running: int, waiting: int) -> list[float]:
         return paths
 
     proposer = NumberedProposer(running)
-    controller = Controller(library, proposer, set_up, FakeExecutor(), Silent(), Limits(jobs=running, losses=10**6))
+    controller = Controller(library, proposer, set_up, FakeExecutor(), Silent(), GrowLimits(jobs=running, losses=10**6))
     controller._begin()
     _advance(controller, None)
     for i in range(waiting):
@@ -196,7 +196,7 @@ def _grow_four(folder: Path, name: str, jobs: int, cores: int | None) -> tuple[f
     command += ["--cores", str(cores)] if cores else []
     goal = ", ".join(("wood", "sapling", "COLLECT_DRINK", "EAT_COW"))
     settings = (
-        f"ppo.frames={FOUR_FRAMES}", "gate.stop_at=1", "gate.learned_at=0", "gate.least_episodes=1", "gate.worlds=256",
+        f"ppo.frames={FOUR_FRAMES}", "gate.stop_at=1", "gate.learned_at=0", "gate.min_episodes=1", "gate.worlds=256",
         "gate.per_amount_worlds=0",
     )  # fmt: skip
     command += [word for setting in settings for word in ("--set", setting)]

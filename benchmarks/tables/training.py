@@ -68,8 +68,8 @@ def _whole_rows(sizes: Sizes) -> list[Row]:
     model, ppo, domain = config.model, config.ppo, domain_named(sizes.name)
     per_frame = rollout_bytes(sizes.name, sizes.tasks, config.env.worlds, ppo.steps) // (config.env.worlds * ppo.steps)
     shape = (model.width, model.layers, sizes.tasks)
-    minibatches = -(-config.env.worlds * ppo.steps // ppo.minibatch)
-    bound = frame_bound(domain, *shape, ppo.epochs, ppo.minibatch, per_frame, minibatches)
+    minibatches = -(-config.env.worlds * ppo.steps // ppo.minibatch_size)
+    bound = frame_bound(domain, *shape, ppo.epochs, ppo.minibatch_size, per_frame, minibatches)
     table = f"whole training, {sizes.tasks} tasks and experts of width {model.width}, all learn"
     return [
         *machine_rows(table),

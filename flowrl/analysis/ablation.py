@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from flowrl.analysis.findings import ByN, Way
-from flowrl.analysis.scripted_play import AnySkill, Bases, Played, Script, Stepper
+from flowrl.analysis.scripted_play import AnySkill, Bases, Script, ScriptedOutcome, Stepper
 from flowrl.env.staging.scenes import AS_IT_IS, NEAR, Scene, stack_scenes
 from flowrl.env.staging.scenes import PLACED as OUT_OF_REACH
 from flowrl.fluents import INTRINSIC, PLACED
@@ -87,7 +87,7 @@ class Ablation:
 
     def _without(
         self, attempt: Attempt, lacks: Sequence[tuple[str, int]], body: int
-    ) -> tuple[dict[int, list[Bool[np.ndarray, "rows"]]], Played]:
+    ) -> tuple[dict[int, list[Bool[np.ndarray, "rows"]]], ScriptedOutcome]:
         """Returns for each n where it worked: in rich worlds first, then where of one thing there is only so much."""
         starts = [attempt.rich, *({**attempt.rich, name: level} for name, level in lacks)]
         played = self.play(attempt, starts, body)
@@ -108,7 +108,7 @@ class Ablation:
         """Returns the levels of the body: as they were in worlds of segments."""
         return NOT_FULL if attempt.kind != AS_IT_IS else AS_IT_IS
 
-    def play(self, attempt: Attempt, starts: Sequence[Start], body: int) -> Played:
+    def play(self, attempt: Attempt, starts: Sequence[Start], body: int) -> ScriptedOutcome:
         """Returns what comes of the attempt from each start in each of its worlds, [A, starts * worlds]."""
         worlds = attempt.bases.size
         scenes = stack_scenes([self._scene(start, attempt, body) for start in starts])
@@ -157,7 +157,7 @@ class Ablation:
 
     def _bare(
         self, attempt: Attempt, ns: Sequence[int], least: Mapping[str, ByN], body: int
-    ) -> dict[int, Played] | None:
+    ) -> dict[int, ScriptedOutcome] | None:
         """Returns what happened in the worlds that count for each n, with what it needs alone; None if it fails."""
         starts = [
             {name: AS_IT_IS if most == AS_IT_IS else least[name][n] for name, most in attempt.rich.items()} for n in ns
@@ -171,7 +171,7 @@ class Ablation:
             if len(rows) < _SOME * len(attempt.rows_of[n]):
                 return None
             only = slice(at, at + 1)
-            found[n] = Played(
+            found[n] = ScriptedOutcome(
                 played.step[only, rows], played.start[rows], played.before[only, rows], played.end[only, rows]
             )
         return found
@@ -207,7 +207,7 @@ class Ablation:
                 found[NEAR_TO + station] = {n: int(level >= NEAR) for n, level in by_n.items()}
         return found
 
-    def _consumed(self, bare: Mapping[int, Played], attempt: Attempt) -> dict[str, ByN]:
+    def _consumed(self, bare: Mapping[int, ScriptedOutcome], attempt: Attempt) -> dict[str, ByN]:
         found: dict[str, ByN] = {}
         for i, fluent in enumerate(self.stepper.fluents):
             if fluent not in self.stage.domain.items:
@@ -218,7 +218,9 @@ class Ablation:
                 found[fluent] = spent
         return found
 
-    def _ended(self, bare: Mapping[int, Played], hungry: Mapping[int, Played] | None) -> dict[str, ByN]:
+    def _ended(
+        self, bare: Mapping[int, ScriptedOutcome], hungry: Mapping[int, ScriptedOutcome] | None
+    ) -> dict[str, ByN]:
         """Returns the least that was there of what there was more of afterwards, in every world."""
         found: dict[str, ByN] = {}
         for i, fluent in enumerate(self.stepper.fluents):
@@ -236,7 +238,7 @@ def _is_reliable(worked: Bool[np.ndarray, "rows"]) -> bool:
     return bool((1.0 - worked.mean()) ** len(worked) <= _BY_CHANCE)
 
 
-def _worked(attempt: Attempt, played: Played, starts: int) -> dict[int, list[Bool[np.ndarray, "rows"]]]:
+def _worked(attempt: Attempt, played: ScriptedOutcome, starts: int) -> dict[int, list[Bool[np.ndarray, "rows"]]]:
     """Returns for each n and start in which of the worlds that count the skill got done."""
     done = played.done.reshape(len(attempt.ns), starts, -1)
     return {n: [done[i, start, attempt.rows_of[n]] for start in range(starts)] for i, n in enumerate(attempt.ns)}

@@ -10,7 +10,7 @@ import numpy as np
 from flowrl.analysis.ablation import Start
 from flowrl.analysis.findings import Findings, Way
 from flowrl.analysis.probing import Probing, segment_attempt
-from flowrl.analysis.recorder import Recorded, Recorder, shown
+from flowrl.analysis.recorder import Recorded, SegmentRecorder, shown
 from flowrl.analysis.request import AnalysisPaths, AnalysisRequest
 from flowrl.analysis.scripted_play import Stepper
 from flowrl.analysis.segments import ENOUGH
@@ -28,7 +28,7 @@ from flowrl.schema.run import RunSpec
 from flowrl.weights import unflatten
 
 OnRow = Callable[[Mapping[str, Any]], None]
-_MOST_AMOUNTS, _MOST_BASES = 3, 24
+_MAX_AMOUNTS, _MAX_BASES = 3, 24
 
 
 def analyse(paths: AnalysisPaths, on_row: OnRow) -> Findings:
@@ -77,7 +77,7 @@ def _recorded(
     env: FlowEnv, spec: RunSpec, paths: AnalysisPaths, request: AnalysisRequest, key: jax.Array, on_row: OnRow
 ) -> Recorded:
     low, high = spec.spec.n_range or (env.amounts.high[-1],) * 2
-    amounts = sorted({round(n) for n in np.linspace(low, high, min(_MOST_AMOUNTS, high - low + 1))})
+    amounts = sorted({round(n) for n in np.linspace(low, high, min(_MAX_AMOUNTS, high - low + 1))})
     experts = len(spec.local_to_global)
     params = from_named(unflatten(read_arrays(paths.run.initial)))
     policy = Policy(PolicyRunner(env, spec.config, experts).network(experts), params)
@@ -86,7 +86,7 @@ def _recorded(
         on_row({"kind": "playing", "segments": segments, "wanted": request.segments, "frames": frames})
 
     tell(0, 0)
-    return Recorder(env, policy, amounts).record(key, request.segments, request.frames, tell)
+    return SegmentRecorder(env, policy, amounts).record(key, request.segments, request.frames, tell)
 
 
 def _last_step_again(probing: Probing, recorded: Recorded, found: Statistics) -> Way | None:
@@ -94,8 +94,8 @@ def _last_step_again(probing: Probing, recorded: Recorded, found: Statistics) ->
     rich = probing.rich()
     if rich is None or recorded.bases is None:
         return None
-    segments = recorded.segments[:_MOST_BASES]
-    bases = jax.tree.map(lambda leaf: leaf[:_MOST_BASES], recorded.bases)
+    segments = recorded.segments[:_MAX_BASES]
+    bases = jax.tree.map(lambda leaf: leaf[:_MAX_BASES], recorded.bases)
     rose = {f for f in segments[0].end if all(s.end.get(f, 0) > s.before.get(f, 0) for s in segments)}
     kept = _as_they_were(probing, rich, {*rose, *probing.spec.yields})
     spent = {each.fluent: each.spent_before for each in found.fluents if each.fluent in rich}

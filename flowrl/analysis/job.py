@@ -22,7 +22,7 @@ from flowrl.library.home import SkillLibrary
 from flowrl.schema.home import SkillRecord
 from flowrl.weights import flatten, named_state
 
-MOST_SECONDS = 3600.0
+MAX_SECONDS = 3600.0
 """After which an analysis is given up."""
 OnRow = Callable[[Mapping[str, Any]], None]
 
@@ -87,7 +87,7 @@ def analyse_skill(
     with open_to_append(job.log, anew=True) as log:
         command = job.command("--parent", str(os.getpid()))
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    deadline = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
 
     def goes_on() -> bool:
         return process.poll() is None and not stop_fn() and time.monotonic() < deadline

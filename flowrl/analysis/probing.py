@@ -9,7 +9,7 @@ import numpy as np
 
 from flowrl.analysis.ablation import NOT_FULL, Ablation, Attempt, Start, every_row
 from flowrl.analysis.findings import Way
-from flowrl.analysis.scripted_play import MOST_STEPS, AnySkill, Bases, Script, Stepper
+from flowrl.analysis.scripted_play import MAX_STEPS, AnySkill, Bases, Script, Stepper
 from flowrl.analysis.segments import Segment
 from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, NEAR, Scene, stack_scenes
 from flowrl.fluents import NEAR as NEAR_TO
@@ -22,7 +22,7 @@ WORLDS = 8
 """In how many worlds a way is tried."""
 _MORE_WORLDS = 32
 _PROBES = 2
-_MOST_WAYS = 4
+_MAX_WAYS = 4
 _DRAWN = 512
 _ABSENT_SHARE = 0.2
 
@@ -78,7 +78,7 @@ class Probing:
         ways = [way for way in found if way is not None]
         if not ways:
             self.notes.append(
-                f"No action repeated up to {MOST_STEPS} times before any kind of thing gets it done in staged worlds."
+                f"No action repeated up to {MAX_STEPS} times before any kind of thing gets it done in staged worlds."
             )
         return ways
 
@@ -122,7 +122,7 @@ class Probing:
 
     def _attempt(self, action: int, kind: int, rich: Start) -> Attempt:
         rows = every_row(NS, self.bases.size)
-        return Attempt("probing", action, kind, self.bases, rows, MOST_STEPS, rich, {})
+        return Attempt("probing", action, kind, self.bases, rows, MAX_STEPS, rich, {})
 
     def _is_done_at_once(self, starts: Sequence[Start]) -> list[bool]:
         """Returns whether the skill is done, for any n, after a first step in which nothing is done."""
@@ -152,7 +152,7 @@ class Probing:
         for act in np.flatnonzero(share.max(axis=0) > 0):
             at = min(np.flatnonzero(share[:, act] > 0), key=lambda k: (-share[k, act], slowest[k, act], k))
             best.append((slowest[at, act] / share[at, act], int(act), kinds[at]))
-        return [(act, kind) for _, act, kind in sorted(best)[:_MOST_WAYS]]
+        return [(act, kind) for _, act, kind in sorted(best)[:_MAX_WAYS]]
 
     def _kinds_to_face(self, rich: Start) -> list[int]:
         """Returns the kinds of things to stand before; no station that is not to be within reach."""

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 from flowrl.analysis.scripted_play import Bases
 from flowrl.analysis.segments import Frame, Segment, Trajectory
 from flowrl.env.block_memory import UNKNOWN, closest_blocks
-from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.rollout.rollout import Policy, sample_action
 
@@ -51,7 +51,7 @@ class Recorded(NamedTuple):
     frames: int
 
 
-class Recorder:
+class SegmentRecorder:
     """Plays episodes and keeps the last task's part of those that succeed.
 
     Args:
@@ -68,7 +68,7 @@ class Recorder:
         self._step = jax.jit(self._play_step)
         self._look = jax.jit(jax.vmap(self._seen))
 
-    def record(self, key: jax.Array, wanted: int, most_frames: int, on_row: Callable[[int, int], None]) -> Recorded:
+    def record(self, key: jax.Array, wanted: int, max_frames: int, on_row: Callable[[int, int], None]) -> Recorded:
         """Returns the successful segments of as many new worlds as it takes; every episode is played to its end.
 
         Args:
@@ -77,7 +77,7 @@ class Recorder:
         """
         batches: list[Recorded] = []
         segments, frames = 0, 0
-        while segments < wanted and frames < most_frames:
+        while segments < wanted and frames < max_frames:
             tell = functools.partial(_tell, on_row, segments, frames)
             batches.append(self._record_batch(jax.random.fold_in(key, len(batches)), tell))
             segments += len(batches[-1].segments)
@@ -131,7 +131,7 @@ class Recorder:
         after, result = self.env.step(step_key, state, action)
         return after, action, result
 
-    def _seen(self, player: Player) -> tuple[Int[Array, "F"], Int[Array, "types 2"]]:
+    def _seen(self, player: PlayerState) -> tuple[Int[Array, "F"], Int[Array, "types 2"]]:
         found = fluents_of(self.env.domain, player.world)
         nearest = closest_blocks(self.env.domain, player.memory, player.world)[:, :, 0]
         return jnp.stack([found[fluent] for fluent in self.fluents]), nearest
@@ -187,7 +187,7 @@ def _changes(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     return {fluent: change for fluent, change in by.items() if change}
 
 
-def _bases_of(parts: Sequence[tuple[Player, Any]]) -> Bases | None:
+def _bases_of(parts: Sequence[tuple[PlayerState, Any]]) -> Bases | None:
     if not parts:
         return None
     joined: Any = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

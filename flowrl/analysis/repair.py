@@ -148,7 +148,7 @@ class _Corrections:
         if self.statistics is None:
             return {}
         seen = self.seen.get(fluent)
-        by_n = seen.least_start if seen is not None else dict.fromkeys(self.statistics.ns, 0)
+        by_n = seen.min_start if seen is not None else dict.fromkeys(self.statistics.ns, 0)
         return {n: by_n[n] for n in ns if n in by_n}
 
     def _correct_station(self, station: str) -> None:
@@ -249,7 +249,7 @@ class _Corrections:
         if self.statistics is None:
             return {}
         seen = self.seen.get(fluent)
-        return dict(seen.least_end) if seen is not None else dict.fromkeys(self.statistics.ns, 0)
+        return dict(seen.min_end) if seen is not None else dict.fromkeys(self.statistics.ns, 0)
 
 
 def _at_most(points: ByN, bounds: ByN) -> ByN:

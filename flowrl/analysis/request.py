@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from flowrl.analysis.segments import ENOUGH, Value
-from flowrl.config import MOST_SEED
+from flowrl.config import MAX_SEED
 from flowrl.fluents import Vocabulary
 from flowrl.paths import RunPaths
 
@@ -30,7 +30,7 @@ class AnalysisRequest(Value):
     vocabulary: Vocabulary
     segments: int = Field(3 * ENOUGH, ge=0)
     frames: int = Field(300_000, ge=0)
-    seed: int = Field(0, ge=0, le=MOST_SEED)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
 
 
 @dataclass(frozen=True)

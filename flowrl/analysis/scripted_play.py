@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Int
 
 from flowrl.env.block_memory import empty_memory
 from flowrl.env.domain import World
-from flowrl.env.flow_env import Player, evaluate_skill, player_in, step_world
+from flowrl.env.flow_env import PlayerState, evaluate_skill, player_in, step_world
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.staging.scenes import AHEAD, Scene, Stage
 from flowrl.env.staging.worlds import position
@@ -21,7 +21,7 @@ from flowrl.skillcode.functions import ExportedSkill, SkillFunctions
 AnySkill = SkillFunctions | ExportedSkill
 BATCH = 128
 """Worlds stepped at once; more are played one batch after another."""
-MOST_STEPS = 16
+MAX_STEPS = 16
 """How often an action is repeated before it counts as leading nowhere."""
 
 
@@ -56,7 +56,7 @@ class Script(NamedTuple):
     renewed: Int[np.ndarray, "W"]
 
 
-class Played(NamedTuple):
+class ScriptedOutcome(NamedTuple):
     """When a skill was done in W worlds, for each of A amounts, and what was there.
 
     Attributes:
@@ -102,8 +102,8 @@ class Stepper:
         scenes: Scene,
         script: Script,
         ns: Sequence[int],
-        most_steps: int = MOST_STEPS,
-    ) -> Played:
+        max_steps: int = MAX_STEPS,
+    ) -> ScriptedOutcome:
         """Returns when the skill is done in scenes set up in base worlds; a game that is over counts no further.
 
         Args:
@@ -116,10 +116,10 @@ class Stepper:
             padded = np.resize(rows, BATCH)
             now = Scene(*(leaf[padded] for leaf in scenes))
             doing = Script(script.action[padded], script.renewed[padded])
-            played = self._play(functions, bases, which[padded], now, doing, ns, most_steps)
+            played = self._play(functions, bases, which[padded], now, doing, ns, max_steps)
             parts.append(_first_rows(played, len(rows)))
         step, start, before, end = zip(*parts, strict=True)
-        return Played(
+        return ScriptedOutcome(
             *(np.concatenate(each, axis=1 if each is not start else 0) for each in (step, start, before, end))
         )
 
@@ -131,16 +131,18 @@ class Stepper:
         scenes: Scene,
         script: Script,
         ns: Sequence[int],
-        most_steps: int,
-    ) -> Played:
+        max_steps: int,
+    ) -> ScriptedOutcome:
         worlds = self.stage.set_up(bases.worlds, which, scenes)
         player, cell = self._begin(worlds, jnp.asarray(bases.memory)[which])
         achieved = jnp.asarray(bases.achieved)[which]
         now = np.asarray(self._read(player.world))
         shape = (len(ns), *now.shape)
-        played = Played(np.zeros(shape[:2], np.int32), now, np.zeros(shape, np.int32), np.zeros(shape, np.int32))
+        played = ScriptedOutcome(
+            np.zeros(shape[:2], np.int32), now, np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        )
         alive = np.ones(len(which), bool)
-        for step in range(1, most_steps + 1):
+        for step in range(1, max_steps + 1):
             keys = jax.random.split(jax.random.key(step), len(which))
             player, inputs, over, achieved, after = self._step(
                 keys, player, achieved, script.action, cell, script.renewed
@@ -153,12 +155,12 @@ class Stepper:
                 break
         return played
 
-    def _begin_one(self, world: World, memory: Any) -> tuple[Player, Int[Array, "2"]]:
+    def _begin_one(self, world: World, memory: Any) -> tuple[PlayerState, Int[Array, "2"]]:
         return player_in(self.stage.domain, world, memory), position(world) + jnp.array(AHEAD)
 
     def _step_one(
-        self, key: jax.Array, player: Player, achieved: Array, action: Array, cell: Array, renewed: Array
-    ) -> tuple[Player, SkillInputs, Array, Array, Array]:
+        self, key: jax.Array, player: PlayerState, achieved: Array, action: Array, cell: Array, renewed: Array
+    ) -> tuple[PlayerState, SkillInputs, Array, Array, Array]:
         player = player._replace(world=self.stage.renewed(player.world, cell, renewed))
         player, inputs, over, _, achieved = step_world(self.stage.domain, key, player, achieved, action, jnp.int32(1))
         return player, inputs, over, achieved, self._fluents(player.world)
@@ -168,8 +170,10 @@ class Stepper:
         return jnp.stack([found[fluent] for fluent in self.fluents])
 
 
-def _first_rows(played: Played, count: int) -> Played:
-    return Played(played.step[:, :count], played.start[:count], played.before[:, :count], played.end[:, :count])
+def _first_rows(played: ScriptedOutcome, count: int) -> ScriptedOutcome:
+    return ScriptedOutcome(
+        played.step[:, :count], played.start[:count], played.before[:, :count], played.end[:, :count]
+    )
 
 
 def is_done(functions: AnySkill, inputs: SkillInputs, n: int) -> Bool[np.ndarray, "W"]:

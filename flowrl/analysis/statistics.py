@@ -27,7 +27,7 @@ class FluentStatistics(Value):
     Attributes:
         start, end: amounts when the task began and when it was done.
         consumed, gained: how much less, and how much more, there was at the end than at the start.
-        least_start, least_end: the least amounts for each n that was seen.
+        min_start, min_end: the least amounts for each n that was seen.
         spent_before: for each n, the least that was gone before the last step began.
         consumed_for, gained_for: the same as an amount that grows with n; None where a line does not fit the medians.
     """
@@ -37,8 +37,8 @@ class FluentStatistics(Value):
     end: Spread
     consumed: Spread
     gained: Spread
-    least_start: dict[int, int]
-    least_end: dict[int, int]
+    min_start: dict[int, int]
+    min_end: dict[int, int]
     spent_before: dict[int, int]
     consumed_for: Quantity | None
     gained_for: Quantity | None
@@ -114,8 +114,8 @@ def _of_fluent(fluent: str, segments: Sequence[Segment]) -> FluentStatistics:
         end=spread([end for _, _, _, end in rows]),
         consumed=spread([value for _, value in consumed]),
         gained=spread([value for _, value in gained]),
-        least_start=least([(n, start) for n, start, _, _ in rows]),
-        least_end=least([(n, end) for n, _, _, end in rows]),
+        min_start=least([(n, start) for n, start, _, _ in rows]),
+        min_end=least([(n, end) for n, _, _, end in rows]),
         spent_before=least([(n, max(0, start - before)) for n, start, before, _ in rows]),
         consumed_for=fit({n: statistics.median(v for of, v in consumed if of == n) for n in ns}),
         gained_for=fit({n: statistics.median(v for of, v in gained if of == n) for n in ns}),

@@ -18,7 +18,7 @@ from flowrl.errors import PlatformError
 from flowrl.jax_runtime import check_jax_results, check_jax_version, compilation_cache, configure_jax
 
 logger = logging.getLogger(__name__)
-LEAST_MEMORY_GB, LEAST_DISK_GB = 2.0, 1.0
+MIN_MEMORY_GB, MIN_DISK_GB = 2.0, 1.0
 
 
 def _check(name: str, found: str, ok: bool = True) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def _machine(home: Path) -> list[dict[str, Any]]:
     cache = compilation_cache()
     size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) if cache.exists() else 0
     free_memory, free_disk = memory.available / 1e9, disk.free / 1e9
-    low_memory = "" if free_memory >= LEAST_MEMORY_GB else f"; a worker needs about {LEAST_MEMORY_GB:g} GB"
-    low_disk = "" if free_disk >= LEAST_DISK_GB else f"; keep {LEAST_DISK_GB:g} GB free, or use another --home"
+    low_memory = "" if free_memory >= MIN_MEMORY_GB else f"; a worker needs about {MIN_MEMORY_GB:g} GB"
+    low_disk = "" if free_disk >= MIN_DISK_GB else f"; keep {MIN_DISK_GB:g} GB free, or use another --home"
     return [
         _check("processors", f"{psutil.cpu_count()} ({platform.machine()})"),
         _check("memory", f"{free_memory:.1f} of {memory.total / 1e9:.1f} GB free{low_memory}", not low_memory),

@@ -29,7 +29,7 @@ from flowrl.cli.options import (
     Engine,
     Hang,
     Jobs,
-    Losses,
+    LossesOption,
     OwnSkills,
     Preset,
     Seed,
@@ -62,7 +62,7 @@ def grow(
     seed: Seed = 0,
     jobs: Jobs = 1,
     cores: Cores = None,
-    losses: Losses = 3,
+    losses: LossesOption = 3,
     hang_minutes: Hang = 30.0,
     executor: Engine = "local",
     address: Address = None,
@@ -90,7 +90,7 @@ def grow(
     as_json: Json = False,
 ) -> None:
     """Learn skills until the library has the size wanted or reaches the goal, those that can be at the same time."""
-    from flowrl.growing.controller import Limits
+    from flowrl.growing.controller import GrowLimits
     from flowrl.growing.grow import grow as grow_library
 
     asked = {
@@ -99,7 +99,7 @@ def grow(
     }  # fmt: skip
     _require_fitting(proposer, [name for name, value in asked.items() if value is not None], own_skills is not None)
     config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
-    limits = Limits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
+    limits = GrowLimits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
     make_executor = executor_fn(executor, address, cores)
 
     def work(observer: "Observer") -> "GrowOutcome":

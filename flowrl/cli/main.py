@@ -33,7 +33,7 @@ from flowrl.cli.options import (
     executor_fn,
     stoppable,
 )
-from flowrl.cli.output import DONE, FAILED, HOME, MOST_SEED, STOPPED, USAGE, Env, Home, Json, print_json, print_rich
+from flowrl.cli.output import DONE, FAILED, HOME, MAX_SEED, STOPPED, USAGE, Env, Home, Json, print_json, print_rich
 from flowrl.cli.runs import app as runs_app
 from flowrl.cli.runs import status
 from flowrl.cli.skills import app as skills_app
@@ -165,7 +165,7 @@ def plan(
 def evaluate(
     goal: Annotated[str, typer.Argument(metavar="SKILL_OR_GOAL", help="A skill of the library, or a goal for it.")],
     episodes: Annotated[int, typer.Option("--episodes", min=1, help="Worlds played, one episode each.")] = 1024,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Which worlds.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Which worlds.")] = 0,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Time limit of an episode.")] = None,
     home: Home = HOME,
     as_json: Json = False,

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from flowrl.cli.output import DEFAULT_ENV, MOST_SEED, STOPPED
+from flowrl.cli.output import DEFAULT_ENV, MAX_SEED, STOPPED
 
 if TYPE_CHECKING:
     from flowrl.config import RunConfig
-    from flowrl.growing.controller import Limits
+    from flowrl.growing.controller import GrowLimits
     from flowrl.jobs.job import Executor
 
 Preset = Annotated[str, typer.Option("--preset", help="Starting point of the options: cpu or gpu.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of everything random.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
 ]
@@ -31,7 +31,7 @@ Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many skills are tr
 Cores = Annotated[
     int | None, typer.Option("--cores", min=1, help="Processor cores of each worker; an even share if left out.")
 ]
-Losses = Annotated[
+LossesOption = Annotated[
     int, typer.Option("--losses", min=1, help="Workers lost in a row without progress before a run is given up.")
 ]
 Hang = Annotated[
@@ -66,7 +66,7 @@ StartShare = Annotated[
 ]
 
 
-def executor_fn(name: str, address: str | None, cores: int | None) -> "Callable[[Limits], Executor]":
+def executor_fn(name: str, address: str | None, cores: int | None) -> "Callable[[GrowLimits], Executor]":
     """Returns what makes the executor that was asked for."""
     from flowrl.errors import UsageError, nearest_names
     from flowrl.jobs.local import LocalExecutor

@@ -9,7 +9,7 @@ import typer
 
 DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
 HOME = Path("flowrl-home")
-MOST_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 """Exit codes."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowrl.library.home import SkillLibrary
 
 app = typer.Typer(help="The training runs of a home.", rich_markup_mode=None)
-Skill = Annotated[str, typer.Argument(help="The skill whose run it is.")]
+SkillName = Annotated[str, typer.Argument(help="The skill whose run it is.")]
 
 
 def _library(home: "Path") -> "SkillLibrary":
@@ -44,7 +44,7 @@ def runs_list(home: Home = HOME, as_json: Json = False) -> None:
 
 
 @app.command("show", epilog="Example: flowrl runs show 'Collect Wood' --home demo")
-def runs_show(skill: Skill, home: Home = HOME, as_json: Json = False) -> None:
+def runs_show(skill: SkillName, home: Home = HOME, as_json: Json = False) -> None:
     """Show one run: its plan, its experts, how far it is, why it failed."""
     from flowrl.cli.live_display import steps_text
     from flowrl.cli.tables import runs_table
@@ -66,7 +66,7 @@ def runs_show(skill: Skill, home: Home = HOME, as_json: Json = False) -> None:
 
 @app.command("logs", epilog="Example: flowrl runs logs 'Collect Wood' --home demo --follow")
 def runs_logs(
-    skill: Skill,
+    skill: SkillName,
     home: Home = HOME,
     lines: Annotated[int, typer.Option("--lines", min=1, help="How many of the last lines.")] = 40,
     follow: Annotated[bool, typer.Option("--follow", help="Go on printing as lines come; Ctrl-C ends it.")] = False,
@@ -87,7 +87,7 @@ def runs_logs(
 
 
 @app.command("cancel", epilog="Example: flowrl runs cancel 'Collect Wood' --home demo")
-def runs_cancel(skill: Skill, home: Home = HOME) -> None:
+def runs_cancel(skill: SkillName, home: Home = HOME) -> None:
     """Stop a run, or take a skill out of the queue; checkpoints stay, and `flowrl runs retry` goes on from them."""
     from flowrl.parallel.run_reports import cancel_run
 
@@ -101,7 +101,7 @@ def runs_cancel(skill: Skill, home: Home = HOME) -> None:
 
 
 @app.command("retry", epilog="Example: flowrl runs retry 'Collect Wood' --home demo")
-def runs_retry(skill: Skill, home: Home = HOME) -> None:
+def runs_retry(skill: SkillName, home: Home = HOME) -> None:
     """Try a skill again whose run failed or was cancelled; it goes on from its last checkpoint."""
     from flowrl.parallel.run_reports import retry_run
 
@@ -120,12 +120,12 @@ def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill:
     Raises:
         UsageError: no skill of that name has a run or waits for one.
     """
-    from flowrl.parallel.requests import Request, leave_request
+    from flowrl.parallel.requests import HomeRequest, leave_request
     from flowrl.parallel.run_reports import is_grown
 
     if not is_grown(library):
         return False
-    leave_request(library.paths, Request(what=what, skill=_known(library, skill)))
+    leave_request(library.paths, HomeRequest(what=what, skill=_known(library, skill)))
     return True
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrl.cli.output import HOME, MOST_SEED, Home, Json, print_json, print_rich, warn
+from flowrl.cli.output import HOME, MAX_SEED, Home, Json, print_json, print_rich, warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,7 +168,7 @@ def skills_analyse(
     name: Name,
     home: Home = HOME,
     apply: Annotated[bool, typer.Option("--apply", help="Write the corrected specification to the record.")] = False,
-    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Which worlds are played.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Which worlds are played.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Find out what a skill really needs, spends and yields, and hold its specification against that."""

@@ -16,8 +16,8 @@ from flowrl.analysis.statistics import Statistics, quantity_text
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, REACHED
 from flowrl.library.goal_plans import Outlook
 from flowrl.library.versions import Version
-from flowrl.parallel.run_reports import RunReport, Status, needs_of
-from flowrl.planning.frontier import Verdict
+from flowrl.parallel.run_reports import HomeStatus, RunReport, needs_of
+from flowrl.planning.frontier import SkillStanding
 
 _QUIET = (ACHIEVEMENT, INTRINSIC, PLACED, REACHED)
 """What a plan's table leaves out, as `--json` has it all: what only grows, and what says itself."""
@@ -54,7 +54,7 @@ def plan_table(outlook: Outlook) -> Table:
     return table
 
 
-def frontier_table(verdicts: Sequence[Verdict]) -> Table:
+def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:
     """Returns a row for each skill of a base: where it stands, and why."""
     table = plain_table("skill", "standing", "reason", title="what can be learned next")
     for verdict in verdicts:
@@ -107,7 +107,7 @@ def first_line(text: str) -> str:
     return text.splitlines()[0] if text else ""
 
 
-def status_view(status: Status) -> Group:
+def status_view(status: HomeStatus) -> Group:
     """Returns a home on one screen: its skills as a graph, each below the last of those that it builds on."""
     owner = f"grown by process {status.owner}, up to {status.jobs} at once" if status.owner else "nobody grows it"
     root = Tree(Text(f"{status.home}: {status.env}, {owner}"), guide_style="dim")
@@ -124,7 +124,7 @@ def status_view(status: Status) -> Group:
     return Group(root, Text(line or "nothing was learned yet"), *told)
 
 
-def _labels(status: Status) -> dict[str, tuple[Text, tuple[str, ...]]]:
+def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
     """Returns for each skill what is shown of it and what it builds on; learned ones first."""
     found: dict[str, tuple[Text, tuple[str, ...]]] = {}
     for record in status.records:

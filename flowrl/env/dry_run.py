@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from flowrl.env.block_memory import closest_blocks
-from flowrl.env.flow_env import FlowEnv, Player, evaluate_skill
+from flowrl.env.flow_env import FlowEnv, PlayerState, evaluate_skill
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 from flowrl.errors import ModuleError
 from flowrl.skillcode.functions import ExportedSkill, SkillFunction, SkillFunctions, TaskModule
@@ -80,7 +80,7 @@ def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Se
 def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:
     players = jax.jit(env.new_players)(jax.random.split(key, 64))
 
-    def one(player: Player) -> SkillInputs:
+    def one(player: PlayerState) -> SkillInputs:
         vitals = env.domain.vitals_fn(player.world)
         closest = closest_blocks(env.domain, player.memory, player.world)
         nothing = jnp.zeros(len(env.domain.achievements), dtype=bool)

@@ -19,7 +19,7 @@ from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule
 _AMOUNT_SCALE = 5.0
 
 
-class Player(NamedTuple):
+class PlayerState(NamedTuple):
     """A world and what its player has seen of it: all that a new episode replaces at once."""
 
     world: World
@@ -40,7 +40,7 @@ class FlowState(NamedTuple):
         from_kept: [B] it began at a kept state, with the last task, and not in a new world.
     """
 
-    player: Player
+    player: PlayerState
     task: Int[Array, "B"]
     amounts: Int[Array, "B N"]
     achieved: Bool[Array, "B achievements"]
@@ -59,7 +59,7 @@ class Moved(NamedTuple):
         achieved: [B, achievements] what has happened since the current task began.
     """
 
-    player: Player
+    player: PlayerState
     inputs: SkillInputs
     over: Bool[Array, "B"]
     cause: Int[Array, "B"]
@@ -81,7 +81,8 @@ class StepResult(NamedTuple):
         started: [B] the update in which the episode began.
         amount: [B] the amount wanted of the last task in this episode.
         from_kept: [B] the episode began at a kept state: it says nothing of the success from new worlds.
-        held: [B, promises] whether each of `FlowEnv.promises` holds; meaningful where ``success`` and ``started`` is 0.
+        postconditions_met: [B, P] whether each of `FlowEnv.postconditions` holds; meaningful where ``success`` and
+            ``started`` is 0.
     """
 
     reward: Float[Array, "B"]
@@ -95,7 +96,7 @@ class StepResult(NamedTuple):
     started: Int[Array, "B"]
     amount: Int[Array, "B"]
     from_kept: Bool[Array, "B"]
-    held: Bool[Array, "B promises"] | None = None
+    postconditions_met: Bool[Array, "B P"] | None = None
 
     @property
     def ended(self) -> Any:
@@ -127,24 +128,24 @@ class FlowEnv:
         tasks: the functions of the run's tasks.
         amounts: what each task wants.
         episode_steps: the time limit of an episode.
-        promises: (fluent, amount): what the last task's skill says holds at least when it is done, looked up then.
+        postconditions: (fluent, amount): what the last task's skill says holds at least when it is done.
     """
 
     domain: Domain
     tasks: TaskModule
     amounts: TaskAmounts
     episode_steps: int
-    promises: tuple[tuple[str, int], ...] = ()
+    postconditions: tuple[tuple[str, int], ...] = ()
 
     @property
     def expert_of_task(self) -> np.ndarray:
         """The local expert of each task, [N]."""
         return np.asarray(self.tasks.expert_of_task)
 
-    def new_players(self, keys: jax.Array) -> Player:
+    def new_players(self, keys: jax.Array) -> PlayerState:
         """Returns a new world for each of some keys, with what its player sees first."""
 
-        def one(key: jax.Array) -> Player:
+        def one(key: jax.Array) -> PlayerState:
             return player_in(self.domain, self.domain.reset_fn(key), empty_memory(self.domain))
 
         return jax.vmap(one)(keys)
@@ -154,7 +155,7 @@ class FlowEnv:
         low, high = jnp.array(self.amounts.low), jnp.array(self.amounts.high)
         return jax.random.randint(key, (count, len(self.amounts.low)), low, high + 1)
 
-    def start(self, player: Player, amounts: Int[Array, "B N"], update: Array | int = 0) -> FlowState:
+    def start(self, player: PlayerState, amounts: Int[Array, "B N"], update: Array | int = 0) -> FlowState:
         """Returns episodes at their first step in the given worlds."""
         count = amounts.shape[0]
 
@@ -174,7 +175,7 @@ class FlowEnv:
         """Returns what the policy sees: upstream's observation and flowrl's additions, compact."""
         table = nearest_cells(self.domain.view)
 
-        def extras(player: Player, task: Array, amounts: Array) -> tuple[Array, Array]:
+        def extras(player: PlayerState, task: Array, amounts: Array) -> tuple[Array, Array]:
             blocks = closest_blocks(self.domain, player.memory, player.world)[:, :, 0]
             offsets = jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.marks)])
             in_hand = self.domain.amounts_fn(self.domain.vitals_fn(player.world).inventory)
@@ -213,7 +214,7 @@ class FlowEnv:
             started=state.started,
             amount=state.amounts[:, -1],
             from_kept=state.from_kept,
-            held=self._held(moved.player.world, success & (state.started == 0)),
+            postconditions_met=self._postconditions_met(moved.player.world, success & (state.started == 0)),
         )
         advanced = result.task_done & ~last
         state = state._replace(
@@ -224,15 +225,15 @@ class FlowEnv:
         )
         return state, result
 
-    def _held(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B promises"]:
+    def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Looks in steps that finish one of the batch's first episodes: evaluation counts those, training has few."""
 
         def look(world: World) -> Array:
             fluents = fluents_of(self.domain, world)
-            return jnp.stack([fluents[fluent] >= amount for fluent, amount in self.promises])
+            return jnp.stack([fluents[fluent] >= amount for fluent, amount in self.postconditions])
 
-        nothing = jnp.zeros((wanted.shape[0], len(self.promises)), dtype=bool)
-        if not self.promises:
+        nothing = jnp.zeros((wanted.shape[0], len(self.postconditions)), dtype=bool)
+        if not self.postconditions:
             return nothing
         return jax.lax.cond(wanted.any(), jax.vmap(look), lambda _: nothing, worlds)
 
@@ -250,7 +251,7 @@ class FlowEnv:
         self,
         state: FlowState,
         ended: Bool[Array, "B"],
-        fresh: Player,
+        fresh: PlayerState,
         first: Int[Array, ""],
         amounts: Int[Array, "B N"],
         update: Array | int,
@@ -267,7 +268,7 @@ class FlowEnv:
         self,
         state: FlowState,
         chosen: Bool[Array, "B"],
-        kept: Player,
+        kept: PlayerState,
         source: Int[Array, "B"],
         amounts: Int[Array, "B N"],
         update: Array | int,
@@ -285,7 +286,7 @@ class FlowEnv:
 def _begun(
     state: FlowState,
     chosen: Bool[Array, "B"],
-    players: Player,
+    players: PlayerState,
     source: Int[Array, "B"],
     task: Int[Array, ""],
     amounts: Int[Array, "B N"],
@@ -310,7 +311,7 @@ def _begun(
 def move(
     domain: Domain,
     key: jax.Array,
-    player: Player,
+    player: PlayerState,
     achieved: Bool[Array, "B achievements"],
     action: Int[Array, "B"],
     n: Int[Array, "B"],
@@ -320,21 +321,21 @@ def move(
     return Moved(*jax.vmap(functools.partial(step_world, domain))(keys, player, achieved, action, n))
 
 
-def player_in(domain: Domain, world: World, memory: Int8[Array, "floors types 2 slots"]) -> Player:
+def player_in(domain: Domain, world: World, memory: Int8[Array, "floors types 2 slots"]) -> PlayerState:
     """Returns the player of one world: what it sees, added to what it remembers."""
     world = _settled(world)
     seen = domain.observe_fn(world)
-    return Player(world, seen, remember(domain, nearest_cells(domain.view), memory, world, seen.cells))
+    return PlayerState(world, seen, remember(domain, nearest_cells(domain.view), memory, world, seen.cells))
 
 
 def step_world(
     domain: Domain,
     key: jax.Array,
-    before: Player,
+    before: PlayerState,
     achieved: Bool[Array, "achievements"],
     action: Int[Array, ""],
     n: Int[Array, ""],
-) -> tuple[Player, SkillInputs, Bool[Array, ""], Int[Array, ""], Bool[Array, "achievements"]]:
+) -> tuple[PlayerState, SkillInputs, Bool[Array, ""], Int[Array, ""], Bool[Array, "achievements"]]:
     """Returns one world's step: player, what skill code sees, whether the game is over, of what, what was achieved.
 
     Args:
@@ -372,18 +373,18 @@ def _settled(world: World) -> World:
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), world)
 
 
-def _replace_by_select(player: Player, ended: Array, fresh: Player, source: Array) -> Player:
+def _replace_by_select(player: PlayerState, ended: Array, fresh: PlayerState, source: Array) -> PlayerState:
     def pick(old: Array, new: Array) -> Array:
         return jnp.where(ended.reshape((-1,) + (1,) * (old.ndim - 1)), new[source], old)
 
     return jax.tree.map(pick, player, fresh)
 
 
-def _replace_in_place(player: Player, ended: Array, fresh: Player, source: Array) -> Player:
+def _replace_in_place(player: PlayerState, ended: Array, fresh: PlayerState, source: Array) -> PlayerState:
     """Copies only the worlds that ended: a world is 21 kB, and a select over all of them costs a third of a step."""
     indices = jnp.nonzero(ended, size=ended.shape[0])[0]
 
-    def body(i: Array, player: Player) -> Player:
+    def body(i: Array, player: PlayerState) -> PlayerState:
         to, come_from = indices[i], source[indices[i]]
         return jax.tree.map(lambda old, new: old.at[to].set(new[come_from]), player, fresh)
 

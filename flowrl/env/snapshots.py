@@ -14,18 +14,18 @@ from jaxtyping import Int8, UInt8
 
 from flowrl.env.block_memory import empty_memory
 from flowrl.env.domain import Domain, World
-from flowrl.env.flow_env import Player
+from flowrl.env.flow_env import PlayerState
 from flowrl.errors import LibraryError
 from flowrl.files import Arrays, read_arrays, write_arrays
 
-MOST_STATES = 1024
+MAX_STATES = 1024
 """A file that claims to hold more is refused."""
 _GAME, _TABLE, _CODES = "game", ":table", ":codes"
-_MOST_BITS = 32
+_MAX_BITS = 32
 
 
 class Kept(NamedTuple):
-    """M states as numpy arrays: all of a `Player` that cannot be told from the rest.
+    """M states as numpy arrays: all of a `PlayerState` that cannot be told from the rest.
 
     Attributes:
         world: [M] on every leaf.
@@ -46,7 +46,7 @@ class Kept(NamedTuple):
         return chosen
 
 
-def kept_of(player: Player) -> Kept:
+def kept_of(player: PlayerState) -> Kept:
     """Returns the states of a batch of players, on the host."""
     return Kept(*jax.tree.map(np.asarray, (player.world, player.memory)))
 
@@ -57,10 +57,10 @@ def join(parts: list[Kept]) -> Kept:
     return joined
 
 
-def players_at(domain: Domain, kept: Kept) -> Player:
+def players_at(domain: Domain, kept: Kept) -> PlayerState:
     """Returns players at kept states, with what they see."""
     seen = jax.jit(jax.vmap(domain.observe_fn))(kept.world)
-    return Player(jax.tree.map(jax.numpy.asarray, kept.world), seen, jax.numpy.asarray(kept.memory))
+    return PlayerState(jax.tree.map(jax.numpy.asarray, kept.world), seen, jax.numpy.asarray(kept.memory))
 
 
 def write_kept(path: Path, domain: Domain, kept: Kept) -> None:
@@ -107,8 +107,8 @@ def unpack(domain: Domain, arrays: Arrays) -> Kept:
     if odd := sorted(wanted ^ arrays.keys()):
         raise LibraryError(f"it {'has an unknown' if odd[0] in arrays else 'lacks the'} array {odd[0]!r}.")
     count = len(arrays[named[0][0] + _CODES]) if arrays[named[0][0] + _CODES].ndim else 0
-    if not 1 <= count <= MOST_STATES:
-        raise LibraryError(f"it has {count} states, not 1 to {MOST_STATES}.")
+    if not 1 <= count <= MAX_STATES:
+        raise LibraryError(f"it has {count} states, not 1 to {MAX_STATES}.")
     leaves = [_leaf(name, like, arrays[name + _TABLE], arrays[name + _CODES], count) for name, like in named]
     kept: Kept = jax.tree.unflatten(jax.tree.structure(template), leaves)
     return kept
@@ -116,7 +116,7 @@ def unpack(domain: Domain, arrays: Arrays) -> Kept:
 
 def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
     """Returns one leaf of ``count`` states, each of the shape and type of ``like``."""
-    if table.dtype != like.dtype or table.ndim != 1 or not 1 <= table.size < 2**_MOST_BITS:
+    if table.dtype != like.dtype or table.ndim != 1 or not 1 <= table.size < 2**_MAX_BITS:
         raise LibraryError(f"{name!r} has values {table.dtype}{list(table.shape)}; they must be {like.dtype}[...].")
     if table.dtype == bool and table.view(np.uint8).max() > 1:
         raise LibraryError(f"{name!r} has truth values other than 0 and 1.")

@@ -39,7 +39,7 @@ def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
     return {fluent: amount.astype(jnp.int32) for fluent, amount in amounts.items()}
 
 
-def promises(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, int], ...]:
+def postconditions(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, int], ...]:
     """Returns what holds at least when the skill is done with ``n``, as (fluent, amount).
 
     It begins with exactly what it needs: so what it yields, and what it needs and does not spend.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest, Verdict
-from flowrl.evaluation.play import Outcome, play_worlds
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest, MergeVerdict
+from flowrl.evaluation.play import EpisodeOutcomes, play_worlds
 from flowrl.evaluation.summary import amounts_to_play, is_learned, summarise
 from flowrl.files import read_arrays, read_json, write_text
 from flowrl.models.experts import stack
@@ -22,10 +22,10 @@ from flowrl.schema.run import RunSpec
 from flowrl.stats import PairedDifference
 from flowrl.weights import Tree, expert_indices, expert_of, unflatten
 
-Experts = dict[int, Tree]
+ExpertsByNumber = dict[int, Tree]
 
 
-class Player:
+class PlanPlayer:
     """Plays a skill's plan on the worlds of one comparison.
 
     Args:
@@ -42,17 +42,17 @@ class Player:
         self.programs = PlayPrograms(PolicyRunner(self.env, self.spec.config, experts))
         self.amounts = amounts_to_play(self.env, worlds, self.spec.config.gate.per_amount_worlds)
 
-    def play(self, experts: Experts) -> Outcome:
+    def play(self, experts: ExpertsByNumber) -> EpisodeOutcomes:
         """Returns how the worlds went with experts by global number."""
         params = stack([experts[g] for g in self.spec.local_to_global])
         key = world_key(MERGE, self.spec.config.seed, self.number)
         return play_worlds(self.programs, params, key, self.amounts, self._beat)
 
-    def evaluation(self, outcome: Outcome) -> Evaluation:
+    def evaluation(self, outcome: EpisodeOutcomes) -> Evaluation:
         """Returns what an outcome says of the skill."""
         return summarise(self.env, outcome, self.amounts, self.env.domain.causes, self.number)
 
-    def difference(self, one: Outcome, other: Outcome) -> PairedDifference:
+    def difference(self, one: EpisodeOutcomes, other: EpisodeOutcomes) -> PairedDifference:
         """Returns plan success of one minus that of the other, over the worlds with the top amount."""
         top = self.amounts[:, -1] == self.env.amounts.high[-1]
         ours, theirs = np.asarray(one.success)[top], np.asarray(other.success)[top]
@@ -95,11 +95,11 @@ class Comparison:
             status="learned" if learned else "weak",
         )
 
-    def _contest(self, contest: Contest) -> Verdict:
+    def _contest(self, contest: Contest) -> MergeVerdict:
         player = self._player(self.paths.contest(contest.expert))
         return self._verdict(contest, player, player.play(self.held | self._candidate(contest.expert)))
 
-    def _verdict(self, contest: Contest, player: Player, outcome: Outcome) -> Verdict:
+    def _verdict(self, contest: Contest, player: PlanPlayer, outcome: EpisodeOutcomes) -> MergeVerdict:
         """Returns whether a candidate, whose outcome is given, beats what is held; the winner is held from now on."""
         other = player.play(self.held)
         difference = player.difference(outcome, other)
@@ -108,21 +108,21 @@ class Comparison:
         if wins:
             self.held |= self._candidate(contest.expert)
         evaluation = ours if wins else theirs
-        return Verdict(
+        return MergeVerdict(
             skill=contest.skill, expert=contest.expert, wins=wins, difference=difference, evaluation=evaluation
         )
 
-    def _candidate(self, expert: int) -> Experts:
+    def _candidate(self, expert: int) -> ExpertsByNumber:
         """Returns a contest's candidate; the run's own comes with the experts that it alone plays with."""
         if expert != self.request.expert:
             return {expert: self.candidates[expert]}
         others = {contest.expert for contest in self.request.contests} - {expert}
         return {g: weights for g, weights in self.candidates.items() if g not in others}
 
-    def _player(self, run: RunPaths) -> Player:
-        return Player(run, self.request.worlds, self.request.number, self.paths.folder / "heartbeat")
+    def _player(self, run: RunPaths) -> PlanPlayer:
+        return PlanPlayer(run, self.request.worlds, self.request.number, self.paths.folder / "heartbeat")
 
 
-def _by_number(file: Path) -> Experts:
+def _by_number(file: Path) -> ExpertsByNumber:
     named: dict[str, Any] = unflatten(read_arrays(file))
     return {g: expert_of(named, g) for g in expert_indices(named)}

@@ -49,7 +49,7 @@ class ComparisonRequest(_Value):
     held: dict[int, str]
 
 
-class Verdict(_Value):
+class MergeVerdict(_Value):
     """How a contest went.
 
     Attributes:
@@ -75,11 +75,11 @@ class ComparisonAnswer(_Value):
     """
 
     held: dict[int, str]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[MergeVerdict, ...]
     evaluation: Evaluation
     status: Literal["learned", "weak"]
 
-    def verdict_on(self, expert: int) -> Verdict | None:
+    def verdict_on(self, expert: int) -> MergeVerdict | None:
         """Returns how the contest for an expert went, None where there was none."""
         return next((verdict for verdict in self.verdicts if verdict.expert == expert), None)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flowrl.config import MOST_SEED, RunConfig, build_config
+from flowrl.config import MAX_SEED, RunConfig, build_config
 from flowrl.errors import TrainingError
 from flowrl.evaluation.playback import playing_of, weights_for, write_playing
 from flowrl.files import open_to_append, read_json, write_arrays, write_json
@@ -29,7 +29,7 @@ class EvaluationRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     episodes: int = Field(ge=1)
-    seed: int = Field(ge=0, le=MOST_SEED)
+    seed: int = Field(ge=0, le=MAX_SEED)
 
 
 def evaluate_goal(

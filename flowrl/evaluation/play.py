@@ -12,7 +12,7 @@ from flowrl.models.experts import Params
 from flowrl.rollout.programs import PlayPrograms
 
 
-class Outcome(NamedTuple):
+class EpisodeOutcomes(NamedTuple):
     """How the one episode of each of W worlds went, as numpy arrays.
 
     Attributes:
@@ -20,7 +20,7 @@ class Outcome(NamedTuple):
         cause: [W] index into the domain's causes, meaningful where the player died.
         task: [W] the task that it ended in.
         length: [W] steps.
-        held: [W, promises] whether each of the environment's promises held, where it ended in success.
+        postconditions_met: [W, P] whether each postcondition of the environment held where it ended in success.
     """
 
     ended: np.ndarray
@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     cause: np.ndarray
     task: np.ndarray
     length: np.ndarray
-    held: np.ndarray
+    postconditions_met: np.ndarray
 
 
 def play_worlds(
@@ -38,7 +38,7 @@ def play_worlds(
     key: jax.Array,
     amounts: np.ndarray,
     on_rollout: Callable[[int, int], None] | None = None,
-) -> Outcome:
+) -> EpisodeOutcomes:
     """Returns how each world's first episode went.
 
     The worlds are played in batches by the very program that training runs; an episode that begins where one ended
@@ -49,7 +49,7 @@ def play_worlds(
         on_rollout: called with (episodes ended, steps made by the present batch) from time to time.
     """
     batch = programs.runner.config.env.worlds
-    parts: list[Outcome] = []
+    parts: list[EpisodeOutcomes] = []
     for first in range(0, len(amounts), batch):
         wanted = amounts[first : first + batch]
         rows = np.concatenate([wanted, np.repeat(amounts[:1], batch - len(wanted), axis=0)])
@@ -60,8 +60,8 @@ def play_worlds(
                 on_rollout(before + ended, steps)
 
         outcome = _play_batch(programs, params, jax.random.fold_in(key, first), rows, len(wanted), report)
-        parts.append(Outcome(*(leaf[: len(wanted)] for leaf in outcome)))
-    return Outcome(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+        parts.append(EpisodeOutcomes(*(leaf[: len(wanted)] for leaf in outcome)))
+    return EpisodeOutcomes(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
 
 
 def _play_batch(
@@ -71,13 +71,13 @@ def _play_batch(
     amounts: np.ndarray,
     wanted: int,
     report: Callable[[int, int], None],
-) -> Outcome:
+) -> EpisodeOutcomes:
     env = programs.runner.env
     worlds_key, fresh_key, play_key = jax.random.split(key, 3)
     flow = env.start(programs.players(worlds_key), jnp.asarray(amounts))
     fresh = programs.fresh(fresh_key)
     worlds = len(amounts)
-    outcome = _nothing_played(worlds, len(env.promises))
+    outcome = _nothing_played(worlds, len(env.postconditions))
     for steps in range(0, env.episode_steps, programs.runner.config.ppo.steps):
         flow, _, results = programs.play(params, flow, jax.random.fold_in(play_key, steps), fresh, 1)
         _record(outcome, jax.tree.map(np.asarray, results))
@@ -88,25 +88,25 @@ def _play_batch(
     return outcome
 
 
-def _nothing_played(worlds: int, promises: int) -> Outcome:
+def _nothing_played(worlds: int, postconditions: int) -> EpisodeOutcomes:
     def zeros(dtype: type) -> np.ndarray:
         return np.zeros(worlds, dtype)
 
-    return Outcome(
+    return EpisodeOutcomes(
         ended=zeros(bool),
         success=zeros(bool),
         timeout=zeros(bool),
         cause=zeros(np.int32),
         task=zeros(np.int32),
         length=zeros(np.int32),
-        held=np.zeros((worlds, promises), bool),
+        postconditions_met=np.zeros((worlds, postconditions), bool),
     )
 
 
-def _record(outcome: Outcome, results: StepResult) -> None:
+def _record(outcome: EpisodeOutcomes, results: StepResult) -> None:
     """Notes the episodes that ended and had begun with the batch; each world has one such episode."""
     ended = np.asarray(results.ended)
     step, world = np.nonzero(ended & (results.started == 0))
     outcome.ended[world] = True
-    for name in ("success", "timeout", "cause", "task", "length", "held"):
+    for name in ("success", "timeout", "cause", "task", "length", "postconditions_met"):
         getattr(outcome, name)[world] = np.asarray(getattr(results, name))[step, world]

@@ -6,7 +6,7 @@ import numpy as np
 
 from flowrl.config import GateConfig
 from flowrl.env.flow_env import FlowEnv
-from flowrl.evaluation.play import Outcome
+from flowrl.evaluation.play import EpisodeOutcomes
 from flowrl.schema.evaluation import Evaluation
 from flowrl.stats import Share
 
@@ -20,11 +20,13 @@ def amounts_to_play(env: FlowEnv, worlds: int, per_amount_worlds: int) -> np.nda
     return np.array(rows, dtype=np.int32)
 
 
-def summarise(env: FlowEnv, outcome: Outcome, amounts: np.ndarray, causes: Sequence[str], seed: int) -> Evaluation:
-    """Returns the shares of an `Outcome`; the worlds with the top amount make up all but ``per_amount``."""
+def summarise(
+    env: FlowEnv, outcome: EpisodeOutcomes, amounts: np.ndarray, causes: Sequence[str], seed: int
+) -> Evaluation:
+    """Returns the shares of an `EpisodeOutcomes`; the worlds with the top amount make up all but ``per_amount``."""
     top = amounts[:, -1] == env.amounts.high[-1]
     tasks = amounts.shape[1]
-    at_top = Outcome(*(np.asarray(leaf)[top] for leaf in outcome))
+    at_top = EpisodeOutcomes(*(np.asarray(leaf)[top] for leaf in outcome))
     finished = [int((at_top.task > i).sum() + (at_top.success & (at_top.task == i)).sum()) for i in range(tasks)]
     return Evaluation(
         success=Share(successes=int(at_top.success.sum()), total=int(top.sum())),
@@ -35,7 +37,7 @@ def summarise(env: FlowEnv, outcome: Outcome, amounts: np.ndarray, causes: Seque
         length=float(at_top.length.mean()),
         amount=env.amounts.high[-1],
         per_amount={int(n): _step_share(outcome, amounts[:, -1] == n, tasks) for n in np.unique(amounts[:, -1][~top])},
-        held=_held(env.promises, at_top),
+        postconditions_met=_postconditions_met(env.postconditions, at_top),
         worlds_seed=seed,
     )
 
@@ -43,20 +45,22 @@ def summarise(env: FlowEnv, outcome: Outcome, amounts: np.ndarray, causes: Seque
 def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
     """Returns whether the lower bound of the step success is high enough over enough episodes that reached the task."""
     share = evaluation.step_success
-    return share.total >= config.least_episodes and share.low >= config.learned_at
+    return share.total >= config.min_episodes and share.low >= config.learned_at
 
 
-def _held(promises: Sequence[tuple[str, int]], at_top: Outcome) -> dict[str, Share]:
-    kept = np.asarray(at_top.held)[np.asarray(at_top.success)]
-    return {fluent: Share(successes=int(kept[:, i].sum()), total=len(kept)) for i, (fluent, _) in enumerate(promises)}
+def _postconditions_met(postconditions: Sequence[tuple[str, int]], at_top: EpisodeOutcomes) -> dict[str, Share]:
+    kept = np.asarray(at_top.postconditions_met)[np.asarray(at_top.success)]
+    return {
+        fluent: Share(successes=int(kept[:, i].sum()), total=len(kept)) for i, (fluent, _) in enumerate(postconditions)
+    }
 
 
-def _step_share(outcome: Outcome, of: np.ndarray, tasks: int) -> Share:
+def _step_share(outcome: EpisodeOutcomes, of: np.ndarray, tasks: int) -> Share:
     reached = of & (np.asarray(outcome.task) == tasks - 1)
     return Share(successes=int((reached & np.asarray(outcome.success)).sum()), total=int(reached.sum()))
 
 
-def _causes(outcome: Outcome, names: Sequence[str]) -> dict[str, int]:
+def _causes(outcome: EpisodeOutcomes, names: Sequence[str]) -> dict[str, int]:
     failed = ~outcome.success & outcome.ended
     died = outcome.cause[failed & ~outcome.timeout]
     counts = {names[i]: int((died == i).sum()) for i in np.unique(died)}

@@ -24,7 +24,6 @@ from flowrl.library.trust import require_ours
 from flowrl.library.versions import mend, respecify
 from flowrl.parallel.requests import take_requests
 from flowrl.parallel.scheduler import (
-    Action,
     CancelRequested,
     Collect,
     Ended,
@@ -33,12 +32,13 @@ from flowrl.parallel.scheduler import (
     GiveUp,
     Launch,
     Lost,
-    Outcome,
     Proposal,
     Propose,
     Respecified,
     RetryRequested,
-    Run,
+    RunOutcome,
+    ScheduledRun,
+    SchedulerAction,
     State,
     Stop,
     Trained,
@@ -56,7 +56,7 @@ STOP_SECONDS = 40.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class GrowLimits:
     """How much is done at once, and for how long something is tried.
 
     Attributes:
@@ -80,7 +80,7 @@ class Controller:
         set_up_fn: sets up the run of a proposal with its expert's number, or lets it go on.
         again: skills that may be tried again although they ended without being learned.
         adopt: the skills whose workers are watched on, if an earlier process started them; None: all.
-        told: what the proposer says meanwhile, from a thread of its own.
+        messages: what the proposer says meanwhile, from a thread of its own.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class Controller:
         set_up_fn: Callable[[Proposal, int], RunPaths],
         executor: Executor,
         observer: Observer,
-        limits: Limits,
+        limits: GrowLimits,
         again: frozenset[str] = frozenset(),
         adopt: frozenset[str] | None = None,
-        told: "queue.SimpleQueue[str] | None" = None,
+        messages: "queue.SimpleQueue[str] | None" = None,
     ):
         self.library, self.proposer, self.set_up_fn = library, proposer, set_up_fn
         self.executor, self.observer, self.limits = executor, observer, limits
@@ -102,8 +102,8 @@ class Controller:
         self.watched: dict[str, Watched] = {}
         self.finish: Finish | None = None
         self.asking: Asking | None = None
-        self.state = State(jobs=limits.jobs, count=limits.count, most_losses=limits.losses)
-        self.again, self.adopt, self.told = again, adopt, told
+        self.state = State(jobs=limits.jobs, count=limits.count, max_losses=limits.losses)
+        self.again, self.adopt, self.messages = again, adopt, messages
 
     def run(self) -> Finish:
         """Returns how it ended; runs that are still under way then are stopped, and go on another time."""
@@ -127,25 +127,25 @@ class Controller:
             self.observer.note(f"{name}: a version that was half put into the library was taken back.")
         records = self.library.named()
         learned = {name for name, record in records.items() if record.status == "learned"} - self.again
-        ended: dict[str, Outcome] = {n: "weak" for n, record in records.items() if record.status == "weak"}
-        running: dict[str, Run] = {}
+        ended: dict[str, RunOutcome] = {n: "weak" for n, record in records.items() if record.status == "weak"}
+        running: dict[str, ScheduledRun] = {}
         for paths, spec in self.library.runs():
             job = Job(spec.skill, paths.folder)
             if paths.result.exists():
                 outcome = read_json(paths.result, TrainResult).outcome
                 if outcome == "done" and not paths.processed.exists():
-                    running[spec.skill] = Run(_proposal_of(spec), spec.expert, "trained")
+                    running[spec.skill] = ScheduledRun(_proposal_of(spec), spec.expert, "trained")
                     self.watched[spec.skill] = Watched(job, paths)
                 elif outcome == "failed" or outcome == "cancelled":
                     ended.setdefault(spec.skill, outcome)
             elif (self.adopt is None or spec.skill in self.adopt) and self._takes_up(spec, paths, job):
-                running[spec.skill] = Run(_proposal_of(spec), spec.expert)
+                running[spec.skill] = ScheduledRun(_proposal_of(spec), spec.expert)
             elif spec.skill in self.failures:
                 ended.setdefault(spec.skill, "failed")
         self.state = State(
             jobs=self.limits.jobs,
             count=self.limits.count,
-            most_losses=self.limits.losses,
+            max_losses=self.limits.losses,
             learned=frozenset(learned),
             ended={name: outcome for name, outcome in ended.items() if name not in self.again},
             running=running,
@@ -173,7 +173,7 @@ class Controller:
             self._do(action)
         self._write_snapshot()
 
-    def _do(self, action: Action) -> None:
+    def _do(self, action: SchedulerAction) -> None:
         match action:
             case Propose():
                 self._ask()
@@ -190,7 +190,7 @@ class Controller:
 
     def _ask(self) -> None:
         """Asks the proposer; one that takes its time answers when it has one, and holds up nothing that trains."""
-        ask_fn = functools.partial(self.proposer.propose, self.state.hopeful, dict(self.state.ended))
+        ask_fn = functools.partial(self.proposer.propose, self.state.learned_or_pending, dict(self.state.ended))
         if self.proposer.in_background:
             self.asking = Asking(ask_fn)
         else:
@@ -216,7 +216,7 @@ class Controller:
         self.observer.failed(name, str(error))
         self._end(name, "failed", trained)
 
-    def _end(self, name: str, outcome: Outcome, trained: bool = True) -> None:
+    def _end(self, name: str, outcome: RunOutcome, trained: bool = True) -> None:
         self.watched.pop(name, None)
         # The number of a skill that the library holds is its own, whatever became of this run.
         self.events.append(Ended(name, outcome, trained or name in self.library.named()))
@@ -270,8 +270,8 @@ class Controller:
 
     def _look_around(self) -> None:
         """Reads what runs wrote, what people ask for and what the proposer says; ends workers that hang."""
-        while self.told is not None and not self.told.empty():
-            self.observer.note(self.told.get())
+        while self.messages is not None and not self.messages.empty():
+            self.observer.note(self.messages.get())
         if self.asking is not None and (answer := self.asking.answer()) is not None:
             self.asking = None
             self.events.append(answer)

@@ -7,7 +7,7 @@ from pathlib import Path
 from flowrl.config import RunConfig
 from flowrl.errors import FlowRLError, ModuleError, TrainingError, UsageError
 from flowrl.files import read_text
-from flowrl.growing.controller import Controller, Limits
+from flowrl.growing.controller import Controller, GrowLimits
 from flowrl.growing.observer import Observer
 from flowrl.growing.proposers import KnowledgeProposer, OneSkill
 from flowrl.growing.run_setup import ModuleSetUp, SkillSetUp
@@ -50,8 +50,8 @@ def grow(
     goal: str | None,
     observer: Observer,
     own_skills: Path | None = None,
-    limits: Limits | None = None,
-    executor_fn: Callable[[Limits], Executor] | None = None,
+    limits: GrowLimits | None = None,
+    executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> GrowOutcome:
     """Learns skills of the knowledge base until the library holds ``count``, or the goal's are learned.
 
@@ -65,7 +65,7 @@ def grow(
     Raises:
         FlowRLError: the home cannot be used, or the goal is unknown.
     """
-    limits = limits or Limits()
+    limits = limits or GrowLimits()
     base = base_for(config.env.name, home, own_skills)
     goal = spelt_as_known(base, goal) if goal else None
     if goal:
@@ -89,7 +89,7 @@ def grow(
         return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)
 
 
-def local_executor(limits: Limits) -> Executor:
+def local_executor(limits: GrowLimits) -> Executor:
     """Returns what runs workers as child processes on this machine."""
     return LocalExecutor(limits.jobs)
 
@@ -100,8 +100,8 @@ def train(
     name: str,
     observer: Observer,
     own_skills: Path | None = None,
-    limits: Limits | None = None,
-    executor_fn: Callable[[Limits], Executor] | None = None,
+    limits: GrowLimits | None = None,
+    executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> SkillRecord:
     """Trains one skill of the knowledge base, or goes on with one of the library, and returns its record.
 
@@ -143,8 +143,8 @@ def train_module(
     file: Path,
     name: str | None,
     observer: Observer,
-    limits: Limits | None = None,
-    executor_fn: Callable[[Limits], Executor] | None = None,
+    limits: GrowLimits | None = None,
+    executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> SkillRecord:
     """Trains the last task of a task module in the seed's format and returns its record.
 
@@ -187,8 +187,8 @@ def _train_module(
     set_up: ModuleSetUp,
     name: str,
     observer: Observer,
-    limits: Limits | None,
-    executor_fn: Callable[[Limits], Executor] | None,
+    limits: GrowLimits | None,
+    executor_fn: Callable[[GrowLimits], Executor] | None,
 ) -> SkillRecord:
     proposal = set_up.proposal(name)
     if lacking := set_up.lacking(name):
@@ -202,11 +202,11 @@ def _train(
     proposal: Proposal,
     set_up_fn: Callable[[Proposal, int], RunPaths],
     observer: Observer,
-    limits: Limits | None,
-    executor_fn: Callable[[Limits], Executor] | None,
+    limits: GrowLimits | None,
+    executor_fn: Callable[[GrowLimits], Executor] | None,
 ) -> SkillRecord:
     """Trains one proposal, whatever became of it before, and leaves workers of other skills alone."""
-    limits = replace(limits or Limits(), jobs=1, count=None)
+    limits = replace(limits or GrowLimits(), jobs=1, count=None)
     again = frozenset([proposal.name])
     controller = Controller(
         library,

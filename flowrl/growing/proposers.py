@@ -26,12 +26,12 @@ class Proposer(Protocol):
         """Makes a question that is under way come to an end soon; nothing is asked any more."""
 
     def propose(
-        self, hopeful: Collection[str], given_up: Mapping[str, str]
+        self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
     ) -> Proposed | NothingToPropose | Respecified:
         """Returns the next skill.
 
         Args:
-            hopeful: names of skills that are learned, being learned, or wait for it.
+            learned_or_pending: names of skills that are learned, being learned, or wait for it.
             given_up: skills that ended otherwise, and how; nothing may build on them.
         """
 
@@ -58,16 +58,16 @@ class KnowledgeProposer(_Prompt):
     def __init__(self, base: KnowledgeBase, library: SkillLibrary, goal: str | None = None):
         self.base, self.library, self.goal = base, library, goal
 
-    def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
+    def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
         """Returns the next skill of the base, or why there is none."""
         learned = known_skills(self.library)
         if self.goal is not None and self._is_reached(learned):
             return NothingToPropose(f"{self.goal} is learned", complete=True)
-        known = {skill.name: skill for skill in self.base.skills if skill.name in hopeful} | learned
+        known = {skill.name: skill for skill in self.base.skills if skill.name in learned_or_pending} | learned
         frontier, unsettled = Frontier(known, self.base.vocabulary, self.base.skills), ""
         for name in self._wanted(given_up, learned):
             skill = self.base.skill(name)
-            if name in hopeful or name in given_up:
+            if name in learned_or_pending or name in given_up:
                 continue
             verdict = frontier.judge(skill)
             if verdict.standing == "ready":
@@ -123,7 +123,7 @@ class OneSkill(_Prompt):
         self.proposal, self.library = proposal, library
         self.asked = False
 
-    def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
+    def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
         """Returns the skill the first time, then whether it is learned."""
         if not self.asked:
             self.asked = True

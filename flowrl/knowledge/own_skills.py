@@ -205,5 +205,5 @@ _EXAMPLES = {
     "practice": "For example: 'practice': [('Collect Wood', 4)].",
     "item": "For example: 'item': 'wood'.",
     "n_range": "For example: 'n_range': (1, 9).",
-    "n_most": "For example: 'n_most': 4.",
+    "max_n": "For example: 'max_n': 4.",
 }

@@ -16,7 +16,7 @@ _FIELDS = {
     "practice": "skills played before it in its own run: [('Collect Wood', 4)]",
     "item": "the item whose amount in hand the policy is shown",
     "n_range": "the least and largest n that it trains on: (1, 9); left out: what plans ask",
-    "n_most": "the largest n that the game allows at all, where the amounts don't say so",
+    "max_n": "the largest n that the game allows at all, where the amounts don't say so",
 }
 
 _TEXT = '''"""{name}: gather {item} until n of it are in hand."""

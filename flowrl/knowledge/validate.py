@@ -16,7 +16,7 @@ from flowrl.paths import slug
 from flowrl.planning.symbolic import gives
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 _LONGEST_NAME = 80
 _PARTS = ("requires", "consumes", "yields")
 
@@ -44,7 +44,7 @@ def validate_skills(skills: Iterable[Skill], vocabulary: Vocabulary, known: Iter
 def require_none(problems: Sequence[str]) -> None:
     """Raises SpecError with the problems, a line each, unless there are none."""
     if problems:
-        shown = list(problems[:_MOST_SHOWN])
+        shown = list(problems[:_MAX_SHOWN])
         if len(problems) > len(shown):
             shown.append(f"There are {len(problems) - len(shown)} more like these.")
         raise SpecError("\n".join(shown))
@@ -157,9 +157,9 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
         low, high = spec.n_range
         if low < 1 or high < low:
             yield "n_range", f"{low} to {high} is no range of n; write the least, from 1 on, and then the largest"
-    if spec.n_most is not None and spec.n_most < (spec.n_range[1] if spec.n_range else 1):
+    if spec.max_n is not None and spec.max_n < (spec.n_range[1] if spec.n_range else 1):
         top = spec.n_range[1] if spec.n_range else 1
-        yield "n_most", f"{spec.n_most} is less than n={top}, which it trains on; write the largest n there can be"
+        yield "max_n", f"{spec.max_n} is less than n={top}, which it trains on; write the largest n there can be"
     for name, n in spec.practice:
         if n < 1:
             yield "practice", f"{name!r} with n={n} makes nothing; write an n of at least 1"
@@ -199,13 +199,13 @@ def _name_clashes(skills: Sequence[Skill], known: Sequence[Skill]) -> Iterator[s
         taken.setdefault(folder, skill.name)
 
 
-Need = tuple[str, int]
+FluentAmount = tuple[str, int]
 
 
-def _needs(spec: SkillSpec) -> list[tuple[Need, ...]]:
+def _needs(spec: SkillSpec) -> list[tuple[FluentAmount, ...]]:
     """Returns what must hold before a skill at its least n, as alternatives: any one of each will do."""
     low = max(1, spec.n_range[0]) if spec.n_range else 1
-    needs: list[tuple[Need, ...]] = [((f, amount),) for f, amount in spec.needed(low).items() if amount > 0]
+    needs: list[tuple[FluentAmount, ...]] = [((f, amount),) for f, amount in spec.needed(low).items() if amount > 0]
     if spec.floors is not None:
         needs.append(tuple((f"{FLOOR}{k}", 1) for k in spec.floors))
     return needs
@@ -223,10 +223,10 @@ def _waiting(
     needs = {skill.name: _needs(skill.spec) for skill in everyone}
     had = {f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics} | {f"{FLOOR}0": 1, f"{REACHED}0": 1}
 
-    def makers(alternatives: tuple[Need, ...]) -> list[tuple[Need, str]]:
+    def makers(alternatives: tuple[FluentAmount, ...]) -> list[tuple[FluentAmount, str]]:
         return [(need, name) for need in alternatives for name in given if given[name].get(need[0], 0) >= need[1]]
 
-    def unmet(name: str) -> list[tuple[Need, ...]]:
+    def unmet(name: str) -> list[tuple[FluentAmount, ...]]:
         return [a for a in needs[name] if not any(had.get(f, 0) >= amount for f, amount in a) and makers(a)]
 
     waiting = dict.fromkeys(given)
@@ -244,7 +244,7 @@ def _waiting(
     return [_circle_text(circle, follows, spelling) for members, circle in circles.items() if members & own]
 
 
-def _circle(start: str, follows: Mapping[str, tuple[Need, str]]) -> list[str]:
+def _circle(start: str, follows: Mapping[str, tuple[FluentAmount, str]]) -> list[str]:
     path: list[str] = []
     while start not in path:
         path.append(start)
@@ -252,7 +252,7 @@ def _circle(start: str, follows: Mapping[str, tuple[Need, str]]) -> list[str]:
     return path[path.index(start) :]
 
 
-def _circle_text(circle: Sequence[str], follows: Mapping[str, tuple[Need, str]], spelling: Spelling) -> str:
+def _circle_text(circle: Sequence[str], follows: Mapping[str, tuple[FluentAmount, str]], spelling: Spelling) -> str:
     links = []
     for name in circle:
         (fluent, amount), maker = follows[name]

@@ -5,17 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowrl.errors import UsageError
-from flowrl.files import read_json, read_text
+from flowrl.files import read_text
 from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base
 from flowrl.knowledge.import_base import SUFFIX as IMPORTED_SUFFIX
 from flowrl.knowledge.import_base import imported_file, read_imported
 from flowrl.knowledge.own_skills import SUFFIX, _read
 from flowrl.knowledge.validate import problems_among, require_none
 from flowrl.library.drafts import Drafts
-from flowrl.library.home import SkillLibrary
+from flowrl.library.home import SkillLibrary, read_description
 from flowrl.library.trust import is_trusted
 from flowrl.paths import HomePaths
-from flowrl.schema.home import HomeDescription, SkillRecord
+from flowrl.schema.home import SkillRecord
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.skill_file import read_text as read_skill_text
 
@@ -56,8 +56,8 @@ def game_of(home: Path) -> str | None:
     Raises:
         LibraryError: its description is damaged.
     """
-    described = HomePaths(home).description
-    return read_json(described, HomeDescription).env if described.exists() else None
+    paths = HomePaths(home)
+    return read_description(paths).env if paths.description.exists() else None
 
 
 def home_folder(home: Path) -> Path:

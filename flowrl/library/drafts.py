@@ -21,7 +21,7 @@ class RewardDesign(Frozen):
     farming: str = Field(default="", max_length=2000)
 
 
-class Candidate(Frozen):
+class RewardCandidate(Frozen):
     """One way to reward a skill.
 
     Attributes:
@@ -54,7 +54,7 @@ class Draft(Frozen):
     gain: str
     status: Literal["trial", "accepted", "failed"] = "accepted"
     reason: str = ""
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[RewardCandidate, ...] = ()
     chosen: int = 0
     reviewed: int = 0
     corrected: SkillSpec | None = None

@@ -9,7 +9,7 @@ from flowrl.knowledge.base import KnowledgeBase, load_base
 from flowrl.library.catalog import known_skills, learned_for, records_of, skill_of
 from flowrl.library.home import SkillLibrary
 from flowrl.planning.check import check
-from flowrl.planning.frontier import Frontier, Verdict
+from flowrl.planning.frontier import Frontier, SkillStanding
 from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import SymbolicState
 from flowrl.schema.plan import Plan
@@ -56,7 +56,7 @@ def plan_goal(base: KnowledgeBase, home: Path, goal: str, only_learned: bool = F
     return Outlook(found, check(found, skills, vocabulary=base.vocabulary), status)
 
 
-def frontier_of(base: KnowledgeBase, home: Path) -> list[Verdict]:
+def frontier_of(base: KnowledgeBase, home: Path) -> list[SkillStanding]:
     """Returns where each skill of the base stands, given what the home has learned, in curriculum order."""
     return Frontier(learned_for(base.env, home), base.vocabulary, base.skills).judge_all(base.skills)
 

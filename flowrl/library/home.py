@@ -16,7 +16,7 @@ from flowrl.config import LAYOUTS, RunConfig
 from flowrl.errors import LibraryError, PlatformError, UsageError, nearest_names
 from flowrl.files import (
     Arrays,
-    Model,
+    ModelT,
     lock_of,
     pack_arrays,
     read_arrays,
@@ -26,7 +26,7 @@ from flowrl.files import (
     write_text,
 )
 from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths
-from flowrl.schema.home import ExpertMeta, HomeDescription, SkillRecord
+from flowrl.schema.home import ExpertMeta, HomeDescription, HomeFormat, SkillRecord
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.weights import sha256
 
@@ -47,6 +47,21 @@ def description_of(config: RunConfig) -> HomeDescription:
     """Returns what a home of this configuration holds."""
     name = config.env.name
     return HomeDescription(env=name, layout=LAYOUTS[name], **config.model.model_dump())
+
+
+def read_description(paths: HomePaths) -> HomeDescription:
+    """What an existing home holds.
+
+    Raises:
+        LibraryError: its description is damaged, or of another format.
+    """
+    found, known = read_json(paths.description, HomeFormat).format, HomeDescription.model_fields["format"].default
+    if found != known:
+        raise LibraryError(
+            f"The home {paths.root} has format {found}; this flowrl reads format {known}, where the options of runs "
+            f"have the usual names of PPO. Grow a new one with another --home, or use the flowrl that made this one."
+        )
+    return read_json(paths.description, HomeDescription)
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ class SkillLibrary:
             raise LibraryError(f"There is no home {home}. Make one: {command_for(home, 'grow')}")
         if not paths.description.exists():
             raise LibraryError(f"{home} is no flowrl home: it has no home.json. Give another folder with --home.")
-        return SkillLibrary(paths, read_json(paths.description, HomeDescription))
+        return SkillLibrary(paths, read_description(paths))
 
     @staticmethod
     def open_for(home: Path, config: RunConfig) -> "SkillLibrary":
@@ -217,7 +232,7 @@ class SkillLibrary:
         """
         taken: dict[str, int] = {}
         for paths, spec in self.runs():
-            if not has_come_to_nothing(paths):
+            if not ended_untrained(paths):
                 taken |= _numbers(spec.skill, spec.expert, [spec.local_to_global[local] for local in spec.random])
         for record in self.records():
             taken |= _numbers(record.name, record.expert_idx, record.companions)
@@ -229,7 +244,9 @@ class SkillLibrary:
         return next(number for number in range(len(taken) + 1) if number not in taken)
 
 
-def _readable(paths: Iterable[Path], model: type[Model], on_damaged: OnDamaged | None) -> Iterator[tuple[Path, Model]]:
+def _readable(
+    paths: Iterable[Path], model: type[ModelT], on_damaged: OnDamaged | None
+) -> Iterator[tuple[Path, ModelT]]:
     """Yields the values of files; of one that is damaged ``on_damaged`` is told, or else it is an error."""
     for path in paths:
         try:
@@ -269,7 +286,7 @@ def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> dict[str, An
     return arrays
 
 
-def has_come_to_nothing(run: RunPaths) -> bool:
+def ended_untrained(run: RunPaths) -> bool:
     """Returns whether a run failed or was cancelled before it trained at all."""
     if not run.result.exists() or any(run.checkpoints.glob("*.json")):
         return False

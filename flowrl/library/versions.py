@@ -28,7 +28,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class VersionCandidate:
     """What may become a skill's next version.
 
     Attributes:
@@ -103,10 +103,10 @@ def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
     companions = {g: read_expert(old.companion(g), library.description) for g in record.companions}
     arrays = read_expert(old, library.description)
     start_states = old.start_states.read_bytes() if old.start_states.exists() else None
-    return install(library, Candidate(record, arrays, read_text(old.module), companions, start_states))
+    return install(library, VersionCandidate(record, arrays, read_text(old.module), companions, start_states))
 
 
-def install(library: SkillLibrary, candidate: Candidate) -> SkillRecord:
+def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
     """Makes a candidate the library's version of its skill and returns its record.
 
     The version before it goes to the history first.
@@ -141,7 +141,7 @@ def mend(library: SkillLibrary) -> list[str]:
     return mended
 
 
-def shelve(library: SkillLibrary, candidate: Candidate) -> None:
+def shelve(library: SkillLibrary, candidate: VersionCandidate) -> None:
     """Puts a candidate that lost into the history, where the same weights do not lie there already."""
     folder = library.paths.skill(candidate.record.expert_idx, candidate.record.name)
     if not is_known(library, candidate.record, candidate.arrays):
@@ -184,7 +184,7 @@ def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
     write_json(old.record, before)
 
 
-def _write(library: SkillLibrary, folder: SkillPaths, candidate: Candidate) -> SkillRecord:
+def _write(library: SkillLibrary, folder: SkillPaths, candidate: VersionCandidate) -> SkillRecord:
     record = candidate.record.model_copy(update={"weights": sha256(pack_arrays(candidate.arrays))})
     for number, arrays in candidate.companions.items():
         library.store_expert(folder.companion(number), arrays, record.frames)

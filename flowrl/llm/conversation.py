@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from flowrl.llm.answers import Answer, UnreadableAnswerError, parse_answer
+from flowrl.llm.answers import AnswerT, UnreadableAnswerError, parse_answer
 from flowrl.llm.prompts import load_prompt
 from flowrl.llm.transport.client import JudgedLLM, Message, Request
 
@@ -44,7 +44,7 @@ class Conversation:
     tell_fn: Callable[[str], None]
 
     def ask(
-        self, stage: str, skill: str, prompt: Message, form: type[Answer], judge_fn: Callable[[Answer], Result]
+        self, stage: str, skill: str, prompt: Message, form: type[AnswerT], judge_fn: Callable[[AnswerT], Result]
     ) -> Result:
         """Returns what the judge makes of the first answer that it does not reject.
 

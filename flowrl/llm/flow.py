@@ -123,7 +123,7 @@ class Flow:
         return KnowledgeBase(self.env, self.vocabulary, fill_ranges(skills, self.vocabulary), stated)
 
     def propose(
-        self, hopeful: Collection[str], given_up: Mapping[str, str]
+        self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
     ) -> Proposed | NothingToPropose | Respecified:
         """Returns the next skill to train, whose code has been verified; or why there is none.
 
@@ -131,14 +131,14 @@ class Flow:
         and never what is being trained.
         """
         try:
-            return self._next(hopeful, given_up)
+            return self._next(learned_or_pending, given_up)
         except (LLMError, PlatformError) as error:
             return NothingToPropose(str(error).rstrip("."))
 
-    def known(self, hopeful: Collection[str]) -> Known:
+    def known(self, learned_or_pending: Collection[str]) -> Known:
         """Returns what may be built on, all that is under way taken for learned."""
         learned = known_skills(self.library)
-        under_way = {skill.name: skill for skill in self.base().skills if skill.name in hopeful}
+        under_way = {skill.name: skill for skill in self.base().skills if skill.name in learned_or_pending}
         everything = under_way | learned
         return Known(learned, everything, Frontier(everything, self.vocabulary, self.base().skills))
 
@@ -151,22 +151,24 @@ class Flow:
         found = plan(skill.name, {**known.all, skill.name: skill}, vocabulary=self.vocabulary)
         return frozenset(dependencies(found))
 
-    def _next(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose | Respecified:
+    def _next(
+        self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
+    ) -> Proposed | NothingToPropose | Respecified:
         if (reviewed := self.review()) is not None:
             return reviewed
-        known = self.known(hopeful)
+        known = self.known(learned_or_pending)
         if self.settings.goal is not None and self._is_reached(self.settings.goal, known):
             return NothingToPropose(f"{self.settings.goal} is learned", complete=True)
-        if (written := self._written(known, hopeful, given_up)) is not None:
+        if (written := self._written(known, learned_or_pending, given_up)) is not None:
             return written
-        if self.count is not None and len(self.wanted(hopeful)) >= self.count:
+        if self.count is not None and len(self.wanted(learned_or_pending)) >= self.count:
             return NothingToPropose("as many skills as are wanted are learned or under way")
-        return self._new(known, hopeful, given_up)
+        return self._new(known, learned_or_pending, given_up)
 
-    def wanted(self, hopeful: Collection[str]) -> set[str]:
+    def wanted(self, learned_or_pending: Collection[str]) -> set[str]:
         """Returns the skills that are learned or under way, one whose candidates are tried among them."""
-        tried = {draft.skill.name for draft in self.drafts if _is_tried(draft, hopeful)}
-        return (set(hopeful) - self.candidate_names()) | tried
+        tried = {draft.skill.name for draft in self.drafts if _is_tried(draft, learned_or_pending)}
+        return (set(learned_or_pending) - self.candidate_names()) | tried
 
     def candidate_names(self) -> set[str]:
         """Returns the names of all runs that try a reward."""
@@ -217,24 +219,26 @@ class Flow:
         self.drafts.save(reviewed)
         return reviewed
 
-    def _written(self, known: Known, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | None:
+    def _written(
+        self, known: Known, learned_or_pending: Collection[str], given_up: Mapping[str, str]
+    ) -> Proposed | None:
         """Returns a skill that was written before and waits to be trained, or one of its candidates."""
         base = self.base().named()
         for draft in self.drafts:
             name = draft.skill.name
-            if draft.status == "failed" or name in hopeful or name in given_up:
+            if draft.status == "failed" or name in learned_or_pending or name in given_up:
                 continue
             verdict = known.frontier.judge(base[name])
-            if verdict.standing == "not novel" and not _is_tried(draft, hopeful):
+            if verdict.standing == "not novel" and not _is_tried(draft, learned_or_pending):
                 self._give_up(draft, f"it is not novel by now: {verdict.reason}")
             if verdict.standing != "ready":
                 continue  # what it needs was lost, or a candidate is under way: it waits
-            if (proposal := self._proposal(draft, base[name], known, hopeful, given_up)) is not None:
+            if (proposal := self._proposal(draft, base[name], known, learned_or_pending, given_up)) is not None:
                 return Proposed(proposal)
         return None
 
     def _proposal(
-        self, draft: Draft, skill: Skill, known: Known, hopeful: Collection[str], given_up: Mapping[str, str]
+        self, draft: Draft, skill: Skill, known: Known, learned_or_pending: Collection[str], given_up: Mapping[str, str]
     ) -> Proposal | None:
         """Returns the proposal of a draft: its next candidate while these are compared, else the skill itself."""
         try:
@@ -246,9 +250,14 @@ class Flow:
             return Proposal(skill.name, needs)
         for which, candidate in enumerate(draft.candidates):
             name = candidate_name(skill.name, which)
-            if candidate.success is None and not candidate.note and name not in hopeful and name not in given_up:
+            if (
+                candidate.success is None
+                and not candidate.note
+                and name not in learned_or_pending
+                and name not in given_up
+            ):
                 return Proposal(name, needs, trial=True)
-        if _is_tried(draft, hopeful):
+        if _is_tried(draft, learned_or_pending):
             return None
         chosen = self._choose(draft)
         return None if chosen is None else Proposal(skill.name, needs)
@@ -279,14 +288,16 @@ class Flow:
         self.drafts.fail(Failure(name=draft.skill.name, stage="train", reason=reason))
         self.tell_fn(f"{draft.skill.name} is given up: {reason}")
 
-    def _new(self, known: Known, hopeful: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
+    def _new(
+        self, known: Known, learned_or_pending: Collection[str], given_up: Mapping[str, str]
+    ) -> Proposed | NothingToPropose:
         """Asks the model for a skill until one stands, as often as patience allows."""
         for _ in range(self.settings.patience):
             if self.stopping.is_set():
                 return NothingToPropose("it was stopped")
             writer = Writer(self, known)
             try:
-                idea = writer.propose(hopeful, given_up)
+                idea = writer.propose(learned_or_pending, given_up)
                 if idea.action == "continue":
                     skill = self.base().skill(idea.name)
                     return Proposed(Proposal(skill.name, self.needs(skill, known)), again=True)
@@ -297,12 +308,12 @@ class Flow:
                 self.tell_fn(f"{writer.name or 'the proposal'} is given up: {failed}")
                 continue
             self.drafts.save(draft)
-            proposal = self._proposal(draft, self.base().skill(draft.skill.name), known, hopeful, given_up)
+            proposal = self._proposal(draft, self.base().skill(draft.skill.name), known, learned_or_pending, given_up)
             if proposal is not None:
                 return Proposed(proposal)
         return NothingToPropose(f"{self.settings.patience} proposals of the model in a row came to nothing")
 
 
-def _is_tried(draft: Draft, hopeful: Collection[str]) -> bool:
+def _is_tried(draft: Draft, learned_or_pending: Collection[str]) -> bool:
     """Whether a candidate of the draft is being trained, or waits for it."""
-    return any(candidate_name(draft.skill.name, which) in hopeful for which in range(len(draft.candidates)))
+    return any(candidate_name(draft.skill.name, which) in learned_or_pending for which in range(len(draft.candidates)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flowrl.config import RunConfig
 from flowrl.errors import LibraryError, LLMError, UsageError
-from flowrl.growing.controller import Controller, Limits
+from flowrl.growing.controller import Controller, GrowLimits
 from flowrl.growing.grow import DEFAULT_COUNT, GrowOutcome, local_executor
 from flowrl.growing.observer import Observer
 from flowrl.growing.reward_trials import draft_of, trial_config
@@ -83,8 +83,8 @@ def grow_with_model(
     llm: LLMSettings,
     manual: Path | None,
     observer: Observer,
-    limits: Limits,
-    executor_fn: Callable[[Limits], Executor] | None = None,
+    limits: GrowLimits,
+    executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> GrowOutcome:
     """Learns skills that a language model proposes, specifies and writes.
 
@@ -114,8 +114,8 @@ def grow_with(
     settings: FlowSettings,
     manual: Path | None,
     observer: Observer,
-    limits: Limits,
-    executor_fn: Callable[[Limits], Executor] | None = None,
+    limits: GrowLimits,
+    executor_fn: Callable[[GrowLimits], Executor] | None = None,
     stopped: threading.Event | None = None,
     told: "queue.SimpleQueue[str] | None" = None,
 ) -> GrowOutcome:
@@ -136,7 +136,7 @@ def grow_with(
         flow = Flow(llm, library, config, words, settings, told.put, review_fn=review, stopped=stopped, count=count)
         controller = Controller(
             library, flow, FlowSetUp(flow), (executor_fn or local_executor)(limits), observer,
-            replace(limits, count=count), told=told,
+            replace(limits, count=count), messages=told,
         )  # fmt: skip
         finish = controller.run()
         if finish.complete:

@@ -13,7 +13,7 @@ from flowrl.schema.home import SkillRecord
 from flowrl.schema.run import TrainResult
 from flowrl.schema.skill import Skill
 
-_MOST_FAILURES = 12
+_MAX_FAILURES = 12
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def failures_text(
         reasons: why runs failed, where that is known.
         waiting: skills that are written and cannot be begun, and why.
     """
-    lines = [f"- {f.name or 'a proposal'}: {' '.join(f.reason.split())}" for f in failures[-_MOST_FAILURES:]]
+    lines = [f"- {f.name or 'a proposal'}: {' '.join(f.reason.split())}" for f in failures[-_MAX_FAILURES:]]
     for name, outcome in ended.items():
         if name in weak:
             measured, frames = weak[name].evaluation, weak[name].frames

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from flowrl.errors import SpecError
 from flowrl.knowledge.validate import name_problems, problems_among, problems_of
-from flowrl.library.drafts import Candidate, Draft, RewardDesign
+from flowrl.library.drafts import Draft, RewardCandidate, RewardDesign
 from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, SpecAnswer
 from flowrl.llm.briefing import shaping_text
 from flowrl.llm.code_answer import CodeError, own_functions
@@ -35,7 +35,7 @@ class Writer:
         self.flow, self.known = flow, known
         self.name = ""
 
-    def propose(self, hopeful: Collection[str], given_up: Mapping[str, str]) -> ProposeAnswer:
+    def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> ProposeAnswer:
         """Returns the model's proposal: a new skill with a name of its own, or a weak one to go on with.
 
         Raises:
@@ -45,11 +45,11 @@ class Writer:
         reached, unreached = reach_text(self.known.frontier, self.flow.vocabulary)
         drafted = {draft.skill.name for draft in self.flow.drafts}
         tried = self.flow.candidate_names()
-        taken = sorted((drafted | records.keys() | set(hopeful) | given_up.keys()) - tried)
+        taken = sorted((drafted | records.keys() | set(learned_or_pending) | given_up.keys()) - tried)
         ended = {name: outcome for name, outcome in given_up.items() if name not in tried}
         own = self.flow.base().named()
         weak = {n: record for n, record in records.items() if record.status == "weak" and n in own}
-        again = [n for n, record in weak.items() if n not in hopeful and record.version <= _CONTINUATIONS]
+        again = [n for n, record in weak.items() if n not in learned_or_pending and record.version <= _CONTINUATIONS]
         prompt = load_prompt("propose").render(
             goal=self.flow.settings.goal or "",
             learned=skill_lines(self.known.learned.values()),
@@ -107,11 +107,11 @@ class Writer:
         spec = self._specify(idea)
         skill = Skill(name=idea.name, description=idea.description, spec=spec, code=_PLACEHOLDER, trusted=False)
         designs = self._design(skill)
-        candidates: list[Candidate] = []
+        candidates: list[RewardCandidate] = []
         failed: StageFailedError | None = None
         for design in designs:
             try:
-                candidates.append(Candidate(design=design, code=self._code(skill, design)))
+                candidates.append(RewardCandidate(design=design, code=self._code(skill, design)))
             except StageFailedError as error:
                 failed = error
         if not candidates:

@@ -13,7 +13,7 @@ from flowrl.models.sparse_layer import Features, first_layer
 Initializer = Any
 FIRST = "layer_0"
 """The name of the layer that is looked up in."""
-SO_FAR = "so_far"
+GRAD_ACCUMULATOR = "grad_accumulator"
 """The collection of variables that holds a gradient to be added to; see `add_gradients`."""
 
 
@@ -50,8 +50,8 @@ class ExpertDense(nn.Module):
     def look_up(self, features: Features, expert: Int[Array, "N"], grouping: Grouping | None) -> Float[Array, "N F"]:
         """Returns the layer's output for flat observations in the order of the batch."""
         bias = self.bias[0] if grouping is None else self.bias[expert]
-        so_far: Array | None = self.get_variable(SO_FAR, "kernel")
-        return first_layer(self.kernel, features, expert, grouping, so_far) + bias
+        grad_accumulator: Array | None = self.get_variable(GRAD_ACCUMULATOR, "kernel")
+        return first_layer(self.kernel, features, expert, grouping, grad_accumulator) + bias
 
     def __call__(self, x: Float[Array, "P D"], grouping: Grouping | None) -> Float[Array, "P F"]:
         """Returns the layer's output for rows laid out in blocks; with one expert there is nothing to group."""
@@ -144,8 +144,8 @@ def init_network(network: ActorCriticMoE, key: jax.Array) -> Any:
     return network.init(key, nothing, jnp.zeros(1, dtype=jnp.int32))
 
 
-def add_gradients(so_far: Any, gradient: Any) -> Any:
-    """Returns the sum of two gradients for a network's parameters, the second made with the first as `SO_FAR`.
+def add_gradients(grad_accumulator: Any, gradient: Any) -> Any:
+    """The sum of two gradients, the second made with the first as `GRAD_ACCUMULATOR`.
 
     That of a kernel that is looked up in holds the sum already: a copy to be cleared and added would cost more than
     the rows that samples touch.
@@ -154,4 +154,4 @@ def add_gradients(so_far: Any, gradient: Any) -> Any:
     def add(path: tuple[Any, ...], before: Array, new: Array) -> Array:
         return new if [key.key for key in path[-2:]] == [FIRST, "kernel"] else before + new
 
-    return jax.tree_util.tree_map_with_path(add, so_far, gradient)
+    return jax.tree_util.tree_map_with_path(add, grad_accumulator, gradient)

@@ -112,8 +112,8 @@ def kernel_gradient(
             rows = jax.lax.dynamic_slice_in_dim(x, i * size, size)
             product = rows.T @ jax.lax.dynamic_slice_in_dim(slopes, i * size, size)
             place = (grouping.expert[i], first, 0)
-            so_far = jax.lax.dynamic_slice(total, place, (1, *product.shape))
-            return jax.lax.dynamic_update_slice(total, so_far + product, place)
+            grad_accumulator = jax.lax.dynamic_slice(total, place, (1, *product.shape))
+            return jax.lax.dynamic_update_slice(total, grad_accumulator + product, place)
 
         return jax.lax.fori_loop(0, grouping.used, body, total)
 

@@ -85,15 +85,15 @@ def first_layer(
     features: Features,
     expert: Int[Array, "N"],
     grouping: Grouping | None,
-    so_far: Float[Array, "E D F"] | None = None,
+    grad_accumulator: Float[Array, "E D F"] | None = None,
 ) -> Float[Array, "N F"]:
     """Returns the flat observations that ``features`` stand for, each times its expert's kernel.
 
     Args:
         grouping: of the rows by expert; None where there is one expert.
-        so_far: what the kernel's gradient is added to, and comes back with: few of its rows are touched.
+        grad_accumulator: what the kernel's gradient is added to, and comes back with: few of its rows are touched.
     """
-    del so_far
+    del grad_accumulator
     total = _sum_of_rows(kernel.reshape(-1, kernel.shape[2]), _rows(features.columns, expert, kernel))
     last = kernel[:, kernel.shape[1] - features.dense.shape[1] :]
     if grouping is None:
@@ -105,15 +105,15 @@ _Saved = tuple[Array, Features, Array, Grouping | None, Array | None]
 
 
 def _forward(
-    kernel: Array, features: Features, expert: Array, grouping: Grouping | None, so_far: Array | None
+    kernel: Array, features: Features, expert: Array, grouping: Grouping | None, grad_accumulator: Array | None
 ) -> tuple[Array, _Saved]:
-    return first_layer(kernel, features, expert, grouping), (kernel, features, expert, grouping, so_far)
+    return first_layer(kernel, features, expert, grouping), (kernel, features, expert, grouping, grad_accumulator)
 
 
 def _backward(saved: _Saved, slopes: Array) -> tuple[Array, Features, None, None, None]:
-    kernel, features, expert, grouping, so_far = saved
+    kernel, features, expert, grouping, grad_accumulator = saved
     _, size, width = kernel.shape
-    before = jnp.zeros(kernel.shape, slopes.dtype) if so_far is None else so_far
+    before = jnp.zeros(kernel.shape, slopes.dtype) if grad_accumulator is None else grad_accumulator
     gradient = _added_to_rows(before.reshape(-1, width), _rows(features.columns, expert, kernel), slopes)
     gradient = gradient.reshape(kernel.shape)
     no_slope: Any = np.zeros(features.columns.shape, jax.dtypes.float0)

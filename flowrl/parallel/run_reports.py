@@ -11,7 +11,7 @@ from flowrl.errors import LibraryError, UsageError, nearest_names
 from flowrl.files import lock_of, read_json, read_lines, write_json
 from flowrl.jobs.job import Job
 from flowrl.jobs.local import GRACE_SECONDS, is_locked, worker_process
-from flowrl.library.home import OnDamaged, SkillLibrary, has_come_to_nothing
+from flowrl.library.home import OnDamaged, SkillLibrary, ended_untrained
 from flowrl.parallel.snapshot import Snapshot
 from flowrl.parallel.training_setup import put_aside
 from flowrl.paths import RunPaths
@@ -167,14 +167,14 @@ def retry_run(library: SkillLibrary, skill: str) -> None:
         raise UsageError(
             f"The run of {spec.skill} is {state}; only one that failed or was cancelled is tried again.{again}"
         )
-    if has_come_to_nothing(paths):
+    if ended_untrained(paths):
         put_aside(paths.folder)  # its number may be another skill's by now
     else:
         paths.result.unlink()
 
 
 @dataclass(frozen=True)
-class Status:
+class HomeStatus:
     """A home at a glance.
 
     Attributes:
@@ -206,10 +206,10 @@ class Status:
         }
 
 
-def status_of(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> Status:
+def status_of(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> HomeStatus:
     """Returns a home at a glance; ``on_damaged`` is told of records and runs that cannot be read."""
     snapshot, grown = snapshot_of(library), is_grown(library)
-    return Status(
+    return HomeStatus(
         home=str(library.paths.root),
         env=library.description.env,
         owner=snapshot.pid if snapshot is not None and grown else None,

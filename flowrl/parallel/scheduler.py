@@ -10,7 +10,7 @@ from typing import Literal
 
 from flowrl.schema.skill import SkillSpec
 
-Outcome = Literal["learned", "weak", "failed", "cancelled"]
+RunOutcome = Literal["learned", "weak", "failed", "cancelled"]
 Phase = Literal["training", "trained", "collecting"]
 
 
@@ -83,7 +83,7 @@ class Ended:
     """
 
     name: str
-    outcome: Outcome
+    outcome: RunOutcome
     trained: bool = True
 
 
@@ -146,11 +146,11 @@ class Finish:
     complete: bool
 
 
-Action = Propose | Launch | Collect | Stop | GiveUp | Finish
+SchedulerAction = Propose | Launch | Collect | Stop | GiveUp | Finish
 
 
 @dataclass(frozen=True)
-class Run:
+class ScheduledRun:
     """A skill that has a worker, or waits for its result to be collected.
 
     Attributes:
@@ -180,25 +180,25 @@ class State:
         idle: the proposer's last word, if it had nothing to propose since something changed.
         asked: the proposer was asked and has not answered.
         stale: something ended since the proposer was asked: that it has nothing to say may be old news.
-        most_losses: workers lost in a row after which a run is given up.
+        max_losses: workers lost in a row after which a run is given up.
         finished: `Finish` was said.
     """
 
     jobs: int = 1
     count: int | None = None
     learned: frozenset[str] = frozenset()
-    ended: Mapping[str, Outcome] = field(default_factory=dict)
+    ended: Mapping[str, RunOutcome] = field(default_factory=dict)
     queue: tuple[Proposal, ...] = ()
-    running: Mapping[str, Run] = field(default_factory=dict)
+    running: Mapping[str, ScheduledRun] = field(default_factory=dict)
     experts: Mapping[str, int] = field(default_factory=dict)
     idle: NothingToPropose | None = None
     asked: bool = False
     stale: bool = False
-    most_losses: int = 3
+    max_losses: int = 3
     finished: bool = False
 
     @property
-    def hopeful(self) -> frozenset[str]:
+    def learned_or_pending(self) -> frozenset[str]:
         """The skills that are learned, or may be before long."""
         return self.learned | self.running.keys() | {proposal.name for proposal in self.queue}
 
@@ -207,10 +207,10 @@ class State:
         """Whether as many skills are learned or under way as are wanted; trials of rewards are none."""
         proposals = [*self.queue, *(run.proposal for run in self.running.values())]
         trials = {proposal.name for proposal in proposals if proposal.trial}
-        return self.count is not None and len(self.hopeful - trials) >= self.count
+        return self.count is not None and len(self.learned_or_pending - trials) >= self.count
 
 
-def next_actions(state: State, event: Event | None = None) -> tuple[State, tuple[Action, ...]]:
+def next_actions(state: State, event: Event | None = None) -> tuple[State, tuple[SchedulerAction, ...]]:
     """Returns the state after an event and what has to be done now; without an event, what to begin with.
 
     Every action but `Finish` and `Propose` concerns one run and is answered by events about that run; `Propose` is
@@ -226,7 +226,7 @@ def next_actions(state: State, event: Event | None = None) -> tuple[State, tuple
     return state, (*answers, *launches, *collects, *rest)
 
 
-def _take_in(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
+def _take_in(state: State, event: Event) -> tuple[State, tuple[SchedulerAction, ...]]:
     match event:
         case Proposed(proposal, again):
             state = replace(state, asked=False)
@@ -253,11 +253,11 @@ def why_refused(state: State, proposal: Proposal) -> str | None:
     """Returns why a proposal cannot be queued, None if it can; what it needs must be learned or under way, so that no
     cycle and no skill that nobody knows can hold up the queue."""
     name = proposal.name
-    if name in state.hopeful:
+    if name in state.learned_or_pending:
         return f"{name!r} is learned or under way already"
     if name in state.ended:
         return f"{name!r} has ended as {state.ended[name]}"
-    if lacking := sorted(proposal.needs - state.hopeful):
+    if lacking := sorted(proposal.needs - state.learned_or_pending):
         whose = f"which ended as {state.ended[lacking[0]]}" if lacking[0] in state.ended else "which nobody is learning"
         return f"{name!r} needs {lacking[0]!r}, {whose}"
     return None
@@ -277,13 +277,13 @@ def _with_phase(state: State, name: str, phase: Phase) -> State:
     return replace(state, running={**state.running, name: replace(run, phase=phase)})
 
 
-def _lose(state: State, event: Lost) -> tuple[State, tuple[Action, ...]]:
+def _lose(state: State, event: Lost) -> tuple[State, tuple[SchedulerAction, ...]]:
     """Starts a lost worker again, unless that came to nothing too often in a row."""
     run = state.running.get(event.name)
     if run is None or run.phase != "training" or run.stopping:
         return state, ()
     losses = 1 if event.progressed else run.losses + 1
-    over = losses >= state.most_losses
+    over = losses >= state.max_losses
     run = replace(run, losses=losses, stopping=over)
     state = replace(state, running={**state.running, event.name: run})
     return state, (GiveUp(event.name) if over else Launch(run.proposal, run.expert),)
@@ -313,32 +313,32 @@ def _drop(state: State) -> State:
     queue = tuple(p for p in state.queue if p.name not in hopeless)
     dropped = replace(state, queue=queue)
     # What needs one that was dropped waits for it in vain, until it is proposed again.
-    while stranded := [p.name for p in dropped.queue if not p.needs <= dropped.hopeful]:
+    while stranded := [p.name for p in dropped.queue if not p.needs <= dropped.learned_or_pending]:
         dropped = replace(dropped, queue=tuple(p for p in dropped.queue if p.name not in stranded))
     return dropped
 
 
-def _cancel(state: State, name: str) -> tuple[State, tuple[Action, ...]]:
+def _cancel(state: State, name: str) -> tuple[State, tuple[SchedulerAction, ...]]:
     run = state.running.get(name)
     if run is not None:
         if run.phase != "training" or run.stopping:
             return state, ()
         return replace(state, running={**state.running, name: replace(run, stopping=True)}), (Stop(name),)
-    if name not in state.hopeful - state.learned:
+    if name not in state.learned_or_pending - state.learned:
         return state, ()
     queue = tuple(p for p in state.queue if p.name != name)
     return _drop(replace(state, queue=queue, ended={**state.ended, name: "cancelled"}, idle=None)), ()
 
 
-def _launch(state: State) -> tuple[State, tuple[Action, ...]]:
+def _launch(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
     """Starts what waits in the order of the queue, where all that it needs is learned, up to ``jobs`` at once."""
-    actions: list[Action] = []
+    actions: list[SchedulerAction] = []
     for proposal in state.queue:
         if len(state.running) >= state.jobs:
             break
         if proposal.needs <= state.learned:
             expert = _expert_for(state, proposal)
-            run = Run(proposal, expert)
+            run = ScheduledRun(proposal, expert)
             state = replace(
                 state,
                 queue=tuple(p for p in state.queue if p.name != proposal.name),
@@ -359,7 +359,7 @@ def _expert_for(state: State, proposal: Proposal) -> int:
     return next(number for number in range(len(taken) + 1) if number not in taken)
 
 
-def _collect(state: State) -> tuple[State, tuple[Action, ...]]:
+def _collect(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
     """Collects results one after another, each into the library that the one before has left."""
     if any(run.phase == "collecting" for run in state.running.values()):
         return state, ()
@@ -370,7 +370,7 @@ def _collect(state: State) -> tuple[State, tuple[Action, ...]]:
     return replace(state, running={**state.running, name: run}), (Collect(name),)
 
 
-def _propose_or_finish(state: State) -> tuple[State, tuple[Action, ...]]:
+def _propose_or_finish(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
     """Asks for a proposal while there is room for one that could start; says so when nothing is left to do. What is
     trained is collected before that."""
     unsettled = any(run.phase != "training" for run in state.running.values())
@@ -387,5 +387,5 @@ def _propose_or_finish(state: State) -> tuple[State, tuple[Action, ...]]:
     return state, ()
 
 
-def _finish(state: State, reason: str, complete: bool) -> tuple[State, tuple[Action, ...]]:
+def _finish(state: State, reason: str, complete: bool) -> tuple[State, tuple[SchedulerAction, ...]]:
     return replace(state, finished=True), (Finish(reason, complete),)

@@ -7,7 +7,7 @@ from flowrl.errors import LibraryError, TrainingError
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
 from flowrl.files import Arrays, pack_arrays, read_arrays, read_json, read_text, write_json
 from flowrl.library.home import SkillLibrary
-from flowrl.library.versions import Candidate, install, is_known, next_version, shelve
+from flowrl.library.versions import VersionCandidate, install, is_known, next_version, shelve
 from flowrl.parallel.training_setup import SOURCE_FILE
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
@@ -89,7 +89,7 @@ class _Processing:
                 }
             )
             module = read_text(self.library.skill_paths(held).module)
-            candidate = Candidate(record, arrays, module, {})
+            candidate = VersionCandidate(record, arrays, module, {})
             (install if verdict.wins else shelve)(self.library, candidate)
 
     def _process_own(self, named: Tree) -> SkillRecord:
@@ -140,10 +140,10 @@ class _Processing:
             path=str(folder.relative_to(self.library.paths.root)),
         )
 
-    def _candidate(self, record: SkillRecord, arrays: Arrays, named: Tree) -> Candidate:
+    def _candidate(self, record: SkillRecord, arrays: Arrays, named: Tree) -> VersionCandidate:
         companions = {self.spec.local_to_global[i]: flatten(expert_of(named, i)) for i in self.spec.random}
         module = read_text(self.run.folder / SOURCE_FILE)
-        return Candidate(record, arrays, module, companions, self._start_states())
+        return VersionCandidate(record, arrays, module, companions, self._start_states())
 
     def _start_states(self) -> bytes | None:
         """Returns the file of start states that the run kept, if it did.

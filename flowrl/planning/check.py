@@ -44,7 +44,7 @@ def _sentence(lack: Lack, state: SymbolicState) -> str:
         return f"yields {lack.asked} {lack.fluent}, but only {lack.there} fit in hand."
     if lack.part == "floors":
         return f"is done on floor {lack.fluent}, but by then the player is on floor {state.floor}."
-    if lack.part == "n_most":
+    if lack.part == "max_n":
         return f"cannot be done beyond n={lack.there}."
     return f"{lack.part} {lack.asked} {lack.fluent}, but only {lack.there} is there by then."
 

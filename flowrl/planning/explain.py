@@ -9,7 +9,7 @@ from flowrl.planning.goals import Goal
 from flowrl.planning.symbolic import SymbolicState, gives
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
 
-Need = tuple[str, int]
+FluentNeed = tuple[str, int]
 FloorsOf = Callable[[str, int], frozenset[int]]
 
 THE_GOAL = "the goal itself"
@@ -130,7 +130,7 @@ def _missing(
         if want.is_skill and want.name in others and not view.lacking(others[want.name].spec, want.amount):
             return f"{want.name!r} is not learned; what it needs can be had, so it can be learned next"
     user, open_needs = _first_lacking(goal, {**others, **skills}, view)
-    chain: list[tuple[str, Need]] = []
+    chain: list[tuple[str, FluentNeed]] = []
     while open_needs:
         need = open_needs[0]
         if need in [earlier for _, earlier in chain]:
@@ -147,7 +147,7 @@ def _missing(
     return None
 
 
-def _nobody(need: Need, path: str, view: "_View") -> str:
+def _nobody(need: FluentNeed, path: str, view: "_View") -> str:
     fluent, amount = need
     most = max((gives(s.spec, view.vocabulary).get(fluent, 0) for s in view.everyone), default=0)
     if 0 < most < amount:
@@ -155,7 +155,7 @@ def _nobody(need: Need, path: str, view: "_View") -> str:
     return f"no known skill yields {_told(need)}{path}; {view.who_would(need)}"
 
 
-def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tuple[str, list[Need]]:
+def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tuple[str, list[FluentNeed]]:
     """Returns the first part of the goal that cannot be had, as (the skill or nothing, what it lacks)."""
     for want in goal.wants:
         if want.is_skill and (lacking := view.lacking(skills[want.name].spec, want.amount)):
@@ -188,28 +188,28 @@ class _View:
                 for fluent, amount in gives(skill.spec, vocabulary).items():
                     self._within[fluent] = max(self._within.get(fluent, 0), amount)
 
-    def has(self, need: Need) -> bool:
+    def has(self, need: FluentNeed) -> bool:
         """Whether it is within reach."""
         return meets(self._within, need)
 
-    def lacking(self, spec: SkillSpec, n: int = 1) -> list[Need]:
+    def lacking(self, spec: SkillSpec, n: int = 1) -> list[FluentNeed]:
         """Returns the needs of a skill that are not within reach; what exceeds hands is another matter."""
         asked = [(f, min(amount, self.vocabulary.most(f))) for f, amount in spec.needed(n).items() if amount > 0]
         floors = [] if spec.floors is None else [(" or ".join(f"{FLOOR}{k}" for k in spec.floors), 1)]
         return [need for need in [*asked, *floors] if not self.has(need)]
 
-    def reaches(self, skill: Skill, need: Need) -> bool:
+    def reaches(self, skill: Skill, need: FluentNeed) -> bool:
         """Whether a skill yields so much."""
         return meets(gives(skill.spec, self.vocabulary), need)
 
-    def teachers(self, need: Need) -> list[Skill]:
+    def teachers(self, need: FluentNeed) -> list[Skill]:
         """Returns the skills that would yield so much, but are not learned."""
         return [skill for skill in self.others.values() if self.reaches(skill, need)]
 
-    def who_would(self, need: Need) -> str:
+    def who_would(self, need: FluentNeed) -> str:
         """Returns which skill that is not learned yields it, what that lacks itself, and so on to one that can be
         learned next."""
-        parts, seen = [], set[Need]()
+        parts, seen = [], set[FluentNeed]()
         while need not in seen:
             seen.add(need)
             teachers = self.teachers(need)
@@ -226,12 +226,12 @@ class _View:
         return "; ".join(parts)
 
 
-def _told(need: Need) -> str:
+def _told(need: FluentNeed) -> str:
     fluent, amount = need
     return fluent if amount == 1 else f"{amount} {fluent}"
 
 
-def meets(amounts: Mapping[str, int], need: Need) -> bool:
+def meets(amounts: Mapping[str, int], need: FluentNeed) -> bool:
     """Whether the amounts have so much of the fluent."""
     return any(amounts.get(part, 0) >= need[1] for part in need[0].split(" or "))
 

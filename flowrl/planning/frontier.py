@@ -14,7 +14,7 @@ from flowrl.errors import PlanError
 from flowrl.fluents import FLOOR, INTRINSIC, NEAR, REACHED, Vocabulary
 from flowrl.planning.explain import meets
 from flowrl.planning.goals import Goal, Want
-from flowrl.planning.operators import least_n
+from flowrl.planning.operators import min_n
 from flowrl.planning.search import ANY, Search
 from flowrl.planning.symbolic import ANYTHING, SymbolicState, apply, gives, missing, new_world
 from flowrl.schema.skill import Skill
@@ -25,7 +25,7 @@ SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SkillStanding:
     """Where a skill stands.
 
     Attributes:
@@ -60,13 +60,13 @@ class Frontier:
         self._gives = {skill.name: gives(skill.spec, vocabulary) for skill in self.others}
         self._reached: dict[tuple[Want, ...], bool | None] = {}
 
-    def judge(self, skill: Skill) -> Verdict:
+    def judge(self, skill: Skill) -> SkillStanding:
         """Returns where ``skill`` stands."""
         if skill.name in self.learned:
-            return Verdict(skill.name, "learned", "it is in the library")
+            return SkillStanding(skill.name, "learned", "it is in the library")
         return self._infeasible(skill) or self._news(skill)
 
-    def judge_all(self, skills: Iterable[Skill]) -> list[Verdict]:
+    def judge_all(self, skills: Iterable[Skill]) -> list[SkillStanding]:
         """Returns where each skill stands, in their order."""
         return [self.judge(skill) for skill in skills]
 
@@ -94,7 +94,7 @@ class Frontier:
             self._reached[wants] = None if self._search.obstacles.gave_up else found is not None
         return self._reached[wants]
 
-    def _infeasible(self, skill: Skill) -> Verdict | None:
+    def _infeasible(self, skill: Skill) -> SkillStanding | None:
         """Returns what keeps the skill from being begun, None where learned skills lead there."""
         top = _top(skill)
         floors: Sequence[int | None] = skill.spec.floors if skill.spec.floors is not None else (None,)
@@ -102,10 +102,12 @@ class Frontier:
         if not any(ways):
             if None in ways:
                 return _not_settled(skill, "what it needs can be had together")
-            return Verdict(skill.name, "out of reach", self._what_is_lacking(skill, top))
+            return SkillStanding(skill.name, "out of reach", self._what_is_lacking(skill, top))
         unlearned = [name for name, _ in skill.spec.practice if name not in self.learned]
         if unlearned:
-            return Verdict(skill.name, "out of reach", f"it is practised after {unlearned[0]!r}, which is not learned")
+            return SkillStanding(
+                skill.name, "out of reach", f"it is practised after {unlearned[0]!r}, which is not learned"
+            )
         return None
 
     def _what_is_lacking(self, skill: Skill, n: int) -> str:
@@ -126,7 +128,7 @@ class Frontier:
                 return f"{other.name!r} yields but is not learned"
         return "no known skill yields"
 
-    def _news(self, skill: Skill) -> Verdict:
+    def _news(self, skill: Skill) -> SkillStanding:
         """Returns what the skill yields that learned skills do not reach, or that there is nothing."""
         top = _top(skill)
         yields = {fluent: quantity.at(top) for fluent, quantity in skill.spec.yields.items() if quantity.at(top) > 0}
@@ -135,16 +137,16 @@ class Frontier:
         for fluent, way in ways.items():
             if way is False:
                 news = fluent if lasting[fluent] == 1 else f"{lasting[fluent]} {fluent}"
-                return Verdict(skill.name, "ready", f"it brings {news}")
+                return SkillStanding(skill.name, "ready", f"it brings {news}")
         passing = {fluent: amount for fluent, amount in yields.items() if fluent.startswith((NEAR, INTRINSIC))}
         if skill.spec.to_floor is not None:
             passing[f"{FLOOR}{skill.spec.to_floor}"] = 1
         for fluent, amount in passing.items():
             if self._is_shorter(skill, top, fluent, amount):
-                return Verdict(skill.name, "ready", f"it brings {fluent} in fewer steps")
+                return SkillStanding(skill.name, "ready", f"it brings {fluent} in fewer steps")
         if None in ways.values():
             return _not_settled(skill, "learned skills reach all that it yields")
-        return Verdict(skill.name, "not novel", "learned skills reach all that it yields")
+        return SkillStanding(skill.name, "not novel", "learned skills reach all that it yields")
 
     def _is_shorter(self, skill: Skill, n: int, fluent: str, amount: int) -> bool:
         """Whether learned skills need more than one step to a passing fluent from what the skill itself begins with."""
@@ -159,14 +161,16 @@ class Frontier:
     def _leads(self, skill: Skill, begin: SymbolicState, fluent: str, amount: int) -> bool:
         """Whether the skill alone leads from there to so much of a fluent."""
         quantity = skill.spec.yields.get(fluent)
-        n = 1 if quantity is None else least_n(quantity, amount)
+        n = 1 if quantity is None else min_n(quantity, amount)
         if n is None or missing(begin, skill.spec, n, self.vocabulary):
             return False
         return apply(begin, skill.spec, n).amount(fluent) >= amount
 
 
-def _not_settled(skill: Skill, question: str) -> Verdict:
-    return Verdict(skill.name, "not settled", f"the search stopped at its limit before it knew whether {question}")
+def _not_settled(skill: Skill, question: str) -> SkillStanding:
+    return SkillStanding(
+        skill.name, "not settled", f"the search stopped at its limit before it knew whether {question}"
+    )
 
 
 def _top(skill: Skill) -> int:

@@ -111,7 +111,7 @@ def _own_amount(skill: Skill, amount: int | None) -> int:
         if amount not in (None, 1):
             raise UsageError(f"{skill.name!r} yields the same whatever n is; leave n={amount} out.")
         return 1
-    most = skill.spec.n_most
+    most = skill.spec.max_n
     if amount is not None and most is not None and amount > most:
         raise UsageError(f"{skill.name!r} cannot be done beyond n={most}, so n={amount} makes no sense.")
     return amount or (skill.spec.n_range[1] if skill.spec.n_range else 1)

@@ -33,7 +33,7 @@ class Operator:
     beyond: bool
 
 
-def least_n(quantity: Quantity, amount: int) -> int | None:
+def min_n(quantity: Quantity, amount: int) -> int | None:
     """Returns the least n from 1 on that yields at least ``amount``, None where no n does."""
     if quantity.at(1) >= amount:
         return 1

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from flowrl.fluents import FLOOR, INTRINSIC, NEAR, PLACED, Vocabulary, prefix_of
 from flowrl.planning.explain import Obstacles
 from flowrl.planning.goals import Goal
-from flowrl.planning.operators import Operator, Relaxation, done, least_n, operator
+from flowrl.planning.operators import Operator, Relaxation, done, min_n, operator
 from flowrl.planning.symbolic import SymbolicState, at_floor, largest_n
 from flowrl.schema.skill import Skill
 
@@ -134,7 +134,7 @@ class Search:
         choice = (skill.name, n)
         if choice not in self._operators:
             within = self.lifted or skill.spec.n_range is None or n <= skill.spec.n_range[1]
-            allowed = skill.spec.n_most is None or n <= skill.spec.n_most
+            allowed = skill.spec.max_n is None or n <= skill.spec.max_n
             fits = allowed and (within or skill.name in self._wanted) and not list(self._excesses(skill, n))
             self._operators[choice] = operator(skill, n, skill.name in self._wanted) if fits else None
         return self._operators[choice]
@@ -223,7 +223,7 @@ class Search:
         if fluent == done(skill.name):
             return amount
         quantity = skill.spec.yields.get(fluent)
-        n = 1 if quantity is None else least_n(quantity, amount)
+        n = 1 if quantity is None else min_n(quantity, amount)
         return None if n is None else max(n, self._low(skill))
 
     # The search itself

@@ -68,10 +68,10 @@ class Lack:
 
     Attributes:
         part: which part of the spec asks: "requires", "consumes", "yields" (what does not fit in hand), "floors" or
-            "n_most".
+            "max_n".
         fluent: what is lacking.
         asked: how much is asked.
-        there: how much is there; for "yields", how much fits; for "n_most", the largest n.
+        there: how much is there; for "yields", how much fits; for "max_n", the largest n.
     """
 
     part: str
@@ -93,8 +93,8 @@ def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabular
     for fluent, quantity in spec.yields.items():
         if quantity.at(n) > vocabulary.most(fluent):
             lacks.append(Lack("yields", fluent, quantity.at(n), vocabulary.most(fluent)))
-    if spec.n_most is not None and n > spec.n_most:
-        lacks.append(Lack("n_most", "n", n, spec.n_most))
+    if spec.max_n is not None and n > spec.max_n:
+        lacks.append(Lack("max_n", "n", n, spec.max_n))
     return lacks
 
 
@@ -102,7 +102,7 @@ def largest_n(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> int:
     """Returns the largest n that the game allows and at which all amounts can be held; below 1 where there is none."""
     amounts = [*spec.requires.items(), *spec.consumes.items(), *spec.yields.items()]
     bounds = [(vocabulary.most(f) - q.base) // q.per_n for f, q in amounts if q.per_n > 0]
-    return min(bounds + ([] if spec.n_most is None else [spec.n_most]), default=1)
+    return min(bounds + ([] if spec.max_n is None else [spec.max_n]), default=1)
 
 
 def gives(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> dict[str, int]:

@@ -18,7 +18,7 @@ from flowrl.models.experts import Params
 from flowrl.rollout.programs import PlayPrograms
 from flowrl.rollout.rollout import Policy, sample_action
 
-MOST_BYTES = 4 << 20
+MAX_BYTES = 4 << 20
 """What the kept states of one skill may take on disk."""
 _LOOK_EVERY = 16
 
@@ -39,7 +39,7 @@ class Harvest:
         self._judge = jax.jit(self._settle)
 
     def states(self, params: Params, key: jax.Array, wanted: int, worlds: int) -> Kept | None:
-        """Returns up to ``wanted`` states that fit in `MOST_BYTES`, None where no episode came so far.
+        """Returns up to ``wanted`` states that fit in `MAX_BYTES`, None where no episode came so far.
 
         Args:
             worlds: no more are played than these, rounded up to whole batches of those that training steps.
@@ -89,6 +89,6 @@ class Harvest:
         return kept, settled | arrived | result.ended, there | (arrived & ~settled)
 
     def _fitting(self, kept: Kept) -> Kept:
-        while kept.size > 1 and (size := len(pack_arrays(pack(self.env.domain, kept)))) > MOST_BYTES:
-            kept = kept.rows(slice(max(1, min(kept.size - 1, kept.size * MOST_BYTES // size))))
+        while kept.size > 1 and (size := len(pack_arrays(pack(self.env.domain, kept)))) > MAX_BYTES:
+            kept = kept.rows(slice(max(1, min(kept.size - 1, kept.size * MAX_BYTES // size))))
         return kept

@@ -23,8 +23,8 @@ from jaxtyping import Array
 
 from flowrl.errors import PlatformError
 
-Tree = TypeVar("Tree")
-Kept = TypeVar("Kept")
+TreeT = TypeVar("TreeT")
+AuxT = TypeVar("AuxT")
 AXIS = "devices"
 SAME = PartitionSpec()
 """The same on all devices."""
@@ -61,9 +61,9 @@ class Groups:
         """Whether the devices are cores of a processor."""
         return bool(self.devices[0].platform == "cpu")
 
-    def spread(self, function: Callable[..., Tree], takes: Any, gives: Any) -> Callable[..., Tree]:
+    def spread(self, function: Callable[..., TreeT], takes: Any, gives: Any) -> Callable[..., TreeT]:
         """Returns a function that runs on every device, on its part of what it is given, as ``takes`` says."""
-        spread: Callable[..., Tree] = jax.shard_map(
+        spread: Callable[..., TreeT] = jax.shard_map(
             function, mesh=self.mesh, in_specs=takes, out_specs=gives, check_vma=False
         )
         return spread
@@ -72,7 +72,7 @@ class Groups:
         """Returns the numbers of this device's groups, to be called on a device."""
         return jax.lax.axis_index(AXIS) * self.here + jnp.arange(self.here)
 
-    def gather(self, tree: Tree, after: Any = ()) -> Tree:
+    def gather(self, tree: TreeT, after: Any = ()) -> TreeT:
         """Returns what all devices have, put together along the first axis: of leaves [groups here, ...], all groups'.
 
         Everything goes as one exchange. On one device too, where it keeps what is added up afterwards from being added
@@ -90,11 +90,11 @@ class Groups:
         pieces = jnp.split(found, ends[:-1], axis=1)[: len(leaves)]
         return jax.tree.unflatten(structure, [_from_bytes(p, leaf) for p, leaf in zip(pieces, leaves, strict=True)])
 
-    def total(self, parts: Tree, after: Any = ()) -> Tree:
+    def total(self, parts: TreeT, after: Any = ()) -> TreeT:
         """Returns the sum over all groups of leaves [groups here, ...], in the order of the groups on any device."""
         return jax.tree.map(lambda part: part.sum(axis=0), self.gather(parts, after))
 
-    def sum_here(self, function: Callable[[Any], tuple[Tree, Kept]], parts: Any) -> tuple[Tree, Kept]:
+    def sum_here(self, function: Callable[[Any], tuple[TreeT, AuxT]], parts: Any) -> tuple[TreeT, AuxT]:
         """Returns the sum of what ``function`` makes first of each group on this device, and all that it makes second.
 
         Args:
@@ -106,32 +106,32 @@ class Groups:
             return total, jax.tree.map(lambda leaf: leaf[None], kept)
 
         # A loop, as the function is compiled for each time that it is written out.
-        def add(total: Tree, part: Any) -> tuple[Tree, Kept]:
+        def add(total: TreeT, part: Any) -> tuple[TreeT, AuxT]:
             made, kept = function(part)
             return jax.tree.map(jnp.add, total, made), kept
 
         shapes, _ = jax.eval_shape(function, first)
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        found: tuple[Tree, Kept] = jax.lax.scan(add, nothing, parts)
+        found: tuple[TreeT, AuxT] = jax.lax.scan(add, nothing, parts)
         return found
 
-    def over_devices(self, tree: Tree) -> Tree:
+    def over_devices(self, tree: TreeT) -> TreeT:
         """Returns the sums over all devices, in one exchange."""
         if len(self.devices) == 1:
             return tree
         flat, apart = ravel_pytree(tree)
-        summed: Tree = apart(jax.lax.psum(flat, AXIS))
+        summed: TreeT = apart(jax.lax.psum(flat, AXIS))
         return summed
 
-    def pass_on(self, part: Array) -> Array:
+    def ring_shift(self, part: Array) -> Array:
         """Returns what the device before this one has, on the first what the last has."""
         devices = len(self.devices)
         passed: Array = jax.lax.ppermute(part, AXIS, [(device, (device + 1) % devices) for device in range(devices)])
         return passed
 
-    def place(self, tree: Tree, split: PartitionSpec) -> Tree:
+    def place(self, tree: TreeT, split: PartitionSpec) -> TreeT:
         """Returns arrays put on the devices."""
-        placed: Tree = jax.device_put(tree, NamedSharding(self.mesh, split))
+        placed: TreeT = jax.device_put(tree, NamedSharding(self.mesh, split))
         return placed
 
 
@@ -180,7 +180,7 @@ def _spread_sample(groups: Groups, worlds: np.ndarray) -> tuple[Array, Array, Ar
         total = groups.total(split(own, groups.here).sum(axis=(1, 2, 3)))
         passed = around = own.sum(axis=0) + 0 * total
         for _ in groups.devices[1:]:
-            passed = groups.pass_on(passed)
+            passed = groups.ring_shift(passed)
             around += passed
         return own, total, around
 
@@ -189,7 +189,7 @@ def _spread_sample(groups: Groups, worlds: np.ndarray) -> tuple[Array, Array, Ar
     return done
 
 
-def split(tree: Tree, groups: int, axis: int = 0) -> Tree:
+def split(tree: TreeT, groups: int, axis: int = 0) -> TreeT:
     """Returns leaves with the worlds of ``axis`` split into groups on a new leading axis."""
 
     def one(leaf: Array) -> Array:
@@ -199,7 +199,7 @@ def split(tree: Tree, groups: int, axis: int = 0) -> Tree:
     return jax.tree.map(one, tree)
 
 
-def join(tree: Tree, axis: int = 0) -> Tree:
+def join(tree: TreeT, axis: int = 0) -> TreeT:
     """Returns what `split` took apart."""
 
     def one(leaf: Array) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from flowrl.config import RunConfig
-from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params
 from flowrl.rollout.devices import Groups, join, split
@@ -44,14 +44,14 @@ class PolicyRunner:
         params: Params,
         flow: FlowState,
         key: jax.Array,
-        fresh: Player,
+        fresh: PlayerState,
         update: Array,
         starts: Starts | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Returns the episodes after one rollout, the rollout, and every step's result [T, B]."""
         policy = Policy(self.network(self.experts), params)
         ppo = self.config.ppo
-        return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_price, starts)
+        return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_penalty, starts)
 
     def play_groups(
         self,
@@ -59,13 +59,13 @@ class PolicyRunner:
         params: Params,
         flow: FlowState,
         key: jax.Array,
-        fresh: Player,
+        fresh: PlayerState,
         update: Array,
         starts: Starts | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Returns what `play` does for each of a device's groups, with new worlds and a key of its own."""
 
-        def one(group: tuple[FlowState, Player, Array]) -> tuple[FlowState, Rollout, StepResult]:
+        def one(group: tuple[FlowState, PlayerState, Array]) -> tuple[FlowState, Rollout, StepResult]:
             flow, fresh, number = group
             return self.play(params, flow, jax.random.fold_in(key, number), fresh, update, starts)
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from flowrl.env.flow_env import FlowState, Player, StepResult
+from flowrl.env.flow_env import FlowState, PlayerState, StepResult
 from flowrl.models.experts import Params
 from flowrl.rollout.devices import SAME, STEPS, WORLDS, groups_of, join, split
 from flowrl.rollout.policy_runner import PolicyRunner
@@ -37,7 +37,7 @@ class PlayPrograms:
         self._starts: Starts | None = None
         self._no_starts: Starts | None = None
 
-        def play(params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: Any, starts: Any) -> Any:
+        def play(params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: Any, starts: Any) -> Any:
             return runner.play_groups(groups, params, flow, key, fresh, update, starts)
 
         self._new_worlds = jax.jit(groups.spread(runner.env.new_players, WORLDS, WORLDS))
@@ -54,32 +54,32 @@ class PlayPrograms:
         self._starts = self.groups.place(starts, SAME)
         self._no_starts = self.groups.place(starts.at_share(0.0), SAME)
 
-    def players(self, key: jax.Array) -> Player:
+    def players(self, key: jax.Array) -> PlayerState:
         """Returns as many new worlds as the runner steps side by side."""
         calls = -(-self.runner.config.env.worlds // self.runner.config.env.fresh_worlds)
-        players: Player = self._together([self.fresh(k) for k in jax.random.split(key, calls)])
+        players: PlayerState = self._together([self.fresh(k) for k in jax.random.split(key, calls)])
         return players
 
-    def _first_worlds(self, parts: list[Player]) -> Player:
+    def _first_worlds(self, parts: list[PlayerState]) -> PlayerState:
         """Returns as many worlds of each group as it steps, its share of every part put together."""
         each = self.runner.config.env.worlds // self.groups.count
         shares = [split(part, self.groups.here) for part in parts]
         return join(jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :each], *shares))
 
-    def fresh(self, key: jax.Array) -> Player:
+    def fresh(self, key: jax.Array) -> PlayerState:
         """Returns new worlds for the episodes that end in one rollout."""
         keys = jax.random.split(key, self.runner.config.env.fresh_worlds)
-        worlds: Player = self._new_worlds(self.groups.place(keys, WORLDS))
+        worlds: PlayerState = self._new_worlds(self.groups.place(keys, WORLDS))
         return worlds
 
     def play(
-        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: int
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Returns what one rollout made of the episodes, which begin in new worlds; ``flow`` is used up."""
         return self._rollout(params, flow, key, fresh, update, self._no_starts)
 
     def _rollout(
-        self, params: Params, flow: FlowState, key: jax.Array, fresh: Player, update: int, starts: Starts | None
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: int, starts: Starts | None
     ) -> tuple[FlowState, Rollout, StepResult]:
         params, key = self.groups.place((params, key), SAME)
         flow, fresh = self.groups.place((flow, fresh), WORLDS)

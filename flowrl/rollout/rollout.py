@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.domain import Observation
-from flowrl.env.flow_env import FlowEnv, FlowState, Player, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
 from flowrl.env.observation import features
-from flowrl.models.actor_critic import SO_FAR, ActorCriticMoE
+from flowrl.models.actor_critic import GRAD_ACCUMULATOR, ActorCriticMoE
 from flowrl.models.experts import Params
 from flowrl.models.sparse_layer import Features
 from flowrl.rollout.start_states import Starts
@@ -44,15 +44,21 @@ class Rollout(NamedTuple):
 
 
 def apply_network(
-    network: ActorCriticMoE, params: Params, seen: Features, expert: Int[Array, "N"], so_far: Params | None = None
+    network: ActorCriticMoE,
+    params: Params,
+    seen: Features,
+    expert: Int[Array, "N"],
+    grad_accumulator: Params | None = None,
 ) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
     """Returns (logits, value) of observations.
 
     Args:
-        so_far: a gradient that the one to be made is to be added to. First kernels' come back as the sum of both, all
-            others without it: `add_gradients` puts them together.
+        grad_accumulator: accumulated gradient. The first layer's kernel gradient comes back already added to it, the
+            rest do not: `add_gradients` puts them together.
     """
-    variables = {"params": params} if so_far is None else {"params": params, SO_FAR: so_far}
+    variables = (
+        {"params": params} if grad_accumulator is None else {"params": params, GRAD_ACCUMULATOR: grad_accumulator}
+    )
     answer: Any = network.apply(variables, seen, expert)
     return answer[0], answer[1]
 
@@ -83,10 +89,10 @@ def collect(
     policy: Policy,
     key: jax.Array,
     state: FlowState,
-    fresh: Player,
+    fresh: PlayerState,
     steps: int,
     update: Array,
-    death_price: float,
+    death_penalty: float,
     starts: Starts | None = None,
 ) -> tuple[FlowState, Rollout, StepResult]:
     """Returns the batch after ``steps`` steps, the rollout, and every step's result [T, B].
@@ -110,7 +116,7 @@ def collect(
             amount_key, start_key = jax.random.split(amount_key)
             into_new, after = starts.begin(env, start_key, after, result.ended, update)
         following = env.restart(after, into_new, fresh, first, env.draw_amounts(amount_key, batch), update)
-        reward = result.reward - death_price * result.died
+        reward = result.reward - death_penalty * result.died
         cut = result.task_done | result.died
         log_prob = log_probability(logits, action)
         kept = (observation, expert, action, log_prob, value, reward, cut, result.timeout, timeout_value)

@@ -6,7 +6,7 @@ from flowrl.env.dry_run import TaskNames, check_module_arguments
 from flowrl.env.exported_tasks import exported_tasks
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.registry import domain_named
-from flowrl.env.symbolic_state import promises
+from flowrl.env.symbolic_state import postconditions
 from flowrl.errors import ModuleError
 from flowrl.paths import RunPaths
 from flowrl.schema.run import RunSpec
@@ -25,8 +25,8 @@ def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
     low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
-    promised = promises(domain, spec.spec, high[-1])
-    return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps, promised)
+    met_at_the_end = postconditions(domain, spec.spec, high[-1])
+    return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps, met_at_the_end)
 
 
 def _exported(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.flow_env import FlowEnv, FlowState, Player
+from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState
 from flowrl.env.snapshots import Kept, players_at
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.errors import UsageError, nearest_names
@@ -26,7 +26,7 @@ class Starts(NamedTuple):
         share: of the episodes, how many begin at one of them.
     """
 
-    players: Player
+    players: PlayerState
     least: Int[Array, "M"]
     most: Int[Array, "M"]
     share: Float[Array, ""]

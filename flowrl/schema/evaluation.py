@@ -18,8 +18,8 @@ class Evaluation(Frozen):
         length: mean steps of an episode.
         amount: the n of the skill's own task.
         per_amount: step success for each other n of the range.
-        held: for each fluent that the skill promises, in what share of the episodes that finished the plan with
-            ``amount`` it really held at that moment.
+        postconditions_met: for each fluent that the skill promises, the share of the episodes that finished the plan
+            with ``amount`` in which it really held at that moment.
         worlds_seed: which reserved worlds were played.
     """
 
@@ -31,5 +31,5 @@ class Evaluation(Frozen):
     length: float
     amount: int
     per_amount: dict[int, Share] = Field(default_factory=dict)
-    held: dict[str, Share] = Field(default_factory=dict)
+    postconditions_met: dict[str, Share] = Field(default_factory=dict)
     worlds_seed: int

@@ -2,25 +2,29 @@
 
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.frozen import Frozen
 from flowrl.schema.plan import Plan
 from flowrl.schema.skill import SkillSpec
 
 
+class HomeFormat(BaseModel):
+    """The one field of `home.json` that every format has."""
+
+    format: int
+
+
 class HomeDescription(Frozen):
-    """What a home holds: `home.json`. Fixed at first use; anything else is refused by name.
+    """What a home holds: `home.json`. Fixed at first use; anything else is refused by name."""
 
-    Attributes:
-        shared: as `ModelConfig` has it; homes made before it could be chosen do not say it, and share nothing.
-    """
-
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     env: str
     layout: str
     width: int
     layers: int
-    shared: bool = False
+    shared: bool
 
     def options(self) -> dict[str, Any]:
         """Returns what a configuration for this home says of game and network, as `build_config` takes it."""

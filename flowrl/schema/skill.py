@@ -32,7 +32,7 @@ class SkillSpec(Frozen):
             to learn (going back to a table is learned from afar).
         item: the item whose amount in hand the policy is shown, if any.
         n_range: least and largest n that the skill trains on; None: 1 to the largest that a plan of its base asks.
-        n_most: the largest n that the game allows at all, trained on or not; None: as much as fits in hand.
+        max_n: the largest n that the game allows at all, trained on or not; None: as much as fits in hand.
     """
 
     requires: dict[str, Quantity] = Field(default_factory=dict)
@@ -44,7 +44,7 @@ class SkillSpec(Frozen):
     practice: tuple[tuple[str, int], ...] = ()
     item: str | None = None
     n_range: tuple[int, int] | None = None
-    n_most: int | None = None
+    max_n: int | None = None
 
     def needed(self, n: int) -> dict[str, int]:
         """Returns the least amounts that must hold at the start to make ``n``."""

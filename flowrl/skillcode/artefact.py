@@ -20,10 +20,10 @@ from jaxlib.mlir.dialects import stablehlo
 from flowrl.errors import ModuleError
 from flowrl.skillcode.artefact_cache import FORMAT
 from flowrl.skillcode.flat_inputs import Leaves, bound_inputs
-from flowrl.skillcode.functions import ExportedSkill, Outcome, SkillFunction, SkillFunctions
+from flowrl.skillcode.functions import DoneAndReward, ExportedSkill, SkillFunction, SkillFunctions
 
 PLATFORMS = ("cpu", "cuda")
-MOST_BYTES = 4_000_000
+MAX_BYTES = 4_000_000
 """Size of an artefact; those of the skills that ship have about 10 kB."""
 CUSTOM_CALLS = frozenset({"shape_assertion"})
 """Calls out of the array language that an artefact may make: the check of the batch's size, gone once compiled."""
@@ -67,7 +67,7 @@ def export_functions(
         if name.partition(".")[0] in asked
     }
 
-    def outcomes(leaves: Leaves) -> Outcome:
+    def outcomes(leaves: Leaves) -> DoneAndReward:
         return jax.vmap(lambda leaves: functions.outcome(bound_inputs(leaves)))(leaves)
 
     exported = export.export(jax.jit(outcomes), platforms=PLATFORMS)(inputs)
@@ -103,8 +103,8 @@ def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill
     heading, _, body = data.partition(b"\n")
     if heading + b"\n" != _heading():
         _refuse_heading(heading, where)
-    if len(data) > MOST_BYTES:
-        raise ModuleError(f"{where} has {len(data)} bytes; at most {MOST_BYTES} are loaded. Put no big tables into it.")
+    if len(data) > MAX_BYTES:
+        raise ModuleError(f"{where} has {len(data)} bytes; at most {MAX_BYTES} are loaded. Put no big tables into it.")
     try:
         exported: Any = export.deserialize(bytearray(body))
         _require_platform(exported, where)
@@ -114,9 +114,9 @@ def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill
         raise
     except Exception as error:  # bytes that anybody may have written; the parsers have errors of their own
         raise ModuleError(f"{where} cannot be read: {type(error).__name__}: {_short(error)}. {_AGAIN}") from error
-    call: Callable[..., Outcome] = exported.call
+    call: Callable[..., DoneAndReward] = exported.call
 
-    def outcomes(values: Mapping[str, Any]) -> Outcome:
+    def outcomes(values: Mapping[str, Any]) -> DoneAndReward:
         return call({leaf: values[leaf] for leaf in names})
 
     return ExportedSkill(name, outcomes)

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 SkillFunction = Callable[..., Any]
-Outcome = tuple[Any, Any]
+DoneAndReward = tuple[Any, Any]
 """(done, reward): bool and float32."""
 
 
@@ -20,7 +20,7 @@ class SkillFunctions:
     is_done_arguments: tuple[str, ...]
     reward_arguments: tuple[str, ...]
 
-    def outcome(self, values: Mapping[str, Any]) -> Outcome:
+    def outcome(self, values: Mapping[str, Any]) -> DoneAndReward:
         """Returns (done, reward) of one world, given all that skill code may see by name."""
         done = self.is_done(**{name: values[name] for name in self.is_done_arguments})
         reward = self.reward(**{name: values[name] for name in self.reward_arguments})
@@ -37,7 +37,7 @@ class ExportedSkill:
     """
 
     name: str
-    outcomes: Callable[[Mapping[str, Any]], Outcome]
+    outcomes: Callable[[Mapping[str, Any]], DoneAndReward]
 
 
 @dataclass(frozen=True)

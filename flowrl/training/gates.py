@@ -1,6 +1,6 @@
 """When a run asks for its skill to be measured, and what the measurement says."""
 
-from flowrl.config import MOST_GATES, GateConfig
+from flowrl.config import MAX_GATES, GateConfig
 from flowrl.evaluation.play import play_worlds
 from flowrl.evaluation.summary import amounts_to_play, summarise
 from flowrl.models.experts import Params
@@ -13,8 +13,8 @@ from flowrl.training.programs import Programs
 def asks_for_gate(config: GateConfig, progress: Progress, recent: TrainingSuccess, update: int) -> bool:
     """Returns whether the training's own episodes promise that the skill is learned."""
     share = recent.step_success
-    enough = share.total >= config.least_episodes
-    in_time = update >= progress.next_gate_update and progress.gates < config.most_gates
+    enough = share.total >= config.min_episodes
+    in_time = update >= progress.next_gate_update and progress.gates < config.max_gates
     return bool(enough and in_time and share.low >= config.stop_at)
 
 
@@ -33,4 +33,4 @@ def gate_number(run: int, gate: int) -> int:
         run: earlier runs of the skill.
         gate: earlier gates of this run.
     """
-    return run * (MOST_GATES + 1) + gate
+    return run * (MAX_GATES + 1) + gate

@@ -70,12 +70,12 @@ def plan_schedule(
     counts = jax.vmap(lambda own: jnp.bincount(own, length=experts))(jnp.where(trained, expert, experts))
     everywhere = counts if trained.shape[0] == groups.count else groups.gather(counts, after)
     amounts, most, total = everywhere.sum(axis=0), everywhere.sum(axis=1).max(), everywhere.sum()
-    rows = min(config.minibatch // groups.count, trained.shape[1])
+    rows = min(config.minibatch_size // groups.count, trained.shape[1])
     batches = -(-most // rows)
     # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
     # left with a step or two an update.
-    wanted = -(-config.least_steps // jnp.maximum(batches, 1))
-    epochs = jnp.clip(wanted, config.epochs, max(config.most_epochs, config.epochs))
+    wanted = -(-config.min_gradient_steps // jnp.maximum(batches, 1))
+    epochs = jnp.clip(wanted, config.epochs, max(config.max_epochs, config.epochs))
     divisor = jnp.maximum(total / jnp.maximum(batches, 1), 1.0)
     # An expert's even share and a sixteenth: an average expert's samples then take one block. A skill that gets few
     # samples is not to wait for a long one.
@@ -110,7 +110,7 @@ def owners(amounts: Int[Array, "E"], cost: Int[Array, "E"], groups: int) -> tupl
     return owner, load.max() * groups < together
 
 
-class Share(NamedTuple):
+class DeviceShare(NamedTuple):
     """What one device learns from in an epoch: samples sorted by expert, then by minibatch, then by group.
 
     Attributes:
@@ -134,7 +134,7 @@ class Share(NamedTuple):
 
 def share_of(
     expert: Int[Array, "S N"], trained: Bool[Array, "S N"], key: jax.Array, schedule: Schedule, groups: Groups
-) -> Share:
+) -> DeviceShare:
     """Returns this device's share of an epoch, in an order drawn for each group.
 
     To be called on each device. Where devices see their own groups alone, they exchange what they have.
@@ -173,7 +173,7 @@ def share_of(
     stepped = jnp.where(schedule.apart, amount.sum(axis=2), anywhere) > 0
     turns = stepped.sum(axis=1)
     index, place = jax.vmap(of_group)(jnp.arange(seen), expert, trained)
-    return Share(
+    return DeviceShare(
         picked=nothing.at[place.ravel()].set(index.ravel().astype(jnp.int32), mode="drop"),
         first=jnp.where(schedule.apart, first[..., :1], first[..., here]),
         amount=amount,

@@ -36,7 +36,7 @@ def step_expert(
     The count of steps stays: it is all experts' in common.
     """
     norm = gradient_norm(gradient, on_cpu)
-    scale = jnp.minimum(1.0, config.grad_norm / jnp.maximum(norm, 1e-8))
+    scale = jnp.minimum(1.0, config.max_grad_norm / jnp.maximum(norm, 1e-8))
     directions, moments = _ADAM.update(jax.tree.map(lambda leaf: leaf * scale, gradient), expert.moments)
     params = jax.tree.map(lambda param, direction: param - lr * direction, expert.params, directions)
     return Experts(params, moments._replace(count=expert.moments.count)), norm

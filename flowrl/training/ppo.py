@@ -15,9 +15,9 @@ from flowrl.env.domain import Domain, Observation
 from flowrl.env.observation import features
 from flowrl.models.actor_critic import ActorCriticMoE, add_gradients
 from flowrl.models.experts import Params
-from flowrl.rollout.devices import AXIS, Groups, Tree
+from flowrl.rollout.devices import AXIS, Groups, TreeT
 from flowrl.rollout.rollout import apply_network, log_probability
-from flowrl.training.minibatches import Schedule, Share, may_be_apart, plan_schedule, share_of
+from flowrl.training.minibatches import DeviceShare, Schedule, may_be_apart, plan_schedule, share_of
 from flowrl.training.optimizer import Experts, step_expert
 
 
@@ -55,27 +55,27 @@ def ppo_loss(
     config: PPOConfig,
     batch: Samples,
     weight: Float[Array, "M"],
-    so_far: Params | None = None,
+    grad_accumulator: Params | None = None,
 ) -> tuple[Float[Array, ""], Losses]:
     """Returns the clipped PPO loss of a minibatch, each sample weighted, and its parts.
 
     Args:
-        so_far: a gradient that this one's is to be added to: see `apply_network`.
+        grad_accumulator: a gradient that this one's is to be added to: see `apply_network`.
 
     Source: Schulman et al. 2017, "Proximal policy optimization algorithms", with the value clipped likewise.
     """
-    logits, value = apply_network(network, params, features(domain, batch.observation), batch.expert, so_far)
+    logits, value = apply_network(network, params, features(domain, batch.observation), batch.expert, grad_accumulator)
     log_ratio = log_probability(logits, batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
-    clipped = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
+    clipped = jnp.clip(ratio, 1 - config.clip_eps, 1 + config.clip_eps)
     policy = -(weight * jnp.minimum(ratio * batch.advantage, clipped * batch.advantage)).sum()
-    near = batch.value + jnp.clip(value - batch.value, -config.value_clip, config.value_clip)
+    near = batch.value + jnp.clip(value - batch.value, -config.value_clip_eps, config.value_clip_eps)
     errors = jnp.maximum(jnp.square(value - batch.target), jnp.square(near - batch.target))
     value_loss = 0.5 * (weight * errors).sum()
     log_probs = jax.nn.log_softmax(logits)
     entropy = -(weight * (jnp.exp(log_probs) * log_probs).sum(axis=1)).sum()
     kl = (weight * (ratio - 1 - log_ratio)).sum()
-    total = policy + config.value_weight * value_loss - config.entropy * entropy
+    total = policy + config.value_coef * value_loss - config.entropy_coef * entropy
     return total, Losses(policy, value_loss, entropy, kl, jnp.float32(0))
 
 
@@ -121,7 +121,7 @@ class _Steps:
         moments = everyone.moments._replace(count=everyone.moments.count + self.schedule.batches)
         return everyone._replace(moments=moments), sums
 
-    def _expert(self, number: Array, share: Share, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
+    def _expert(self, number: Array, share: DeviceShare, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
         """Makes an expert's steps of all minibatches, one after another: none needs what other experts learn."""
         count = everyone.moments.count
 
@@ -135,7 +135,7 @@ class _Steps:
         own, sums = jax.lax.fori_loop(0, share.turns[number], step, (_one_of(everyone, number), sums))
         return _with_one(everyone, own, number), sums
 
-    def _step(self, own: Experts, number: Array, share: Share, batch: Array) -> tuple[Experts, Losses, Array]:
+    def _step(self, own: Experts, number: Array, share: DeviceShare, batch: Array) -> tuple[Experts, Losses, Array]:
         """Returns an expert, leaves [1, ...], after a step, with its losses and the norm of its gradient."""
 
         def gradient_of(group: tuple[Array, Array]) -> tuple[Params, Losses]:
@@ -186,32 +186,32 @@ class _Steps:
             """Sends one expert of each device, as long as it has one left, round all devices."""
             own, rebuild = ravel_pytree(_one_of(everyone, numbers[here, i]))
 
-            def pass_on(steps: Array, carry: tuple[Experts, Array]) -> tuple[Experts, Array]:
+            def ring_shift(steps: Array, carry: tuple[Experts, Array]) -> tuple[Experts, Array]:
                 everyone, passed = carry
-                passed = groups.pass_on(passed)
+                passed = groups.ring_shift(passed)
                 giver = (here - steps - 1) % devices
                 one, number = rebuild(passed), numbers[giver, i]
                 return _where(i < counts[giver], lambda all_of: _with_one(all_of, one, number), everyone), passed
 
-            taken, _ = jax.lax.fori_loop(0, devices - 1, pass_on, (everyone, own))
+            taken, _ = jax.lax.fori_loop(0, devices - 1, ring_shift, (everyone, own))
             return taken
 
         after: Experts = jax.lax.fori_loop(0, jnp.where(schedule.apart, counts.max(), 0), turn, everyone)
         return after
 
 
-def _where(wanted: Array, function: Callable[[Tree], Tree], tree: Tree) -> Tree:
+def _where(wanted: Array, function: Callable[[TreeT], TreeT], tree: TreeT) -> TreeT:
     """Returns what ``function`` makes of a tree, or the tree: a loop of one turn or none, as a branch would copy it."""
-    made: Tree = jax.lax.fori_loop(0, wanted.astype(int), lambda _, own: function(own), tree)
+    made: TreeT = jax.lax.fori_loop(0, wanted.astype(int), lambda _, own: function(own), tree)
     return made
 
 
-def _one_of(everyone: Tree, number: Array) -> Tree:
+def _one_of(everyone: TreeT, number: Array) -> TreeT:
     """Returns one of all experts; what has no expert's axis stays."""
     return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone)
 
 
-def _with_one(everyone: Tree, one: Tree, number: Array) -> Tree:
+def _with_one(everyone: TreeT, one: TreeT, number: Array) -> TreeT:
     """Returns all experts with one of them replaced; what has no expert's axis stays."""
     return jax.tree.map(
         lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,

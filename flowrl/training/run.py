@@ -38,7 +38,7 @@ PARAMS_FILE = "params.safetensors"
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A run under way: its files, its compiled update, its progress.
 
     Attributes:
@@ -127,10 +127,7 @@ class Run:
         self.progress.count(host.results, update, self.env.domain.causes, last_task, from_kept)
         self.progress.frames += self.trainer.frames_per_update
         recent = self.progress.recent(self.config.gate.episodes)
-        if (
-            recent.step_success.total >= self.config.gate.least_episodes
-            and recent.step_success.low > self.progress.best
-        ):
+        if recent.step_success.total >= self.config.gate.min_episodes and recent.step_success.low > self.progress.best:
             self.progress.best = recent.step_success.low
             # A copy: the update gives its inputs' memory away, and no array may be given twice.
             state = state._replace(best=jax.tree.map(lambda x: x.copy(), take(state.params, self.spec.trained)))

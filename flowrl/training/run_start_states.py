@@ -19,7 +19,7 @@ from flowrl.weights import sha256
 
 logger = logging.getLogger(__name__)
 FINAL_FILE = "final_states.safetensors"
-LEAST_STATES = 16
+MIN_STATES = 16
 """With fewer, a run begins in new worlds only: it would learn a handful of places by heart."""
 _WORLDS_A_STATE = 4
 """Where fewer than one in so many worlds leads up to the last task, there are fewer states than wanted."""
@@ -45,12 +45,12 @@ def find_starts(
     share = spec.config.start.share
     parts = _from_library(paths, spec, programs)
     of = {name: _count(programs, spec, kept) for name, kept in parts.items()}
-    if sum(of.values()) < LEAST_STATES:
+    if sum(of.values()) < MIN_STATES:
         own = _own_frontier(paths, spec, programs, params, report_fn)
         if own is not None:
             parts, of = parts | {"": own}, of | {"": _count(programs, spec, own)}
     states = sum(of.values())
-    is_enough = states >= LEAST_STATES
+    is_enough = states >= MIN_STATES
     note = _note(of, share)
     report_fn({"kind": "starts", "share": share if is_enough else 0.0, "states": states, "note": note})
     logger.info("%s", note)
@@ -62,10 +62,10 @@ def _note(of: Mapping[str, int], share: float) -> str:
         f"{count} after {name}" if name else f"{count} where its own plan led" for name, count in of.items() if count
     ]
     total = sum(of.values())
-    if total < LEAST_STATES:
+    if total < MIN_STATES:
         there = f"only {', '.join(named)}" if named else "none"
         return (
-            f"start states in which all that it needs holds: {there}, fewer than {LEAST_STATES}: every episode begins "
+            f"start states in which all that it needs holds: {there}, fewer than {MIN_STATES}: every episode begins "
             "in a new world"
         )
     return f"{share:.0%} of the episodes begin at one of {total} kept states: {', '.join(named)}"

@@ -40,7 +40,7 @@ class Learner(NamedTuple):
     update: Int[Array, ""]
 
 
-class Learnt(NamedTuple):
+class UpdateMetrics(NamedTuple):
     """What the learning of one update did.
 
     Attributes:
@@ -62,4 +62,4 @@ class UpdateStats(NamedTuple):
     """What one update did: every step's result, [T, B], and the learning."""
 
     results: StepResult
-    learnt: Learnt
+    learnt: UpdateMetrics

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from flowrl.env.flow_env import Player, StepResult
+from flowrl.env.flow_env import PlayerState, StepResult
 from flowrl.models.actor_critic import init_network
 from flowrl.models.experts import param_updater, put, take
 from flowrl.rollout.devices import Groups, split
@@ -17,7 +17,7 @@ from flowrl.rollout.rollout import Rollout
 from flowrl.training.gae import generalised_advantages, normalise_per_expert
 from flowrl.training.optimizer import init_optimiser
 from flowrl.training.ppo import Samples, update_experts
-from flowrl.training.state import Learner, Learnt, TrainState
+from flowrl.training.state import Learner, TrainState, UpdateMetrics
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Trainer(PolicyRunner):
 
     trained: tuple[int, ...]
 
-    def init(self, key: jax.Array, initial: dict[str, Any], players: Player) -> TrainState:
+    def init(self, key: jax.Array, initial: dict[str, Any], players: PlayerState) -> TrainState:
         """Returns the state before the first update; experts that ``initial`` (a named state) lacks start random.
 
         Args:
@@ -58,7 +58,9 @@ class Trainer(PolicyRunner):
         gone = update * self.frames_per_update / max(ppo.frames, 1)
         return jnp.float32(ppo.lr) * jnp.maximum(1.0 - gone, 0.0)
 
-    def learn(self, groups: Groups, learner: Learner, rollout: Rollout, results: StepResult) -> tuple[Learner, Learnt]:
+    def learn(
+        self, groups: Groups, learner: Learner, rollout: Rollout, results: StepResult
+    ) -> tuple[Learner, UpdateMetrics]:
         """Returns parameters and optimiser after the PPO epochs over one rollout; to be called on each device."""
         samples = self._samples(rollout, groups)
         lr = self.learning_rate(learner.update)
@@ -78,7 +80,7 @@ class Trainer(PolicyRunner):
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(learning)])
         parts = (samples.trained.sum(axis=1), *self._reward_per_task(results, groups))
         trained, reward, steps = groups.total(parts, after=losses)
-        stats = Learnt(losses, reward / jnp.maximum(steps, 1), trained, lr, finite)
+        stats = UpdateMetrics(losses, reward / jnp.maximum(steps, 1), trained, lr, finite)
         return Learner(params, optimiser, key, learner.update + 1), stats
 
     def _reward_per_task(self, results: StepResult, groups: Groups) -> tuple[Float[Array, "G N"], Int[Array, "G N"]]:

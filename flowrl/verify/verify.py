@@ -19,7 +19,7 @@ from flowrl.knowledge.base import load_base
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.artefact_cache import meta_of, store_artefact
 from flowrl.verify.behaviour.recordings import recorded, shapes_of
-from flowrl.verify.isolation.child_process import Answer, Child
+from flowrl.verify.isolation.child_process import Child, ChildAnswer
 from flowrl.verify.isolation.resource_limits import SandboxLimits
 from flowrl.verify.text.check_text import Reading, read_skill_text
 from flowrl.verify.verdict import Check, Verdict
@@ -109,7 +109,7 @@ def _question(skill: Skill, env: str, reading: Reading, recording: Path) -> dict
     }
 
 
-def _traced(answer: Answer) -> Check:
+def _traced(answer: ChildAnswer) -> Check:
     """Returns the check that the first child stands for; what it says may be the code's own word."""
     problem = _unanswered(answer, "run and traced") or _line(answer.header.get("problem", ""))
     if "crash" in answer.header:
@@ -118,7 +118,7 @@ def _traced(answer: Answer) -> Check:
     return Check(name="trace", passed=not problem, detail=problem or detail)
 
 
-def _judgement(answer: Answer) -> tuple[Check, ...]:
+def _judgement(answer: ChildAnswer) -> tuple[Check, ...]:
     """Returns the checks of the second child.
 
     Raises:
@@ -136,7 +136,7 @@ def _judgement(answer: Answer) -> tuple[Check, ...]:
     )
 
 
-def _unanswered(answer: Answer, what: str) -> str:
+def _unanswered(answer: ChildAnswer, what: str) -> str:
     """Returns why a child gave no answer, as a sentence for the code's author, empty if it gave one.
 
     Raises:
@@ -150,7 +150,7 @@ def _unanswered(answer: Answer, what: str) -> str:
     return f"The code could not be {what}: {answer.problem}. Write it smaller and more plainly."
 
 
-def _enforced(answer: Answer) -> tuple[str, ...]:
+def _enforced(answer: ChildAnswer) -> tuple[str, ...]:
     """Returns what held a child in, as it says; the second one's word counts where there is one."""
     return tuple(_line(line) for line in _list_of(answer.header, "enforced"))
 

@@ -30,11 +30,11 @@ def test_what_was_there_and_what_it_cost_is_told_for_each_n() -> None:
     wood, saw, made = (found.named()[fluent] for fluent in ("wood", "saw", "planks"))
     assert found.segments == 13 and found.ns == {1: 5, 2: 4, 3: 4}
     assert list(found.actions.items()) == [("SAW", 12), ("KICK", 1)]
-    assert wood.start == Spread(least=2, median=6, most=9) and wood.least_start == {1: 2, 2: 4, 3: 6}
+    assert wood.start == Spread(least=2, median=6, most=9) and wood.min_start == {1: 2, 2: 4, 3: 6}
     assert wood.consumed == Spread(least=2, median=4, most=6) and wood.consumed_for == Quantity(per_n=2)
     assert wood.spent_before == {1: 0, 2: 2, 3: 4}
     assert saw.start == Spread(least=1, median=1, most=1) and saw.consumed.most == saw.gained.most == 0
-    assert made.gained_for == Quantity(per_n=1) and made.least_end == {1: 1, 2: 2, 3: 3}
+    assert made.gained_for == Quantity(per_n=1) and made.min_end == {1: 1, 2: 2, 3: 3}
 
 
 def test_what_some_segments_lack_counts_as_zero() -> None:

@@ -32,7 +32,7 @@ FIELDS = {
 }  # fmt: skip
 SMALL = (
     "env.worlds=16", "env.fresh_worlds=8", "env.episode_steps=20", "model.width=8", "model.layers=2", "ppo.steps=8",
-    "ppo.minibatch=32", "ppo.least_steps=1",
+    "ppo.minibatch_size=32", "ppo.min_gradient_steps=1",
 )  # fmt: skip
 FAKE_BASELINE = """
 import jax, jax.numpy as jnp

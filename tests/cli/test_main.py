@@ -28,7 +28,7 @@ from tests.support.runs import TINY, tree_bytes
 COMMANDS = ["grow", "train", "plan", "eval", "skills", "skills list", "skills show", "bench", "doctor"]
 SMALL = [
     "env.worlds=64", "env.fresh_worlds=64", "env.episode_steps=100", "model.width=32", "ppo.steps=32",
-    "ppo.minibatch=512", "ppo.lr=2e-3", "gate.worlds=256", "gate.per_amount_worlds=32", "gate.least_episodes=100",
+    "ppo.minibatch_size=512", "ppo.lr=2e-3", "gate.worlds=256", "gate.per_amount_worlds=32", "gate.min_episodes=100",
     "checkpoint.every=2",
 ]  # fmt: skip
 
@@ -123,7 +123,7 @@ USAGE_ERRORS = {
     ("grow", "--set", "ppo.lrr=1"): r"Did you mean 'ppo\.lr'",
     ("grow", "--set", "ppo.lr"): "--set takes KEY=VALUE",
     ("grow", "--set", "ppo.lr=fast"): r"ppo\.lr cannot be 'fast'",
-    ("grow", "--set", "ppo.clip=-1"): r"ppo\.clip cannot be '-1': .*greater than 0",
+    ("grow", "--set", "ppo.clip_eps=-1"): r"ppo\.clip cannot be '-1': .*greater than 0",
     ("grow", "--goal", "wood_pickaxx"): "wood_pickaxe",
     ("grow", "--skills", "99"): "has 24 skills, fewer than --skills 99",
     ("grow", "--skills", "0"): "--skills",

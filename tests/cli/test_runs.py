@@ -11,8 +11,8 @@ from benchmarks.tables.library import expert_arrays, fill_library, small_config
 from flowrl.files import append_line, write_json, write_text
 from flowrl.jobs.metrics_reader import MetricsReader
 from flowrl.library.home import SkillLibrary
-from flowrl.library.versions import Candidate, install
-from flowrl.parallel.requests import Request, leave_request, take_requests
+from flowrl.library.versions import VersionCandidate, install
+from flowrl.parallel.requests import HomeRequest, leave_request, take_requests
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
 
@@ -47,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wood = library.record("Collect Wood")
     changed = {name: array + 1 for name, array in arrays.items()}
     module = library.skill_paths(wood).module.read_text()
-    install(library, Candidate(wood.model_copy(update={"version": 2}), changed, module, {}))
+    install(library, VersionCandidate(wood.model_copy(update={"version": 2}), changed, module, {}))
     set_up(library, 2, "Make Pickaxe", ("Collect Wood", "Place Table"))
     set_up(library, 3, "Collect Drink")
     failed = TrainResult(outcome="failed", error="task_0_reward returned NaN\nand more of it")
@@ -107,8 +107,8 @@ def test_a_home_that_is_grown_is_asked_by_a_file(home: Path) -> None:
         unknown = flowrl(home, "runs", "retry", "Nothing")
     assert unknown.returncode == 2
     assert take_requests(library.paths) == [
-        Request(what="cancel", skill="Make Pickaxe"),
-        Request(what="retry", skill="Collect Drink"),
+        HomeRequest(what="cancel", skill="Make Pickaxe"),
+        HomeRequest(what="retry", skill="Collect Drink"),
     ]
 
 
@@ -141,7 +141,7 @@ def test_rows_are_read_once_as_they_come_and_after_a_rewrite_too(tmp_path: Path)
 
 def test_requests_are_taken_once_in_the_order_in_which_they_were_left(tmp_path: Path) -> None:
     library = SkillLibrary.open_for(tmp_path / "home", small_config())
-    wanted = [Request(what="cancel", skill=f"Skill {i}") for i in range(5)]
+    wanted = [HomeRequest(what="cancel", skill=f"Skill {i}") for i in range(5)]
     for request in wanted:
         leave_request(library.paths, request)
     assert take_requests(library.paths) == wanted and take_requests(library.paths) == []

@@ -163,6 +163,6 @@ def test_the_command_that_goes_on_is_the_one_that_was_given(called: str, monkeyp
 
 
 def test_more_minibatches_than_can_be_counted_are_refused() -> None:
-    build_config("gpu", ["ppo.minibatch=512"])
-    with pytest.raises(UsageError, match=r"32,768 minibatches, too many .* Raise ppo\.minibatch, which is 2"):
-        build_config("gpu", ["ppo.minibatch=2", "ppo.steps=64", "env.groups=1", "env.worlds=1024"])
+    build_config("gpu", ["ppo.minibatch_size=512"])
+    with pytest.raises(UsageError, match=r"32,768 minibatches, too many .* Raise ppo\.minibatch_size, which is 2"):
+        build_config("gpu", ["ppo.minibatch_size=2", "ppo.steps=64", "env.groups=1", "env.worlds=1024"])

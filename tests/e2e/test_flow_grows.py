@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowrl.files import read_json
-from flowrl.growing.controller import Limits
+from flowrl.growing.controller import GrowLimits
 from flowrl.growing.grow import GrowOutcome
 from flowrl.library.drafts import Drafts
 from flowrl.library.home import SkillLibrary
@@ -17,8 +17,8 @@ from flowrl.llm.flow import FlowSettings
 from flowrl.llm.grow import grow_with, grow_with_model
 from flowrl.llm.transport.client import JudgedLLM, Request, Response
 from flowrl.llm.transport.factory import LLMSettings, make_llm
+from flowrl.llm.transport.ledger import GrowLimits as Budget
 from flowrl.llm.transport.ledger import Ledger, read_ledger
-from flowrl.llm.transport.ledger import Limits as Budget
 from flowrl.llm.transport.transcript import Recorder
 from flowrl.paths import HomePaths
 from flowrl.schema.run import RunSpec
@@ -47,7 +47,7 @@ def grow(llm: JudgedLLM, home: Path, count: int, watcher: Watcher | None = None,
     settings = {k: v for k, v in options.items() if k in FlowSettings.__dataclass_fields__}
     config = {k: v for k, v in options.items() if "__" in k}
     flow = FlowSettings(**{"review": False, **settings})
-    limits = Limits(jobs=options.get("jobs", 1))
+    limits = GrowLimits(jobs=options.get("jobs", 1))
     return grow_with(llm, home, tiny_config(**config), count, flow, None, watcher or Watcher(), limits)
 
 
@@ -105,7 +105,7 @@ def test_a_transcript_grows_the_same_library_without_a_model(
     home, transcript, _, _ = grown
     outcome = grow_with_model(
         tmp_path / "home", tiny_config(), 2, FlowSettings(review=False), LLMSettings(replay=transcript), None,
-        Watcher(), Limits(),
+        Watcher(), GrowLimits(),
     )  # fmt: skip
     assert outcome.complete
     first, second = (

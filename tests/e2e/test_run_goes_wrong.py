@@ -19,7 +19,7 @@ from flowrl.schema.run import RunSpec
 from flowrl.training.checkpoints import checkpoint_updates, load_newest
 from flowrl.training.gates import gate_number
 from flowrl.training.programs import Programs
-from flowrl.training.run import Run
+from flowrl.training.run import TrainingRun
 from flowrl.training.state import TrainState, UpdateStats
 from flowrl.training.trainer import Trainer
 from tests.support.homes import empty_home
@@ -47,8 +47,8 @@ def collect_wood(home: Path, config: RunConfig) -> RunPaths:
     return SkillSetUp(load_base(TINY), empty_home(home, config), config)(Proposal("Collect Wood"), 0)
 
 
-def spoilt_run(paths: RunPaths, after: int, factor: float) -> Run:
-    run = Run(paths, lambda: False)
+def spoilt_run(paths: RunPaths, after: int, factor: float) -> TrainingRun:
+    run = TrainingRun(paths, lambda: False)
     run.programs = Spoilt(run.trainer, after, factor)
     return run
 
@@ -90,7 +90,7 @@ def test_numbers_that_break_leave_a_checkpoint_that_is_whole_and_good(tmp_path: 
     restored = load_newest(paths.checkpoints, template)
     assert restored is not None and int(restored[0].update) == 3
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(restored[0].params))
-    result = Run(paths, lambda: False).execute()
+    result = TrainingRun(paths, lambda: False).execute()
     assert result is not None and result.frames == 8 * 64 * 32, "it goes on from there"
     updates = [row["update"] for row in read_lines(paths.metrics) if row["kind"] == "update"]
     assert updates == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -114,9 +114,9 @@ def test_each_run_of_a_skill_has_training_and_gate_worlds_of_its_own() -> None:
 def test_a_second_run_is_measured_on_fresh_worlds(tmp_path: Path) -> None:
     paths = collect_wood(tmp_path / "home", tiny_config(ppo__frames=0))
     spec = read_json(paths.config, RunSpec)
-    first, numbers = Run(paths, lambda: False), []
+    first, numbers = TrainingRun(paths, lambda: False), []
     for runs_before in (0, 2):
-        run = Run(paths, lambda: False)
+        run = TrainingRun(paths, lambda: False)
         run.spec = spec.model_copy(update={"runs_before": runs_before})
         result = run.execute()
         assert result is not None and result.evaluation is not None

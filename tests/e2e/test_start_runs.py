@@ -21,7 +21,7 @@ from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.schema.skill import Quantity, SkillSpec
 from flowrl.training import run_start_states as start_states
 from flowrl.training.programs import Programs
-from flowrl.training.run import Run
+from flowrl.training.run import TrainingRun
 from flowrl.training.state import TrainState, UpdateStats
 from flowrl.weights import sha256
 from tests.support.homes import two_wood
@@ -47,7 +47,7 @@ def set_up(folder: Path, configured: RunConfig) -> RunPaths:
 def train(run: RunPaths, updates: int | None = None) -> TrainResult | None:
     """Trains a run in this process, to the end or for so many updates of a sitting."""
     asked = iter(range(10**6))
-    return Run(run, lambda: updates is not None and next(asked) >= updates).execute()
+    return TrainingRun(run, lambda: updates is not None and next(asked) >= updates).execute()
 
 
 def rows(run: RunPaths, kind: str) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ class Counting(Programs):
 def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunPaths, list[bool]]:
     """A run that nothing disturbed, and which of its episodes began at kept states, the first ones left out."""
     paths = set_up(tmp_path_factory.mktemp("whole"), config())
-    run = Run(paths, lambda: False)
+    run = TrainingRun(paths, lambda: False)
     run.programs = programs = Counting(run.trainer)
     programs.begun = []
     assert run.execute() is not None
@@ -86,7 +86,7 @@ def whole(counted: tuple[RunPaths, list[bool]]) -> RunPaths:
 def test_a_run_begins_a_share_of_its_episodes_where_its_own_plan_led(counted: tuple[RunPaths, list[bool]]) -> None:
     whole, begun = counted
     (told,) = rows(whole, "starts")
-    assert told["share"] == 0.5 and told["states"] >= start_states.LEAST_STATES
+    assert told["share"] == 0.5 and told["states"] >= start_states.MIN_STATES
     assert f"50% of the episodes begin at one of {told['states']} kept states" in told["note"]
     shares = [row["from_kept"] for row in rows(whole, "update")]
     assert len(shares) == UPDATES and shares[-1]["frames"] > 0.02 and shares[-1]["episodes"] > 0.02
@@ -155,7 +155,7 @@ def test_where_no_state_has_what_is_needed_it_says_so_and_begins_in_new_worlds(t
 def with_file(tmp_path: Path) -> tuple[RunPaths, Path]:
     """A run with start states from the library, forty of them with wood in hand and forty without."""
     run, domain = set_up(tmp_path, config(**NO_FRAMES)), domain_named(TINY)
-    setting = Run(run, lambda: False)
+    setting = TrainingRun(run, lambda: False)
     player = setting.env.new_players(jax.random.split(jax.random.PRNGKey(8), 80))
     held = jax.vmap(lambda world, wood: hold(world, wood=wood))(player.world, (np.arange(80) < 40).astype(np.int32))
     file = tmp_path / "states"

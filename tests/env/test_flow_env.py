@@ -11,7 +11,7 @@ from craftax.craftax_classic.constants import Achievement, Action, BlockType
 
 from flowrl.env import classic
 from flowrl.env.block_memory import SLOTS, UNKNOWN, closest_blocks, empty_memory, first_cells, nearest_cells, remember
-from flowrl.env.flow_env import FlowEnv, FlowState, Player, TaskAmounts
+from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, TaskAmounts
 from flowrl.env.observation import expand
 from flowrl.env.skill_inputs import SkillInputs, health_penalty, skill_inputs
 from flowrl.skillcode.functions import SkillFunctions, TaskModule
@@ -54,12 +54,12 @@ def worlds() -> Any:
     return made.replace(map=ground)
 
 
-def player_in(worlds: Any) -> Player:
+def player_in(worlds: Any) -> PlayerState:
     table = nearest_cells(DOMAIN.view)
 
-    def one(world: Any) -> Player:
+    def one(world: Any) -> PlayerState:
         seen = DOMAIN.observe_fn(world)
-        return Player(world, seen, remember(DOMAIN, table, empty_memory(DOMAIN), world, seen.cells))
+        return PlayerState(world, seen, remember(DOMAIN, table, empty_memory(DOMAIN), world, seen.cells))
 
     return jax.jit(jax.vmap(one))(worlds)
 

@@ -12,7 +12,7 @@ from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.env.flow_env import FlowEnv, FlowState
 from flowrl.env.registry import domain_named
 from flowrl.env.staging.worlds import hold, put
-from flowrl.env.symbolic_state import promises
+from flowrl.env.symbolic_state import postconditions
 from flowrl.errors import UsageError
 from flowrl.evaluation.play import play_worlds
 from flowrl.evaluation.summary import amounts_to_play, summarise
@@ -60,17 +60,17 @@ def spec_of(env: str, name: str) -> SkillSpec:
 def test_a_skill_promises_what_it_yields_and_what_it_does_not_spend(
     env: str, name: str, n: int, promised: dict[str, int]
 ) -> None:
-    assert dict(promises(domain_named(env), spec_of(env, name), n)) == promised
+    assert dict(postconditions(domain_named(env), spec_of(env, name), n)) == promised
 
 
 def test_a_promise_that_no_world_can_keep_is_refused() -> None:
-    assert promises(domain_named(TINY), SkillSpec(), 1) == ()
+    assert postconditions(domain_named(TINY), SkillSpec(), 1) == ()
     with pytest.raises(UsageError, match=r"No fluent 'wod' in Tiny-Grid-v1\. Did you mean 'wood'"):
-        promises(domain_named(TINY), SkillSpec(yields={"wod": ONE}), 1)
+        postconditions(domain_named(TINY), SkillSpec(yields={"wod": ONE}), 1)
 
 
 def with_promises(env: FlowEnv, spec: SkillSpec) -> FlowEnv:
-    return dataclasses.replace(env, promises=promises(env.domain, spec, env.amounts.high[-1]))
+    return dataclasses.replace(env, postconditions=postconditions(env.domain, spec, env.amounts.high[-1]))
 
 
 def played(goal: str, spec: SkillSpec, worlds: int = 128) -> Evaluation:
@@ -91,8 +91,8 @@ def test_an_evaluation_says_in_what_share_each_promise_held() -> None:
     evaluation = played("Place Table", boastful)
     finished = evaluation.success.successes
     assert finished > 20
-    assert {share.total for share in evaluation.held.values()} == {finished}
-    held = {fluent: share.successes for fluent, share in evaluation.held.items()}
+    assert {share.total for share in evaluation.postconditions_met.values()} == {finished}
+    held = {fluent: share.successes for fluent, share in evaluation.postconditions_met.items()}
     assert held.keys() == {"near:table", "placed:table", "achievement:PLACE_TABLE", "pickaxe", "wood"}
     for fluent in ("near:table", "placed:table", "achievement:PLACE_TABLE"):
         assert held[fluent] == finished
@@ -101,7 +101,7 @@ def test_an_evaluation_says_in_what_share_each_promise_held() -> None:
 
 
 def test_without_promises_nothing_is_looked_up() -> None:
-    assert played("Collect Wood", SkillSpec(), worlds=64).held == {}
+    assert played("Collect Wood", SkillSpec(), worlds=64).postconditions_met == {}
 
 
 def test_the_world_is_looked_at_in_the_step_that_finishes_the_plan() -> None:
@@ -116,9 +116,14 @@ def test_the_world_is_looked_at_in_the_step_that_finishes_the_plan() -> None:
     step, seen = jax.jit(env.step), []
     for action in ("DO", "RIGHT", "DO"):
         state, result = step(jax.random.key(0), state, jnp.full(8, game.actions[action]))
-        seen.append((bool(result.success[0]), dict(zip(dict(env.promises), np.asarray(result.held)[0], strict=True))))
+        seen.append(
+            (
+                bool(result.success[0]),
+                dict(zip(dict(env.postconditions), np.asarray(result.postconditions_met)[0], strict=True)),
+            )
+        )
     assert [success for success, _ in seen] == [False, False, True]
     assert not any(seen[0][1].values()) and not any(seen[1][1].values())
     assert seen[2][1] == {"stone": False, "wood": True}
     later = step(jax.random.key(0), state._replace(started=jnp.full(8, 7)), jnp.full(8, 0))[1]
-    assert later.success.all() and not later.held.any(), "training's later episodes are not looked into"
+    assert later.success.all() and not later.postconditions_met.any(), "training's later episodes are not looked into"

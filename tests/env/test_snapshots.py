@@ -13,7 +13,7 @@ import pytest
 from benchmarks.tables.setup import plan_env
 from flowrl.env.flow_env import move
 from flowrl.env.registry import domain_named
-from flowrl.env.snapshots import MOST_STATES, Kept, join, kept_of, pack, players_at, read_kept, unpack, write_kept
+from flowrl.env.snapshots import MAX_STATES, Kept, join, kept_of, pack, players_at, read_kept, unpack, write_kept
 from flowrl.errors import LibraryError
 from flowrl.files import pack_arrays, write_arrays
 from tests.support.played import CLASSIC, FULL, TINY
@@ -43,13 +43,13 @@ def assert_same_bits(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "most_bytes"), [(TINY, 200), (CLASSIC, 6_000), pytest.param(FULL, 50_000, marks=pytest.mark.slow)]
+    ("name", "max_bytes"), [(TINY, 200), (CLASSIC, 6_000), pytest.param(FULL, 50_000, marks=pytest.mark.slow)]
 )
-def test_states_come_back_bit_for_bit_and_take_few_bytes(name: str, most_bytes: int, tmp_path: Path) -> None:
+def test_states_come_back_bit_for_bit_and_take_few_bytes(name: str, max_bytes: int, tmp_path: Path) -> None:
     domain, kept = domain_named(name), played(name)
     write_kept(tmp_path / "states", domain, kept)
     assert_same_bits(read_kept(tmp_path / "states", domain), kept)
-    assert (tmp_path / "states").stat().st_size / STATES < most_bytes
+    assert (tmp_path / "states").stat().st_size / STATES < max_bytes
     assert pack_arrays(pack(domain, kept)) == (tmp_path / "states").read_bytes(), "the same states, the same bytes"
 
 
@@ -148,10 +148,10 @@ def test_a_file_that_claims_too_many_states_is_refused_before_it_is_unpacked() -
     domain = domain_named(TINY)
     arrays = pack(domain, played(TINY))
     many = {
-        name: np.zeros((MOST_STATES + 1, array.shape[1]), np.uint8) if name.endswith(":codes") else array
+        name: np.zeros((MAX_STATES + 1, array.shape[1]), np.uint8) if name.endswith(":codes") else array
         for name, array in arrays.items()
     }
-    with pytest.raises(LibraryError, match=rf"it has {MOST_STATES + 1} states, not 1 to {MOST_STATES}"):
+    with pytest.raises(LibraryError, match=rf"it has {MAX_STATES + 1} states, not 1 to {MAX_STATES}"):
         unpack(domain, many)
 
 

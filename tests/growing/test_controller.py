@@ -12,13 +12,13 @@ from benchmarks.tables.library import ENV, expert_arrays, fill_library, small_co
 from benchmarks.tables.parallel import pretend_result
 from flowrl.errors import FlowRLError, PlanError
 from flowrl.files import Arrays, read_json, write_json, write_text
-from flowrl.growing.controller import Controller, Limits
+from flowrl.growing.controller import Controller, GrowLimits
 from flowrl.growing.proposers import KnowledgeProposer
 from flowrl.growing.run_setup import SkillSetUp
 from flowrl.jobs.job import Job, JobEnd
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
-from flowrl.parallel.requests import Request, leave_request
+from flowrl.parallel.requests import HomeRequest, leave_request
 from flowrl.parallel.run_reports import cancel_run, report_on, reports, retry_run, run_of, status_of
 from flowrl.parallel.scheduler import Finish, Proposal
 from flowrl.parallel.snapshot import Snapshot
@@ -134,7 +134,7 @@ def controller_of(
     base = load_base(ENV)
     set_up = SkillSetUp(base, library, small_config())
     proposer = KnowledgeProposer(base, library, goal)
-    return Controller(library, proposer, set_up, executor, watcher or Watcher(), Limits(**limits))
+    return Controller(library, proposer, set_up, executor, watcher or Watcher(), GrowLimits(**limits))
 
 
 def test_a_skill_that_fails_blocks_nobody_and_its_number_is_free_again(library: SkillLibrary, arrays: Arrays) -> None:
@@ -211,7 +211,7 @@ def test_a_worker_that_hangs_is_killed_and_told_of(library: SkillLibrary, arrays
 class Asking(Scripted):
     """Leaves requests while nothing else happens, one a look."""
 
-    def __init__(self, deeds: dict[str, list[Deed]], library: SkillLibrary, requests: list[Request]):
+    def __init__(self, deeds: dict[str, list[Deed]], library: SkillLibrary, requests: list[HomeRequest]):
         super().__init__(deeds)
         self.library, self.requests = library, requests
 
@@ -225,7 +225,7 @@ def test_a_run_is_cancelled_on_request_and_tried_again_when_that_is_wanted(
     library: SkillLibrary, arrays: Arrays
 ) -> None:
     deeds = {name: [learn(arrays)] for name in NAMES if name != "Collect Wood"}
-    executor = Asking(deeds, library, [Request(what="cancel", skill="Collect Wood")])
+    executor = Asking(deeds, library, [HomeRequest(what="cancel", skill="Collect Wood")])
     finish = controller_of(library, executor).run()
     assert "Collect Wood is cancelled" in finish.reason
     assert report_on(*run_of(library, "Collect Wood")).state == "cancelled"
@@ -239,7 +239,7 @@ def test_a_skill_that_failed_is_tried_again_on_request_while_others_train(
     library: SkillLibrary, arrays: Arrays
 ) -> None:
     deeds = {"Collect Wood": [fail("the disk was full", trained=False), learn(arrays)]}
-    executor = Asking(deeds, library, [Request(what="retry", skill="Collect Wood")])
+    executor = Asking(deeds, library, [HomeRequest(what="retry", skill="Collect Wood")])
     _end_soon(executor, "Collect Drink", learn(arrays))
     watcher = Watcher()
     assert controller_of(library, executor, watcher, count=2).run().complete
@@ -331,7 +331,7 @@ def test_a_skill_of_the_library_keeps_its_number_although_its_next_run_comes_to_
     record = library.record("Collect Wood")
     write_json(library.skill_paths(record).record, record.model_copy(update={"status": "weak"}))
     deeds: dict[str, list[Deed]] = {"Collect Wood": [fail("the disk was full", trained=False)]}
-    executor = Asking(deeds, library, [Request(what="retry", skill="Collect Wood")])
+    executor = Asking(deeds, library, [HomeRequest(what="retry", skill="Collect Wood")])
     _end_soon(executor, "Collect Drink", learn(arrays))
     controller_of(library, executor, jobs=2).run()
     assert executor.submitted == ["Collect Drink", "Collect Wood"]

@@ -34,13 +34,13 @@ def worn(moment: Moment) -> list[int]:
 
 def test_no_fifth_piece_is_made_of_iron() -> None:
     moment, _ = makes([0, 0, 0, 0], *[IRON] * 5)
-    most = BASE.skill(IRON).spec.n_most
+    most = BASE.skill(IRON).spec.max_n
     assert most is not None and worn(moment) == [1, 1, 1, 1] and sum(worn(moment)) == most
     assert int(moment.worlds.inventory.iron[0]) == 30 - 3 * most
 
 
 def test_four_pieces_of_diamond_leave_no_place_for_iron_and_as_many_as_planned_do() -> None:
-    most = BASE.skill(DIAMOND).spec.n_most
+    most = BASE.skill(DIAMOND).spec.max_n
     assert most is not None
     moment, _ = makes([0, 0, 0, 0], *[DIAMOND] * most, IRON)
     assert worn(moment) == [2, 2, 2, 1] and bool(moment.achieved[0].sum() == 2)
@@ -88,10 +88,10 @@ def test_the_other_skills_piece_pays_no_more_than_its_share() -> None:
 @pytest.mark.parametrize("name", ACTIONS)
 def test_the_largest_n_is_made_for_what_it_costs(name: str) -> None:
     spec = BASE.skill(name).spec
-    assert spec.n_most is not None
-    moment, inputs = makes([0, 0, 0, 0], *[name] * spec.n_most)
-    done, reward = game_of(FULL).judge(name, inputs, spec.n_most)
+    assert spec.max_n is not None
+    moment, inputs = makes([0, 0, 0, 0], *[name] * spec.max_n)
+    done, reward = game_of(FULL).judge(name, inputs, spec.max_n)
     assert done[-1].all() and not done[:-1].any() and reward[:, 0].sum() == pytest.approx(1)
-    assert sum(worn(moment)) == spec.yields["armour"].at(spec.n_most)
+    assert sum(worn(moment)) == spec.yields["armour"].at(spec.max_n)
     for item, quantity in spec.consumes.items():
-        assert 30 - int(getattr(moment.worlds.inventory, item)[0]) == quantity.at(spec.n_most)
+        assert 30 - int(getattr(moment.worlds.inventory, item)[0]) == quantity.at(spec.max_n)

@@ -10,7 +10,7 @@ from flowrl import userdirs
 from flowrl.errors import LibraryError, ModuleError, PlatformError, UsageError
 from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.files import read_json, write_json, write_text
-from flowrl.growing.controller import Limits
+from flowrl.growing.controller import GrowLimits
 from flowrl.growing.grow import train, train_module
 from flowrl.growing.run_setup import ModuleSetUp, SkillSetUp
 from flowrl.knowledge.base import load_base
@@ -162,7 +162,7 @@ def test_where_all_is_trusted_nothing_is_exported_and_one_stranger_makes_all_exp
 
 
 def test_training_a_module_vouches_for_it(tmp_path: Path) -> None:
-    def no_workers(limits: Limits) -> NoReturn:
+    def no_workers(limits: GrowLimits) -> NoReturn:
         raise UsageError("not now")
 
     file = tmp_path / "two.py"

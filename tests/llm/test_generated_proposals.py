@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.tables.proposals import generated_proposals
-from flowrl.planning.frontier import Frontier, Verdict
+from flowrl.planning.frontier import Frontier, SkillStanding
 from flowrl.schema.skill import Skill
 
 
@@ -18,5 +18,5 @@ def test_the_oracle_sees_what_a_lax_frontier_lets_through(monkeypatch: pytest.Mo
     assert wrong >= 2
 
 
-def _ready(skill: Skill) -> Verdict:
-    return Verdict(skill.name, "ready", "whatever")
+def _ready(skill: Skill) -> SkillStanding:
+    return SkillStanding(skill.name, "ready", "whatever")

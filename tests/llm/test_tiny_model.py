@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from flowrl.errors import LLMError
-from flowrl.growing.controller import Limits
+from flowrl.growing.controller import GrowLimits
 from flowrl.llm.flow import FlowSettings
 from flowrl.llm.grow import grow_with_model
 from flowrl.llm.transport.factory import LLMSettings, make_llm
@@ -83,7 +83,7 @@ def test_the_loop_ends_cleanly_with_a_model_that_cannot_write_skills(tiny_server
     home, watcher = tmp_path / "home", Watcher()
     llm = LLMSettings(model=NAME, base_url=tiny_server, timeout=240, max_tokens=160)
     flow = FlowSettings(attempts=2, patience=2)
-    outcome = grow_with_model(home, tiny_config(), 1, flow, llm, None, watcher, Limits())
+    outcome = grow_with_model(home, tiny_config(), 1, flow, llm, None, watcher, GrowLimits())
     assert not outcome.complete and outcome.reason and not outcome.records
     lines, _ = read_ledger(home / "ledger.jsonl")
     calls = [line for line in lines if isinstance(line, CallLine)]

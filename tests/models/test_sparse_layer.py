@@ -99,8 +99,10 @@ def test_a_gradient_is_added_to_another_in_place(experts: int, shared: bool, bra
     half = ROWS // 2
     parts = [jax.tree.map(lambda leaf, own=own: leaf[own], observation) for own in (slice(half), slice(half, None))]
 
-    def loss(params: Any, part: Any, so_far: Any) -> Any:
-        logits, value = apply_network(network, params, features(domain, part), jnp.arange(half) % experts, so_far)
+    def loss(params: Any, part: Any, grad_accumulator: Any) -> Any:
+        logits, value = apply_network(
+            network, params, features(domain, part), jnp.arange(half) % experts, grad_accumulator
+        )
         return (logits**2).sum() + (value**2).sum()
 
     first, second = (jax.grad(loss)(params, part, None) for part in parts)

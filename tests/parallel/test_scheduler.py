@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowrl.parallel.scheduler import (
-    Action,
     CancelRequested,
     Collect,
     Ended,
@@ -18,12 +17,13 @@ from flowrl.parallel.scheduler import (
     Launch,
     Lost,
     NothingToPropose,
-    Outcome,
     Proposal,
     Propose,
     Proposed,
     Respecified,
     RetryRequested,
+    RunOutcome,
+    SchedulerAction,
     State,
     Stop,
     Trained,
@@ -37,7 +37,7 @@ class Fate:
     """What becomes of a skill whenever it is trained, and what it needs."""
 
     needs: frozenset[str]
-    outcome: Outcome
+    outcome: RunOutcome
     trains: bool = True
 
 
@@ -65,7 +65,7 @@ class World:
         for action in actions:
             self.do(action)
 
-    def do(self, action: Action) -> None:
+    def do(self, action: SchedulerAction) -> None:
         match action:
             case Propose():
                 self.proposed += 1
@@ -102,8 +102,8 @@ class World:
             self.respecify.discard(name)
             return Respecified(name, SkillSpec())
         for name, fate in self.fates.items():
-            hopeful, known = self.state.hopeful, name in self.state.ended
-            if name not in hopeful and not known and fate.needs <= hopeful:
+            learned_or_pending, known = self.state.learned_or_pending, name in self.state.ended
+            if name not in learned_or_pending and not known and fate.needs <= learned_or_pending:
                 return Proposed(Proposal(name, fate.needs))
         return NothingToPropose("nothing is left")
 
@@ -130,7 +130,7 @@ def fates(draw: st.DrawFn) -> dict[str, Fate]:
     found: dict[str, Fate] = {}
     for i, name in enumerate(NAMES[: draw(st.integers(1, 9))]):
         needs = draw(st.sets(st.sampled_from(NAMES[:i]), max_size=3)) if i else set()
-        outcome: Outcome = draw(st.sampled_from(["learned"] * 4 + ["weak", "failed"]))
+        outcome: RunOutcome = draw(st.sampled_from(["learned"] * 4 + ["weak", "failed"]))
         trains = outcome != "failed" or draw(st.booleans())
         found[name] = Fate(frozenset(needs), outcome, trains)
     return found

@@ -66,7 +66,7 @@ def test_the_oracle_agrees_with_a_third_reading_where_skills_are_wanted(
     skills: dict[str, Skill], wanted: dict[str, int], seed: int
 ) -> None:
     assume(wanted.keys() <= skills.keys())
-    wanted = {name: min(n, skills[name].spec.n_most or n) for name, n in wanted.items()}
+    wanted = {name: min(n, skills[name].spec.max_n or n) for name, n in wanted.items()}
     wanted = {name: n if skills[name].spec.scales else 1 for name, n in wanted.items()}
     goal = ", ".join(name if n == 1 and not skills[name].spec.scales else f"{name}={n}" for name, n in wanted.items())
     found = found_or_none(goal, skills)
@@ -85,7 +85,7 @@ def test_an_amount_beyond_what_the_game_allows_is_refused_for_goals_too() -> Non
     with pytest.raises(PlanError, match="8 armour is asked for, but no skill yields more than 6"):
         plan("armour=8", FULL.named(), vocabulary=FULL.vocabulary)
     steps = (PlanStep(skill="Mould", n=3),)
-    mould = Skill(name="Mould", code="", spec=SkillSpec(yields={"cast": Quantity(per_n=1)}, n_most=2))
+    mould = Skill(name="Mould", code="", spec=SkillSpec(yields={"cast": Quantity(per_n=1)}, max_n=2))
     with pytest.raises(PlanError, match="'Mould' with n=3, cannot be done beyond n=2"):
         check(Plan(goal="cast", steps=steps), {"Mould": mould})
     assert plan("cast=2", {"Mould": mould}).steps[-1].n == 2

@@ -35,7 +35,7 @@ def some(names: tuple[str, ...], amount: st.SearchStrategy[Quantity], most: int 
 specs = st.builds(
     lambda held, tools, at, spent, made, leads, floors, to_floor, stays, most: SkillSpec(
         requires=held | tools | at, consumes=spent, yields=made | leads, floors=floors, to_floor=to_floor, stays=stays,
-        n_most=most,
+        max_n=most,
     ),
     some(ITEMS, few), some(("tool", "intrinsic:drink"), two), some((*STATIONS, "placed:x"), one), some(ITEMS, few),
     some((*ITEMS, "tool"), two | st.just(Quantity(per_n=1)), 2),
@@ -66,7 +66,7 @@ class Hand:
 
     def do(self, spec: SkillSpec, n: int) -> bool:
         """Does a skill, returns False where it cannot be done."""
-        if (spec.floors is not None and self.floor not in spec.floors) or n > (spec.n_most or n):
+        if (spec.floors is not None and self.floor not in spec.floors) or n > (spec.max_n or n):
             return False
         if any(self.tokens.count(self.token(f)) < q.per_n * n + q.base for f, q in spec.requires.items()):
             return False
@@ -117,14 +117,14 @@ def holds(state: SymbolicState, goal: str) -> bool:
     return all(state.amount(name) >= int(amount or 1) for name, _, amount in parts)
 
 
-def fewest_steps(skills: Mapping[str, Skill], goal: str, most_states: int = 4_000) -> tuple[int | None, bool]:
+def fewest_steps(skills: Mapping[str, Skill], goal: str, max_states: int = 4_000) -> tuple[int | None, bool]:
     """Returns (the fewest steps to the goal by breadth-first search forwards, whether all states were seen)."""
     choices = [(s.spec, n) for s in skills.values() for n in range(1, CAPACITY + 1 if s.spec.scales else 2)]
     layer, seen, depth = [new_world(GAME)], {new_world(GAME)}, 0
     while layer:
         if any(holds(state, goal) for state in layer):
             return depth, True
-        if len(seen) > most_states:
+        if len(seen) > max_states:
             return None, False
         reached = {apply(at, spec, n) for at in layer for spec, n in choices if not missing(at, spec, n, GAME)}
         layer = list(reached - seen)

@@ -22,7 +22,7 @@ from tests.support.runs import TINY, tiny_config
 
 def trainer(only_last: bool = False, **options: Any) -> Trainer:
     env = plan_env(TINY, "Make Pickaxe", episode_steps=40)
-    small = {"env__worlds": 32, "env__fresh_worlds": 16, "ppo__steps": 8, "ppo__minibatch": 64, "ppo__lr": 1e-2}
+    small = {"env__worlds": 32, "env__fresh_worlds": 16, "ppo__steps": 8, "ppo__minibatch_size": 64, "ppo__lr": 1e-2}
     last = max(env.tasks.expert_of_task)
     return plan_trainer(env, tiny_config(**{**small, **options}), (last,) if only_last else tuple(range(last + 1)))
 
@@ -78,7 +78,7 @@ def unordered(program: str) -> tuple[int, list[tuple[str, str]]]:
 
 def compiled_update(skill: str) -> tuple[Programs, str]:
     env = plan_env(TINY, skill, episode_steps=40)
-    config = tiny_config(env__worlds=32, env__fresh_worlds=16, ppo__steps=8, ppo__minibatch=64)
+    config = tiny_config(env__worlds=32, env__fresh_worlds=16, ppo__steps=8, ppo__minibatch_size=64)
     programs = Programs(plan_trainer(env, config, tuple(range(max(env.tasks.expert_of_task) + 1))))
     learn, texts = programs._learn, []
 

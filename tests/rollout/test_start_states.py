@@ -25,7 +25,7 @@ from flowrl.files import pack_arrays, read_json, write_bytes
 from flowrl.growing.run_setup import SkillSetUp
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
-from flowrl.library.versions import Candidate, install, restore, shelve
+from flowrl.library.versions import VersionCandidate, install, restore, shelve
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.start_state_files import start_files
 from flowrl.rollout import collect_states as harvest
@@ -251,7 +251,7 @@ def test_no_more_states_are_kept_than_are_wanted_or_fit(monkeypatch: pytest.Monk
     assert few is not None and few.size == 5 and all_of_them is not None
     domain = table_programs().trainer.env.domain
     most = len(pack_arrays(pack(domain, all_of_them))) * 2 // 3
-    monkeypatch.setattr(harvest, "MOST_BYTES", most)
+    monkeypatch.setattr(harvest, "MAX_BYTES", most)
     fitting = harvested(1)
     assert fitting is not None and all_of_them.size // 2 < fitting.size < all_of_them.size
     assert len(pack_arrays(pack(domain, fitting))) <= most
@@ -313,16 +313,16 @@ def test_start_states_go_into_the_history_with_their_version_and_come_back(tmp_p
     paths = library.skill_paths(first)
     write_bytes(paths.start_states, b"first")
     second = first.model_copy(update={"version": 2})
-    install(library, Candidate(second, weights(2), "two", {}, b"second"))
+    install(library, VersionCandidate(second, weights(2), "two", {}, b"second"))
     assert paths.start_states.read_bytes() == b"second"
-    shelve(library, Candidate(first.model_copy(update={"version": 3}), weights(3), "three", {}, b"third"))
+    shelve(library, VersionCandidate(first.model_copy(update={"version": 3}), weights(3), "three", {}, b"third"))
     assert paths.start_states.read_bytes() == b"second", "what lost is put on the shelf"
     old = {path.parents[1].name: path.read_bytes() for path in paths.history.glob("*/start_states/*")}
     assert old == {"version_1": b"first", "version_3": b"third"}
     restore(library, "Wood", 1)
     assert paths.start_states.read_bytes() == b"first"
     assert read_json(paths.record, type(first)).version == 4
-    install(library, Candidate(first.model_copy(update={"version": 5}), weights(4), "five", {}))
+    install(library, VersionCandidate(first.model_copy(update={"version": 5}), weights(4), "five", {}))
     assert paths.start_states.read_bytes() == b"first", "a success stays one, and nothing is deleted"
 
 

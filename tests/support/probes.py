@@ -88,8 +88,8 @@ def probe_trainer(
     module = TaskModule(tuple(tasks), tuple(range(count)), tuple(experts), (None,) * count)
     amounts = TaskAmounts((1,) * count, (1,) * count, (-1,) * count)
     options = {
-        "steps": 8, "epochs": 4, "minibatch": 128, "lr": 5e-3, "anneal": False, "entropy": 0.0, "gamma": 0.9,
-        "value_clip": 10.0, "advantage_floor": 1e-3, "frames": 10**6, **ppo,
+        "steps": 8, "epochs": 4, "minibatch_size": 128, "lr": 5e-3, "anneal": False, "entropy_coef": 0.0, "gamma": 0.9,
+        "value_clip_eps": 10.0, "advantage_floor": 1e-3, "frames": 10**6, **ppo,
     }  # fmt: skip
     config = RunConfig.model_validate(
         {"env": {"worlds": 32, "fresh_worlds": 32}, "model": {"width": 16}, "ppo": options}

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flowrl.growing.controller import Limits
+from flowrl.growing.controller import GrowLimits
 from flowrl.growing.grow import GrowOutcome, grow
 from flowrl.jobs.job import Job
 from flowrl.jobs.ray_executor import RayExecutor
@@ -48,10 +48,10 @@ def two_nodes(folder: Path) -> None:
 
 
 def _grow(home: Path, cluster: Any) -> GrowOutcome:
-    def make(limits: Limits) -> RayExecutor:
+    def make(limits: GrowLimits) -> RayExecutor:
         return RayExecutor(cluster.address, limits.jobs)
 
-    return grow(home, tiny_config(**SETTINGS), 4, None, Watcher(), limits=Limits(jobs=2), executor_fn=make)
+    return grow(home, tiny_config(**SETTINGS), 4, None, Watcher(), limits=GrowLimits(jobs=2), executor_fn=make)
 
 
 def _wait_for_a_checkpoint_on(home: Path, node: str) -> str:

@@ -17,7 +17,7 @@ from tests.training.test_ppo import CLOCK, ROUTED, made_up_samples, updated
 assert len(jax.local_devices()) == 4
 check_devices(jax.local_devices())
 minibatches.STEP_COST = 1000
-trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, least_steps=1, minibatch=32)
+trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, min_gradient_steps=1, minibatch_size=32)
 samples = made_up_samples(trainer, 120, 4)
 found = [jax.device_get(updated(trainer, samples, 4, devices)) for devices in (1, 2, 4)]
 for params, moments, losses in found[1:]:

@@ -11,7 +11,7 @@ import pytest
 from flowrl.config import PPOConfig
 from flowrl.rollout.devices import SAME, groups_of
 from flowrl.training import minibatches as sharing
-from flowrl.training.minibatches import Schedule, Share, plan_schedule, share_of
+from flowrl.training.minibatches import DeviceShare, Schedule, plan_schedule, share_of
 
 EXPERTS = 5
 GROUPS = 2
@@ -28,11 +28,13 @@ def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return expert, trained
 
 
-def planned(expert: np.ndarray, trained: np.ndarray, seed: int = 0, minibatch: int = 16) -> tuple[Schedule, Share]:
+def planned(
+    expert: np.ndarray, trained: np.ndarray, seed: int = 0, minibatch: int = 16
+) -> tuple[Schedule, DeviceShare]:
     groups = groups_of(GROUPS, jax.local_devices()[:1])
-    config = PPOConfig(minibatch=minibatch, epochs=1, least_steps=1)
+    config = PPOConfig(minibatch_size=minibatch, epochs=1, min_gradient_steps=1)
 
-    def plan(expert: Any, trained: Any) -> tuple[Any, Share]:
+    def plan(expert: Any, trained: Any) -> tuple[Any, DeviceShare]:
         schedule = plan_schedule(config, expert, trained, groups, EXPERTS, jnp.zeros(1))
         share = share_of(expert, trained, jax.random.PRNGKey(seed), schedule, groups)
         return schedule._replace(most=jnp.int32(schedule.most), block=jnp.int32(schedule.block)), share

@@ -9,7 +9,7 @@ import pytest
 from flowrl.config import PPOConfig
 from flowrl.training.optimizer import ROWS, Experts, gradient_norm, init_optimiser, step_expert
 
-CONFIG = PPOConfig(grad_norm=1.0)
+CONFIG = PPOConfig(max_grad_norm=1.0)
 SHAPES = {"kernel": (1, 12 * ROWS + 5, 40), "small": (1, 2, 3), "bias": (1, 7)}
 """The rows of the first can't be shared out evenly."""
 

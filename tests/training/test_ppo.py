@@ -151,7 +151,7 @@ def test_a_timeout_bootstraps_from_the_state_it_reached() -> None:
 def test_a_timeout_counts_the_value_reached_and_a_death_does_not() -> None:
     """Reward 1 a step for ever: with time-outs bootstrapped the value nears 1 / (1 - gamma) = 10."""
     forever = [task(lambda seen: seen.time < 0, lambda seen: 1.0)]
-    state, _ = train(trainer := probe_trainer(CONSTANT, forever, [0], episode_steps=3, value_clip=10.0), 200)
+    state, _ = train(trainer := probe_trainer(CONSTANT, forever, [0], episode_steps=3, value_clip_eps=10.0), 200)
     assert ask(trainer, state)[2].mean() > 7.5
     deadly = probe_domain(lambda key, time: jnp.float32(0), deadly=True)
     state, _ = train(trainer := probe_trainer(deadly, forever, [0]), 60)
@@ -212,7 +212,9 @@ def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(
 ) -> None:
     """The first moments after one step are a tenth of the gradient."""
     monkeypatch.setattr(sharing, "STEP_COST", 1000 if apart else 0)
-    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], grad_norm=1e9, epochs=1, least_steps=1, minibatch=128)
+    trainer = probe_trainer(
+        CLOCK, ROUTED * 2, [0, 1, 2, 3], max_grad_norm=1e9, epochs=1, min_gradient_steps=1, minibatch_size=128
+    )
     samples = made_up_samples(trainer, 120, 4)
     amounts = jnp.bincount(samples.expert, length=4)
     assert bool(sharing.owners(amounts, jnp.full(4, sharing.STEP_COST), groups)[1]) is (apart and groups == 2)
@@ -230,7 +232,9 @@ def test_an_update_makes_the_steps_of_optax() -> None:
 
     Expert 1 has a single sample, in a minibatch of its own: its steps are the third and the sixth.
     """
-    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, least_steps=1, minibatch=16, grad_norm=0.05)
+    trainer = probe_trainer(
+        CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, min_gradient_steps=1, minibatch_size=16, max_grad_norm=0.05
+    )
     samples = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], 48, axis=0), made_up_samples(trainer, 48, 4))
     samples = samples._replace(expert=jnp.zeros(48, int).at[5].set(1))
     after, moments, _ = updated(trainer, samples, 1, 1)
@@ -248,7 +252,7 @@ def test_an_update_makes_the_steps_of_optax() -> None:
             if not amount:
                 continue
             slopes = gradient(own, jnp.array([amount / 16.0]))
-            slopes, _ = optax.clip_by_global_norm(config.grad_norm).update(slopes, optax.EmptyState())
+            slopes, _ = optax.clip_by_global_norm(config.max_grad_norm).update(slopes, optax.EmptyState())
             directions, state = adam.update(slopes, state._replace(count=jnp.int32(step)))
             own = jax.tree.map(lambda leaf, way: leaf - 1e-3 * way, own, directions)
         found = jax.tree.map(lambda leaf, number=number: leaf[number : number + 1], after)
@@ -258,7 +262,7 @@ def test_an_update_makes_the_steps_of_optax() -> None:
 
 def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two epochs of four minibatches, one expert with most of the samples."""
-    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, least_steps=1, minibatch=32)
+    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, min_gradient_steps=1, minibatch_size=32)
     samples = made_up_samples(trainer, 120, 4)
     amounts, found = jnp.bincount(samples.expert, length=4), {}
     for groups, cost in ((2, 0), (2, 1000), (4, 1000)):

@@ -12,7 +12,7 @@ from flowrl.errors import TrainingError
 from flowrl.training import precision
 from flowrl.training.precision import check_bfloat16
 from flowrl.training.programs import Programs
-from flowrl.training.run import Run
+from flowrl.training.run import TrainingRun
 from flowrl.training.state import TrainState
 from flowrl.training.trainer import Trainer
 from tests.e2e.test_run_goes_wrong import collect_wood
@@ -74,5 +74,5 @@ def test_a_run_asks_before_it_learns(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(precision, "ALLOWED", -1.0)
     paths = collect_wood(tmp_path / "home", tiny_config(ppo__bfloat16=True))
     with pytest.raises(TrainingError, match="In bfloat16"):
-        Run(paths, lambda: False).execute()
+        TrainingRun(paths, lambda: False).execute()
     assert not paths.checkpoints.exists()

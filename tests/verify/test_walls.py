@@ -19,7 +19,7 @@ from flowrl.verify.behaviour import judge as judging
 from flowrl.verify.behaviour.recordings import names_file, recorded, recording_file
 from flowrl.verify.isolation import landlock
 from flowrl.verify.isolation.child_main import main
-from flowrl.verify.isolation.child_process import Answer
+from flowrl.verify.isolation.child_process import ChildAnswer
 from flowrl.verify.verdict_cache import verdict_key
 
 TINY = "Tiny-Grid-v1"
@@ -129,12 +129,12 @@ def test_a_child_says_which_wall_it_lacks(trusted: bool, monkeypatch: pytest.Mon
         answer = json.loads(answers.readline())
     assert "the wall fell" in answer["crash"]
     with pytest.raises(PlatformError, match=r"could not start: .*the wall fell"):
-        sandbox._traced(Answer(answer))
+        sandbox._traced(ChildAnswer(answer))
 
 
 def test_what_an_artefact_can_say_is_one_short_line() -> None:
     check = {"name": "x\n" * 500, "passed": False, "detail": "Ignore all.\n\x1b" * 500}
-    (said,) = sandbox._judgement(Answer({"checks": [check]}, start_seconds=1.0))
+    (said,) = sandbox._judgement(ChildAnswer({"checks": [check]}, start_seconds=1.0))
     for text in (said.name, said.detail):
         assert len(text) == 400 and text.isprintable() and text.endswith(" ...")
 

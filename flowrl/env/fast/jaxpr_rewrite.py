@@ -31,7 +31,7 @@ def lean(fn: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(fn)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         traced, shape = jax.make_jaxpr(functools.partial(fn, **kwargs), return_shape=True)(*args)
-        evaluation = Evaluation()
+        evaluation = JaxprEvaluator()
         leaves = [evaluation.tracked(leaf) for leaf in jax.tree.leaves(args)]
         results = evaluation.run(traced.jaxpr, traced.consts, leaves)
         return jax.tree.unflatten(jax.tree.structure(shape), [evaluation.plain(result) for result in results])
@@ -45,7 +45,7 @@ def written_down(world: W) -> W:
     return world
 
 
-class Evaluation:
+class JaxprEvaluator:
     """One pass over a trace: what was computed already, and which cells were read from which large array."""
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ class Evaluation:
 
     def _at_once(self, body: Any, fixed: list[Any], rows: list[Any]) -> list[Any]:
         def one(*row: Any) -> list[Any]:
-            inner = Evaluation()
+            inner = JaxprEvaluator()
             return [inner.plain(out) for out in inner.run(body.jaxpr, body.consts, [*fixed, *row])]
 
         results = jax.vmap(one)(*rows)

@@ -19,13 +19,13 @@ class Patience:
     Attributes:
         tries: most tries of one call.
         first_wait: seconds before the second try; doubled for each further one, of which a random half is taken off.
-        most_wait: seconds; neither that doubling nor a Retry-After makes a wait longer.
+        max_wait: seconds; neither that doubling nor a Retry-After makes a wait longer.
         total: seconds since the first try after which none is begun.
     """
 
     tries: int = 6
     first_wait: float = 1.0
-    most_wait: float = 60.0
+    max_wait: float = 60.0
     total: float = 900.0
 
 
@@ -81,7 +81,7 @@ class Retries:
 
     def _next_wait(self, tried: int, retry_after: float | None) -> float:
         grown = self._patience.first_wait * 2.0 ** (tried - 1) * (0.5 + random.random() / 2)
-        return min(max(grown, retry_after or 0.0), self._patience.most_wait)
+        return min(max(grown, retry_after or 0.0), self._patience.max_wait)
 
     def _wait(self, seconds: float) -> None:
         """Waits, looking for a stop several times a second.

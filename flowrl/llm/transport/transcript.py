@@ -12,7 +12,7 @@ from flowrl.errors import LibraryError, NotRecorded, PlatformError
 from flowrl.files import append_line
 from flowrl.llm.transport.client import LLM, Message, Request, Response
 
-_MOST_DIFF_LINES = 24
+_MAX_DIFF_LINES = 24
 
 
 class _Value(BaseModel):
@@ -208,8 +208,8 @@ class Replayer:
             attempts = ", ".join(str(exchange.attempt) for exchange in near)
             return f"The same prompt is recorded for the attempts {attempts} only."
         diff = list(difflib.unified_diff(lines, wanted, f"recorded, attempt {nearest.attempt}", "asked now", "", "", 1))
-        shown = [line.rstrip("\n") for line in diff[:_MOST_DIFF_LINES]]
-        if len(diff) > _MOST_DIFF_LINES:
-            shown.append(f"... {len(diff) - _MOST_DIFF_LINES} more lines")
+        shown = [line.rstrip("\n") for line in diff[:_MAX_DIFF_LINES]]
+        if len(diff) > _MAX_DIFF_LINES:
+            shown.append(f"... {len(diff) - _MAX_DIFF_LINES} more lines")
         kind = "prompts" if self._strict else "prompts with measured values masked"
         return f"The nearest exchange differs ({kind}):\n" + "\n".join(shown)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowrl.fluents import ACHIEVEMENT
-from flowrl.verify.behaviour.scenarios import Path, Stage
+from flowrl.verify.behaviour.scenarios import Path, Scenario
 
 _FEW = 0.1
 """The share of first states in which a skill may happen to be done: a new world may have a lake at hand."""
@@ -30,7 +30,7 @@ def _wrong(name: str, what: str, instead: str) -> Finding:
 
 
 @dataclass(frozen=True)
-class Played:
+class FunctionAnswers:
     """What the functions said of all rows.
 
     Attributes:
@@ -38,7 +38,7 @@ class Played:
             scrambled rows.
     """
 
-    stage: Stage
+    stage: Scenario
     paths: list[Path]
     done: list[np.ndarray]
     reward: list[np.ndarray]
@@ -61,7 +61,7 @@ class Played:
         return [self.forced(i) for i, path in enumerate(self.paths) if path.n == n]
 
 
-def findings(played: Played, trusted: bool) -> Iterator[Finding]:
+def findings(played: FunctionAnswers, trusted: bool) -> Iterator[Finding]:
     """Yields what was found, check by check; of a trusted skill only that its numbers are finite: the rest is its
     author's."""
     yield _finite(played)
@@ -71,7 +71,7 @@ def findings(played: Played, trusted: bool) -> Iterator[Finding]:
         yield check(played)
 
 
-def _finite(played: Played) -> Finding:
+def _finite(played: FunctionAnswers) -> Finding:
     rows = sum(map(len, played.reward))
     bad = sum(int((~np.isfinite(reward)).sum()) for reward in played.reward)
     if bad:
@@ -83,7 +83,7 @@ def _finite(played: Played) -> Finding:
     return Finding("finite", True, f"in {rows:,} transitions of random play, scripts and forced states")
 
 
-def _not_done_at_first(played: Played) -> Finding:
+def _not_done_at_first(played: FunctionAnswers) -> Finding:
     amounts = played.stage.amounts
     for index, n in enumerate(amounts):
         done = played.first(index)
@@ -97,7 +97,7 @@ def _not_done_at_first(played: Played) -> Finding:
     return Finding("initial", True, f"not done in {len(played.first(0))} first states, n = {_listed(amounts)}")
 
 
-def _reachable(played: Played) -> Finding:
+def _reachable(played: FunctionAnswers) -> Finding:
     stage = played.stage
     for n in stage.amounts:
         if not any(done[-1] for done, _ in played.ways(n)):
@@ -110,7 +110,7 @@ def _reachable(played: Played) -> Finding:
     return Finding("reachable", True, f"done once {stage.end_note(stage.amounts[-1])} is forced into the state")
 
 
-def _as_promised(played: Played) -> Finding:
+def _as_promised(played: FunctionAnswers) -> Finding:
     """Looks for states in which the skill is done although what it promises does not hold."""
     stage = played.stage
     for i, path in enumerate(played.paths):
@@ -131,7 +131,7 @@ def _as_promised(played: Played) -> Finding:
     return Finding("promise", True, "where it is done in recorded play, what the spec yields holds")
 
 
-def _broken_promise(stage: Stage, n: int, row: int) -> str | None:
+def _broken_promise(stage: Scenario, n: int, row: int) -> str | None:
     """Returns which yield does not hold in a recorded row; of achievements it is not known when they count from."""
     for fluent, quantity in stage.spec.yields.items():
         if fluent in stage.fluents and not fluent.startswith(ACHIEVEMENT):
@@ -141,7 +141,7 @@ def _broken_promise(stage: Stage, n: int, row: int) -> str | None:
     return None
 
 
-def _first_done(played: Played, index: int) -> Iterator[tuple[str, int]]:
+def _first_done(played: FunctionAnswers, index: int) -> Iterator[tuple[str, int]]:
     """Yields the trajectories that finish the skill, each with the row in which it does."""
     done, _ = played.played(index)
     for name, rows in _trajectories(played.stage):
@@ -150,18 +150,18 @@ def _first_done(played: Played, index: int) -> Iterator[tuple[str, int]]:
             yield name, int(rows[finished[0]])
 
 
-def _trajectories(stage: Stage) -> Iterator[tuple[str, np.ndarray]]:
+def _trajectories(stage: Scenario) -> Iterator[tuple[str, np.ndarray]]:
     for number, name in enumerate(stage.names.trajectories):
         yield name, np.flatnonzero(stage.trajectory == number)
 
 
-def _success(played: Played, n: int) -> tuple[float, float]:
+def _success(played: FunctionAnswers, n: int) -> tuple[float, float]:
     """Returns what the best forced way to success pays in all, and in its last step."""
     best = max((reward for done, reward in played.ways(n) if done[-1]), key=lambda reward: float(reward.sum()))
     return float(best.sum()), float(best[-1])
 
 
-def _success_pays(played: Played) -> Finding:
+def _success_pays(played: FunctionAnswers) -> Finding:
     for n in played.stage.amounts:
         total, last = _success(played, n)
         if total <= 0 or last <= 0:
@@ -188,7 +188,7 @@ class _Farmed(NamedTuple):
     n: int
 
 
-def _farming(played: Played) -> Finding:
+def _farming(played: FunctionAnswers) -> Finding:
     """Looks for play that never finishes and collects about as much as success pays."""
     # A script that says what it does tells an author more than random play.
     worst = max(_farmed(played), key=lambda f: (f.share >= 1 and not f.name.startswith("random"), f.share))
@@ -204,7 +204,7 @@ def _farming(played: Played) -> Finding:
     return Finding("farming", True, f"{scripts} scripts and random plays that do not finish it are paid {most}")
 
 
-def _farmed(played: Played) -> Iterator[_Farmed]:
+def _farmed(played: FunctionAnswers) -> Iterator[_Farmed]:
     """Yields what each trajectory is paid at most before it finishes the skill, with each amount."""
     stage = played.stage
     for index, n in enumerate(stage.amounts):

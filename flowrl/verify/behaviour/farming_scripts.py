@@ -28,7 +28,7 @@ ORES = ("TREE", "STONE", "COAL", "IRON", "DIAMOND", "RUBY", "SAPPHIRE", "CHEST")
 
 
 @dataclass(frozen=True)
-class Script:
+class FarmingScript:
     """A world and what is done in it.
 
     Attributes:
@@ -133,7 +133,7 @@ SCENES: tuple[_Scene, ...] = (
 )
 
 
-def scripts(domain: Domain, world: World) -> Iterator[Script]:
+def scripts(domain: Domain, world: World) -> Iterator[FarmingScript]:
     """Yields the scripts of a game, staged in a world of it."""
     items, actions, blocks = set(domain.items), set(domain.actions), set(domain.sight.names)
     for scene in SCENES:
@@ -142,4 +142,4 @@ def scripts(domain: Domain, world: World) -> Iterator[Script]:
             for block, offsets in scene.blocks:
                 inside = [spot for spot in offsets if max(map(abs, spot)) <= world.map.shape[-1] // 2]
                 staged = put(staged, block, *inside)
-            yield Script(scene.name, staged, scene.actions)
+            yield FarmingScript(scene.name, staged, scene.actions)

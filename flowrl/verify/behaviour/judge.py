@@ -14,9 +14,9 @@ import numpy as np
 from flowrl.errors import ModuleError
 from flowrl.schema.skill import SkillSpec
 from flowrl.skillcode.artefact import load_artefact
-from flowrl.verify.behaviour.checks import Played, findings
+from flowrl.verify.behaviour.checks import FunctionAnswers, findings
 from flowrl.verify.behaviour.recordings import Recording, read_recording
-from flowrl.verify.behaviour.scenarios import Stage, scrambled
+from flowrl.verify.behaviour.scenarios import Scenario, scrambled
 from flowrl.verify.isolation.resource_limits import MEBIBYTE
 from flowrl.verify.verdict import Check
 
@@ -70,9 +70,9 @@ class Judge:
             if not passed:
                 return
 
-    def _played(self, outcomes_fn: Callable[[Mapping[str, Any]], Any], spec: SkillSpec) -> Played:
+    def _played(self, outcomes_fn: Callable[[Mapping[str, Any]], Any], spec: SkillSpec) -> FunctionAnswers:
         """Returns all that the functions say, by one call of them on all rows at once."""
-        stage = Stage(self.recording, spec)
+        stage = Scenario(self.recording, spec)
         parts: list[Rows] = [stage.recorded(n) for n in stage.amounts]
         parts += [stage.first(n) for n in stage.amounts]
         paths = [path for n in stage.amounts for path in stage.paths(n)]
@@ -81,4 +81,4 @@ class Judge:
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         done, reward = jax.device_get(jax.jit(outcomes_fn)(joined))
         ends = np.cumsum([len(part["n"]) for part in parts])[:-1]
-        return Played(stage, paths, np.split(np.asarray(done), ends), np.split(np.asarray(reward), ends))
+        return FunctionAnswers(stage, paths, np.split(np.asarray(done), ends), np.split(np.asarray(reward), ends))

@@ -20,7 +20,7 @@ from flowrl.env.symbolic_state import fluents_of
 from flowrl.files import write_arrays, write_json
 from flowrl.jax_runtime import check_jax_version, configure_jax
 from flowrl.skillcode.flat_inputs import flat_leaves
-from flowrl.verify.behaviour.farming_scripts import Script, scripts
+from flowrl.verify.behaviour.farming_scripts import FarmingScript, scripts
 from flowrl.verify.behaviour.recordings import Names, Recording, names_file, packed
 
 WORLDS, STEPS = 8, 130
@@ -30,7 +30,7 @@ RANDOM_BATCHES = 2
 FIRST_STATES = 64
 
 
-class Recorder:
+class TransitionRecorder:
     """Plays actions in a batch of worlds and keeps what skill code would see."""
 
     def __init__(self, domain: Domain):
@@ -84,7 +84,7 @@ def _settled(world: World) -> World:
 def record(env: str) -> Recording:
     """Returns what is recorded of a game."""
     domain = domain_named(env)
-    recorder = Recorder(domain)
+    recorder = TransitionRecorder(domain)
     reset_fn = jax.jit(jax.vmap(domain.reset_fn))
     worlds = reset_fn(jax.random.split(jax.random.key(5), FIRST_STATES))
     pieces = [(-1, *_flat(recorder.look(worlds)))]
@@ -114,14 +114,14 @@ def record(env: str) -> Recording:
     )
 
 
-def _played_at_random(recorder: Recorder, worlds: World, at: int) -> Any:
+def _played_at_random(recorder: TransitionRecorder, worlds: World, at: int) -> Any:
     """Returns what happens in a batch of the worlds, the ``at``-th and those after it."""
     play_key, action_key = jax.random.split(jax.random.key(6 + at))
     actions = jax.random.randint(action_key, (STEPS, WORLDS), 0, len(recorder.domain.actions))
     return recorder.play(play_key, jax.tree.map(lambda leaf: leaf[at : at + WORLDS], worlds), actions)
 
 
-def _staged(domain: Domain, batch: Sequence[Script]) -> tuple[World, Any]:
+def _staged(domain: Domain, batch: Sequence[FarmingScript]) -> tuple[World, Any]:
     """Returns worlds and actions of scripts; what is left of the time, or of the batch, is waited out."""
     padded = [*batch, *[batch[-1]] * (WORLDS - len(batch))]
     numbers = {name: i for i, name in enumerate(domain.actions)}

@@ -12,7 +12,7 @@ from flowrl.skillcode.inputs import DRAWN
 from flowrl.verify.behaviour.recordings import Recording
 
 Rows = dict[str, np.ndarray]
-MOST_STEPS = 64
+MAX_STEPS = 64
 """Of a forced way from begin to end: what is yielded comes one by one up to so many."""
 _SCRAMBLED = 256
 _FULL = 9
@@ -35,7 +35,7 @@ class Path:
     n: int
 
 
-class Stage:
+class Scenario:
     """Rows made from a recording for one specification."""
 
     def __init__(self, recording: Recording, spec: SkillSpec):
@@ -98,7 +98,7 @@ class Stage:
     def _steps(self, begin: Rows, ends: Mapping[str, int]) -> int:
         """Returns in how many steps all comes one by one."""
         counted = [f for f in ends if not f.startswith((ACHIEVEMENT, PLACED, NEAR, INTRINSIC))]
-        return min(MOST_STEPS, max([1, *(ends[f] - self.amount(begin, f) for f in counted)]))
+        return min(MAX_STEPS, max([1, *(ends[f] - self.amount(begin, f) for f in counted)]))
 
     def _advance(self, after: Rows, begin: Rows, ends: Mapping[str, int], n: int, k: int, steps: int) -> None:
         """Makes a state the one after ``k`` of so many steps, achievements apart."""

@@ -26,7 +26,7 @@ READY = b"ready\n"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ChildAnswer:
     """What a child said.
 
     Attributes:
@@ -115,7 +115,7 @@ class Child:
         self.sender = threading.Thread(target=send, daemon=True)
         self.sender.start()
 
-    def answer(self) -> Answer:
+    def answer(self) -> ChildAnswer:
         """Returns what the child says, once it has ended, was killed for taking too much, or ran out of time."""
         received = bytearray()
         ready = 0.0
@@ -142,7 +142,7 @@ class Child:
                     break
         if problem:
             self.kill()
-            return Answer({}, problem=problem, start_seconds=ready, late=time.monotonic() >= self.deadline)
+            return ChildAnswer({}, problem=problem, start_seconds=ready, late=time.monotonic() >= self.deadline)
         return self._read(bytes(received), ready)
 
     def _memory(self) -> int:
@@ -154,7 +154,7 @@ class Child:
         except psutil.Error:
             return 0
 
-    def _read(self, received: bytes, ready: float) -> Answer:
+    def _read(self, received: bytes, ready: float) -> ChildAnswer:
         """Returns the answer in what a child sent: a line that it is ready, a line of JSON, bytes."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=_GRACE_SECONDS)
@@ -164,14 +164,14 @@ class Child:
             # Code that ignores the first signal is killed by the second, which does not say why.
             spent = self.process.returncode == -signal.SIGKILL and self.cpu_seconds >= self.limits.cpu_seconds - 1
             problem = _ending(-signal.SIGXCPU if spent else self.process.returncode)
-            return Answer({}, problem=problem, start_seconds=ready)
+            return ChildAnswer({}, problem=problem, start_seconds=ready)
         try:
             header = json.loads(line)
         except (ValueError, RecursionError):
             header = None
         if not isinstance(header, dict):
-            return Answer({}, problem="it answered something that is no answer", start_seconds=ready)
-        return Answer(header, data, start_seconds=ready)
+            return ChildAnswer({}, problem="it answered something that is no answer", start_seconds=ready)
+        return ChildAnswer(header, data, start_seconds=ready)
 
 
 def _ending(code: int | None) -> str:

@@ -27,7 +27,7 @@ _SYSTEM = (
     *("/dev/null", "/dev/urandom"),
 )
 """What C libraries and jax look at; not what other processes have in their environment."""
-_CAPABILITY_VERSION, _DROP_FROM_BOUNDS, _READ_ANYTHING, _MOST_CAPABILITIES = 0x20080522, 24, 2, 64
+_CAPABILITY_VERSION, _DROP_FROM_BOUNDS, _READ_ANYTHING, _MAX_CAPABILITIES = 0x20080522, 24, 2, 64
 
 
 class _Ruleset(ctypes.Structure):
@@ -127,7 +127,7 @@ def drop_powers(must_hold: bool) -> str:
         return f"an ordinary user's powers (user {os.geteuid()})"
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    for capability in range(_MOST_CAPABILITIES):
+    for capability in range(_MAX_CAPABILITIES):
         if capability != _READ_ANYTHING:
             libc.prctl(_DROP_FROM_BOUNDS, capability, 0, 0, 0)
     head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)

@@ -70,6 +70,6 @@ LARGEST_SHIFT = 16
 LONGEST_TEXT = 20_000
 """Characters of a skill file."""
 LONGEST_LINE = 1_000
-MOST_NODES = 5_000
+MAX_NODES = 5_000
 """Parts of a syntax tree."""
 DEEPEST = 60

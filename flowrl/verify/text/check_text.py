@@ -16,7 +16,7 @@ from flowrl.errors import nearest_names
 from flowrl.fluents import Vocabulary
 from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
 from flowrl.skillcode.source import without_mark
-from flowrl.verify.text.allow_list import DEEPEST, LONGEST_LINE, LONGEST_TEXT, MOST_NODES
+from flowrl.verify.text.allow_list import DEEPEST, LONGEST_LINE, LONGEST_TEXT, MAX_NODES
 from flowrl.verify.text.check_tree import problems_of_tree
 from flowrl.verify.verdict import Check
 
@@ -88,9 +88,9 @@ def _parsed(text: str) -> tuple[ast.Module | None, str | None]:
     except (ValueError, RecursionError, MemoryError):
         return None, "The text is nested too deep to be read. Give parts of it names of their own."
     size, depth = _extent(tree)
-    if size > MOST_NODES or depth > DEEPEST:
+    if size > MAX_NODES or depth > DEEPEST:
         return None, (
-            f"The text has {size:,} parts, {depth} deep; {MOST_NODES:,} and {DEEPEST} are the most. "
+            f"The text has {size:,} parts, {depth} deep; {MAX_NODES:,} and {DEEPEST} are the most. "
             "Write it shorter: a skill needs two small functions."
         )
     return tree, None

@@ -8,7 +8,7 @@ from jax.extend import core
 
 from flowrl.verify.text.allow_list import LARGEST_SIZE
 
-MOST_EQUATIONS = 2_000
+MAX_EQUATIONS = 2_000
 _ALLOWED = """
 abs add and argmax argmin broadcast_in_dim ceil clamp concatenate convert_element_type copy copy_p cos cumsum
 cumprod cumlogsumexp cummax cummin custom_jvp_call custom_vjp_call div dot_general dynamic_slice
@@ -34,8 +34,8 @@ def problem_of(closed: Any) -> str | None:
             count += 1
             if (problem := _equation_problem(equation)) is not None:
                 return problem
-    if count > MOST_EQUATIONS:
-        return f"it makes {count:,} operations; {MOST_EQUATIONS:,} are the most. Write it shorter."
+    if count > MAX_EQUATIONS:
+        return f"it makes {count:,} operations; {MAX_EQUATIONS:,} are the most. Write it shorter."
     return None
 
 
