@@ -17,7 +17,7 @@ from flowrl.cli.live_display import Display
 from flowrl.config import build_config
 from flowrl.errors import LLMError
 from flowrl.growing.controller import GrowLimits
-from flowrl.llm.flow import FlowSettings
+from flowrl.llm.context import FlowSettings
 from flowrl.llm.grow import grow_with
 from flowrl.llm.transport.client import Request, Response
 from flowrl.llm.transport.ledger import Ledger

@@ -15,7 +15,8 @@ from flowrl.fluents import NEAR, REACHED, Vocabulary
 from flowrl.knowledge.base import load_base
 from flowrl.library.catalog import known_skills
 from flowrl.llm.answers import SpecAnswer
-from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.context import FlowContext, FlowSettings
+from flowrl.llm.flow import Flow
 from flowrl.llm.transport.client import Message, Request, Response
 from flowrl.parallel.scheduler import Proposed
 from flowrl.planning.symbolic import SymbolicState, apply, largest_n, missing, new_world
@@ -119,19 +120,21 @@ def generated_proposals(count: int = COUNT, seed: int = 0) -> tuple[int, int]:
     with tempfile.TemporaryDirectory(prefix="flowrl-bench-") as folder:
         library = fill_library(Path(folder) / "home", len(LEARNED), config, {}, LEARNED)
         told = Message(role="system", text="", masked="")
+        settings = FlowSettings(attempts=1, patience=1)
         flow = Flow(
-            Dice(seed), library, config, told, FlowSettings(attempts=1, patience=1, review=False), lambda text: None,
-            verify_fn=lambda skill, env: Verdict(ok=True),
-        )  # fmt: skip
-        states = reachable(known_skills(library), flow.vocabulary)
+            FlowContext(
+                Dice(seed), library, config, told, settings, lambda text: None, lambda skill, env: Verdict(ok=True)
+            )
+        )
+        states = reachable(known_skills(library), flow.context.vocabulary)
         reached = wrong = 0
         for _ in range(count):
             answer = flow.propose(LEARNED, {})
             if isinstance(answer, Proposed):
-                spec = flow.drafts.named()[answer.proposal.name].skill.spec
+                spec = flow.context.drafts.named()[answer.proposal.name].skill.spec
                 reached += 1
-                wrong += not is_sound(spec, states, flow.vocabulary)
-                for file in flow.drafts.folder.glob("[0-9]*.json"):
+                wrong += not is_sound(spec, states, flow.context.vocabulary)
+                for file in flow.context.drafts.folder.glob("[0-9]*.json"):
                     file.unlink()
         return reached, wrong
 

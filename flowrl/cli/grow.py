@@ -105,7 +105,8 @@ def grow(
     def work(observer: "Observer") -> "GrowOutcome":
         if proposer == "knowledge":
             return grow_library(home, config, skills, goal, observer, own_skills, limits, make_executor)
-        from flowrl.llm.grow import FlowSettings, grow_with_model
+        from flowrl.llm.context import FlowSettings
+        from flowrl.llm.grow import grow_with_model
         from flowrl.llm.transport.factory import LLMSettings
 
         llm = LLMSettings(

@@ -104,7 +104,7 @@ def parse_answer(text: str, form: type[AnswerT]) -> AnswerT:
         UnreadableAnswerError: there is none of this form; says what is wrong, for its author.
     """
     if not text.strip():
-        raise UnreadableAnswerError("The answer is empty. AnswerT with one JSON object.")
+        raise UnreadableAnswerError("The answer is empty. Answer with one JSON object.")
     if len(text) > _LONGEST:
         raise UnreadableAnswerError(f"The answer has {len(text):,} characters, more than {_LONGEST:,}. Be brief.")
     reason = ""
@@ -128,7 +128,7 @@ def parse_answer(text: str, form: type[AnswerT]) -> AnswerT:
     if form is CodeAnswer and len(fenced) == 1 and "def " in fenced[0]:
         return form.model_validate({"code": fenced[0]})
     raise UnreadableAnswerError(
-        reason or "There is no JSON object in it. AnswerT with one JSON object and nothing else."
+        reason or "There is no JSON object in it. Answer with one JSON object and nothing else."
     )
 
 

@@ -20,7 +20,8 @@ from flowrl.library.catalog import known_skills
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import respecify
 from flowrl.llm.briefing import briefing
-from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.context import FlowContext, FlowSettings
+from flowrl.llm.flow import Flow
 from flowrl.llm.review import review
 from flowrl.llm.transport.client import JudgedLLM
 from flowrl.llm.transport.factory import LLMSettings, make_llm
@@ -29,14 +30,12 @@ from flowrl.parallel.training_setup import put_aside
 from flowrl.paths import RunPaths
 from flowrl.planning.goals import parse_goal
 
-__all__ = ["FlowSettings", "grow_with_model"]
-
 
 @dataclass(frozen=True)
 class FlowSetUp:
     """Sets up runs of the skills that a model wrote, and of the rewards that are tried for them."""
 
-    flow: Flow
+    context: FlowContext
 
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
         """Returns the run of a proposal, set up or ready to go on.
@@ -44,13 +43,13 @@ class FlowSetUp:
         Raises:
             FlowRLError: the run cannot be set up.
         """
-        base, library, config = self.flow.base(), self.flow.library, self.flow.config
+        base, library, config = self.context.base(), self.context.library, self.context.config
         if not proposal.trial:
             return SkillSetUp(base, library, config)(proposal, expert)
         draft, which = draft_of(library.paths, proposal.name)
         tried = {"name": proposal.name, "code": draft.candidates[which].code}
         skill = base.skill(draft.skill.name).model_copy(update=tried)
-        config = trial_config(config, self.flow.settings.candidate_frames)
+        config = trial_config(config, self.context.settings.candidate_frames)
         set_up = SkillSetUp(replace(base, skills=(*base.skills, skill)), library, config, trial=True)
         try:
             return set_up(proposal, expert)
@@ -65,10 +64,10 @@ class FlowSetUp:
 
 def _review_last(flow: Flow, observer: Observer, told: "queue.SimpleQueue[str]") -> None:
     """Corrects the specifications of what was learned last; nothing is trained any more."""
-    flow.stopping.clear()
+    flow.context.stopping.clear()
     try:
         while (correction := flow.review()) is not None:
-            respecify(flow.library, correction.name, correction.spec)
+            respecify(flow.context.library, correction.name, correction.spec)
     except LLMError as error:
         told.put(f"What was learned last was not held against its specification: {error}")
     while not told.empty():
@@ -133,9 +132,11 @@ def grow_with(
     with library.lock():
         told = told or queue.SimpleQueue()
         words = briefing(config.env.name, vocabulary, manual)
-        flow = Flow(llm, library, config, words, settings, told.put, review_fn=review, stopped=stopped, count=count)
+        stopping = stopped or threading.Event()
+        context = FlowContext(llm, library, config, words, settings, told.put, stopping=stopping)
+        flow = Flow(context, review if settings.review else None, count)
         controller = Controller(
-            library, flow, FlowSetUp(flow), (executor_fn or local_executor)(limits), observer,
+            library, flow, FlowSetUp(context), (executor_fn or local_executor)(limits), observer,
             replace(limits, count=count), messages=told,
         )  # fmt: skip
         finish = controller.run()

@@ -17,8 +17,8 @@ from flowrl.fluents import Vocabulary
 from flowrl.knowledge.validate import problems_among, problems_of
 from flowrl.library.catalog import known_skills, skill_of
 from flowrl.llm.answers import RefineAnswer, SpecAnswer
+from flowrl.llm.context import FlowContext
 from flowrl.llm.conversation import Conversation, RejectedError, StageFailedError
-from flowrl.llm.flow import Flow
 from flowrl.llm.progress_text import skill_lines
 from flowrl.llm.prompts import load_prompt
 from flowrl.planning.planner import plan
@@ -26,7 +26,7 @@ from flowrl.schema.home import SkillRecord
 from flowrl.schema.skill import Skill, SkillSpec
 
 
-def review(flow: Flow, record: SkillRecord) -> SkillSpec | None:
+def review(context: FlowContext, record: SkillRecord) -> SkillSpec | None:
     """Returns the corrected specification of a skill, None where the one that it has may stay.
 
     Raises:
@@ -34,53 +34,57 @@ def review(flow: Flow, record: SkillRecord) -> SkillSpec | None:
         LLMError: it was stopped.
         TrainingError: the analysis failed.
     """
-    flow.tell_fn(f"{record.name}: what it needs and brings is looked at in play")
-    folder = flow.library.skill_paths(record).analysis
+    context.tell_fn(f"{record.name}: what it needs and brings is looked at in play")
+    folder = context.library.skill_paths(record).analysis
     try:
-        findings = analyse_skill(flow.library, record.name, folder, lambda row: None, stop_fn=flow.stopping.is_set)
+        findings = analyse_skill(
+            context.library, record.name, folder, lambda row: None, stop_fn=context.stopping.is_set
+        )
     except TrainingError:
-        _require_going_on(flow)
+        _require_going_on(context)
         raise
     suggested = repair(record.spec, findings)
-    spec = suggested.spec if findings.statistics is None else _refined(flow, record, findings, suggested)
-    _require_going_on(flow)
-    skill = skill_of(flow.library, record).model_copy(update={"spec": spec})
+    spec = suggested.spec if findings.statistics is None else _refined(context, record, findings, suggested)
+    _require_going_on(context)
+    skill = skill_of(context.library, record).model_copy(update={"spec": spec})
     if spec == record.spec:
         return None
-    if problems := problems_of(skill, flow.vocabulary):
-        flow.tell_fn(f"{record.name}: what was measured makes no specification, so it stays: {'; '.join(problems)}")
+    if problems := problems_of(skill, context.vocabulary):
+        context.tell_fn(f"{record.name}: what was measured makes no specification, so it stays: {'; '.join(problems)}")
         return None
-    flow.tell_fn(f"{record.name}: its specification is corrected: {_difference(record.spec, spec)}")
-    if (obstacle := _obstacle(flow, skill)) is not None:
-        flow.tell_fn(f"{record.name}: with it no plan of learned skills leads there any more: {obstacle}")
+    context.tell_fn(f"{record.name}: its specification is corrected: {_difference(record.spec, spec)}")
+    if (obstacle := _obstacle(context, skill)) is not None:
+        context.tell_fn(f"{record.name}: with it no plan of learned skills leads there any more: {obstacle}")
     return spec
 
 
-def _require_going_on(flow: Flow) -> None:
+def _require_going_on(context: FlowContext) -> None:
     """Raises LLMError if nobody waits any more: what was found out may be half of it."""
-    if flow.stopping.is_set():
+    if context.stopping.is_set():
         raise LLMError("It was stopped.")
 
 
-def _obstacle(flow: Flow, skill: Skill) -> str | None:
+def _obstacle(context: FlowContext, skill: Skill) -> str | None:
     """Returns why no plan of learned skills leads to a skill, None where one does."""
     try:
-        plan(skill.name, {**known_skills(flow.library), skill.name: skill}, vocabulary=flow.vocabulary)
+        plan(skill.name, {**known_skills(context.library), skill.name: skill}, vocabulary=context.vocabulary)
     except PlanError as error:
         return str(error)
     return None
 
 
-def _refined(flow: Flow, record: SkillRecord, findings: Findings, suggested: Repair) -> SkillSpec:
+def _refined(context: FlowContext, record: SkillRecord, findings: Findings, suggested: Repair) -> SkillSpec:
     """Returns the specification as the model sees it, or the statistics' own where it finds none that will do."""
-    others = [skill for name, skill in known_skills(flow.library).items() if name != record.name]
+    others = [skill for name, skill in known_skills(context.library).items() if name != record.name]
     try:
-        return refine(flow.conversation, flow.vocabulary, skill_of(flow.library, record), others, findings, suggested)
+        return refine(
+            context.conversation, context.vocabulary, skill_of(context.library, record), others, findings, suggested
+        )
     except NotRecorded:
         raise
     except (LLMError, StageFailedError) as error:
-        _require_going_on(flow)
-        flow.tell_fn(f"{record.name}: the statistics decide alone, as the model does not: {error}")
+        _require_going_on(context)
+        context.tell_fn(f"{record.name}: the statistics decide alone, as the model does not: {error}")
         return suggested.spec
 
 

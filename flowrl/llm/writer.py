@@ -1,7 +1,6 @@
 """One skill from a model, from its name to verified code; every answer is judged before the next thing is asked."""
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 from flowrl.errors import SpecError
 from flowrl.knowledge.validate import name_problems, problems_among, problems_of
@@ -9,15 +8,13 @@ from flowrl.library.drafts import Draft, RewardCandidate, RewardDesign
 from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, SpecAnswer
 from flowrl.llm.briefing import shaping_text
 from flowrl.llm.code_answer import CodeError, own_functions
+from flowrl.llm.context import FlowContext, Known
 from flowrl.llm.conversation import RejectedError, StageFailedError
 from flowrl.llm.progress_text import failed_runs, failures_text, reach_text, skill_lines, success_texts
 from flowrl.llm.prompts import load_prompt
 from flowrl.paths import slug
 from flowrl.planning.symbolic import gives
 from flowrl.schema.skill import Skill, SkillSpec
-
-if TYPE_CHECKING:
-    from flowrl.llm.flow import Flow, Known
 
 _CONTINUATIONS = 4
 """A weak skill that has as many versions is not trained further."""
@@ -31,8 +28,8 @@ class Writer:
         name: of the skill, once it has one.
     """
 
-    def __init__(self, flow: "Flow", known: "Known"):
-        self.flow, self.known = flow, known
+    def __init__(self, context: FlowContext, known: Known):
+        self.context, self.known = context, known
         self.name = ""
 
     def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> ProposeAnswer:
@@ -41,17 +38,17 @@ class Writer:
         Raises:
             StageFailedError, LLMError: it has none.
         """
-        records = self.flow.library.named()
-        reached, unreached = reach_text(self.known.frontier, self.flow.vocabulary)
-        drafted = {draft.skill.name for draft in self.flow.drafts}
-        tried = self.flow.candidate_names()
+        records = self.context.library.named()
+        reached, unreached = reach_text(self.known.frontier, self.context.vocabulary)
+        drafted = {draft.skill.name for draft in self.context.drafts}
+        tried = self.context.candidate_names()
         taken = sorted((drafted | records.keys() | set(learned_or_pending) | given_up.keys()) - tried)
         ended = {name: outcome for name, outcome in given_up.items() if name not in tried}
-        own = self.flow.base().named()
+        own = self.context.base().named()
         weak = {n: record for n, record in records.items() if record.status == "weak" and n in own}
         again = [n for n, record in weak.items() if n not in learned_or_pending and record.version <= _CONTINUATIONS]
         prompt = load_prompt("propose").render(
-            goal=self.flow.settings.goal or "",
+            goal=self.context.settings.goal or "",
             learned=skill_lines(self.known.learned.values()),
             running=skill_lines(skill for name, skill in self.known.all.items() if name not in self.known.learned),
             reached=reached,
@@ -59,7 +56,7 @@ class Writer:
             names_taken=", ".join(taken) or "none",
             success=success_texts(records),
             failures=failures_text(
-                self.flow.drafts.failures(), weak, ended, failed_runs(self.flow.library), self._waiting()
+                self.context.drafts.failures(), weak, ended, failed_runs(self.context.library), self._waiting()
             ),
         )
 
@@ -67,7 +64,7 @@ class Writer:
             self._judge_name(answer, taken, again)
             return answer
 
-        idea = self.flow.conversation.ask("propose", "", prompt, ProposeAnswer, judge)
+        idea = self.context.conversation.ask("propose", "", prompt, ProposeAnswer, judge)
         self.name = idea.name
         return idea
 
@@ -75,7 +72,7 @@ class Writer:
         """Returns what was written before and waits, each with what it waits for."""
         verdicts = {
             skill.name: self.known.frontier.judge(skill)
-            for skill in self.flow.base().skills
+            for skill in self.context.base().skills
             if skill.name not in self.known.all
         }
         return {name: verdict.reason for name, verdict in verdicts.items() if verdict.standing == "out of reach"}
@@ -93,7 +90,7 @@ class Writer:
             problems.append(f"The name {answer.name!r} is taken; name another skill, or give this one another name.")
         if not answer.description:
             problems.append("The description is empty; say in a sentence what the player does and until when.")
-        if (problem := self.flow.vocabulary.problem(answer.gain.split(" ")[-1])) is not None:
+        if (problem := self.context.vocabulary.problem(answer.gain.split(" ")[-1])) is not None:
             problems.append(f"gain: {problem.rstrip('.')}. Write one fluent, exactly as in the list.")
         if problems:
             raise RejectedError("\n".join(problems))
@@ -131,7 +128,7 @@ class Writer:
         def judge(answer: SpecAnswer) -> SkillSpec:
             return self.judged_spec(answer, idea)
 
-        return self.flow.conversation.ask("specify", idea.name, prompt, SpecAnswer, judge)
+        return self.context.conversation.ask("specify", idea.name, prompt, SpecAnswer, judge)
 
     def judged_spec(self, answer: SpecAnswer, idea: ProposeAnswer) -> SkillSpec:
         """Returns the specification that an answer gives.
@@ -145,7 +142,7 @@ class Writer:
         except SpecError as error:
             raise RejectedError(str(error)) from None
         skill = Skill(name=idea.name, description=idea.description, spec=spec, code=_PLACEHOLDER)
-        vocabulary = self.flow.vocabulary
+        vocabulary = self.context.vocabulary
         problems = problems_of(skill, vocabulary) or problems_among([skill], self.known.all.values(), vocabulary)
         gain = idea.gain.split(" ")[-1]
         if not problems and gain not in gives(spec, vocabulary):
@@ -167,7 +164,7 @@ class Writer:
         return spec
 
     def _design(self, skill: Skill) -> tuple[RewardDesign, ...]:
-        wanted = self.flow.settings.candidates
+        wanted = self.context.settings.candidates
         prompt = load_prompt("design").render(
             name=skill.name,
             description=skill.description,
@@ -182,10 +179,10 @@ class Writer:
                 raise RejectedError("Two of the designs are the same; give different ones.")
             return answer.designs
 
-        return self.flow.conversation.ask("design", skill.name, prompt, DesignAnswer, judge)
+        return self.context.conversation.ask("design", skill.name, prompt, DesignAnswer, judge)
 
     def _code(self, skill: Skill, design: RewardDesign) -> str:
-        expert = self.flow.library.free_expert()
+        expert = self.context.library.free_expert()
         prompt = load_prompt("write").render(
             name=skill.name,
             spec=SpecAnswer.of(skill.spec).text(),
@@ -201,10 +198,10 @@ class Writer:
                 code = own_functions(answer.code, expert)
             except CodeError as error:
                 raise RejectedError(str(error)) from None
-            self.flow.tell_fn(f"{skill.name}: its code is verified in the sandbox")
-            verdict = self.flow.verify_fn(skill.model_copy(update={"code": code}), self.flow.env)
+            self.context.tell_fn(f"{skill.name}: its code is verified in the sandbox")
+            verdict = self.context.verify_fn(skill.model_copy(update={"code": code}), self.context.env)
             if not verdict.ok:
                 raise RejectedError(verdict.error)
             return code
 
-        return self.flow.conversation.ask("write", skill.name, prompt, CodeAnswer, judge)
+        return self.context.conversation.ask("write", skill.name, prompt, CodeAnswer, judge)

@@ -13,7 +13,7 @@ from flowrl.growing.controller import GrowLimits
 from flowrl.growing.grow import GrowOutcome
 from flowrl.library.drafts import Drafts
 from flowrl.library.home import SkillLibrary
-from flowrl.llm.flow import FlowSettings
+from flowrl.llm.context import FlowSettings
 from flowrl.llm.grow import grow_with, grow_with_model
 from flowrl.llm.transport.client import JudgedLLM, Request, Response
 from flowrl.llm.transport.factory import LLMSettings, make_llm

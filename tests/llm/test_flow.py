@@ -14,7 +14,8 @@ from flowrl.library.catalog import base_for
 from flowrl.library.drafts import Drafts
 from flowrl.library.versions import respecify
 from flowrl.llm.answers import SpecAnswer
-from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.context import FlowContext, FlowSettings
+from flowrl.llm.flow import Flow
 from flowrl.llm.grow import FlowSetUp
 from flowrl.llm.transport.client import Message
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
@@ -38,19 +39,17 @@ def passes(skill: Skill, env: str) -> Verdict:
 
 
 def flow_of(home: Path, author: Author, **options: Any) -> Flow:
-    settings = FlowSettings(
-        **{"review": False, **{k: v for k, v in options.items() if k in FlowSettings.__dataclass_fields__}}
-    )
-    given = {"verify_fn": passes} | {k: v for k, v in options.items() if k not in FlowSettings.__dataclass_fields__}
-    library = empty_home(home)
-    return Flow(author, library, SMALL, TOLD, settings, lambda text: None, **given)
+    settings = FlowSettings(**{k: v for k, v in options.items() if k in FlowSettings.__dataclass_fields__})
+    verify_fn = options.get("verify_fn", passes)
+    context = FlowContext(author, empty_home(home), SMALL, TOLD, settings, lambda text: None, verify_fn)
+    return Flow(context, options.get("review_fn"), options.get("count"))
 
 
 def learn(flow: Flow, name: str, status: Any = "learned", expert: int | None = None) -> None:
     """Puts a skill into the library as if it had been trained."""
-    skill = flow.base().skill(name)
-    number = flow.library.free_expert() if expert is None else expert
-    add_skill(flow.library, name, number, code=skill.code, status=status, spec=skill.spec)
+    skill = flow.context.base().skill(name)
+    number = flow.context.library.free_expert() if expert is None else expert
+    add_skill(flow.context.library, name, number, code=skill.code, status=status, spec=skill.spec)
 
 
 def test_a_skill_goes_from_its_name_to_a_proposal(tmp_path: Path) -> None:
@@ -59,7 +58,7 @@ def test_a_skill_goes_from_its_name_to_a_proposal(tmp_path: Path) -> None:
     assert flow.propose((), {}) == Proposed(Proposal("Collect Wood"))
     assert [request.stage for request in author.requests] == ["propose", "specify", "design", "write"]
     assert [note[3] for note in author.notes] == ["accepted"] * 4
-    (draft,) = flow.drafts
+    (draft,) = flow.context.drafts
     assert draft.status == "accepted" and "network_number" not in draft.skill.code and not draft.skill.trusted
     assert draft.skill.spec.yields["wood"] == Quantity(per_n=1)
 
@@ -163,7 +162,7 @@ def test_after_so_many_attempts_a_proposal_has_failed_and_the_next_is_told_why(t
     author.twists = {("specify", "Collect Wood", k): lambda answer: "nonsense" for k in (1, 2, 3)}
     flow = flow_of(tmp_path, author, attempts=3)
     assert flow.propose((), {}) == Proposed(Proposal("Collect Drink"))
-    (failure,) = Drafts(flow.library.paths).failures()
+    (failure,) = Drafts(flow.context.library.paths).failures()
     assert (failure.name, failure.stage) == ("Collect Wood", "specify") and "none of 3 answers" in failure.reason
     asked = [r for r in author.requests if r.stage == "propose"][1].messages[1]
     assert "- Collect Wood: specify: none of 3 answers" in asked.text
@@ -228,14 +227,14 @@ def test_what_others_have_made_stale_is_given_up(tmp_path: Path) -> None:
     named = {"name": "Chop", "description": "Chop trees.", "gain": "wood"}
     spec = {"yields": {"wood": "n", "achievement:COLLECT_WOOD": 1}, "n_range": [1, 9]}
     skill = (
-        flow.base()
+        flow.context.base()
         .skill("Collect Wood")
         .model_copy(update={"name": named["name"], "spec": SpecAnswer.model_validate(spec).spec("Chop")})
     )
-    add_skill(flow.library, "Chop", 0, code=skill.code, status="learned", spec=skill.spec)
+    add_skill(flow.context.library, "Chop", 0, code=skill.code, status="learned", spec=skill.spec)
     assert flow.propose(["Chop"], {}) == Proposed(Proposal("Collect Drink"))
-    assert flow.drafts.named()["Collect Wood"].status == "failed"
-    assert "not novel" in flow.drafts.failures()[0].reason
+    assert flow.context.drafts.named()["Collect Wood"].status == "failed"
+    assert "not novel" in flow.context.drafts.failures()[0].reason
 
 
 def test_as_many_as_are_wanted_are_asked_for(tmp_path: Path) -> None:
@@ -302,15 +301,15 @@ def test_candidates_are_tried_first_and_the_best_is_kept(tmp_path: Path) -> None
     assert flow.propose((), {}) == Proposed(Proposal(names[0], trial=True))
     assert flow.propose(names[:1], {}) == Proposed(Proposal(names[1], trial=True))
     assert flow.propose(names[:1], {names[1]: "failed"}) == Proposed(Proposal(names[2], trial=True))
-    (draft,) = flow.drafts
+    (draft,) = flow.context.drafts
     results = [Share(successes=60, total=100), None, Share(successes=70, total=100)]
     tried = tuple(
         c.model_copy(update={"success": s, "code": f"# {k}"})
         for k, (c, s) in enumerate(zip(draft.candidates, results, strict=True))
     )
-    flow.drafts.save(draft.model_copy(update={"candidates": tried}))
+    flow.context.drafts.save(draft.model_copy(update={"candidates": tried}))
     assert flow.propose((), {names[1]: "failed"}) == Proposed(Proposal("Collect Wood"))
-    (draft,) = flow.drafts
+    (draft,) = flow.context.drafts
     assert draft.chosen == 2 and draft.skill.code == "# 2" and len(draft.candidates) == 3
     assert len([r for r in author.requests if r.stage == "write"]) == 3
 
@@ -328,15 +327,15 @@ def test_a_corrected_specification_comes_before_the_next_proposal_and_once(tmp_p
     better = SkillSpec(yields={"wood": Quantity(per_n=1)}, item="wood", n_range=(1, 9))
     asked: list[str] = []
 
-    def review(flow: Flow, record: Any) -> SkillSpec | None:
+    def review(context: FlowContext, record: Any) -> SkillSpec | None:
         asked.append(record.name)
         return better if record.name == "Collect Wood" else None
 
-    flow = flow_of(tmp_path, author, review=True, review_fn=review)
+    flow = flow_of(tmp_path, author, review_fn=review)
     flow.propose((), {})
     learn(flow, "Collect Wood")
     assert flow.propose(["Collect Wood"], {}) == Respecified("Collect Wood", better)
-    respecify(flow.library, "Collect Wood", better)
+    respecify(flow.context.library, "Collect Wood", better)
     assert flow.propose(["Collect Wood"], {}) == Proposed(Proposal("Collect Drink"))
     assert asked == ["Collect Wood"]
 
@@ -345,22 +344,22 @@ def test_its_base_knows_skills_as_the_library_does(tmp_path: Path) -> None:
     flow = flow_of(tmp_path, Author(BASE, ["Collect Wood"]))
     flow.propose((), {})
     learn(flow, "Collect Wood")
-    record = flow.library.record("Collect Wood")
+    record = flow.context.library.record("Collect Wood")
     changed = record.spec.model_copy(update={"n_range": (1, 7)})
-    respecify(flow.library, "Collect Wood", changed)
-    assert flow.base().skill("Collect Wood").spec == changed
-    kept = flow.library.skill_paths(record).history / "spec_1.json"
+    respecify(flow.context.library, "Collect Wood", changed)
+    assert flow.context.base().skill("Collect Wood").spec == changed
+    kept = flow.context.library.skill_paths(record).history / "spec_1.json"
     assert SkillSpec.model_validate_json(kept.read_text()) == record.spec
 
 
 def test_a_draft_that_calls_itself_trusted_is_not_believed(tmp_path: Path) -> None:
     flow = flow_of(tmp_path, Author(BASE, ["Collect Wood"]))
     flow.propose((), {})
-    (file,) = flow.drafts.folder.glob("[0-9]*.json")
+    (file,) = flow.context.drafts.folder.glob("[0-9]*.json")
     file.write_text(file.read_text().replace('"trusted": false', '"trusted": true'))
     assert '"trusted": true' in file.read_text()
-    assert [draft.skill.trusted for draft in flow.drafts] == [False]
-    assert not flow.base().skill("Collect Wood").trusted
+    assert [draft.skill.trusted for draft in flow.context.drafts] == [False]
+    assert not flow.context.base().skill("Collect Wood").trusted
     assert not base_for(TINY, tmp_path).skill("Collect Wood").trusted
 
 
@@ -382,9 +381,9 @@ def test_the_model_is_told_why_runs_failed(tmp_path: Path) -> None:
     author = Author(BASE, ["Collect Wood", "Collect Drink"])
     flow = flow_of(tmp_path, author)
     flow.propose((), {})
-    run = flow.library.paths.run(0, "Collect Wood")
+    run = flow.context.library.paths.run(0, "Collect Wood")
     spec = RunSpec(
-        skill="Collect Wood", config=flow.config, tasks=(), local_to_global=(0,), trained=(0,), own=0,
+        skill="Collect Wood", config=flow.context.config, tasks=(), local_to_global=(0,), trained=(0,), own=0,
         plan=Plan(goal="Collect Wood", steps=()),
     )  # fmt: skip
     write_json(run.config, spec)
@@ -401,16 +400,16 @@ def test_after_a_correction_the_skills_own_plan_is_made_anew_before_it_trains_on
     learn(flow, "Collect Wood")
     proposal = flow.propose(["Collect Wood"], {})
     assert isinstance(proposal, Proposed)
-    first = FlowSetUp(flow)(proposal.proposal, 1)
+    first = FlowSetUp(flow.context)(proposal.proposal, 1)
     assert [step.n for step in read_json(first.config, RunSpec).plan.steps] == [4, 1]
     learn(flow, "Place Table", status="weak", expert=1)
-    evaluation = flow.library.record("Place Table").evaluation
+    evaluation = flow.context.library.record("Place Table").evaluation
     write_json(first.result, TrainResult(outcome="done", evaluation=evaluation))
-    respecify(flow.library, "Place Table", BASE.skill("Place Table").spec)
+    respecify(flow.context.library, "Place Table", BASE.skill("Place Table").spec)
     author.propose = lambda request: {"action": "continue", "name": "Place Table"}  # type: ignore[method-assign]
     again = flow.propose(["Collect Wood"], {"Place Table": "weak"})
     assert isinstance(again, Proposed) and again.again
-    second = FlowSetUp(flow)(again.proposal, 1)
+    second = FlowSetUp(flow.context)(again.proposal, 1)
     assert [step.n for step in read_json(second.config, RunSpec).plan.steps] == [1, 1]
 
 

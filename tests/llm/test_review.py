@@ -12,7 +12,8 @@ from flowrl.analysis.statistics import statistics_of
 from flowrl.errors import LLMError, NotRecorded, TrainingError
 from flowrl.library.versions import respecify
 from flowrl.llm import review as module
-from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.context import FlowContext
+from flowrl.llm.flow import Flow
 from flowrl.llm.review import findings_text, review
 from flowrl.parallel.scheduler import Respecified
 from flowrl.schema.home import SkillRecord
@@ -83,7 +84,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def reviewed(flow: Flow) -> SkillSpec | None:
-    return review(flow, flow.library.record("Place Table"))
+    return review(flow.context, flow.context.library.record("Place Table"))
 
 
 def test_the_model_sees_what_was_measured_and_its_correction_holds(planted: Any) -> None:
@@ -139,7 +140,7 @@ def test_with_too_few_successes_the_model_is_not_asked_and_experiments_decide(
 
 def test_what_is_right_stays(planted: Any, found: dict[str, Any]) -> None:
     flow, _ = planted()
-    respecify(flow.library, "Place Table", RIGHT.model_copy(update={"n_range": (1, 1)}))
+    respecify(flow.context.library, "Place Table", RIGHT.model_copy(update={"n_range": (1, 1)}))
     assert reviewed(flow) is None
 
 
@@ -151,15 +152,15 @@ def test_an_analysis_that_fails_changes_nothing(planted: Any, found: dict[str, A
     assert not author.requests
 
 
-def tables_alone(flow: Flow, record: SkillRecord) -> SkillSpec | None:
-    return review(flow, record) if record.name == "Place Table" else None
+def tables_alone(context: FlowContext, record: SkillRecord) -> SkillSpec | None:
+    return review(context, record) if record.name == "Place Table" else None
 
 
 def test_one_whose_analysis_failed_is_not_taken_for_reviewed(planted: Any, found: dict[str, Any]) -> None:
     flow, _ = planted()
-    flow.review_fn, flow.settings = tables_alone, FlowSettings()
+    flow.review_fn = tables_alone
     found["found"] = TrainingError("it died")
-    assert flow.review() is None and flow.drafts.named()["Place Table"].reviewed == 0
+    assert flow.review() is None and flow.context.drafts.named()["Place Table"].reviewed == 0
     assert flow.review() is None, "it is not tried over and over by the same process"
     found["found"] = FOUND
     flow.unanalysed.clear()  # as in a new process
@@ -168,12 +169,12 @@ def test_one_whose_analysis_failed_is_not_taken_for_reviewed(planted: Any, found
 
 def test_a_correction_that_the_library_never_got_is_given_again(planted: Any, found: dict[str, Any]) -> None:
     flow, author = planted()
-    flow.review_fn, flow.settings = tables_alone, FlowSettings()
+    flow.review_fn = tables_alone
     first = flow.review()
     asked = len(author.requests)
     assert isinstance(first, Respecified) and flow.review() == first and len(author.requests) == asked
-    respecify(flow.library, first.name, first.spec)
-    assert flow.review() is None and flow.drafts.named()["Place Table"].corrected is None
+    respecify(flow.context.library, first.name, first.spec)
+    assert flow.review() is None and flow.context.drafts.named()["Place Table"].corrected is None
 
 
 def test_only_what_was_measured_can_be_changed(planted: Any) -> None:

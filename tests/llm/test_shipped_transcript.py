@@ -14,7 +14,8 @@ from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import respecify
 from flowrl.llm.answers import RefineAnswer, SpecAnswer
 from flowrl.llm.briefing import briefing
-from flowrl.llm.flow import Flow, FlowSettings
+from flowrl.llm.context import FlowContext, FlowSettings
+from flowrl.llm.flow import Flow
 from flowrl.llm.progress_text import skill_lines
 from flowrl.llm.prompts import load_prompt
 from flowrl.llm.transport.client import Request, Response
@@ -45,14 +46,14 @@ class Listening(Replayer):
         pass
 
 
-def refined(flow: Flow, record: SkillRecord) -> SkillSpec | None:
+def refined(context: FlowContext, record: SkillRecord) -> SkillSpec | None:
     """What the transcript says after training, measurements left out: they are masked."""
-    others = [skill for name, skill in known_skills(flow.library).items() if name != record.name]
+    others = [skill for name, skill in known_skills(context.library).items() if name != record.name]
     prompt = load_prompt("refine").render(
         name=record.name, description=record.description, spec=SpecAnswer.of(record.spec).text(),
         learned=skill_lines(others), statistics="", trajectory="", suggestion="",
     )  # fmt: skip
-    spec = flow.conversation.ask("refine", record.name, prompt, RefineAnswer, lambda a: a.spec.spec(record.name))
+    spec = context.conversation.ask("refine", record.name, prompt, RefineAnswer, lambda a: a.spec.spec(record.name))
     return None if spec == record.spec else spec
 
 
@@ -60,14 +61,14 @@ def test_every_exchange_is_asked_for_and_none_is_missing(tmp_path: Path) -> None
     library = SkillLibrary.open_for(tmp_path, build_config(env__name=CLASSIC))
     llm, told = Listening(), briefing(CLASSIC, load_base(CLASSIC).vocabulary)
     config = build_config(env__name=CLASSIC)
-    flow = Flow(llm, library, config, told, FlowSettings(), lambda text: None, review_fn=refined)
+    flow = Flow(FlowContext(llm, library, config, told, FlowSettings(), lambda text: None), refined)
     for expert, name in enumerate(NAMES):
         answer = flow.propose(NAMES[:expert], {})
         while isinstance(answer, Respecified):
             respecify(library, answer.name, answer.spec)
             answer = flow.propose(NAMES[:expert], {})
         assert isinstance(answer, Proposed) and answer.proposal.name == name, answer
-        skill = flow.base().skill(name)
+        skill = flow.context.base().skill(name)
         add_skill(
             library, name, expert, code=skill.code, status="learned", spec=skill.spec, description=skill.description
         )

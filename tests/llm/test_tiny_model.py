@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from flowrl.errors import LLMError
 from flowrl.growing.controller import GrowLimits
-from flowrl.llm.flow import FlowSettings
+from flowrl.llm.context import FlowSettings
 from flowrl.llm.grow import grow_with_model
 from flowrl.llm.transport.factory import LLMSettings, make_llm
 from flowrl.llm.transport.ledger import CallLine, JudgementLine, read_ledger

@@ -1,0 +1,115 @@
+"""What `Flow`, `Writer` and `review` share: a model, a library, and how the two work together."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from flowrl.config import RunConfig
+from flowrl.fluents import Vocabulary
+from flowrl.growing.reward_trials import candidate_name
+from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base
+from flowrl.library.catalog import known_skills
+from flowrl.library.drafts import Drafts
+from flowrl.library.home import SkillLibrary
+from flowrl.llm.conversation import Conversation
+from flowrl.llm.transport.client import JudgedLLM, Message
+from flowrl.planning.frontier import Frontier
+from flowrl.schema.skill import Skill
+from flowrl.verify.verdict import Verdict
+from flowrl.verify.verify import verify
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """The options of working with a model.
+
+    Attributes:
+        goal: what the library must reach; None for anything that opens up the game.
+        attempts: answers per question before the proposal fails.
+        patience: proposals in a row that may fail before asking pauses until something changes.
+        candidates: rewards tried per skill.
+        candidate_frames: training frames of each of them.
+        review: whether specifications are checked against statistics after training.
+    """
+
+    goal: str | None = None
+    attempts: int = 4
+    patience: int = 4
+    candidates: int = 1
+    candidate_frames: int = 400_000
+    review: bool = True
+
+
+@dataclass(frozen=True)
+class Known:
+    """The skills that a proposal may build on.
+
+    Attributes:
+        learned: those of the library.
+        all: these and the pending ones.
+    """
+
+    learned: Mapping[str, Skill]
+    all: Mapping[str, Skill]
+    frontier: Frontier
+
+
+@dataclass(frozen=True)
+class FlowContext:
+    """A model at work on a library.
+
+    Attributes:
+        briefing: what the model is told of the game, see `briefing.py`.
+        tell_fn: receives progress messages; may be called from another thread.
+        verify_fn: tests code in the sandbox.
+        stopping: set once no answer is awaited any more.
+    """
+
+    llm: JudgedLLM
+    library: SkillLibrary
+    config: RunConfig
+    briefing: Message
+    settings: FlowSettings
+    tell_fn: Callable[[str], None]
+    verify_fn: Callable[[Skill, str], Verdict] = verify
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def env(self) -> str:
+        return self.library.description.env
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return load_base(self.env).vocabulary
+
+    @cached_property
+    def drafts(self) -> Drafts:
+        return Drafts(self.library.paths)
+
+    @cached_property
+    def conversation(self) -> Conversation:
+        return Conversation(self.llm, self.briefing, self.settings.attempts, self.tell_fn)
+
+    def base(self) -> KnowledgeBase:
+        """The model's skills, with the library's specifications and filled ranges of n."""
+        records = self.library.named()
+        skills = [
+            draft.skill.model_copy(update={"spec": records[draft.skill.name].spec})
+            if draft.skill.name in records
+            else draft.skill
+            for draft in self.drafts
+            if draft.status != "failed"
+        ]
+        stated = frozenset(skill.name for skill in skills if skill.spec.n_range is not None)
+        return KnowledgeBase(self.env, self.vocabulary, fill_ranges(skills, self.vocabulary), stated)
+
+    def known(self, learned_or_pending: Collection[str]) -> Known:
+        """What may be built on, with pending skills taken for learned."""
+        learned, own = known_skills(self.library), self.base().skills
+        everything = {skill.name: skill for skill in own if skill.name in learned_or_pending} | learned
+        return Known(learned, everything, Frontier(everything, self.vocabulary, own))
+
+    def candidate_names(self) -> set[str]:
+        """The names of all runs that try a reward."""
+        return {candidate_name(draft.skill.name, k) for draft in self.drafts for k in range(len(draft.candidates))}
