@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-llm test format lint types fast lock clean
+.PHONY: demo demo-llm test format lint types fast structure house lock clean
 
 demo: $(VENV)/.core
 	$(BIN)/flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 3 --home demo
@@ -29,6 +29,15 @@ types: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The file lists of docs/structure.md and the README's picture, made anew.
+structure: $(VENV)/.dev
+	$(BIN)/python -m tools.tree
+	$(BIN)/python -m tools.picture
+
+# The package in figures: circles, files, lines, functions, docstrings.
+house: $(VENV)/.dev
+	$(BIN)/python tools/house.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
