@@ -151,7 +151,7 @@ def main() -> None:
     print("| " + " | ".join(["", *columns]) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for row in next(iter(columns.values())):
-        print("| " + " | ".join([row, *(f"{column[row]:,}" for column in columns.values())]) + " |")
+        print("| " + " | ".join([row, *(f"{column[row]:,g}" for column in columns.values())]) + " |")
 
 
 if __name__ == "__main__":
