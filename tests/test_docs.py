@@ -71,6 +71,12 @@ def test_options_of_the_pages_exist() -> None:
     build_config(settings=settings)
 
 
+@pytest.mark.parametrize("option", sorted(set(re.findall(r"`((?:env|gate|model|ppo)\.[a-z_]\w*)`", TODAY))))
+def test_option_names_of_the_pages_exist(option: str) -> None:
+    part, name = option.split(".")
+    assert name in type(getattr(build_config(), part)).model_fields
+
+
 def test_the_module_of_the_pages_loads(tmp_path: Path) -> None:
     file = tmp_path / "wood_then_drink.py"
     file.write_text(_python_block("wood_then_drink.py"))
@@ -109,6 +115,10 @@ def test_files_that_the_pages_name_exist(file: str) -> None:
 def test_links_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", PAGES[page])
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_readme_links_every_page() -> None:
+    assert {page for page in PAGES if page.startswith("docs/")} <= set(re.findall(r"\]\(([^)]+)\)", PAGES["README.md"]))
 
 
 def test_the_picture_is_what_its_script_draws() -> None:
