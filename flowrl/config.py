@@ -40,7 +40,10 @@ class EnvConfig(_Frozen):
 
 
 class ModelConfig(_Frozen):
-    """The shape of every expert; a home keeps the one it began with."""
+    """The shape of every expert.
+
+    A home keeps the one it began with.
+    """
 
     width: int = Field(128, ge=1)
     layers: int = Field(3, ge=2, description="dense layers of a tower, the output layer included")
@@ -142,7 +145,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def option_names(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[str]:
-    """Yields every option as `group.name`, e.g. `ppo.lr`."""
+    """Every option as `group.name`, e.g. `ppo.lr`."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -198,7 +201,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
 
 
 def build_config(preset: str = "cpu", settings: Sequence[str] = (), **options: Any) -> RunConfig:
-    """Returns a preset's configuration with ``options`` and then ``--set`` settings on top.
+    """A preset's configuration with ``options`` and then ``--set`` settings on top.
 
     Args:
         preset: a name of `PRESETS`.

@@ -21,7 +21,10 @@ from collections.abc import Iterable
 
 
 class FlowRLError(Exception):
-    """The root of the tree; the CLI prints its message without a traceback."""
+    """The root of the tree.
+
+    The CLI prints its message without a traceback.
+    """
 
 
 class UsageError(FlowRLError):
@@ -29,19 +32,25 @@ class UsageError(FlowRLError):
 
 
 class ModuleError(FlowRLError):
-    """A task module or skill file cannot be used; the message names file and function."""
+    """A task module or skill file that cannot be used.
+
+    The message names file and function.
+    """
 
 
 class SpecError(FlowRLError):
-    """A skill's specification makes no sense; the message names skill and field."""
+    """A skill's specification that makes no sense.
+
+    The message names skill and field.
+    """
 
 
 class PlanError(FlowRLError):
-    """No plan of the known skills reaches the goal, or a plan breaks its own preconditions."""
+    """No plan reaches the goal, or a plan breaks its preconditions."""
 
 
 class LibraryError(FlowRLError):
-    """A home is not ours, is of another shape, is locked, or holds a damaged file."""
+    """A home that is foreign, locked, damaged or of another shape."""
 
 
 class PlatformError(FlowRLError):
@@ -53,7 +62,10 @@ class TrainingError(FlowRLError):
 
 
 class LLMError(FlowRLError):
-    """A language model gives no answer; the message says why, and the next move."""
+    """A language model that gives no answer.
+
+    The message says why, and the next move.
+    """
 
 
 class Unanswered(LLMError):
@@ -79,7 +91,10 @@ class NotRecorded(LLMError):
 
 
 def nearest_names(wrong: str, valid: Iterable[str], most: int = 3) -> str:
-    """Returns a sentence with the valid names nearest to ``wrong``, or all of them where none is near."""
+    """A sentence with the valid names nearest to ``wrong``.
+
+    All of them where none is near.
+    """
     names = list(valid)
     folded = {name.casefold(): name for name in names}
     near = [folded[n] for n in difflib.get_close_matches(wrong.casefold(), folded, n=most, cutoff=0.5)]

@@ -23,7 +23,9 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Puts ``data`` at ``path``; a reader sees the old file or the new one, never a part.
+    """Write a whole file.
+
+    A reader sees the old file or the new one, never a part.
 
     Raises:
         PlatformError: the disk is full or cannot be written; the old file is as it was.
@@ -37,7 +39,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _write_beside(path: Path, data: bytes) -> None:
-    """Writes a new file into the folder of ``path`` and renames it; nothing is left over if that fails."""
+    """Write a new file beside ``path`` and rename it.
+
+    A failure leaves nothing behind.
+    """
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -61,12 +66,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Puts ``text`` at ``path``, whole, as UTF-8."""
+    """Write a whole text file as UTF-8."""
     write_bytes(path, text.encode())
 
 
 def read_text(path: Path) -> str:
-    """Returns the text stored at ``path``.
+    """The text stored at ``path``.
 
     Raises:
         LibraryError: the file is missing, cannot be read, or is not UTF-8.
@@ -80,7 +85,7 @@ def read_text(path: Path) -> str:
 
 
 def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
-    """Puts a value at ``path`` as indented JSON, whole."""
+    """Write a value as indented JSON."""
     if isinstance(value, BaseModel):
         write_text(path, value.model_dump_json(indent=1) + "\n")
     else:
@@ -88,7 +93,7 @@ def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, model: type[ModelT]) -> ModelT:
-    """Returns the value stored at ``path``.
+    """The value stored at ``path``.
 
     Raises:
         LibraryError: the file is missing, truncated, or does not hold such a value; nothing is touched.
@@ -104,17 +109,20 @@ def read_json(path: Path, model: type[ModelT]) -> ModelT:
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
-    """Returns named arrays as a safetensors file has them; the same arrays give the same bytes."""
+    """Named arrays as the bytes of a safetensors file.
+
+    The same arrays give the same bytes.
+    """
     return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
-    """Puts named arrays at ``path`` as safetensors, whole."""
+    """Write named arrays as a safetensors file."""
     write_bytes(path, pack_arrays(arrays))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Returns the named arrays stored at ``path``.
+    """The named arrays stored at ``path``.
 
     Raises:
         LibraryError: the file is missing, truncated or no safetensors file.
@@ -128,13 +136,15 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Adds one JSON line to ``path``."""
+    """Append one JSON line."""
     with open_to_append(path) as file:
         file.write((json.dumps(value, allow_nan=False) + "\n").encode())
 
 
 def open_to_append(path: Path, anew: bool = False) -> BinaryIO:
-    """Returns a file at whose end one can write, made where it is missing; never another file that a link leads to.
+    """A file opened for appending, made where it is missing.
+
+    It never follows a link to another file.
 
     Args:
         anew: what it held is dropped.
@@ -154,7 +164,9 @@ def open_to_append(path: Path, anew: bool = False) -> BinaryIO:
 
 
 def lock_of(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> FileLock:
-    """Returns the lock that a file stands for, not taken yet.
+    """The lock that a file stands for.
+
+    It is not taken yet.
 
     Args:
         timeout: seconds that whoever takes it waits; -1: for ever, looking every ``poll_interval`` seconds.
@@ -173,7 +185,10 @@ def lock_of(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> Fil
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Returns the JSON lines of ``path``, none if it does not exist; a half-written last line is left out."""
+    """The JSON lines of a file.
+
+    None if it does not exist; a half-written last line is left out.
+    """
     if not path.exists():
         return []
     rows = []

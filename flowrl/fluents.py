@@ -25,7 +25,7 @@ MANY = 1_000
 
 
 def prefix_of(fluent: str) -> str:
-    """Returns the fluent's kind, one of `PREFIXES`, empty for an item."""
+    """The fluent's kind: one of `PREFIXES`, empty for an item."""
     return next((prefix for prefix in PREFIXES if fluent.startswith(prefix)), "")
 
 
@@ -56,14 +56,17 @@ class Vocabulary(BaseModel):
     floors: int = Field(1, ge=1)
 
     def most(self, fluent: str) -> int:
-        """Returns the largest amount of the fluent that can hold."""
+        """The largest amount of the fluent that can hold."""
         kind = prefix_of(fluent)
         if not kind:
             return self.tiers.get(fluent, self.capacities.get(fluent, self.capacity))
         return {INTRINSIC: self.full, KILLS: MANY}.get(kind, 1)
 
     def problem(self, fluent: str) -> str | None:
-        """Returns what is wrong with the name, None for a fluent of this game."""
+        """What is wrong with a fluent's name.
+
+        None for a fluent of this game.
+        """
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if kind in (KILLS, REACHED, FLOOR):
@@ -80,7 +83,7 @@ class Vocabulary(BaseModel):
         return f"no {what} {name!r} in this game. {nearest_names(name, known)}".rstrip()
 
     def names(self) -> list[str]:
-        """Returns every fluent that has a name."""
+        """Every fluent that has a name."""
         return [
             *self.items,
             *(prefix + station for prefix in (NEAR, PLACED) for station in self.stations),

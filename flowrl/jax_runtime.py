@@ -24,7 +24,9 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def check_jax_version() -> None:
-    """Checks the installed version against the known wrong ones, without importing jax.
+    """Check that the installed jaxlib is not a known wrong one.
+
+    jax is not imported.
 
     Raises:
         PlatformError: it is one of them; says what to install.
@@ -38,7 +40,9 @@ def check_jax_version() -> None:
 
 
 def check_jax_results(worlds: int = 64) -> None:
-    """Checks that noise maps made under `vmap`, as every new world needs them, equal those made one by one.
+    """Check vmapped noise maps against single ones.
+
+    Every new world is made from such maps.
 
     Raises:
         PlatformError: they do not; says what to install.
@@ -63,17 +67,19 @@ def check_jax_results(worlds: int = 64) -> None:
 
 
 def compilation_cache() -> Path:
-    """Returns the folder for compiled programs."""
+    """The folder for compiled programs."""
     return user_cache() / "jax"
 
 
 def cores() -> int:
-    """Returns how many processor cores this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library keep large blocks that are freed, where it is glibc; elsewhere nothing changes.
+    """Let glibc keep large freed blocks.
+
+    Elsewhere nothing changes.
 
     It gives them back to the system by default, and each new array of a megabyte or more is mapped and zeroed anew by
     the kernel, page by page: adding two arrays of 46 MB takes 28 ms that way and 4 ms without.
@@ -87,8 +93,10 @@ def keep_freed_memory() -> None:
 
 
 def _set_xla_flags(devices: int) -> None:
-    """Sets flags of XLA that the user has not set, for every program: those that are loaded from the cache forget what
-    they were compiled with. A file of flags is left to its owner.
+    """Set XLA flags that the user has not set.
+
+    They hold for every program, since programs from the cache forget what they were compiled with. A file of flags
+    is left to its owner.
     """
     given = os.environ.get("XLA_FLAGS", "").strip()
     if devices > 1 and (not given or given.startswith("-")):
@@ -97,8 +105,10 @@ def _set_xla_flags(devices: int) -> None:
 
 
 def configure_jax(gpu_memory: float, groups: int = 1) -> None:
-    """Sets up jax for a worker process: compiled programs are kept, each core is a device for some of the groups of
-    worlds, and a card's memory is taken up to a share.
+    """Set up jax for a worker process.
+
+    Compiled programs are kept, each core is a device for some of the groups of worlds, and a card's memory is taken
+    up to a share.
 
     To be called before jax touches a device.
     """

@@ -8,7 +8,9 @@ _Z95 = 1.959963984540054
 
 
 def wilson(successes: int, total: int) -> tuple[float, float]:
-    """Returns the 95 % Wilson score interval of a share; (0, 1) when nothing was counted.
+    """The 95 % Wilson score interval of a share.
+
+    (0, 1) when nothing was counted.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
@@ -46,7 +48,7 @@ class Share(BaseModel):
         return wilson(self.successes, self.total)[1]
 
     def __str__(self) -> str:
-        """Returns e.g. ``93.2 % [90.7, 95.1]``."""
+        """E.g. ``93.2 % [90.7, 95.1]``."""
         if self.value is None:
             return "unknown"
         return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
@@ -73,7 +75,9 @@ class PairedDifference(BaseModel):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval; (-1, 1) where nothing was played.
+        """The 95 % interval of the difference.
+
+        (-1, 1) where nothing was played.
 
         Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based
         on paired data".
@@ -91,7 +95,7 @@ class PairedDifference(BaseModel):
         return self.interval[0] > 0
 
     def __str__(self) -> str:
-        """Returns e.g. ``+3.1 points [1.2, 5.0]``."""
+        """E.g. ``+3.1 points [1.2, 5.0]``."""
         if self.value is None:
             return "unknown"
         low, high = self.interval

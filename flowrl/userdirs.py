@@ -9,19 +9,27 @@ from flowrl.errors import PlatformError
 
 
 def user_cache() -> Path:
-    """Returns flowrl's folder for what can be made again: per user, outside of any repository or home."""
+    """This user's folder for what can be made again.
+
+    It lies outside of any repository or home.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "flowrl"
 
 
 def user_state() -> Path:
-    """Returns flowrl's folder for what a user has decided: per user, outside of any repository or home."""
+    """This user's folder for decisions, such as trusted code.
+
+    It lies outside of any repository or home.
+    """
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "flowrl"
 
 
 def private_folder(folder: Path) -> Path:
-    """Returns a folder that only this user can write to, nor rename or replace on the way to it; made where missing.
+    """A folder that only this user can change, made where missing.
+
+    Other users can neither write to it nor rename or replace a folder on the way to it.
 
     Raises:
         PlatformError: it cannot be made, or is another user's, or others can write to it or to a folder on the way, so
@@ -41,14 +49,17 @@ def private_folder(folder: Path) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder, and those on the way to it that are missing, so that only this user can use them."""
+    """Make a folder, and missing ones above it, for this user alone."""
     for place in (*reversed(folder.parents), folder):
         if not place.exists():
             place.mkdir(mode=0o700, exist_ok=True)
 
 
 def _way_to(folder: Path) -> Iterator[Path]:
-    """Yields every folder and link that the path to a folder leads through, itself first."""
+    """Every folder and link that a path leads through.
+
+    The folder itself comes first.
+    """
     waiting, seen = [folder], set[Path]()
     while waiting:
         path = waiting.pop().absolute()
@@ -61,7 +72,9 @@ def _way_to(folder: Path) -> Iterator[Path]:
 
 
 def _doubt(place: Path, is_own: bool) -> str:
-    """Returns why what lies in a place may be another user's, nothing where it cannot.
+    """Why the content of a place may be another user's.
+
+    Empty where it cannot be.
 
     Args:
         is_own: it must be this user's, and a folder; else root's will do, or a link, or one such as /tmp (sticky),
@@ -79,8 +92,10 @@ def _doubt(place: Path, is_own: bool) -> str:
 
 
 def _is_own_group(number: int) -> bool:
-    """Returns whether a group is the user's private one, of the same name, as many systems make for each user: what it
-    may write (umask 002) is the user's own."""
+    """Whether a group is the user's private one.
+
+    Many systems make a group of the same name for each user; what it may write (umask 002) is the user's own.
+    """
     try:
         import grp
         import pwd

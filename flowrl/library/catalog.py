@@ -21,7 +21,7 @@ from flowrl.skillcode.skill_file import read_text as read_skill_text
 
 
 def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> KnowledgeBase:
-    """Returns a game's base with the skills that lie in the home's own folder, where there is one, and in ``folder``.
+    """A game's base with the skills of a home and a folder.
 
     A home of another game adds nothing. Whoever made the home may have written what lies in it: those skills are
     trusted only where this user vouched for them; ``folder`` is passed by hand, and its skills are. What a model wrote
@@ -40,7 +40,10 @@ def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> 
 
 
 def _with_drafts(base: KnowledgeBase, home: Path) -> KnowledgeBase:
-    """Returns a base with the skills that a model wrote in a home, after the others or in their place; untrusted."""
+    """A base with a home's accepted drafts.
+
+    They replace skills of the same name and stay untrusted.
+    """
     drafts = {draft.skill.name: draft.skill for draft in Drafts(HomePaths(home)) if draft.status == "accepted"}
     if not drafts:
         return base
@@ -51,7 +54,9 @@ def _with_drafts(base: KnowledgeBase, home: Path) -> KnowledgeBase:
 
 
 def game_of(home: Path) -> str | None:
-    """Returns the game that a home holds, None where there is no home yet.
+    """The game that a home holds.
+
+    None where there is no home yet.
 
     Raises:
         LibraryError: its description is damaged.
@@ -61,12 +66,14 @@ def game_of(home: Path) -> str | None:
 
 
 def home_folder(home: Path) -> Path:
-    """Returns the folder of a home for its owner's own skills and imported ones."""
+    """The home's folder for own and imported skills."""
     return home / "kb"
 
 
 def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
-    """Returns a game's base with a home's own skills, but for those that an earlier import of ``source`` brought.
+    """A game's base without an earlier import of ``source``.
+
+    The home's other skills are in it.
 
     Raises:
         UsageError: the home holds another game, or there is no such game.
@@ -83,7 +90,9 @@ def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
 def read_skill_folder(
     folder: Path, base: KnowledgeBase, leave_out: Collection[str] = (), by_hand: bool = True
 ) -> KnowledgeBase:
-    """Returns the base with the skills of a folder after its own: `.py` files and imported `.json` files, by name.
+    """The base with the skills of a folder after its own.
+
+    `.py` files and imported `.json` files, by name.
 
     A skill that is just as in the base already is passed over; another of the same name is an error. Where a range of
     n is not stated, it becomes wider if the new skills ask more of the others; it never narrows.
@@ -132,7 +141,7 @@ def _is_same(skill: Skill, held: Skill) -> bool:
 
 
 def _trusting(base: KnowledgeBase, trusted: Collection[Skill]) -> KnowledgeBase:
-    """Returns the base with its skills trusted where the very same ones come from somewhere that is trusted."""
+    """The base, trusting skills that also come from trusted places."""
     by_name = {skill.name: skill for skill in trusted}
     skills = tuple(
         skill.model_copy(update={"trusted": True})
@@ -153,12 +162,15 @@ def _with_range(skill: Skill, n_range: tuple[int, int] | None) -> Skill:
 
 
 def spelt_as_known(base: KnowledgeBase, name: str) -> str:
-    """Returns the name as the base spells it, capitals making no difference; unknown ones as they are."""
+    """The name as the base spells it.
+
+    Capitals make no difference; unknown names stay as they are.
+    """
     return {known.casefold(): known for known in base.named()}.get(name.casefold(), name)
 
 
 def skill_of(library: SkillLibrary, record: SkillRecord) -> Skill:
-    """Returns a skill of the library as planner and composer see it, with the code that it was trained with.
+    """A skill of the library with the code it was trained with.
 
     It is trusted if that ships with the package or this user vouched for it, whatever the home says.
     """
@@ -174,12 +186,12 @@ def skill_of(library: SkillLibrary, record: SkillRecord) -> Skill:
 
 
 def known_skills(library: SkillLibrary) -> dict[str, Skill]:
-    """Returns the learned skills of the library by name."""
+    """The learned skills of the library by name."""
     return {r.name: skill_of(library, r) for r in library.records() if r.status == "learned"}
 
 
 def records_of(env: str, home: Path) -> dict[str, SkillRecord]:
-    """Returns the skills that the home holds for a game by name, none where there is no such home."""
+    """The skills that a home holds for a game, by name."""
     if not (home / "home.json").exists():
         return {}
     library = SkillLibrary.open(home)
@@ -187,12 +199,12 @@ def records_of(env: str, home: Path) -> dict[str, SkillRecord]:
 
 
 def learned_for(env: str, home: Path) -> dict[str, Skill]:
-    """Returns the learned skills that the home holds for a game by name."""
+    """The learned skills that the home holds for a game by name."""
     return known_skills(SkillLibrary.open(home)) if records_of(env, home) else {}
 
 
 def with_library(base: KnowledgeBase, home: Path) -> KnowledgeBase:
-    """Returns a base with the skills of a home after its own, so that each is known by its name."""
+    """A base followed by the skills of a home."""
     lacking = [record for name, record in records_of(base.env, home).items() if name not in base.named()]
     if not lacking:
         return base

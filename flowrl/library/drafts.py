@@ -60,7 +60,7 @@ class Draft(Frozen):
     corrected: SkillSpec | None = None
 
     def using(self, which: int) -> "Draft":
-        """Returns the draft with one of its candidates chosen, ready to be trained."""
+        """The draft with one of its candidates chosen, ready to be trained."""
         skill = self.skill.model_copy(update={"code": self.candidates[which].code})
         return self.model_copy(update={"skill": skill, "chosen": which, "status": "accepted"})
 
@@ -74,24 +74,27 @@ class Failure(Frozen):
 
 
 class Drafts:
-    """The drafts of a home, one file each, in the order in which they were made."""
+    """The drafts of a home, one file each, oldest first."""
 
     def __init__(self, home: HomePaths):
         self.folder = home.drafts
         self._failures = self.folder / "failures.jsonl"
 
     def __iter__(self) -> Iterator[Draft]:
-        """Yields every draft, the oldest first; none of their code is trusted, whatever the file says."""
+        """Every draft, the oldest first.
+
+        None of their code is trusted.
+        """
         for path in self._files():
             draft = read_json(path, Draft)
             yield draft.model_copy(update={"skill": draft.skill.model_copy(update={"trusted": False})})
 
     def named(self) -> dict[str, Draft]:
-        """Returns the drafts by name."""
+        """The drafts by name."""
         return {draft.skill.name: draft for draft in self}
 
     def save(self, draft: Draft) -> None:
-        """Writes a draft in place of an earlier one of its name, or after all others."""
+        """Write a draft in place of one of its name."""
         mine = slug(draft.skill.name)
         held = next((path for path in self._files() if path.stem.partition("_")[2] == mine), None)
         number = 1 + max((int(path.stem.partition("_")[0]) for path in self._files()), default=0)
@@ -103,7 +106,7 @@ class Drafts:
         append_line(self._failures, failure.model_dump())
 
     def failures(self) -> list[Failure]:
-        """Returns the proposals that came to nothing, the oldest first."""
+        """The proposals that came to nothing, the oldest first."""
         return [Failure.model_validate(row) for row in read_lines(self._failures)] if self._failures.exists() else []
 
     def _files(self) -> list[Path]:

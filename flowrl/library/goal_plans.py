@@ -30,7 +30,7 @@ class Outlook:
     status: dict[str, str]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns a row for each step: skill, n, expert, why, status, floor and what is held after it."""
+        """A row for each step: skill, n, expert, why, status, floor and what is held after it."""
         return [
             step.model_dump() | {"status": self.status[step.skill], "floor": state.floor, "after": state.shown()}
             for step, state in zip(self.plan.steps, self.after, strict=True)
@@ -38,7 +38,7 @@ class Outlook:
 
 
 def plan_goal(base: KnowledgeBase, home: Path, goal: str, only_learned: bool = False) -> Outlook:
-    """Returns the plan for a goal, with the experts of the home, if there is one.
+    """The plan for a goal, with the home's experts.
 
     Args:
         only_learned: use what the home has learned; else every skill of the base counts as known, so that a plan
@@ -57,12 +57,14 @@ def plan_goal(base: KnowledgeBase, home: Path, goal: str, only_learned: bool = F
 
 
 def frontier_of(base: KnowledgeBase, home: Path) -> list[SkillStanding]:
-    """Returns where each skill of the base stands, given what the home has learned, in curriculum order."""
+    """Where each skill of the base stands, in curriculum order."""
     return Frontier(learned_for(base.env, home), base.vocabulary, base.skills).judge_all(base.skills)
 
 
 def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str, Skill]]:
-    """Returns a plan for a goal from the library's own skills, a weak one too where it is the goal itself.
+    """A plan for a goal from the library's own skills.
+
+    A weak skill may be the goal itself.
 
     Raises:
         UsageError, PlanError: the goal is unknown or out of the library's reach.

@@ -17,7 +17,9 @@ def check(
     vocabulary: Vocabulary = ANYTHING,
     start: SymbolicState | None = None,
 ) -> tuple[SymbolicState, ...]:
-    """Returns what is held at least after each step of ``plan``, replayed from ``start``, a new world if None.
+    """What is held at least after each step of a plan.
+
+    The plan is replayed from ``start``, a new world by default.
 
     Raises:
         PlanError: names the first step that lacks something, or says that the goal does not hold at the end.
@@ -65,7 +67,7 @@ def _check_goal(plan: Plan, skills: Mapping[str, Skill], vocabulary: Vocabulary,
 
 
 def _check_done(plan: Plan, want: Want, steps: Sequence[PlanStep]) -> None:
-    """Raises PlanError unless one of the steps does the skill that is wanted, with the amount wanted at least."""
+    """Require that a step does the skill wanted, with its amount."""
     amounts = [step.n for step in steps if step.skill == want.name]
     if not amounts:
         raise PlanError(f"The plan for {plan.goal!r} never does {want.name!r}.")

@@ -36,7 +36,7 @@ class Obstacles:
     floors_of: FloorsOf = lambda fluent, amount: frozenset()
 
     def too_much(self, skill: str, part: str, fluent: str, amount: int, n: int) -> None:
-        """Notes that a skill's own demand or yield does not fit in hand."""
+        """Note that a skill's own amount does not fit in hand."""
         fits = self.vocabulary.most(fluent)
         sentence = f"{skill!r} at n={n} has {amount} {fluent} in {part}, but only {fits} fit in hand"
         if sentence not in self.demands:
@@ -44,12 +44,15 @@ class Obstacles:
 
 
 def amount_of(fluent: str, quantity: Quantity, n: int) -> str:
-    """Returns the fluent with its amount before it, where there could be another."""
+    """The fluent with its amount before it, where there could be another."""
     return f"{quantity.at(n)} {fluent}" if quantity.per_n or quantity.at(n) != 1 else fluent
 
 
 def purpose_of(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> str:
-    """Returns what the step's yields are for, e.g. "3 wood: 2 for Place Table, 1 for Make Wood Pickaxe"."""
+    """What a step's yields are for.
+
+    For example "3 wood: 2 for Place Table, 1 for Make Wood Pickaxe".
+    """
     if step == len(choices) - 1:
         return THE_GOAL
     name, n = choices[step]
@@ -65,7 +68,10 @@ def purpose_of(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[st
 
 
 def _practice(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> str:
-    """Returns what a step is for whose yields nobody needs: a goal of its own, or practice for the last step."""
+    """What a step without users is for.
+
+    A goal of its own, or practice for the last step.
+    """
     last = choices[-1][0]
     practised = [name for name, _ in skills[last].spec.practice]
     at_the_end = step >= len(choices) - 1 - len(practised)
@@ -73,7 +79,10 @@ def _practice(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str
 
 
 def _users(fluent: str, later: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> dict[str, int]:
-    """Returns what later steps take of the fluent (0: they need but keep it), until a step yields it anew."""
+    """What later steps take of a fluent, until one yields it anew.
+
+    0: they need but keep it.
+    """
     users: dict[str, int] = {}
     for name, n in later:
         spec = skills[name].spec
@@ -110,7 +119,7 @@ def explain_failure(
     start: SymbolicState,
     obstacles: Obstacles,
 ) -> str:
-    """Returns a sentence that says why no plan of ``skills`` reaches ``goal``, and what would help."""
+    """Why no plan reaches the goal, and what would help."""
     missing = _missing(goal, skills, unlearned, start, obstacles.vocabulary)
     reason = missing or _in_the_way(goal, skills, obstacles)
     return f"No plan of the {len(skills)} known skills reaches {goal.text!r}: {reason}."
@@ -123,7 +132,10 @@ def _missing(
     start: SymbolicState,
     vocabulary: Vocabulary,
 ) -> str | None:
-    """Returns the chain from the goal to what nothing yields, None where every amount can be had alone."""
+    """The chain from the goal to a fluent that no skill yields.
+
+    None where every amount can be had alone.
+    """
     others = {name: skill for name, skill in unlearned.items() if name not in skills}
     view = _View(skills, others, vocabulary, start)
     for want in goal.wants:
@@ -141,13 +153,13 @@ def _missing(
         path = "".join(f"; {name!r} needs {_told(each)}" for name, each in chain if name)
         providers = [skill for skill in skills.values() if view.reaches(skill, need)]
         if not providers:
-            return _nobody(need, path, view)
+            return _unyieldable(need, path, view)
         user = providers[0].name
         open_needs = view.lacking(providers[0].spec)
     return None
 
 
-def _nobody(need: FluentNeed, path: str, view: "_View") -> str:
+def _unyieldable(need: FluentNeed, path: str, view: "_View") -> str:
     fluent, amount = need
     most = max((gives(s.spec, view.vocabulary).get(fluent, 0) for s in view.everyone), default=0)
     if 0 < most < amount:
@@ -156,7 +168,10 @@ def _nobody(need: FluentNeed, path: str, view: "_View") -> str:
 
 
 def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tuple[str, list[FluentNeed]]:
-    """Returns the first part of the goal that cannot be had, as (the skill or nothing, what it lacks)."""
+    """The first unreachable part of the goal.
+
+    As (the skill, or nothing; what it lacks).
+    """
     for want in goal.wants:
         if want.is_skill and (lacking := view.lacking(skills[want.name].spec, want.amount)):
             return want.name, lacking
@@ -166,7 +181,9 @@ def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tu
 
 
 class _View:
-    """What is within reach of known skills when amounts are never spent, and who would yield the rest.
+    """What known skills reach when nothing is ever spent.
+
+    And which skills would yield the rest.
 
     A need is a fluent and an amount; floors with "or" between ask for any one of them.
     """
@@ -193,7 +210,10 @@ class _View:
         return meets(self._within, need)
 
     def lacking(self, spec: SkillSpec, n: int = 1) -> list[FluentNeed]:
-        """Returns the needs of a skill that are not within reach; what exceeds hands is another matter."""
+        """The needs of a skill that are out of reach.
+
+        Amounts are capped at what fits in hand.
+        """
         asked = [(f, min(amount, self.vocabulary.most(f))) for f, amount in spec.needed(n).items() if amount > 0]
         floors = [] if spec.floors is None else [(" or ".join(f"{FLOOR}{k}" for k in spec.floors), 1)]
         return [need for need in [*asked, *floors] if not self.has(need)]
@@ -203,12 +223,14 @@ class _View:
         return meets(gives(skill.spec, self.vocabulary), need)
 
     def teachers(self, need: FluentNeed) -> list[Skill]:
-        """Returns the skills that would yield so much, but are not learned."""
+        """The skills that would yield so much, but are not learned."""
         return [skill for skill in self.others.values() if self.reaches(skill, need)]
 
     def who_would(self, need: FluentNeed) -> str:
-        """Returns which skill that is not learned yields it, what that lacks itself, and so on to one that can be
-        learned next."""
+        """The chain of unlearned skills that would yield a need.
+
+        It ends at one that can be learned next.
+        """
         parts, seen = [], set[FluentNeed]()
         while need not in seen:
             seen.add(need)
@@ -252,7 +274,7 @@ def _in_the_way(goal: Goal, skills: Mapping[str, Skill], obstacles: Obstacles) -
 
 
 def _apart(goal: Goal, skills: Mapping[str, Skill], floors_of_fn: FloorsOf) -> str | None:
-    """Returns which two things that are wanted at once are had on floors between which no known skill leads."""
+    """Two things wanted at once that lie on unconnected floors."""
     wants = [(want.name, want.amount) for want in goal.wants if not want.is_skill]
     own = None if goal.own is None else skills[goal.own.name].spec
     parts = [

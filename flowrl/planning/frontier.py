@@ -40,7 +40,9 @@ class SkillStanding:
 
 
 class Frontier:
-    """Judges skills against those that are learned; one search serves all judgements.
+    """Judges which skills can be learned next.
+
+    One search serves all judgements.
 
     Args:
         others: skills of the game that may be learned some day, named where they would help.
@@ -61,23 +63,29 @@ class Frontier:
         self._reached: dict[tuple[Want, ...], bool | None] = {}
 
     def judge(self, skill: Skill) -> SkillStanding:
-        """Returns where ``skill`` stands."""
+        """Where ``skill`` stands."""
         if skill.name in self.learned:
             return SkillStanding(skill.name, "learned", "it is in the library")
         return self._infeasible(skill) or self._news(skill)
 
     def judge_all(self, skills: Iterable[Skill]) -> list[SkillStanding]:
-        """Returns where each skill stands, in their order."""
+        """Where each skill stands, in their order."""
         return [self.judge(skill) for skill in skills]
 
     def require(self, skill: Skill) -> None:
-        """Raises PlanError unless ``skill`` is feasible and novel; says why it is not."""
+        """Require that a skill is feasible and novel.
+
+        PlanError says why it is not.
+        """
         verdict = self.judge(skill)
         if verdict.standing not in ("learned", "ready"):
             raise PlanError(f"{skill.name!r} cannot be learned now, it is {verdict.standing}: {verdict.reason}.")
 
     def most(self, fluent: str) -> int:
-        """Returns the largest amount of a fluent that plans of learned skills reach, as far as searches settle it."""
+        """The largest amount of a fluent that learned skills reach.
+
+        As far as searches settle it.
+        """
         low, high = 0, self.vocabulary.most(fluent)
         while low < high:
             amount = high if low == 0 and high == self.vocabulary.most(fluent) else (low + high + 1) // 2
@@ -88,14 +96,20 @@ class Frontier:
         return low
 
     def _reaches(self, wants: tuple[Want, ...]) -> bool | None:
-        """Whether learned skills lead to the wants, None where that is not settled."""
+        """Whether learned skills lead to the wants.
+
+        None where that is not settled.
+        """
         if wants not in self._reached:
             found = self._search.find(Goal("", wants), self._seconds, ANY)
             self._reached[wants] = None if self._search.obstacles.gave_up else found is not None
         return self._reached[wants]
 
     def _infeasible(self, skill: Skill) -> SkillStanding | None:
-        """Returns what keeps the skill from being begun, None where learned skills lead there."""
+        """Why a skill cannot be begun.
+
+        None where learned skills lead there.
+        """
         top = _top(skill)
         floors: Sequence[int | None] = skill.spec.floors if skill.spec.floors is not None else (None,)
         ways = [self._reaches(_wants(skill.spec.needed(top), floor)) for floor in floors]
@@ -111,7 +125,10 @@ class Frontier:
         return None
 
     def _what_is_lacking(self, skill: Skill, n: int) -> str:
-        """Returns the first need of the skill that learned skills do not meet, and who would."""
+        """The first need that learned skills do not meet.
+
+        And the skill that would.
+        """
         needs = [(fluent, amount) for fluent, amount in skill.spec.needed(n).items() if amount > 0]
         if skill.spec.floors is not None and 0 not in skill.spec.floors:
             needs += [(f"{FLOOR}{k}", 1) for k in skill.spec.floors[:1]]
@@ -122,14 +139,14 @@ class Frontier:
         return f"learned skills reach {', '.join(fluent for fluent, _ in needs)} one by one, but not together"
 
     def _who_yields(self, need: tuple[str, int], user: Skill) -> str:
-        """Returns who would meet a need that learned skills do not meet."""
+        """Who would meet a need that learned skills do not meet."""
         for other in self.others:
             if other.name != user.name and other.name not in self.learned and meets(self._gives[other.name], need):
                 return f"{other.name!r} yields but is not learned"
         return "no known skill yields"
 
     def _news(self, skill: Skill) -> SkillStanding:
-        """Returns what the skill yields that learned skills do not reach, or that there is nothing."""
+        """What a skill yields that learned skills do not reach."""
         top = _top(skill)
         yields = {fluent: quantity.at(top) for fluent, quantity in skill.spec.yields.items() if quantity.at(top) > 0}
         lasting = yields if skill.spec.to_floor is None else yields | {f"{REACHED}{skill.spec.to_floor}": 1}
@@ -149,7 +166,7 @@ class Frontier:
         return SkillStanding(skill.name, "not novel", "learned skills reach all that it yields")
 
     def _is_shorter(self, skill: Skill, n: int, fluent: str, amount: int) -> bool:
-        """Whether learned skills need more than one step to a passing fluent from what the skill itself begins with."""
+        """Whether learned skills need more than one step to it."""
         floors = range(self.vocabulary.floors) if skill.spec.floors is None else skill.spec.floors
         begin = SymbolicState.of(
             skill.spec.needed(n), next((k for k in floors if fluent != f"{FLOOR}{k}"), floors[0] if floors else 0)
@@ -159,7 +176,7 @@ class Frontier:
         return not any(self._leads(other, begin, fluent, amount) for other in self.learned.values())
 
     def _leads(self, skill: Skill, begin: SymbolicState, fluent: str, amount: int) -> bool:
-        """Whether the skill alone leads from there to so much of a fluent."""
+        """Whether one skill alone leads to this much of a fluent."""
         quantity = skill.spec.yields.get(fluent)
         n = 1 if quantity is None else min_n(quantity, amount)
         if n is None or missing(begin, skill.spec, n, self.vocabulary):

@@ -37,8 +37,10 @@ class Goal:
 
 
 def parse_goal(goal: str, skills: Mapping[str, Skill], vocabulary: Vocabulary, n: int | None = None) -> Goal:
-    """Returns the goal that the text names, as in "Make Wood Pickaxe", "wood=3", "EAT_COW", "floor:1" or
-    "diamond=9, iron_pickaxe"; capitals make no difference.
+    """The goal that a text names.
+
+    For example "Make Wood Pickaxe", "wood=3", "EAT_COW", "floor:1" or "diamond=9, iron_pickaxe"; capitals make no
+    difference.
 
     Raises:
         UsageError: nothing is called so, the amount makes no sense, or the parts contradict each other.
@@ -59,7 +61,7 @@ def parse_goal(goal: str, skills: Mapping[str, Skill], vocabulary: Vocabulary, n
 
 
 def _merged(wants: Iterable[Want]) -> tuple[Want, ...]:
-    """Returns each thing wanted once, in the largest amount: who has 5 of it has 3."""
+    """Each thing wanted once, in its largest amount."""
     most: dict[tuple[str, bool], Want] = {}
     for want in wants:
         before = most.get((want.name, want.is_skill), want)
@@ -68,13 +70,19 @@ def _merged(wants: Iterable[Want]) -> tuple[Want, ...]:
 
 
 def _text(want: Want, skills: Mapping[str, Skill]) -> str:
-    """Returns the want as it is read again: of a skill that scales the amount is said, as a default may change."""
+    """The want as it can be read again.
+
+    For a skill that scales the amount is written out, as a default may change.
+    """
     says_amount = skills[want.name].spec.scales if want.is_skill else want.amount > 1
     return f"{want.name}={want.amount}" if says_amount else want.name
 
 
 def _known_names(skills: Mapping[str, Skill], vocabulary: Vocabulary) -> dict[str, str]:
-    """Returns what a goal may be called and how it is really spelt: exactly so, else in small letters, skills first."""
+    """Every spelling of a goal, and the name it stands for.
+
+    Exact spelling first, then small letters; skills before fluents.
+    """
     in_specs = [f for s in skills.values() for part in (s.spec.yields, s.spec.needed(1)) for f in part]
     floors = [f"{FLOOR}{k}" for k in range(vocabulary.floors)]
     reached = [f"reached:{s.spec.to_floor}" for s in skills.values() if s.spec.to_floor is not None]

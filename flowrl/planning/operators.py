@@ -34,7 +34,10 @@ class Operator:
 
 
 def min_n(quantity: Quantity, amount: int) -> int | None:
-    """Returns the least n from 1 on that yields at least ``amount``, None where no n does."""
+    """The least n that yields at least ``amount``.
+
+    None where no n does.
+    """
     if quantity.at(1) >= amount:
         return 1
     if quantity.per_n <= 0:
@@ -43,7 +46,10 @@ def min_n(quantity: Quantity, amount: int) -> int | None:
 
 
 def operator(skill: Skill, n: int, wanted: bool) -> Operator:
-    """Returns the skill at ``n``; one that is a goal itself (``wanted``) yields the fact that it was done."""
+    """The skill at ``n``.
+
+    A skill that is a goal itself (``wanted``) also yields the fact that it was done.
+    """
     spec = skill.spec
     yields = {f: q.at(n) for f, q in spec.yields.items() if q.at(n) > 0}
     if spec.to_floor is not None:
@@ -64,13 +70,18 @@ def operator(skill: Skill, n: int, wanted: bool) -> Operator:
 
 
 def done(name: str) -> str:
-    """Returns the fact that a skill was done, as goals of several skills need it."""
+    """The fact that a skill was done.
+
+    Goals of several skills need it.
+    """
     return f"done:{name}"
 
 
 @dataclass(frozen=True)
 class _Doing:
-    """An operator as it is done on one floor; `placed:` in its needs and yields is on a floor, too.
+    """An operator on one floor.
+
+    `placed:` in its needs and yields names a floor, too.
 
     Attributes:
         there, after: the floors that the player is on before and after it.
@@ -94,7 +105,9 @@ def _doings(operator: Operator, tops: Mapping[str, int], floors: int) -> list[_D
 
 
 class Relaxation:
-    """What can be had when nothing is ever spent, and what any plan must do at least; worked out once a search.
+    """The problem without spending, and a lower bound from it.
+
+    What can be had when nothing is ever spent, and the steps that any plan needs at least; computed once a search.
 
     A fact is an amount of a fluent that is held while on a floor: made there, or carried there. So a floor from which
     no way leads on keeps what is only made on it.
@@ -136,13 +149,13 @@ class Relaxation:
         self._seen: dict[int, dict[tuple[str, int], int]] = {k: {} for k in self._on}
 
     def _none_yet(self, floor: int) -> dict[str, list[int]]:
-        """Returns masks of all landmarks, of none where the start holds so much."""
+        """Masks of all landmarks, of none where the start holds enough."""
         everything = 2 * self._nowhere - 1
         held = self._held if floor == self.start.floor else {}
         return {f: [0 if held.get(f, 0) >= a else everything for a in levels] for f, levels in self._levels.items()}
 
     def _propagate(self, doings: Sequence[_Doing], of_makers: Mapping[str, list[int]]) -> None:
-        """Takes from the masks what some way to the fact does without, until nothing changes."""
+        """Intersect landmarks over all ways to a fact, to a fixpoint."""
         carried = [fluent for fluent in self._levels if not fluent.startswith(PASSING)]
         changed = True
         while changed:
@@ -163,12 +176,12 @@ class Relaxation:
                             changed |= _narrow(masks[fluent], i, mask | there)
 
     def _before(self, doing: _Doing) -> int:
-        """Returns the landmarks of a skill done on a floor."""
+        """The landmarks of a skill done on a floor."""
         mask = self._bits[frozenset((doing.name,))] | self._on.get(doing.there, self._nowhere)
         return mask | self._of(doing.needs, doing.there, self._masks)
 
     def _of(self, needs: Mapping[str, int], floor: int, masks: Mapping[int, Mapping[str, list[int]]]) -> int:
-        """Returns the landmarks of holding the needs on a floor."""
+        """The landmarks of holding the needs on a floor."""
         if floor not in masks:
             return self._nowhere
         mask, here = 0, masks[floor]
@@ -182,12 +195,15 @@ class Relaxation:
         return mask
 
     def steps_left(self, needs: Mapping[str, int], floor: int | None) -> int | None:
-        """Returns a lower bound of the steps from the start to ``needs``, None where nothing leads there."""
+        """A lower bound of the steps from start to needs.
+
+        None where no way leads there.
+        """
         masks = [self._counted(needs, k) for k in (self._counts if floor is None else (floor,)) if k in self._counts]
         return min((mask.bit_count() for mask in masks if not mask & self._nowhere), default=None)
 
     def floors_of(self, fluent: str, amount: int) -> frozenset[int]:
-        """Returns the floors on which so much of the fluent can be held."""
+        """The floors on which so much of the fluent can be held."""
         if fluent.startswith(FLOOR):
             return frozenset({int(fluent.removeprefix(FLOOR))} & self._counts.keys())
         return frozenset(k for k in self._counts if self.steps_left({at_floor(fluent, k): amount}, k) is not None)
@@ -203,14 +219,17 @@ class Relaxation:
 
 
 def _narrow(masks: list[int], i: int, mask: int) -> bool:
-    """Takes from a mask what is not in ``mask``; returns whether that was anything."""
+    """Intersect a mask with another.
+
+    True if it changed.
+    """
     before = masks[i]
     masks[i] = before & mask
     return masks[i] != before
 
 
 def _levels_of(doings: Iterable[_Doing]) -> dict[str, list[int]]:
-    """Returns for each fluent the amounts at which some skill drops out that yields no more of it."""
+    """The amounts of each fluent at which some maker drops out."""
     levels: dict[str, set[int]] = {}
     for doing in doings:
         for fluent, amount in doing.yields.items():
@@ -219,7 +238,10 @@ def _levels_of(doings: Iterable[_Doing]) -> dict[str, list[int]]:
 
 
 def _disjoint(sets: Sequence[frozenset[str]]) -> int:
-    """Returns pairwise disjoint sets, small ones first, as the bits of a number."""
+    """Pairwise disjoint sets as the bits of a number.
+
+    Small sets first.
+    """
     chosen, seen = 0, set[str]()
     for i, names in sorted(enumerate(sets), key=lambda item: len(item[1])):
         if not seen & names:

@@ -31,7 +31,10 @@ def plan(
     unlearned: Mapping[str, Skill] | None = None,
     seconds: float = SECONDS,
 ) -> Plan:
-    """Returns a plan that reaches ``goal``: with the fewest steps where the search stays small, else near to it.
+    """A plan that reaches the goal.
+
+    It has the fewest steps where the search stays small, else nearly so. Amounts stay within the range that a skill
+    trains on, where they can.
 
     Amounts stay within the range that a skill trains on, where they can.
 
@@ -69,7 +72,9 @@ def plan(
 def _without_needless(
     found: Found, goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState
 ) -> tuple[Choice, ...]:
-    """Returns the steps less those without which the plan still holds; a plan with the fewest steps has none.
+    """The steps without those that the plan does not need.
+
+    A plan with the fewest steps has none.
 
     A step taken out later may free an earlier one, so it goes from the last to the first. The steps that the goal
     itself gives, at the end, stay.
@@ -89,8 +94,10 @@ def _without_needless(
 def _search(
     goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState, seconds: float
 ) -> tuple[Found | None, Obstacles]:
-    """Returns what was found, with amounts within the ranges that skills train on if that can be, and what was in the
-    way if not."""
+    """The plan found, and what stood in the way.
+
+    Amounts stay within the ranges that skills train on if they can.
+    """
     wanted = frozenset(want.name for want in goal.wants if want.is_skill)
     found, obstacles = None, Obstacles(vocabulary)
     deadline = time.monotonic() + seconds
@@ -104,14 +111,14 @@ def _search(
 
 
 def steps_to_each(skills: Mapping[str, Skill], vocabulary: Vocabulary = ANYTHING) -> dict[str, tuple[Choice, ...]]:
-    """Returns for each skill that a plan of ``skills`` reaches from a new world the plan's steps, as (skill, n)."""
+    """The steps to every reachable skill, as (skill, n)."""
     search = Search(skills, vocabulary, new_world(vocabulary), frozenset(skills))
     found = {name: search.find(parse_goal(name, skills, vocabulary), SECONDS) for name in skills}
     return {name: each.choices for name, each in found.items() if each is not None}
 
 
 def dependencies(plan: Plan) -> tuple[str, ...]:
-    """Returns the distinct skills that come before the goal's own, in the order of their first use."""
+    """The distinct skills before the goal's own, by first use."""
     own = plan.steps[-1].skill
     return tuple(dict.fromkeys(step.skill for step in plan.steps if step.skill != own))
 
@@ -119,7 +126,9 @@ def dependencies(plan: Plan) -> tuple[str, ...]:
 def curriculum_for(
     goal: str, skills_in_order: Sequence[Skill], *, n: int | None = None, vocabulary: Vocabulary = ANYTHING
 ) -> list[str]:
-    """Returns the distinct skills that ``goal`` needs, its own included, in curriculum order.
+    """The distinct skills that a goal needs, in curriculum order.
+
+    The goal's own skill is included.
 
     Raises:
         UsageError: nothing is called so.

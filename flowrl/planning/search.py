@@ -50,8 +50,9 @@ class Found:
 
 @dataclass(order=True)
 class _Node:
-    """A set of needs and the steps from there to the goal; the most promising comes first, then the nearest, then the
-    one with the smallest amounts, then the oldest.
+    """A set of needs and the steps from there to the goal.
+
+    Ordered by estimate, steps left, amounts, age.
 
     Attributes:
         amounts: those of ``needs``, in an order that all nodes with needs of the same names share.
@@ -72,7 +73,10 @@ class _Node:
 
 
 class _Look(NamedTuple):
-    """What there is to know of a fluent: its name without its floor, that floor, its kind, and the most of it."""
+    """What is known of a fluent.
+
+    Its name without its floor, that floor, its kind, its largest amount.
+    """
 
     name: str
     floor: int | None
@@ -81,7 +85,9 @@ class _Look(NamedTuple):
 
 
 class Search:
-    """Searches for plans of some skills from one start; what it learns of the skills serves all its goals.
+    """Searches for plans from one start.
+
+    What it computes of the skills serves all its goals.
 
     Args:
         wanted: the skills that are goals themselves.
@@ -119,18 +125,24 @@ class Search:
         return skill.spec.n_range[0] if skill.spec.n_range else 1
 
     def _top(self, skill: Skill) -> Mapping[str, int]:
-        """Returns what the skill yields at the largest n that it may be done with."""
+        """The skill's yields at its largest n."""
         top = self._operator(skill, max(self._low(skill), self._largest_n(skill)))
         return top.yields if top else {}
 
     def _largest_n(self, skill: Skill) -> int:
-        """Returns the largest n at which the skill can be done, within the range if that counts."""
+        """The largest n of a skill.
+
+        Within its trained range unless that is lifted.
+        """
         top, within = largest_n(skill.spec, self.vocabulary), skill.spec.n_range
         counts = within is not None and not self.lifted and skill.name not in self._wanted
         return min(top, within[1]) if within is not None and counts else top
 
     def _operator(self, skill: Skill, n: int) -> Operator | None:
-        """Returns the skill at ``n``, None beyond its range, or where its own amounts exceed what can be held."""
+        """The skill at ``n``.
+
+        None beyond its range, or where its amounts exceed what can be held.
+        """
         choice = (skill.name, n)
         if choice not in self._operators:
             within = self.lifted or skill.spec.n_range is None or n <= skill.spec.n_range[1]
@@ -146,7 +158,10 @@ class Search:
                     yield part, fluent, quantity.at(n)
 
     def _useful(self, skill: Skill, n: int) -> Operator | None:
-        """Returns the skill at an ``n`` that would serve; notes why where its own amounts exceed what can be held."""
+        """The skill at ``n``.
+
+        Notes an obstacle where its own amounts exceed what can be held.
+        """
         step = self._operator(skill, n)
         if step is None:
             for part, fluent, amount in self._excesses(skill, n):
@@ -156,7 +171,7 @@ class Search:
     # From needs to the needs before a step
 
     def _before(self, needs: Needs, floor: int | None, step: Operator) -> Iterator[tuple[Needs, int | None]]:
-        """Yields what must hold before the step so that ``needs`` hold after it, once for each floor that fits."""
+        """The needs before a step, once for each floor that fits."""
         if step.to_floor is not None and floor not in (None, step.to_floor):
             return
         for there in self._floors_before(needs, floor, step):
@@ -169,7 +184,10 @@ class Search:
                 yield before, there
 
     def _floors_before(self, needs: Needs, floor: int | None, step: Operator) -> list[int | None]:
-        """Returns the floors on which the step may be done; None: whichever."""
+        """The floors on which a step may be done.
+
+        None: any.
+        """
         if self.vocabulary.floors == 1:
             return [0] if step.floors is None or 0 in step.floors else []
         if step.to_floor is None and floor is not None:
@@ -182,7 +200,10 @@ class Search:
         return [None, *sorted(here)] if step.to_floor is None else [None]
 
     def _carried(self, needs: Needs, step: Operator, after: int | None) -> Needs | None:
-        """Returns the needs that the step does not provide and so has to leave whole, None where it cannot."""
+        """The needs that a step does not provide.
+
+        None where it cannot leave them whole.
+        """
         before: Needs = {}
         for fluent, amount in needs.items():
             look = self._looks.get(fluent) or self._look(fluent)
@@ -204,7 +225,7 @@ class Search:
         return self._looks.setdefault(fluent, look)
 
     def _providers(self, needs: Needs, floor: int | None) -> Iterator[Operator]:
-        """Yields the skills that provide some need, each with the least amounts that provide one need or more."""
+        """The skills that provide a need, at the least amounts."""
         open_needs = {f.partition("@")[0]: amount for f, amount in needs.items()}
         if floor is not None:
             open_needs[f"{FLOOR}{floor}"] = 1
@@ -229,7 +250,10 @@ class Search:
     # The search itself
 
     def first(self, goal: Goal) -> list[_Node]:
-        """Returns the nodes to begin with: what must hold before the steps that are given by the goal itself."""
+        """The nodes to begin with.
+
+        Steps that the goal itself gives are regressed already.
+        """
         floors = [int(want.name.removeprefix(FLOOR)) for want in goal.wants if want.name.startswith(FLOOR)]
         needs = {(done(w.name) if w.is_skill else w.name): w.amount for w in goal.wants if not w.name.startswith(FLOOR)}
         floor = floors[0] if floors else (0 if self.vocabulary.floors == 1 else None)
@@ -249,7 +273,10 @@ class Search:
         return nodes
 
     def _localised(self, needs: Needs, floor: int | None) -> list[_Node]:
-        """Returns the goal's needs; a placed station is wanted on the floor that the goal is on, or on any one."""
+        """The goal's needs with floors.
+
+        A placed station is wanted on the goal's floor, or on any one.
+        """
         floors = (
             [floor]
             if floor is not None or not any(f.startswith(PLACED) for f in needs)
@@ -265,7 +292,7 @@ class Search:
         return _Node(0, 0, after.total + step.n, 0, cost, needs, floor, (step.name, step.n), after)
 
     def find(self, goal: Goal, seconds: float, phases: Phases = FEWEST) -> Found | None:
-        """Returns a plan's steps, None where there are none.
+        """A plan's steps, None where there are none.
 
         Where states or time ran out it returns None as well, and ``obstacles.gave_up`` says so.
         """
@@ -282,7 +309,10 @@ class Search:
         return None
 
     def _attempt(self, nodes: list[_Node], weight: float, most: int, deadline: float) -> tuple[_Node | None, int, bool]:
-        """Returns (the node that the start fulfils, states met, whether there are no others)."""
+        """One search at one weight.
+
+        (the node that the start fulfils, states met, whether the space was exhausted).
+        """
         queue: list[_Node] = []
         met = _Met()
         for node in nodes:
@@ -316,7 +346,9 @@ class Search:
 
 
 class _Met:
-    """The sets of needs met so far, without those that another outdoes: as many steps or fewer, and no amount larger.
+    """The sets of needs met, without outdone ones.
+
+    A node outdoes another with as many steps or fewer, and no amount larger.
 
     Whatever leads to the larger amounts leads to the smaller ones, so nothing is missed.
     """
@@ -326,7 +358,10 @@ class _Met:
         self._alike: dict[tuple[int | None, frozenset[str]], tuple[list[str], list[_Node]]] = {}
 
     def takes(self, node: _Node) -> bool:
-        """Returns whether no other outdoes the node; takes it in then, and marks those that it outdoes."""
+        """Take in a node unless another outdoes it.
+
+        Marks those that it outdoes.
+        """
         fluents, others = self._alike.setdefault((node.floor, frozenset(node.needs)), (list(node.needs), []))
         node.amounts = [node.needs[fluent] for fluent in fluents]
         if any(_outdoes(other, node) for other in others):

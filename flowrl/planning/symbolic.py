@@ -18,7 +18,10 @@ ANYTHING = Vocabulary()
 
 
 def at_floor(fluent: str, floor: int) -> str:
-    """Returns the fluent as states keep it: what is placed belongs to the floor that it stands on."""
+    """The fluent as states keep it.
+
+    What is placed belongs to the floor that it stands on.
+    """
     return f"{fluent}@{floor}" if fluent.startswith(PLACED) else fluent
 
 
@@ -36,28 +39,40 @@ class SymbolicState:
 
     @classmethod
     def of(cls, amounts: Mapping[str, int], floor: int = 0) -> "SymbolicState":
-        """Returns the state with these amounts; `placed:` without a floor stands on the present one."""
+        """The state with these amounts.
+
+        `placed:` without a floor stands on the present one.
+        """
         held = {(f if "@" in f else at_floor(f, floor)): amount for f, amount in amounts.items() if amount > 0}
         return cls(tuple(sorted(held.items())), floor)
 
     def amounts(self) -> dict[str, int]:
-        """Returns the facts by name."""
+        """The facts by name."""
         return dict(self.facts)
 
     def amount(self, fluent: str) -> int:
-        """Returns how much of the fluent is held; `placed:` means on the present floor."""
+        """How much of a fluent is held.
+
+        `placed:` means on the present floor.
+        """
         if fluent.startswith(FLOOR):
             return int(fluent == f"{FLOOR}{self.floor}")
         return self.amounts().get(at_floor(fluent, self.floor), 0)
 
     def shown(self) -> dict[str, int]:
-        """Returns the facts of the present floor as a reader wants them: `placed:table` without its floor."""
+        """The facts of the present floor, for a reader.
+
+        `placed:table` without its floor.
+        """
         here = f"@{self.floor}"
         return {f.removesuffix(here): amount for f, amount in self.facts if "@" not in f or f.endswith(here)}
 
 
 def new_world(vocabulary: Vocabulary = ANYTHING) -> SymbolicState:
-    """Returns the state that every episode begins in: the first floor, empty hands, a body without wants."""
+    """The state that every episode begins in.
+
+    The first floor, empty hands, a healthy body.
+    """
     levels = {f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics}
     return SymbolicState.of({f"{REACHED}0": 1, **levels})
 
@@ -81,7 +96,10 @@ class Lack:
 
 
 def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabulary = ANYTHING) -> list[Lack]:
-    """Returns what keeps the skill from being done with ``n`` in this state; an empty list: it is applicable."""
+    """What keeps a skill from being done in a state.
+
+    An empty list: it is applicable.
+    """
     lacks = [
         Lack(part, fluent, quantity.at(n), state.amount(fluent))
         for part, amounts in (("requires", spec.requires), ("consumes", spec.consumes))
@@ -99,14 +117,20 @@ def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabular
 
 
 def largest_n(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> int:
-    """Returns the largest n that the game allows and at which all amounts can be held; below 1 where there is none."""
+    """The largest n that the game and hands allow.
+
+    Below 1 where there is none.
+    """
     amounts = [*spec.requires.items(), *spec.consumes.items(), *spec.yields.items()]
     bounds = [(vocabulary.most(f) - q.base) // q.per_n for f, q in amounts if q.per_n > 0]
     return min(bounds + ([] if spec.max_n is None else [spec.max_n]), default=1)
 
 
 def gives(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> dict[str, int]:
-    """Returns the most that a skill yields of each fluent at any n, the floor that it leads to among them."""
+    """The most that a skill yields of each fluent.
+
+    The floor that it leads to is among them.
+    """
     top = max(1, largest_n(spec, vocabulary))
     made = {fluent: quantity.at(top) for fluent, quantity in spec.yields.items() if quantity.at(top) > 0}
     if spec.to_floor is not None:
@@ -115,7 +139,7 @@ def gives(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> dict[str, int]:
 
 
 def apply(state: SymbolicState, spec: SkillSpec, n: int) -> SymbolicState:
-    """Returns what is held at least once the skill was done with ``n``; it must be applicable."""
+    """What is held at least after an applicable skill."""
     held = state.amounts()
     for fluent, quantity in spec.consumes.items():
         key = at_floor(fluent, state.floor)

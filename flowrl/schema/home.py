@@ -27,7 +27,7 @@ class HomeDescription(Frozen):
     shared: bool
 
     def options(self) -> dict[str, Any]:
-        """Returns what a configuration for this home says of game and network, as `build_config` takes it."""
+        """Game and network of this home, as arguments of `build_config`."""
         model = {f"model__{name}": getattr(self, name) for name in ("width", "layers", "shared")}
         return {"env__name": self.env, **model}
 

@@ -12,14 +12,14 @@ class Quantity(Frozen):
     base: int = 0
 
     def at(self, n: int) -> int:
-        """Returns the amount for ``n``."""
+        """The amount for ``n``."""
         return self.per_n * n + self.base
 
 
 class SkillSpec(Frozen):
     """What a skill needs, spends and yields, in fluents.
 
-    See `fluents.py` for the names. Whatever is required or yielded holds *at least* so much.
+    See `fluents.py` for the names. Requirements and yields are lower bounds.
 
     Attributes:
         requires: what must hold at the start, at least.
@@ -47,7 +47,7 @@ class SkillSpec(Frozen):
     max_n: int | None = None
 
     def needed(self, n: int) -> dict[str, int]:
-        """Returns the least amounts that must hold at the start to make ``n``."""
+        """The least amounts that must hold at the start to make ``n``."""
         names = self.requires.keys() | self.consumes.keys()
         none = Quantity()
         return {f: max(self.requires.get(f, none).at(n), self.consumes.get(f, none).at(n)) for f in sorted(names)}
