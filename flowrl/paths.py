@@ -117,6 +117,16 @@ class RunPaths:
         return self.folder / "checkpoints"
 
     @property
+    def checkpoint_updates(self) -> list[int]:
+        """The updates of the whole checkpoints, ascending; the progress file is written last and removed first."""
+        return sorted(int(path.stem.removeprefix("update_")) for path in self.checkpoints.glob("update_*.json"))
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether the run has saved a checkpoint."""
+        return bool(self.checkpoint_updates)
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.jsonl"
 

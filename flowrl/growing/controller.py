@@ -202,7 +202,7 @@ class Controller:
             self._submit(read_json(paths.config, RunSpec), paths, Job(proposal.name, paths.folder))
         except FlowRLError as error:
             run = self.library.paths.run(expert, proposal.name)
-            self._fail(proposal.name, error, trained=any(run.checkpoints.glob("*.json")))
+            self._fail(proposal.name, error, trained=run.has_trained)
 
     def _submit(self, spec: RunSpec, paths: RunPaths, job: Job) -> None:
         again = self.watched.get(spec.skill)
@@ -234,7 +234,7 @@ class Controller:
             self.events.append(Trained(end.job.name))
         elif run.stopping:
             write_json(watched.paths.result, TrainResult(outcome="cancelled", error="cancelled on request"))
-            self._end(end.job.name, "cancelled", watched.has_trained)
+            self._end(end.job.name, "cancelled", watched.paths.has_trained)
         else:
             logger.warning("%s", end.why())
             watched.last_end = end
@@ -245,7 +245,7 @@ class Controller:
         error = watched.last_end.why() if watched.last_end else f"The worker of {watched.paths.folder} is gone."
         with contextlib.suppress(FlowRLError):  # on a full disk the reason is at least told
             write_json(watched.paths.result, TrainResult(outcome="failed", error=error))
-        self._fail(name, TrainingError(error), watched.has_trained)
+        self._fail(name, TrainingError(error), watched.paths.has_trained)
 
     def _collect(self, name: str, end: JobEnd | None = None) -> None:
         """Puts a run's result into the library; what has to be held against the library's experts is played first."""
@@ -263,7 +263,7 @@ class Controller:
                 return
             record = process_completed_training(watched.paths, self.library)
         except FlowRLError as error:
-            self._fail(name, error, watched.has_trained)
+            self._fail(name, error, watched.paths.has_trained)
             return
         self.observer.finished(record)
         self._end(name, record.status)

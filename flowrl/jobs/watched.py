@@ -1,7 +1,6 @@
 """A job under way, its metrics and its signs of life."""
 
 import time
-from pathlib import Path
 
 from flowrl.jobs.job import Job, JobEnd
 from flowrl.jobs.metrics_reader import MetricsReader
@@ -15,18 +14,13 @@ class Watched:
         self.job, self.paths = job, paths
         self.reader = reader or MetricsReader(paths.metrics)
         self.last_end: JobEnd | None = None
-        self._began_with = newest_update(paths.checkpoints)
+        self._began_with = paths.checkpoint_updates[-1:]
         self._heartbeat, self._changed = "", time.monotonic()
-
-    @property
-    def has_trained(self) -> bool:
-        """Whether the run trained at all."""
-        return newest_update(self.paths.checkpoints) >= 0
 
     @property
     def progressed(self) -> bool:
         """Whether a checkpoint was saved since the worker was started."""
-        return newest_update(self.paths.checkpoints) > self._began_with
+        return self.paths.checkpoint_updates[-1:] > self._began_with
 
     def seen_alive(self) -> None:
         """Starts the clock of `silent_for` anew."""
@@ -42,8 +36,3 @@ class Watched:
             self._heartbeat = heartbeat
             self.seen_alive()
         return time.monotonic() - self._changed
-
-
-def newest_update(checkpoints: Path) -> int:
-    """Returns the update of the newest checkpoint in a folder, -1 where there is none."""
-    return max((int(path.stem.removeprefix("update_")) for path in checkpoints.glob("update_*.json")), default=-1)

@@ -288,6 +288,6 @@ def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> dict[str, An
 
 def ended_untrained(run: RunPaths) -> bool:
     """Returns whether a run failed or was cancelled before it trained at all."""
-    if not run.result.exists() or any(run.checkpoints.glob("*.json")):
+    if not run.result.exists() or run.has_trained:
         return False
     return read_json(run.result, TrainResult).outcome != "done"

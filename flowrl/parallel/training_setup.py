@@ -280,7 +280,7 @@ def _goes_on(paths: RunPaths, spec: RunSpec, module: str) -> bool:
         put_aside(paths.folder)
         return False
     has_worker = paths.config.exists() and paths.lock.exists() and is_locked(Job(spec.skill, paths.folder))
-    has_trained = paths.config.exists() and any(paths.checkpoints.glob("*.json"))
+    has_trained = paths.config.exists() and paths.has_trained
     if has_worker or has_trained:
         different = _differences(paths, spec, module)
         if different and outcome == "failed" and not has_worker:

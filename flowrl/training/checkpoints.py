@@ -9,6 +9,7 @@ import numpy as np
 
 from flowrl.errors import LibraryError
 from flowrl.files import read_arrays, read_json, write_arrays, write_json
+from flowrl.paths import RunPaths
 from flowrl.training.episode_stats import Progress
 
 _KEPT = 2
@@ -18,31 +19,26 @@ def _names(tree: Any) -> list[str]:
     return [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def save_checkpoint(folder: Path, update: int, state: Any, progress: Progress) -> None:
+def save_checkpoint(paths: RunPaths, update: int, state: Any, progress: Progress) -> None:
     """Writes one checkpoint and drops all but the newest two; the progress file is written last and makes it whole."""
-    leaves = jax.tree.leaves(state)
+    folder, leaves = paths.checkpoints, jax.tree.leaves(state)
     write_arrays(_arrays(folder, update), {n: np.asarray(x) for n, x in zip(_names(state), leaves, strict=True)})
     write_json(_progress(folder, update), progress)
-    for old in checkpoint_updates(folder)[:-_KEPT]:
+    for old in paths.checkpoint_updates[:-_KEPT]:
         for path in (_progress(folder, old), _arrays(folder, old)):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
 
 
-def checkpoint_updates(folder: Path) -> list[int]:
-    """Returns the updates of the whole checkpoints in a folder, ascending."""
-    found = [int(path.stem.removeprefix("update_")) for path in folder.glob("update_*.json")]
-    return sorted(update for update in found if _arrays(folder, update).exists())
-
-
-def load_newest(folder: Path, template: Any) -> tuple[Any, Progress] | None:
+def load_newest(paths: RunPaths, template: Any) -> tuple[Any, Progress] | None:
     """Returns the newest checkpoint that is whole and fits the template, or None where there is none at all.
 
     Raises:
         LibraryError: there are checkpoints, but none can be read; says why the newest cannot.
     """
     failure: LibraryError | None = None
-    for update in reversed(checkpoint_updates(folder)):
+    folder = paths.checkpoints
+    for update in reversed(paths.checkpoint_updates):
         try:
             return load_checkpoint(folder, update, template), read_json(_progress(folder, update), Progress)
         except LibraryError as error:

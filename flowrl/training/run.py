@@ -23,7 +23,7 @@ from flowrl.rollout.run_env import build_env, task_names
 from flowrl.rollout.world_seeds import training_key
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.run import RunSpec, Status, TrainResult
-from flowrl.training.checkpoints import checkpoint_updates, load_newest, save_checkpoint
+from flowrl.training.checkpoints import load_newest, save_checkpoint
 from flowrl.training.episode_stats import Progress, TrainingSuccess
 from flowrl.training.gates import asks_for_gate, gate_number, measure
 from flowrl.training.precision import check_bfloat16
@@ -103,7 +103,7 @@ class TrainingRun:
         init_key, _ = jax.random.split(self.key)
         initial = unflatten(read_arrays(self.paths.initial)) if self.paths.initial.exists() else {}
         template = self.trainer.state_shape(initial)
-        restored = load_newest(self.paths.checkpoints, template)
+        restored = load_newest(self.paths, template)
         if restored is None:
             self.progress.begin(self.config.env.worlds)
             return self.programs.init(init_key, initial)
@@ -164,7 +164,7 @@ class TrainingRun:
             )
 
     def _last_good(self) -> str:
-        saved = checkpoint_updates(self.paths.checkpoints)
+        saved = self.paths.checkpoint_updates
         if not saved:
             return "no checkpoint had been saved yet"
         return f"the last good checkpoint, of update {saved[-1]}, stays in {self.paths.checkpoints}"
@@ -219,7 +219,7 @@ class TrainingRun:
 
     def _save(self, state: TrainState) -> None:
         saved = self.progress.model_copy(update={"seconds": self._seconds()})
-        save_checkpoint(self.paths.checkpoints, int(state.update), state, saved)
+        save_checkpoint(self.paths, int(state.update), state, saved)
 
     def _finish(self, params: Any, evaluation: Evaluation) -> TrainResult:
         status: Status = "learned" if is_learned(self.config.gate, evaluation) else "weak"

@@ -16,7 +16,7 @@ from flowrl.parallel.scheduler import Proposal
 from flowrl.paths import RunPaths
 from flowrl.rollout.world_seeds import GATE, training_key, world_key
 from flowrl.schema.run import RunSpec
-from flowrl.training.checkpoints import checkpoint_updates, load_newest
+from flowrl.training.checkpoints import load_newest
 from flowrl.training.gates import gate_number
 from flowrl.training.programs import Programs
 from flowrl.training.run import TrainingRun
@@ -73,7 +73,7 @@ def test_the_best_parameters_outlast_a_restart(tmp_path: Path) -> None:
     asked = iter([False] * 52 + [True])
     first = spoilt_run(paths, after=50, factor=0.0)
     first.stop_requested = lambda: next(asked)
-    assert first.execute() is None and checkpoint_updates(paths.checkpoints) == [52]
+    assert first.execute() is None and paths.checkpoint_updates == [52]
     result = spoilt_run(paths, after=50, factor=0.0).execute()
     assert result is not None and result.evaluation is not None
     assert result.evaluation.step_success.value > 0.85
@@ -87,7 +87,7 @@ def test_numbers_that_break_leave_a_checkpoint_that_is_whole_and_good(tmp_path: 
     with pytest.raises(TrainingError, match=message):
         run.execute()
     template = run.trainer.state_shape({})
-    restored = load_newest(paths.checkpoints, template)
+    restored = load_newest(paths, template)
     assert restored is not None and int(restored[0].update) == 3
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(restored[0].params))
     result = TrainingRun(paths, lambda: False).execute()
