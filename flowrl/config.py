@@ -18,7 +18,7 @@ ENVIRONMENTS: tuple[str, ...] = tuple(LAYOUTS)
 
 
 MAX_GATES = 999
-"""Gates that a run may ask for; its reserved worlds are numbered with room for so many."""
+"""The most gates of a run; its reserved worlds are numbered accordingly."""
 MAX_SEED = 2**32 - 1
 """The largest seed that jax tells from others."""
 
@@ -71,7 +71,8 @@ class PPOConfig(_Frozen):
     entropy_coef: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(0.5, gt=0, description="largest gradient norm of one expert")
     bfloat16: bool = Field(
-        False, description="products behind the first layer in bfloat16, for graphics cards; held against float32 first"
+        False,
+        description="products behind the first layer in bfloat16, for graphics cards; compared with float32 first",
     )
     advantage_floor: float = Field(0.05, gt=0, description="least standard deviation that advantages are divided by")
     death_penalty: float = Field(0.0, ge=0, description="taken from the reward of the step in which the player dies")
@@ -88,7 +89,7 @@ class GateConfig(_Frozen):
     min_episodes: int = Field(200, ge=1, description="episodes that must reach the skill's task for it to be learned")
     max_gates: int = Field(4, ge=1, le=MAX_GATES, description="gates asked for before the budget ends")
     merge_worlds: int = Field(
-        1000, ge=1000, description="common worlds on which a candidate is held against the library's expert"
+        1000, ge=1000, description="common worlds on which a candidate is compared with the library's expert"
     )
 
 

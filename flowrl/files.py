@@ -150,7 +150,7 @@ def open_to_append(path: Path, anew: bool = False) -> BinaryIO:
         anew: what it held is dropped.
 
     Raises:
-        LibraryError: ``path`` is a link: a home that somebody else made could have any file written to.
+        LibraryError: ``path`` is a link: a foreign home could have any file overwritten.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | (os.O_TRUNC if anew else 0)
     try:
@@ -169,7 +169,7 @@ def lock_of(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> Fil
     It is not taken yet.
 
     Args:
-        timeout: seconds that whoever takes it waits; -1: for ever, looking every ``poll_interval`` seconds.
+        timeout: seconds to wait for it; -1: without end, looking every ``poll_interval`` seconds.
 
     Raises:
         LibraryError: the file is also another one, by a symbolic or a hard link: whoever locks that would seem to work

@@ -78,7 +78,7 @@ def _doubt(place: Path, is_own: bool) -> str:
 
     Args:
         is_own: it must be this user's, and a folder; else root's will do, or a link, or one such as /tmp (sticky),
-            where nobody renames what is another's.
+            where users cannot rename each other's files.
     """
     found = place.lstat()
     us = os.geteuid() if hasattr(os, "geteuid") else found.st_uid

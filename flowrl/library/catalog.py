@@ -172,7 +172,7 @@ def spelt_as_known(base: KnowledgeBase, name: str) -> str:
 def skill_of(library: SkillLibrary, record: SkillRecord) -> Skill:
     """A skill of the library with the code it was trained with.
 
-    It is trusted if that ships with the package or this user vouched for it, whatever the home says.
+    It is trusted if it ships with the package or this user approved it. What the home says of it does not count.
     """
     code = read_text(library.skill_paths(record).module)
     return Skill(

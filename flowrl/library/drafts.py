@@ -25,7 +25,7 @@ class RewardCandidate(Frozen):
     """One way to reward a skill.
 
     Attributes:
-        success: what a short training with it came to; None while nobody knows.
+        success: success after a short training; None if not yet known.
         frames: how long that was.
         note: why nothing came of it.
     """
@@ -46,7 +46,7 @@ class Draft(Frozen):
         status: "trial" while its candidates are compared, "accepted" once it can be trained, "failed" if it cannot.
         reason: why it failed.
         candidates: all rewards that were written for it; the one in use is ``chosen``.
-        reviewed: the version of its record whose specification was last held against statistics, 0 for none.
+        reviewed: the version of its record whose specification was last compared with statistics, 0 for none.
         corrected: what came of that, until the library has it.
     """
 
@@ -66,7 +66,7 @@ class Draft(Frozen):
 
 
 class Failure(Frozen):
-    """A proposal that came to nothing."""
+    """A failed proposal."""
 
     name: str
     stage: str
@@ -101,12 +101,12 @@ class Drafts:
         write_json(held or self.folder / f"{number:04}_{mine}.json", draft)
 
     def fail(self, failure: Failure) -> None:
-        """Notes a proposal that came to nothing."""
+        """Note a failed proposal."""
         self.folder.mkdir(parents=True, exist_ok=True)
         append_line(self._failures, failure.model_dump())
 
     def failures(self) -> list[Failure]:
-        """The proposals that came to nothing, the oldest first."""
+        """The failed proposals, oldest first."""
         return [Failure.model_validate(row) for row in read_lines(self._failures)] if self._failures.exists() else []
 
     def _files(self) -> list[Path]:

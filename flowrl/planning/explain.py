@@ -25,7 +25,7 @@ class Obstacles:
         crowded: fluents that would have to be carried beyond what can be held, with the amount.
         left_behind: stations that were needed later, with the last skill that would have left them.
         gave_up: whether the search stopped at its limit.
-        floors_of: the floors on which so much of a fluent can be held.
+        floors_of: the floors on which that amount of a fluent can be held.
     """
 
     vocabulary: Vocabulary
@@ -219,11 +219,11 @@ class _View:
         return [need for need in [*asked, *floors] if not self.has(need)]
 
     def reaches(self, skill: Skill, need: FluentNeed) -> bool:
-        """Whether a skill yields so much."""
+        """Whether a skill meets a need."""
         return meets(gives(skill.spec, self.vocabulary), need)
 
     def teachers(self, need: FluentNeed) -> list[Skill]:
-        """The skills that would yield so much, but are not learned."""
+        """The unlearned skills that would meet a need."""
         return [skill for skill in self.others.values() if self.reaches(skill, need)]
 
     def who_would(self, need: FluentNeed) -> str:
@@ -254,7 +254,7 @@ def _told(need: FluentNeed) -> str:
 
 
 def meets(amounts: Mapping[str, int], need: FluentNeed) -> bool:
-    """Whether the amounts have so much of the fluent."""
+    """Whether the amounts meet a need."""
     return any(amounts.get(part, 0) >= need[1] for part in need[0].split(" or "))
 
 

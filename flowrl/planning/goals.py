@@ -117,7 +117,7 @@ def _parse_want(
 def _own_amount(skill: Skill, amount: int | None) -> int:
     if not skill.spec.scales:
         if amount not in (None, 1):
-            raise UsageError(f"{skill.name!r} yields the same whatever n is; leave n={amount} out.")
+            raise UsageError(f"{skill.name!r} yields the same for every n; leave n={amount} out.")
         return 1
     most = skill.spec.max_n
     if amount is not None and most is not None and amount > most:

@@ -203,7 +203,7 @@ class Relaxation:
         return min((mask.bit_count() for mask in masks if not mask & self._nowhere), default=None)
 
     def floors_of(self, fluent: str, amount: int) -> frozenset[int]:
-        """The floors on which so much of the fluent can be held."""
+        """The floors on which the amount can be held."""
         if fluent.startswith(FLOOR):
             return frozenset({int(fluent.removeprefix(FLOOR))} & self._counts.keys())
         return frozenset(k for k in self._counts if self.steps_left({at_floor(fluent, k): amount}, k) is not None)

@@ -39,7 +39,7 @@ class Found:
 
     Attributes:
         choices: the steps in order, as (skill, n).
-        weight: the plan has at most so many times the fewest steps.
+        weight: the plan has at most this multiple of the fewest steps.
         states: how many sets of needs were met, over all attempts.
     """
 

@@ -2,7 +2,7 @@
 
     missing(state, spec, n)    what the skill still needs; nothing: it is applicable
     apply(state, spec, n)      what is held at least when it is done
-    gives(spec, vocabulary)    the most that it can leave behind, whatever n is
+    gives(spec, vocabulary)    the most that it can leave behind at any n
 
 All are pure; `check` replays plans with them, and shares nothing with the search.
 """

@@ -56,7 +56,7 @@ class SkillRecord(Frozen):
         frames: frames that the expert was trained on, all runs together.
         is_module: the skill came as a task module of its own.
         companions: global experts that the skill plays with but that the library lacks; they lie in its own folder.
-        weights: the hash of the weights that it was measured with; "" where nobody noted it.
+        weights: the hash of the weights that it was measured with; "" if unknown.
     """
 
     name: str

@@ -95,7 +95,7 @@ class TrainResult(Frozen):
     """The outcome of a run: `result.json`; there is no other sign of one.
 
     Attributes:
-        outcome: "done" (trained and measured), "failed", or "cancelled" by somebody.
+        outcome: "done" (trained and measured), "failed", or "cancelled" on request.
         error: why it failed.
         params: the file with the trained experts, relative to the run's folder.
         params_sha256: its hash.
