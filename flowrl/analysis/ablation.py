@@ -71,7 +71,10 @@ class Ablation:
         self.stage = stepper.stage
 
     def way_of(self, attempt: Attempt) -> Way | None:
-        """Returns what the attempted way needs, spends and leaves; None where it does not work even in rich worlds."""
+        """What an attempt needs, spends and leaves.
+
+        None where it does not work even in rich worlds.
+        """
         body = self._body(attempt)
         lacks = [(name, 0) for name, most in attempt.rich.items() if most > 0]
         worked, played = self._without(attempt, lacks, body)
@@ -88,13 +91,16 @@ class Ablation:
     def _without(
         self, attempt: Attempt, lacks: Sequence[tuple[str, int]], body: int
     ) -> tuple[dict[int, list[Bool[np.ndarray, "rows"]]], ScriptedOutcome]:
-        """Returns for each n where it worked: in rich worlds first, then where of one thing there is only so much."""
+        """Where it worked, by n: in rich worlds first, then with one thing limited."""
         starts = [attempt.rich, *({**attempt.rich, name: level} for name, level in lacks)]
         played = self.play(attempt, starts, body)
         return _worked(attempt, played, len(starts)), played
 
     def _least(self, attempt: Attempt, needed: Sequence[str], ns: Sequence[int], body: int) -> dict[str, ByN]:
-        """Returns the least amounts that suffice; all levels of the things that are needed are tried in one go."""
+        """The least amounts that suffice.
+
+        All levels of what is needed are tried in one batch.
+        """
         levels = [(name, level) for name in needed for level in range(attempt.rich[name])]
         worked, _ = self._without(attempt, levels, body)
         least: dict[str, ByN] = {name: dict.fromkeys(ns, 0) for name in attempt.rich}
@@ -105,11 +111,14 @@ class Ablation:
         return least
 
     def _body(self, attempt: Attempt) -> int:
-        """Returns the levels of the body: as they were in worlds of segments."""
+        """The levels of the body: as they were in worlds of segments."""
         return NOT_FULL if attempt.kind != AS_IT_IS else AS_IT_IS
 
     def play(self, attempt: Attempt, starts: Sequence[Start], body: int) -> ScriptedOutcome:
-        """Returns what comes of the attempt from each start in each of its worlds, [A, starts * worlds]."""
+        """Play the attempt from each start in each of its worlds.
+
+        [A, starts * worlds].
+        """
         worlds = attempt.bases.size
         scenes = stack_scenes([self._scene(start, attempt, body) for start in starts])
         repeated = Scene(*(np.repeat(leaf, worlds, axis=0) for leaf in scenes))
@@ -130,7 +139,10 @@ class Ablation:
     def _with_bare(
         self, attempt: Attempt, ns: tuple[int, ...], least: dict[str, ByN], steps: int, successes: int, worlds: int
     ) -> Way:
-        """Returns the way with what it spends and leaves, measured where nothing but what it needs is there."""
+        """The way with what it spends and leaves.
+
+        Measured where only what it needs is there.
+        """
         body = self._body(attempt)
         bare = self._bare(attempt, ns, least, body)
         if bare is None:
@@ -158,7 +170,10 @@ class Ablation:
     def _bare(
         self, attempt: Attempt, ns: Sequence[int], least: Mapping[str, ByN], body: int
     ) -> dict[int, ScriptedOutcome] | None:
-        """Returns what happened in the worlds that count for each n, with what it needs alone; None if it fails."""
+        """Play with only what is needed.
+
+        In the worlds that count for each n; None if it fails.
+        """
         starts = [
             {name: AS_IT_IS if most == AS_IT_IS else least[name][n] for name, most in attempt.rich.items()} for n in ns
         ]
@@ -177,7 +192,9 @@ class Ablation:
         return found
 
     def _one_after_another(self, attempt: Attempt, ns: Sequence[int], body: int) -> dict[str, ByN]:
-        """Returns amounts that suffice together, found by taking away as much as possible of one thing after another.
+        """Amounts that suffice together.
+
+        As much as possible is taken away of one thing after another.
 
         This is for ways in which one thing can stand in for another, so that neither is needed by itself.
         """
@@ -194,7 +211,7 @@ class Ablation:
         return least
 
     def _as_fluents(self, least: Mapping[str, ByN], kind: int) -> dict[str, ByN]:
-        """Returns the amounts under the names of fluents: of a station that is faced, only that it has to be there."""
+        """The amounts under the names of fluents: of a station that is faced, only that it has to be there."""
         faced = self.stage.station_of(kind) if kind != AS_IT_IS else ""
         found = {}
         for name, by_n in least.items():
@@ -221,7 +238,10 @@ class Ablation:
     def _ended(
         self, bare: Mapping[int, ScriptedOutcome], hungry: Mapping[int, ScriptedOutcome] | None
     ) -> dict[str, ByN]:
-        """Returns the least that was there of what there was more of afterwards, in every world."""
+        """The least final amount of everything that increased.
+
+        In every world.
+        """
         found: dict[str, ByN] = {}
         for i, fluent in enumerate(self.stepper.fluents):
             worlds = hungry if fluent.startswith(INTRINSIC) else bare
@@ -234,16 +254,22 @@ class Ablation:
 
 
 def _is_reliable(worked: Bool[np.ndarray, "rows"]) -> bool:
-    """Returns whether a way works in so many rich worlds that something must be missing where it works in none."""
+    """Whether a way works in enough rich worlds.
+
+    Only then does failure everywhere mean that something is missing.
+    """
     return bool((1.0 - worked.mean()) ** len(worked) <= _BY_CHANCE)
 
 
 def _worked(attempt: Attempt, played: ScriptedOutcome, starts: int) -> dict[int, list[Bool[np.ndarray, "rows"]]]:
-    """Returns for each n and start in which of the worlds that count the skill got done."""
+    """Where the skill was done, by n and start.
+
+    Among the worlds that count.
+    """
     done = played.done.reshape(len(attempt.ns), starts, -1)
     return {n: [done[i, start, attempt.rows_of[n]] for start in range(starts)] for i, n in enumerate(attempt.ns)}
 
 
 def every_row(ns: Sequence[int], count: int) -> dict[int, Int[np.ndarray, "rows"]]:
-    """Returns that all of ``count`` worlds count for each n."""
+    """That all of ``count`` worlds count for each n."""
     return {n: np.arange(count) for n in ns}

@@ -32,7 +32,7 @@ _MAX_AMOUNTS, _MAX_BASES = 3, 24
 
 
 def analyse(paths: AnalysisPaths, on_row: OnRow) -> Findings:
-    """Returns what is found out about the skill of a folder.
+    """What is found out about the skill of a folder.
 
     Args:
         on_row: told of the progress: {"kind": "playing", "segments", "wanted", "frames"}, then "probing", "ablating".
@@ -90,7 +90,7 @@ def _recorded(
 
 
 def _last_step_again(probing: Probing, recorded: Recorded, found: Statistics) -> Way | None:
-    """Returns the way in which the segments end, tried in the very worlds just before their last steps."""
+    """The segments' last step, repeated in the worlds just before."""
     rich = probing.rich()
     if rich is None or recorded.bases is None:
         return None
@@ -104,7 +104,7 @@ def _last_step_again(probing: Probing, recorded: Recorded, found: Statistics) ->
 
 
 def _as_they_were(probing: Probing, rich: Start, yielded: set[str]) -> dict[str, int]:
-    """Returns the rich start in which there is of what the skill yields, and of what makes it done, what there was."""
+    """The rich start with the segments' own amounts of what is yielded."""
     everything = probing.everything()
     names = {PLACED + f.removeprefix(NEAR) if f.startswith(NEAR) else f for f in yielded}
     return {name: AS_IT_IS if name in names or most < everything[name] else most for name, most in rich.items()}

@@ -12,7 +12,7 @@ ByN = dict[int, int]
 
 
 class Way(Value):
-    """A way in which the skill gets done, tried out in staged worlds.
+    """A way of getting a skill done, tried in staged worlds.
 
     Attributes:
         source: where it comes from: the last action of successful segments, tried in the worlds just before it, or
@@ -44,7 +44,7 @@ class Way(Value):
     has_body: bool = False
 
     def __str__(self) -> str:
-        """Returns e.g. ``DO before TREE``."""
+        """E.g. ``DO before TREE``."""
         return f"{self.action} before {self.faced}" if self.faced else f"{self.action} as the policy's last action"
 
 
@@ -70,7 +70,7 @@ class Findings(Value):
 
 
 def way_text(way: Way) -> str:
-    """Returns a way as lines, for a person or a prompt."""
+    """A way as lines, for a person or a prompt."""
 
     def amounts(of: dict[str, ByN]) -> str:
         shown = [

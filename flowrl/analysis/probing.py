@@ -44,12 +44,14 @@ class Probing:
         self.notes: list[str] = []
 
     def everything(self) -> dict[str, int]:
-        """Returns the start with as much of everything as there can be."""
+        """The start with as much of everything as there can be."""
         items = {item: self.vocabulary.most(item) for item in self.stage.domain.items}
         return items | {PLACED + name: NEAR for name in self.stage.stations}
 
     def rich(self) -> Start | None:
-        """Returns the start with everything at hand but what makes the skill done at once; None if that is not found.
+        """Start state with everything except what completes the skill immediately.
+
+        None if there is no such state.
 
         What the skill itself yields is so kept at what it was.
         """
@@ -66,11 +68,11 @@ class Probing:
         start |= dict.fromkeys(yielded, ABSENT)
         if not self._is_done_at_once([start])[0]:
             return start
-        self.notes.append("It counts as done in every staged world, whatever is at hand, so that nothing can be tried.")
+        self.notes.append("It counts as done in every staged world, so that nothing can be tried.")
         return None
 
     def ways(self) -> list[Way]:
-        """Returns the ways that work, the quickest first."""
+        """The ways that work, the quickest first."""
         rich = self.rich()
         if rich is None:
             return []
@@ -83,7 +85,10 @@ class Probing:
         return ways
 
     def _way(self, action: int, kind: int, rich: Start) -> Way | None:
-        """Returns the way; one that is left to chance is tried in more worlds, where few say too little."""
+        """The way that an attempt found.
+
+        One left to chance is tried in more worlds, where few say too little.
+        """
         attempt = self._attempt(action, kind, rich)
         way = self.ablation.way_of(attempt)
         if way is not None and (way.ns == NS or way.successes == way.worlds):
@@ -93,7 +98,10 @@ class Probing:
         return self.ablation.way_of(again) or way
 
     def scripted_segments(self, way: Way, count: int) -> list[Segment]:
-        """Returns up to ``count`` successful segments of a way played from starts drawn at random."""
+        """Up to ``count`` successful segments of a scripted way.
+
+        Starts are drawn at random.
+        """
         rich = self.rich()
         if rich is None:
             return []
@@ -125,14 +133,19 @@ class Probing:
         return Attempt("probing", action, kind, self.bases, rows, MAX_STEPS, rich, {})
 
     def _is_done_at_once(self, starts: Sequence[Start]) -> list[bool]:
-        """Returns whether the skill is done, for any n, after a first step in which nothing is done."""
+        """Whether doing nothing for one step completes the skill.
+
+        For any n.
+        """
         first = jax.tree.map(lambda leaf: leaf[:1], self.bases)
         attempt = Attempt("probing", 0, 0, first, every_row(NS, 1), 1, {}, {})
         done = self.ablation.play(attempt, starts, NOT_FULL).done
         return [bool(done[:, i].any()) for i in range(len(starts))]
 
     def _candidates(self, rich: Start) -> list[tuple[int, int]]:
-        """Returns the actions that get the skill done with n = 1, each with what it is best done before.
+        """The actions that complete the skill with n = 1.
+
+        Each with the thing that it is best done in front of.
 
         What is left to chance may need another try in more worlds.
         """
@@ -155,7 +168,10 @@ class Probing:
         return [(act, kind) for _, act, kind in sorted(best)[:_MAX_WAYS]]
 
     def _kinds_to_face(self, rich: Start) -> list[int]:
-        """Returns the kinds of things to stand before; no station that is not to be within reach."""
+        """The kinds of things to stand in front of.
+
+        Without stations that must not be near.
+        """
         near = [kind for kind in range(len(self.stage.kinds)) if self.stage.station_of(kind)]
         out = [kind for kind in near if rich[PLACED + self.stage.station_of(kind)] != NEAR]
         return [kind for kind in range(len(self.stage.kinds)) if kind not in out]
@@ -175,7 +191,7 @@ def _is_useful(name: str, level: int) -> bool:
 
 
 def _drawn(rng: np.random.Generator, rich: Start) -> dict[str, int]:
-    """Returns a start in which some things are absent, and the others there in any amount."""
+    """A random start: some things absent, others in any amount."""
     drawn = {}
     for name, most in rich.items():
         absent = most <= 0 or rng.random() < _ABSENT_SHARE
@@ -186,8 +202,9 @@ def _drawn(rng: np.random.Generator, rich: Start) -> dict[str, int]:
 def segment_attempt(
     segments: Sequence[Segment], bases: Bases, stepper: Stepper, rich: Start, spent: Mapping[str, dict[int, int]]
 ) -> Attempt | None:
-    """Returns the attempt to do the last step of segments again, in the very worlds just before it; None where no
-    action is the last one of most of them.
+    """Repeat the last step of segments in the worlds just before it.
+
+    None where most segments do not end with the same action.
 
     Args:
         bases: the world just before the last step of each segment.

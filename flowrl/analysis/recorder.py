@@ -1,4 +1,4 @@
-"""Successful segments of a skill, recorded while a library's experts play its plan."""
+"""Record successful segments while experts play a skill's plan."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -69,10 +69,12 @@ class SegmentRecorder:
         self._look = jax.jit(jax.vmap(self._seen))
 
     def record(self, key: jax.Array, wanted: int, max_frames: int, on_row: Callable[[int, int], None]) -> Recorded:
-        """Returns the successful segments of as many new worlds as it takes; every episode is played to its end.
+        """Successful segments from new worlds.
+
+        Every episode is played to its end.
 
         Args:
-            wanted: no more worlds are begun once there are so many segments.
+            wanted: no more worlds are begun after this many segments.
             on_row: called with (segments, frames) now and then.
         """
         batches: list[Recorded] = []
@@ -170,7 +172,7 @@ class SegmentRecorder:
         return Trajectory(title="", n=int(self._wanted()[world, -1]), start=states[0], frames=tuple(frames))
 
     def _near(self, nearest: Int[np.ndarray, "types 2"], underfoot: set[int]) -> tuple[tuple[str, int, int], ...]:
-        """Returns the nearest things within three steps, without what the player walks on."""
+        """The nearest things within three steps, without what the player walks on."""
         steps = np.abs(nearest).sum(axis=1)
         known = (nearest != UNKNOWN).any(axis=1) & (steps <= _NEAR)
         types = sorted((i for i in np.flatnonzero(known) if i not in underfoot), key=lambda i: (steps[i], i))
@@ -196,7 +198,7 @@ def _bases_of(parts: Sequence[tuple[PlayerState, Any]]) -> Bases | None:
 
 
 def shown(trajectories: Sequence[Trajectory]) -> tuple[Trajectory, ...]:
-    """Returns the shortest trajectory and one of median length, both with a title."""
+    """The shortest trajectory and one of median length, both with a title."""
     if not trajectories:
         return ()
     ranked = sorted(trajectories, key=lambda each: len(each.frames))

@@ -1,4 +1,6 @@
-"""A specification held against what was found out: what has to change, and why.
+"""Correct a specification by what was found out.
+
+Each change comes with its reason.
 
 Whatever could not be tried is left as the specification says, unless successful segments contradict it. A way that was
 tried says what is needed, spent and left; segments say what a policy can do without.
@@ -32,7 +34,7 @@ class Change(Value):
     evidence: str
 
     def __str__(self) -> str:
-        """Returns e.g. ``requires wood: 5 -> 2. Table ...``."""
+        """E.g. ``requires wood: 5 -> 2. Table ...``."""
         was, will = (quantity_text(q) if q is not None else "nothing" for q in (self.before, self.after))
         return f"{self.part} {self.fluent}: {was} -> {will}. {self.evidence}"
 
@@ -51,7 +53,7 @@ class Repair(Value):
 
 
 def repair(spec: SkillSpec, findings: Findings) -> Repair:
-    """Returns the specification corrected where the findings contradict it.
+    """The specification corrected where the findings contradict it.
 
     Where a skill was done in several ways, those that end as successful segments mostly do count alone, if there are
     any; among them, the one that contradicts the specification least.
@@ -64,7 +66,10 @@ def repair(spec: SkillSpec, findings: Findings) -> Repair:
 
 
 def consistent_with(spec: SkillSpec, findings: Findings) -> list[str]:
-    """Returns how the findings contradict a specification, as sentences; none: it is consistent with them."""
+    """How the findings contradict a specification.
+
+    One sentence each; empty: they agree.
+    """
     return [str(change) for change in repair(spec, findings).changes]
 
 
@@ -88,7 +93,7 @@ class _Corrections:
     changes: list[Change] = field(default_factory=list)
 
     def made(self, number: int | None) -> Repair:
-        """Returns the repair."""
+        """The repair."""
         self.seen = self.statistics.named() if self.statistics is not None else {}
         self.parts = {part: dict(getattr(self.spec, part)) for part in PARTS}
         least = self.way.least if self.way is not None else {}
@@ -123,7 +128,7 @@ class _Corrections:
             self.parts[part][fluent] = after
 
     def _correct_need(self, fluent: str) -> None:
-        """Corrects how much of an item, or of whatever else is no station, must be there."""
+        """Correct how much of anything but a station must be there."""
         ns = self._ns()
         asked = {n: self.spec.needed(n).get(fluent, 0) for n in ns}
         least, tried = asked, ""
@@ -144,7 +149,10 @@ class _Corrections:
             self._change("consumes", fluent, after, f"{evidence} What is not needed cannot be spent.")
 
     def _always_there(self, fluent: str, ns: Sequence[int]) -> ByN:
-        """Returns the least that was there at the start of successful segments, for each n; none was seen: none."""
+        """The least amount at the start of successful segments, by n.
+
+        Empty where no segment was seen.
+        """
         if self.statistics is None:
             return {}
         seen = self.seen.get(fluent)
@@ -152,7 +160,7 @@ class _Corrections:
         return {n: by_n[n] for n in ns if n in by_n}
 
     def _correct_station(self, station: str) -> None:
-        """Corrects whether a station must be within reach, or stand somewhere on the floor at least."""
+        """Correct whether a station must be near, or only placed."""
         near, placed = NEAR + station, PLACED + station
         asked = [part for part in (near, placed) if self._asks(part)]
         tried = self._station_need(station)
@@ -179,7 +187,10 @@ class _Corrections:
         return f"{self.way} works with a {station} on the floor and never without one."
 
     def _station_need(self, station: str) -> list[str] | None:
-        """Returns which fluents of a station were needed where it was tried, the strongest first; None: not tried."""
+        """The fluents of a station that were needed, strongest first.
+
+        None: not tried.
+        """
         if self.way is None or PLACED + station not in self.way.least:
             return None
         return [f for f in (NEAR + station, PLACED + station) if any(self.way.least.get(f, {}).values())]
@@ -253,14 +264,20 @@ class _Corrections:
 
 
 def _at_most(points: ByN, bounds: ByN) -> ByN:
-    """Returns the points lowered to the bounds; where that changes any, those alone for which there is a bound."""
+    """The points lowered to the bounds.
+
+    If that changes any, only those that have a bound.
+    """
     if all(amount <= bounds.get(n, amount) for n, amount in points.items()):
         return dict(points)
     return {n: min(amount, bounds[n]) for n, amount in points.items() if n in bounds}
 
 
 def _amount(points: Mapping[int, int], bound_fn: Callable[[list[int]], int]) -> Quantity | None:
-    """Returns the amount for each n as one that grows with n; where no line fits, a bound for all; None for zero."""
+    """One amount, linear in n, for the amounts of each n.
+
+    Where no line fits, a bound for all; None for zero.
+    """
     if not any(points.values()):
         return None
     found = fit(points) or Quantity(base=bound_fn(list(points.values())))

@@ -1,4 +1,7 @@
-"""Actions played in staged worlds, and when a skill is done there: one compiled program a game, whatever the skill."""
+"""Scripted actions in staged worlds.
+
+One compiled program per game serves every skill.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -57,7 +60,7 @@ class Script(NamedTuple):
 
 
 class ScriptedOutcome(NamedTuple):
-    """When a skill was done in W worlds, for each of A amounts, and what was there.
+    """When a skill was done in W worlds for A amounts.
 
     Attributes:
         step: [A, W] the first step after which it was done, counted from 1; 0 where it never was.
@@ -89,7 +92,7 @@ class Stepper:
         self._read = jax.jit(jax.vmap(self._fluents))
 
     def plain_bases(self, key: jax.Array, count: int) -> Bases:
-        """Returns worlds in which the player stands alone and remembers nothing."""
+        """Worlds in which the player stands alone and remembers nothing."""
         memory = empty_memory(self.stage.domain)
         achieved = np.zeros((count, len(self.stage.domain.achievements)), bool)
         return Bases(self.stage.plain_worlds(key, count), np.broadcast_to(memory, (count, *memory.shape)), achieved)
@@ -104,7 +107,9 @@ class Stepper:
         ns: Sequence[int],
         max_steps: int = MAX_STEPS,
     ) -> ScriptedOutcome:
-        """Returns when the skill is done in scenes set up in base worlds; a game that is over counts no further.
+        """When the skill is done in scenes set up in base worlds.
+
+        Steps after the end of a game do not count.
 
         Args:
             which: the base world of each scene.
@@ -177,7 +182,7 @@ def _first_rows(played: ScriptedOutcome, count: int) -> ScriptedOutcome:
 
 
 def is_done(functions: AnySkill, inputs: SkillInputs, n: int) -> Bool[np.ndarray, "W"]:
-    """Returns whether a skill is done with ``n`` in each of a batch of steps."""
+    """Whether a skill is done with ``n`` in each step."""
     wanted = inputs._replace(n=jnp.full_like(inputs.n, n))
     done, _ = _evaluate(functions, wanted)
     return np.asarray(done)

@@ -64,13 +64,16 @@ class Trajectory(Value):
 
 
 def amounts_text(amounts: Mapping[str, int], nothing: str = "nothing") -> str:
-    """Returns amounts on one line, e.g. ``3 wood, near:crafting_table``."""
+    """Amounts on one line, e.g. ``3 wood, near:crafting_table``."""
     shown = [fluent if amount == 1 and ":" in fluent else f"{amount} {fluent}" for fluent, amount in amounts.items()]
     return ", ".join(shown) or nothing
 
 
 def trajectory_text(trajectory: Trajectory, most: int = 60) -> str:
-    """Returns a trajectory as lines, runs of an uneventful action joined; the middle of a long one is left out."""
+    """A trajectory as lines of text.
+
+    Runs of an uneventful action are joined, and the middle of a long one is left out.
+    """
     lines = list(_lines(trajectory))
     if len(lines) > most:
         left_out = f"    ... {len(lines) - most} lines left out ..."

@@ -1,4 +1,7 @@
-"""What successful segments of a skill have in common, without a language model and without a simulator."""
+"""What successful segments of a skill have in common.
+
+Neither a language model nor a simulator is needed.
+"""
 
 import statistics
 from collections import Counter
@@ -17,7 +20,7 @@ class Spread(Value):
     most: int
 
     def __str__(self) -> str:
-        """Returns e.g. ``2`` where all are the same, else ``1 / 2 / 5``."""
+        """E.g. ``2`` where all are the same, else ``1 / 2 / 5``."""
         return str(self.least) if self.least == self.most else f"{self.least} / {self.median:g} / {self.most}"
 
 
@@ -53,7 +56,7 @@ class Statistics(Value):
         steps: how long they took.
         actions: how often each action was the last one, the most frequent first.
         fluents: those that were there at the start or at the end of any segment.
-        scripted: nobody's policy was played, but an action that is known to do it, from starts drawn at random.
+        scripted: no policy was played, but an action known to complete the skill, from random starts.
     """
 
     skill: str
@@ -65,12 +68,12 @@ class Statistics(Value):
     scripted: bool = False
 
     def named(self) -> dict[str, FluentStatistics]:
-        """Returns the statistics by fluent."""
+        """The statistics by fluent."""
         return {each.fluent: each for each in self.fluents}
 
 
 def statistics_of(skill: str, segments: Sequence[Segment], scripted: bool = False) -> Statistics:
-    """Returns what the segments have in common.
+    """What the segments have in common.
 
     Raises:
         UsageError: there are fewer than 10.
@@ -93,7 +96,7 @@ def statistics_of(skill: str, segments: Sequence[Segment], scripted: bool = Fals
 
 
 def spread(values: Sequence[int]) -> Spread:
-    """Returns the least, the median and the most of some numbers."""
+    """The least, the median and the most of some numbers."""
     return Spread(least=min(values), median=statistics.median(values), most=max(values))
 
 
@@ -123,7 +126,9 @@ def _of_fluent(fluent: str, segments: Sequence[Segment]) -> FluentStatistics:
 
 
 def fit(points: Mapping[int, float]) -> Quantity | None:
-    """Returns the amount ``per_n * n + base`` that goes through every point (n, amount); None where there is none.
+    """The amount ``per_n * n + base`` through every point.
+
+    None where there is none.
 
     A single point is taken for an amount that does not grow with n.
 
@@ -140,7 +145,10 @@ def fit(points: Mapping[int, float]) -> Quantity | None:
 
 
 def statistics_text(found: Statistics) -> str:
-    """Returns the statistics as lines, for a person or a prompt; what never was there is left out."""
+    """The statistics as lines for a person or a prompt.
+
+    Fluents that never occurred are left out.
+    """
     how = "played by a script from starts drawn at random" if found.scripted else "played by the skill's policy"
     ns = ", ".join(f"{n} ({count})" for n, count in found.ns.items())
     actions = ", ".join(f"{action} ({count})" for action, count in found.actions.items())
@@ -163,7 +171,7 @@ def statistics_text(found: Statistics) -> str:
 
 
 def quantity_text(quantity: Quantity) -> str:
-    """Returns e.g. ``2``, ``n`` or ``2 n + 1``."""
+    """E.g. ``2``, ``n`` or ``2 n + 1``."""
     if not quantity.per_n:
         return str(quantity.base)
     per_n = "n" if quantity.per_n == 1 else f"{quantity.per_n} n"
