@@ -19,9 +19,9 @@ from flowrl.errors import LLMError
 from flowrl.growing.controller import GrowLimits
 from flowrl.llm.context import FlowSettings
 from flowrl.llm.grow import grow_with
-from flowrl.llm.transport.client import Request, Response
+from flowrl.llm.transport.client import ModelRequest, ModelResponse
 from flowrl.llm.transport.ledger import Ledger
-from flowrl.llm.transport.transcript import Recorder
+from flowrl.llm.transport.transcript import TranscriptRecorder
 from flowrl.paths import HomePaths
 
 NAME = "by hand"
@@ -33,11 +33,11 @@ class Answers:
     def __init__(self, file: Path):
         self.rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
-    def complete(self, request: Request) -> Response:
+    def complete(self, request: ModelRequest) -> ModelResponse:
         """Returns the next answer for a stage and skill."""
         for i, row in enumerate(self.rows):
             if (row["stage"], row["skill"]) == (request.stage, request.skill):
-                return Response(text=self.rows.pop(i)["answer"], model=NAME)
+                return ModelResponse(text=self.rows.pop(i)["answer"], model=NAME)
         raise LLMError(f"There is no answer left for {request.stage} of {request.skill!r}. Write one into the file.")
 
 
@@ -50,10 +50,10 @@ def main() -> None:
     parser.add_argument("--skills", type=int, default=4)
     given = parser.parse_args()
     if given.planted:
-        print(repaired_with_model(outcomes(), Recorder(Answers(given.old), given.new)))
+        print(repaired_with_model(outcomes(), TranscriptRecorder(Answers(given.old), given.new)))
         return
     config = build_config(seed=0)
-    llm = Ledger(Recorder(Answers(given.old), given.new), HomePaths(given.home).ledger, NAME)
+    llm = Ledger(TranscriptRecorder(Answers(given.old), given.new), HomePaths(given.home).ledger, NAME)
     with Display(sys.stdout) as display:
         outcome = grow_with(llm, given.home, config, given.skills, FlowSettings(), None, display, GrowLimits())
     print(outcome.reason)

@@ -25,7 +25,7 @@ from flowrl.env.staging.scenes import Stage
 from flowrl.knowledge.base import KnowledgeBase, load_base, manual_of
 from flowrl.llm.conversation import Conversation
 from flowrl.llm.review import refine
-from flowrl.llm.transport.client import LLM, Message, Request
+from flowrl.llm.transport.client import LLM, Message, ModelRequest
 from flowrl.llm.transport.transcript import Replayer
 from flowrl.schema.skill import Quantity, SkillSpec
 from flowrl.skillcode.source import SkillSource, compose_module
@@ -135,7 +135,7 @@ class Unjudged:
     def __init__(self, llm: LLM):
         self.complete = llm.complete
 
-    def note(self, request: Request, outcome: str, reason: str = "") -> None:
+    def note(self, request: ModelRequest, outcome: str, reason: str = "") -> None:
         """Does nothing."""
 
 

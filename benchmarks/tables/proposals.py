@@ -17,7 +17,7 @@ from flowrl.library.catalog import known_skills
 from flowrl.llm.answers import SpecAnswer
 from flowrl.llm.context import FlowContext, FlowSettings
 from flowrl.llm.flow import Flow
-from flowrl.llm.transport.client import Message, Request, Response
+from flowrl.llm.transport.client import Message, ModelRequest, ModelResponse
 from flowrl.parallel.scheduler import Proposed
 from flowrl.planning.symbolic import SymbolicState, apply, largest_n, missing, new_world
 from flowrl.schema.skill import Skill, SkillSpec
@@ -37,7 +37,7 @@ class Dice:
         self.number = 0
         self.spec = SpecAnswer()
 
-    def complete(self, request: Request) -> Response:
+    def complete(self, request: ModelRequest) -> ModelResponse:
         """Returns an answer to the stage that asks."""
         answers: dict[str, Any] = {
             "propose": self._propose,
@@ -45,9 +45,9 @@ class Dice:
             "design": lambda: {"designs": [{"done_when": "it is", "terms": ["1"]}]},
             "write": lambda: {"code": f"def network_number():\n    return {len(LEARNED)}\n"},
         }
-        return Response(text=json.dumps(answers[request.stage]()), model="dice")
+        return ModelResponse(text=json.dumps(answers[request.stage]()), model="dice")
 
-    def note(self, request: Request, outcome: str, reason: str = "") -> None:
+    def note(self, request: ModelRequest, outcome: str, reason: str = "") -> None:
         """Does nothing."""
 
     def _propose(self) -> dict[str, str]:

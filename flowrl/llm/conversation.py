@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from flowrl.llm.answers import AnswerT, UnreadableAnswerError, parse_answer
 from flowrl.llm.prompts import load_prompt
-from flowrl.llm.transport.client import JudgedLLM, Message, Request
+from flowrl.llm.transport.client import JudgedLLM, Message, ModelRequest
 
 Result = TypeVar("Result")
 
@@ -59,7 +59,7 @@ class Conversation:
         messages: tuple[Message, ...] = (self.briefing, prompt)
         reasons: list[str] = []
         for attempt in range(1, self.attempts + 1):
-            request = Request(
+            request = ModelRequest(
                 stage=stage, skill=skill, attempt=attempt, messages=messages, wanted=form.__name__,
                 answer_schema=form.model_json_schema(),
             )  # fmt: skip
@@ -71,7 +71,7 @@ class Conversation:
             except (UnreadableAnswerError, RejectedError) as error:
                 reasons.append(str(error))
                 self.llm.note(request, "rejected", str(error))
-                self.tell_fn(f"{skill or 'the next skill'}: that won't do: {_one_line(str(error))}")
+                self.tell_fn(f"{skill or 'the next skill'}: rejected: {_one_line(str(error))}")
                 messages = (*messages, Message(role="assistant", text=text, masked=text), self._back(error, attempt))
                 continue
             self.llm.note(request, "accepted")

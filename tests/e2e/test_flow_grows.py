@@ -15,11 +15,10 @@ from flowrl.library.drafts import Drafts
 from flowrl.library.home import SkillLibrary
 from flowrl.llm.context import FlowSettings
 from flowrl.llm.grow import grow_with, grow_with_model
-from flowrl.llm.transport.client import JudgedLLM, Request, Response
+from flowrl.llm.transport.client import JudgedLLM, ModelRequest, ModelResponse
 from flowrl.llm.transport.factory import LLMSettings, make_llm
-from flowrl.llm.transport.ledger import GrowLimits as Budget
-from flowrl.llm.transport.ledger import Ledger, read_ledger
-from flowrl.llm.transport.transcript import Recorder
+from flowrl.llm.transport.ledger import Budget, Ledger, read_ledger
+from flowrl.llm.transport.transcript import TranscriptRecorder
 from flowrl.paths import HomePaths
 from flowrl.schema.run import RunSpec
 from tests.support.authors import Author, rejections
@@ -40,7 +39,7 @@ LOOP = "import jax.numpy as jnp\n\n\ndef is_done(inventory, n):\n    while inven
 
 
 def ledger(llm: Any, home: Path, **limits: Any) -> Ledger:
-    return Ledger(llm, HomePaths(home).ledger, "author", limits=Budget(**limits))
+    return Ledger(llm, HomePaths(home).ledger, "author", budget=Budget(**limits))
 
 
 def grow(llm: JudgedLLM, home: Path, count: int, watcher: Watcher | None = None, **options: Any) -> GrowOutcome:
@@ -60,7 +59,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Author,
         ("write", "Collect Wood", 1): lambda answer: {"code": LOOP + answer["code"]},
     }
     author, watcher = Author(BASE, ["Collect Wood", "Place Table"], twists), Watcher()
-    outcome = grow(ledger(Recorder(author, folder / "t.jsonl"), folder / "home"), folder / "home", 2, watcher)
+    outcome = grow(ledger(TranscriptRecorder(author, folder / "t.jsonl"), folder / "home"), folder / "home", 2, watcher)
     assert outcome.complete, outcome
     return folder / "home", folder / "t.jsonl", author, watcher
 
@@ -73,7 +72,7 @@ def test_what_a_model_wrote_is_learned(grown: tuple[Path, Path, Author, Watcher]
     )
     assert [record.expert_idx for record in records.values()] == [0, 1]
     assert {draft.status for draft in Drafts(HomePaths(home))} == {"accepted"}
-    assert any("that won't do" in note and "gold" in note for note in watcher.notes)
+    assert any("rejected" in note and "gold" in note for note in watcher.notes)
     assert any("verified in the sandbox" in note for note in watcher.notes)
     again = [request for request in author.requests if request.attempt == 2]
     assert [(request.stage, request.skill) for request in again] == [
@@ -166,7 +165,7 @@ class Hanging(Author):
         super().__init__(*arguments)
         self.asked, self.go_on = threading.Event(), threading.Event()
 
-    def complete(self, request: Request) -> Response:
+    def complete(self, request: ModelRequest) -> ModelResponse:
         if request.stage == "propose" and self.requests:
             self.asked.set()
             self.go_on.wait(120)

@@ -98,8 +98,8 @@ def test_amounts_survive_the_way_to_a_model_and_back(amounts: dict[str, Quantity
 
 
 def test_a_design_is_compared_by_what_it_says() -> None:
-    one = RewardDesign(done_when="a", terms=("b",))
-    assert len({one(done_when="a", terms=("b",)), RewardDesign(done_when="a", terms=("c",))}) == 2
+    one, same = (RewardDesign(done_when="a", terms=("b",)) for _ in range(2))
+    assert len({one, same, RewardDesign(done_when="a", terms=("c",))}) == 2
 
 
 GOOD = '''import jax.numpy as jnp

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flowrl.errors import BudgetSpent, LLMError, Unanswered, UsageError
-from flowrl.llm.transport.client import JudgedLLM, Request, Response
-from flowrl.llm.transport.ledger import CallLine, JudgementLine, Ledger, Limits, cost_rows, cost_total, read_ledger
+from flowrl.llm.transport.client import JudgedLLM, ModelRequest, ModelResponse
+from flowrl.llm.transport.ledger import Budget, CallLine, JudgementLine, Ledger, cost_rows, cost_total, read_ledger
 from flowrl.llm.transport.prices import Price, Prices, read_prices
 from tests.support.scripted import Scripted, answered, asked
 
@@ -18,9 +18,9 @@ ONE_CALL = 0.004
 """US dollars of `answered` at those prices: 1,000 tokens in, 200 out."""
 
 
-def ledger_of(file: Path, calls: int = 10, limits: Limits | None = None, prices: Prices = OWN) -> Ledger:
+def ledger_of(file: Path, calls: int = 10, budget: Budget | None = None, prices: Prices = OWN) -> Ledger:
     """Returns a ledger over a model that answers so often."""
-    return Ledger(Scripted([answered()] * calls), file, "m", prices, limits)
+    return Ledger(Scripted([answered()] * calls), file, "m", prices, budget)
 
 
 def calls_in(file: Path) -> list[CallLine]:
@@ -74,7 +74,7 @@ def test_a_call_that_ctrl_c_ends_is_a_line_of_unknown_cost(tmp_path: Path) -> No
 
 def test_max_calls_refuses_before_the_call_that_is_too_many(tmp_path: Path) -> None:
     model = Scripted([answered()] * 5)
-    ledger = Ledger(model, tmp_path / "ledger.jsonl", "m", OWN, Limits(calls=2))
+    ledger = Ledger(model, tmp_path / "ledger.jsonl", "m", OWN, Budget(calls=2))
     ledger.complete(asked())
     ledger.complete(asked())
     with pytest.raises(BudgetSpent, match=r"2 calls .* of 2 allowed by --max-calls"):
@@ -87,19 +87,19 @@ def test_limits_count_earlier_commands_of_the_home(tmp_path: Path) -> None:
     ledger_of(file).complete(asked())
     ledger_of(file).complete(asked())
     with pytest.raises(BudgetSpent):
-        ledger_of(file, limits=Limits(calls=2)).complete(asked())
+        ledger_of(file, budget=Budget(calls=2)).complete(asked())
     with pytest.raises(BudgetSpent):
-        ledger_of(file, limits=Limits(cost=2 * ONE_CALL)).complete(asked())
-    ledger_of(file, limits=Limits(calls=3, cost=2.1 * ONE_CALL)).complete(asked())
+        ledger_of(file, budget=Budget(cost=2 * ONE_CALL)).complete(asked())
+    ledger_of(file, budget=Budget(calls=3, cost=2.1 * ONE_CALL)).complete(asked())
 
 
 def test_no_calls_at_all_may_be_allowed(tmp_path: Path) -> None:
     with pytest.raises(BudgetSpent):
-        ledger_of(tmp_path / "ledger.jsonl", limits=Limits(calls=0)).complete(asked())
+        ledger_of(tmp_path / "ledger.jsonl", budget=Budget(calls=0)).complete(asked())
 
 
 def test_max_cost_ends_after_the_call_that_passes_it(tmp_path: Path) -> None:
-    ledger = ledger_of(tmp_path / "ledger.jsonl", limits=Limits(cost=0.006))
+    ledger = ledger_of(tmp_path / "ledger.jsonl", budget=Budget(cost=0.006))
     ledger.complete(asked())
     ledger.complete(asked())
     with pytest.raises(BudgetSpent, match=r"0\.0080 US dollars .* of 0\.006 allowed by --max-cost"):
@@ -109,11 +109,11 @@ def test_max_cost_ends_after_the_call_that_passes_it(tmp_path: Path) -> None:
 
 def test_max_calls_holds_for_several_threads(tmp_path: Path) -> None:
     class Slow(Scripted):
-        def complete(self, request: Request) -> Response:
+        def complete(self, request: ModelRequest) -> ModelResponse:
             time.sleep(0.05)
             return super().complete(request)
 
-    ledger = Ledger(Slow([answered()] * 50), tmp_path / "ledger.jsonl", "m", OWN, Limits(calls=7))
+    ledger = Ledger(Slow([answered()] * 50), tmp_path / "ledger.jsonl", "m", OWN, Budget(calls=7))
     refused: list[int] = []
 
     def work(number: int) -> None:
@@ -132,7 +132,7 @@ def test_max_calls_holds_for_several_threads(tmp_path: Path) -> None:
 
 def test_a_limit_of_money_needs_a_price(tmp_path: Path) -> None:
     with pytest.raises(LLMError, match=r"price of 'm' is unknown.*--prices FILE\.toml(.|\n)*input ="):
-        ledger_of(tmp_path / "ledger.jsonl", limits=Limits(cost=1.0), prices=Prices(base_url="http://127.0.0.1/v1"))
+        ledger_of(tmp_path / "ledger.jsonl", budget=Budget(cost=1.0), prices=Prices(base_url="http://127.0.0.1/v1"))
     assert not (tmp_path / "ledger.jsonl").exists()
 
 
@@ -144,12 +144,12 @@ def test_an_unknown_price_is_counted_as_unknown(tmp_path: Path) -> None:
     total = cost_total(read_ledger(file)[0])
     assert (total.cost, total.unpriced, total.calls) == (ONE_CALL, 1, 2)
     with pytest.raises(BudgetSpent, match="and 1 calls whose price is unknown"):
-        ledger_of(file, limits=Limits(cost=ONE_CALL)).complete(asked())
+        ledger_of(file, budget=Budget(cost=ONE_CALL)).complete(asked())
 
 
 def test_replayed_answers_cost_nothing_and_need_no_price(tmp_path: Path) -> None:
     file = tmp_path / "ledger.jsonl"
-    ledger = Ledger(Scripted([answered()] * 3), file, "m", limits=Limits(calls=2, cost=0.0), replayed=True)
+    ledger = Ledger(Scripted([answered()] * 3), file, "m", budget=Budget(calls=2, cost=0.0), replayed=True)
     ledger.complete(asked())
     ledger.complete(asked())
     with pytest.raises(BudgetSpent):

@@ -17,10 +17,10 @@ from pydantic import SecretStr
 
 from flowrl.errors import FlowRLError, LLMError, Unanswered, UsageError
 from flowrl.llm.transport.client import LLM, Message
+from flowrl.llm.transport.endpoint import Endpoint, find_key
 from flowrl.llm.transport.factory import LLMSettings, make_llm
-from flowrl.llm.transport.provider import Provider, find_key
+from flowrl.llm.transport.provider import Provider
 from flowrl.llm.transport.retries import Patience, Retries
-from flowrl.llm.transport.wire import Endpoint
 from tests.support.llm_server import GOOD, Say, Server, closed_port, completion, openai_error, refusal, serving
 from tests.support.scripted import Scripted, answered, asked
 
@@ -41,7 +41,7 @@ class Waits:
         self.waited: list[float] = []
         self.now = 0.0
         found = Patience(**patience)  # type: ignore[arg-type]
-        self.llm = Retries(llm, found, sleep=self._sleep, clock=lambda: self.now)
+        self.llm = Retries(llm, found, sleep_fn=self._sleep, clock_fn=lambda: self.now)
 
     def _sleep(self, seconds: float) -> None:
         self.waited.append(seconds)
@@ -84,9 +84,12 @@ def test_nothing_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
     for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.setenv(name, "http://127.0.0.1:1/from-the-environment")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-More: from-the-environment\nAuthorization: from-the-environment")
     with serving() as server:
         provider(server, key=None).complete(asked())
+        provider(server).complete(asked())
     assert "from-the-environment" not in json.dumps(server.headers)
+    assert server.headers[1]["authorization"] == f"Bearer {KEY}"
     assert not [name for name in server.headers[0] if name.startswith(("x-stainless", "openai-"))]
 
 
@@ -130,6 +133,16 @@ def test_where_a_models_file_lies_is_not_told(told: str, shown: str) -> None:
         assert provider(server).complete(asked()).model == shown
 
 
+def test_thinking_is_no_part_of_the_answer() -> None:
+    with serving(completion(f"<think>\nPerhaps {{}}?\n</think>\n{GOOD}")) as server:
+        assert provider(server).complete(asked()).text.strip() == GOOD
+
+
+def test_half_a_character_in_an_answer_is_replaced() -> None:
+    with serving(completion('{"name": "\ud800"}')) as server:
+        assert provider(server).complete(asked()).text == '{"name": "?"}'
+
+
 def test_json_of_another_content_type_is_read_all_the_same() -> None:
     with serving(Say(body=completion().body, content_type="text/plain; charset=utf-8")) as server:
         assert provider(server).complete(asked()).text == GOOD
@@ -148,8 +161,9 @@ PASSING: dict[str, tuple[Say, str]] = {
     "429": (openai_error(429, "slow down", "rate_limit_exceeded"), "HTTP 429. It says: slow down"),
     "reset": (Say(reset=True), "the connection failed"),
     "cut body": (Say(body=completion().body, cut=40), "the connection failed"),
-    "cut JSON": (Say(body=completion().body[:-40]), "JSON that breaks off"),
+    "cut JSON": (Say(body=completion().body[:-40]), "broken JSON"),
     "empty body": (Say(), "an empty body"),
+    "too deep": (Say(body=b"[" * 200_000), "broken JSON"),
     "a list": (Say(body=b"[1, 2]"), "no JSON object"),
     "an error in a success": (Say(body=b'{"error": {"message": "upstream died"}}'), "upstream died"),
     "no choices": (completion(choices=[]), "without a choice"),
@@ -234,7 +248,7 @@ def test_retry_after_is_kept_within_bounds(headers: dict[str, str], least: float
 
 def test_tries_and_seconds_are_bounded() -> None:
     waits = Waits(Scripted([Unanswered("busy")] * 50), tries=40, total=100.0)
-    with pytest.raises(Unanswered, match=r"busy Asked \d+ times in \d+ seconds\. Look after the server"):
+    with pytest.raises(Unanswered, match=r"busy Asked \d+ times in \d+ seconds\. Check the server"):
         waits.llm.complete(asked())
     assert sum(waits.waited) <= 100 and max(waits.waited) <= 60
     assert waits.waited == sorted(waits.waited)
@@ -295,7 +309,7 @@ def test_a_wrong_model_is_told_with_those_there_are(dialect: str) -> None:
 def test_a_wrong_address_is_told() -> None:
     with serving(Say(404, b"404 page not found", content_type="text/plain")) as server:
         server.models = None
-        with pytest.raises(LLMError, match="--base-url, which mostly ends with /v1"):
+        with pytest.raises(LLMError, match="--base-url, which usually ends with /v1"):
             provider(server).complete(asked())
 
 
@@ -337,7 +351,7 @@ def test_a_stop_ends_every_wait(what: str) -> None:
     say = Say(after=30.0) if what == "answer" else openai_error(429, "wait", None, Retry_After="30")
     started = time.monotonic()
     with serving(say) as server, pytest.raises(LLMError, match="Stopped while waiting"):
-        Retries(Provider(Endpoint("tiny", server.url), stop.is_set), stop=stop.is_set).complete(asked())
+        Retries(Provider(Endpoint("tiny", server.url), stop.is_set), stop_fn=stop.is_set).complete(asked())
     assert time.monotonic() - started < 3
 
 
@@ -392,7 +406,7 @@ def test_the_key_is_in_no_file_and_no_message(
     told = ""
     with serving(ECHOES[name]) as server:
         settings = LLMSettings(model="tiny", base_url=server.url, key_file=key_file, record=home / "t.jsonl")
-        llm = make_llm(settings, home, stop=lambda: len(server.asked) > 1)
+        llm = make_llm(settings, home, stop_fn=lambda: len(server.asked) > 1)
         try:
             told += repr(llm.complete(asked()))
         except FlowRLError as error:
@@ -498,7 +512,7 @@ def test_the_extra_is_named_where_it_is_missing(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-sys.modules["pydantic_ai"] = None
+sys.modules["openai"] = None
 from flowrl.errors import LLMError
 from flowrl.llm.transport.factory import LLMSettings, make_llm
 try:
@@ -507,7 +521,7 @@ except LLMError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'flowrl[llm]'" in done.stdout
+    assert "pip install '.[llm]'" in done.stdout
 
 
 def test_the_guard_of_these_tests_sees_other_machines(only_loopback: list[str]) -> None:

@@ -18,7 +18,7 @@ from flowrl.llm.context import FlowContext, FlowSettings
 from flowrl.llm.flow import Flow
 from flowrl.llm.progress_text import skill_lines
 from flowrl.llm.prompts import load_prompt
-from flowrl.llm.transport.client import Request, Response
+from flowrl.llm.transport.client import ModelRequest, ModelResponse
 from flowrl.llm.transport.transcript import Replayer, read_transcript
 from flowrl.parallel.scheduler import Proposed, Respecified
 from flowrl.schema.home import SkillRecord
@@ -38,11 +38,11 @@ class Listening(Replayer):
         super().__init__(TRANSCRIPT)
         self.asked: list[tuple[str, str, int]] = []
 
-    def complete(self, request: Request) -> Response:
+    def complete(self, request: ModelRequest) -> ModelResponse:
         self.asked.append((request.stage, request.skill, request.attempt))
         return super().complete(request)
 
-    def note(self, request: Request, outcome: str, reason: str = "") -> None:
+    def note(self, request: ModelRequest, outcome: str, reason: str = "") -> None:
         pass
 
 

@@ -11,8 +11,8 @@ from benchmarks.tables.planted import ENV, ERRORS, TRANSCRIPT
 from flowrl.errors import LibraryError, LLMError, NotRecorded
 from flowrl.knowledge.base import load_base
 from flowrl.llm.progress_text import skill_lines
-from flowrl.llm.transport.client import Message, Request, Response
-from flowrl.llm.transport.transcript import Recorder, Replayer, read_transcript
+from flowrl.llm.transport.client import Message, ModelRequest, ModelResponse
+from flowrl.llm.transport.transcript import Replayer, TranscriptRecorder, read_transcript
 from tests.support.scripted import Scripted, answered, asked
 
 RATES = asked("Wood works in 0.93 of cases.\nName a skill.", masked="Wood works in {rate} of cases.\nName a skill.")
@@ -21,9 +21,9 @@ OTHER_RATES = asked(
 )
 
 
-def recorded(file: Path, *exchanges: tuple[Request, str]) -> Path:
+def recorded(file: Path, *exchanges: tuple[ModelRequest, str]) -> Path:
     """Returns the file after the exchanges were recorded."""
-    recorder = Recorder(Scripted([answered(text) for _, text in exchanges]), file)
+    recorder = TranscriptRecorder(Scripted([answered(text) for _, text in exchanges]), file)
     for request, _ in exchanges:
         recorder.complete(request)
     return file
@@ -32,7 +32,7 @@ def recorded(file: Path, *exchanges: tuple[Request, str]) -> Path:
 def test_what_was_recorded_is_replayed_with_its_tokens(tmp_path: Path) -> None:
     replayer = Replayer(recorded(tmp_path / "t.jsonl", (asked(), "A"), (asked(skill="Wood", stage="write"), "B")))
     assert replayer.complete(asked(skill="Wood", stage="write")).text == "B"
-    assert replayer.complete(asked()) == Response(text="A", model="m", tokens_in=1000, tokens_out=200, seconds=0.0)
+    assert replayer.complete(asked()) == ModelResponse(text="A", model="m", tokens_in=1000, tokens_out=200, seconds=0.0)
 
 
 def test_a_transcript_keeps_the_prompt_in_full_and_masked(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_measured_values_may_differ_unless_strict(tmp_path: Path) -> None:
     [asked(stage="specify"), asked(skill="Wood"), asked(attempt=2), asked("Name two skills.")],
     ids=["stage", "skill", "attempt", "prompt"],
 )
-def test_another_stage_skill_attempt_or_prompt_is_not_recorded(tmp_path: Path, other: Request) -> None:
+def test_another_stage_skill_attempt_or_prompt_is_not_recorded(tmp_path: Path, other: ModelRequest) -> None:
     with pytest.raises(NotRecorded):
         Replayer(recorded(tmp_path / "t.jsonl", (asked(), "A"))).complete(other)
 
@@ -114,7 +114,7 @@ def test_recording_goes_on_in_the_same_file(tmp_path: Path) -> None:
 
 
 def test_an_error_is_not_recorded(tmp_path: Path) -> None:
-    recorder = Recorder(Scripted([LLMError("no")]), tmp_path / "t.jsonl")
+    recorder = TranscriptRecorder(Scripted([LLMError("no")]), tmp_path / "t.jsonl")
     with pytest.raises(LLMError):
         recorder.complete(asked())
     assert not (tmp_path / "t.jsonl").exists()
@@ -160,7 +160,7 @@ from tests.support.scripted import asked
 llm = make_llm(LLMSettings(replay=Path({str(file)!r})), Path({str(tmp_path)!r}))
 assert llm.complete(asked()).text == "A"
 loaded = {{name.split(".")[0] for name in sys.modules}}
-assert not loaded & {{"pydantic_ai", "openai", "httpx2", "httpx", "genai_prices", "jax"}}, loaded
+assert not loaded & {{"openai", "httpx2", "httpx", "genai_prices", "jax"}}, loaded
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from flowrl.knowledge.base import KnowledgeBase
 from flowrl.llm.answers import SpecAnswer
-from flowrl.llm.transport.client import Request, Response
+from flowrl.llm.transport.client import ModelRequest, ModelResponse
 
 DESIGN = {
     "done_when": "the yields hold",
@@ -30,34 +30,34 @@ class Author:
         twists: dict[tuple[str, str, int], Callable[[Any], Any]] | None = None,
     ):
         self.base, self.names, self.twists = base, list(names), twists or {}
-        self.requests: list[Request] = []
+        self.requests: list[ModelRequest] = []
         self.notes: list[tuple[str, str, int, str, str]] = []
 
-    def complete(self, request: Request) -> Response:
+    def complete(self, request: ModelRequest) -> ModelResponse:
         self.requests.append(request)
         answer = getattr(self, request.stage)(request)
         answer = self.twists.get((request.stage, request.skill, request.attempt), lambda value: value)(answer)
         if isinstance(answer, Exception):
             raise answer
         text = answer if isinstance(answer, str) else json.dumps(answer)
-        return Response(text=text, model="author", tokens_in=100, tokens_out=50, seconds=0.1)
+        return ModelResponse(text=text, model="author", tokens_in=100, tokens_out=50, seconds=0.1)
 
-    def note(self, request: Request, outcome: str, reason: str = "") -> None:
+    def note(self, request: ModelRequest, outcome: str, reason: str = "") -> None:
         self.notes.append((request.stage, request.skill, request.attempt, outcome, reason))
 
-    def propose(self, request: Request) -> dict[str, Any]:
+    def propose(self, request: ModelRequest) -> dict[str, Any]:
         skill = self.base.skill(self.names.pop(0) if len(self.names) > 1 else self.names[0])
         gain = next(iter(skill.spec.yields))
         return {"action": "new", "name": skill.name, "description": skill.description, "gain": gain}
 
-    def specify(self, request: Request) -> dict[str, Any]:
+    def specify(self, request: ModelRequest) -> dict[str, Any]:
         return dict(json.loads(SpecAnswer.of(self.base.skill(request.skill).spec).text()))
 
-    def design(self, request: Request) -> dict[str, Any]:
+    def design(self, request: ModelRequest) -> dict[str, Any]:
         wanted = int(request.messages[1].text.partition("Give ")[2].split()[0].replace("one", "1"))
         return {"designs": [DESIGN | {"done_when": f"the yields hold, {k}"} for k in range(wanted)]}
 
-    def write(self, request: Request) -> dict[str, Any]:
+    def write(self, request: ModelRequest) -> dict[str, Any]:
         expert = (
             request.messages[1]
             .text.partition("returns ")[2]
@@ -66,7 +66,7 @@ class Author:
         )
         return {"code": f"{self.base.skill(request.skill).code}\n\ndef network_number():\n    return {expert}\n"}
 
-    def refine(self, request: Request) -> dict[str, Any]:
+    def refine(self, request: ModelRequest) -> dict[str, Any]:
         return {"reason": "as measured", "spec": self.specify(request)}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flowrl.errors import LLMError
-from flowrl.llm.transport.client import Message, Request, Response
+from flowrl.llm.transport.client import Message, ModelRequest, ModelResponse
 
 
 class Scripted:
@@ -15,21 +15,21 @@ class Scripted:
         notes: what became of the answers: stage, skill, attempt, outcome, reason.
     """
 
-    def __init__(self, answers: Iterable[str | Response | LLMError], model: str = "scripted") -> None:
+    def __init__(self, answers: Iterable[str | ModelResponse | LLMError], model: str = "scripted") -> None:
         self.answers = list(answers)
         self.model = model
-        self.requests: list[Request] = []
+        self.requests: list[ModelRequest] = []
         self.notes: list[tuple[str, str, int, str, str]] = []
 
-    def complete(self, request: Request) -> Response:
+    def complete(self, request: ModelRequest) -> ModelResponse:
         self.requests.append(request)
         assert self.answers, f"nothing is left to say to stage {request.stage}, skill {request.skill!r}"
         answer = self.answers.pop(0)
         if isinstance(answer, LLMError):
             raise answer
-        return Response(text=answer, model=self.model) if isinstance(answer, str) else answer
+        return ModelResponse(text=answer, model=self.model) if isinstance(answer, str) else answer
 
-    def note(self, request: Request, outcome: str, reason: str = "") -> None:
+    def note(self, request: ModelRequest, outcome: str, reason: str = "") -> None:
         self.notes.append((request.stage, request.skill, request.attempt, outcome, reason))
 
 
@@ -40,17 +40,17 @@ def asked(
     skill: str = "",
     attempt: int = 1,
     schema: dict[str, Any] | None = None,
-) -> Request:
+) -> ModelRequest:
     """Returns a request of one message."""
     message = Message(role="user", text=text, masked=text if masked is None else masked)
     form = schema or {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-    return Request(
+    return ModelRequest(
         stage=stage, skill=skill, attempt=attempt, messages=(message,), wanted="ProposalAnswer", answer_schema=form
     )
 
 
 def answered(
     text: str = '{"name": "x"}', tokens_in: int = 1000, tokens_out: int = 200, seconds: float = 2.0
-) -> Response:
+) -> ModelResponse:
     """Returns a response with figures."""
-    return Response(text=text, model="m", tokens_in=tokens_in, tokens_out=tokens_out, seconds=seconds)
+    return ModelResponse(text=text, model="m", tokens_in=tokens_in, tokens_out=tokens_out, seconds=seconds)

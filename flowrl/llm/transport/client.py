@@ -1,21 +1,17 @@
-"""The seam to language models: one method. Providers, caches, ledgers, recorders and doubles are all behind it."""
+"""The seam to language models: one method, behind which providers, ledgers, transcripts and test doubles stand."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from flowrl.schema.frozen import Frozen
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Message(_Value):
+class Message(Frozen):
     """One message of a conversation.
 
     Attributes:
-        masked: the text with measured values (success rates, trajectories) replaced by their names; replay matches on
-            it, so that another machine's numbers do not make another exchange.
+        masked: the text with measured values (success rates, trajectories) replaced by their names. Replay matches on
+            it, so that results from another machine still match.
     """
 
     role: Literal["system", "user", "assistant"]
@@ -23,16 +19,16 @@ class Message(_Value):
     masked: str
 
 
-class Request(_Value):
-    """What is asked of a model.
+class ModelRequest(Frozen):
+    """A question to a model.
 
     Attributes:
         stage: propose, specify, design, write or refine.
-        skill: the skill that it is about; empty while it has no name.
-        attempt: from 1; rises with each answer that was sent back.
+        skill: the skill in question; empty before it has a name.
+        attempt: from 1; rises with each rejected answer.
         messages: the whole conversation so far.
-        wanted: the name of the answer's form, e.g. "SpecAnswer".
-        answer_schema: JSON schema of the answer wanted.
+        wanted: name of the answer's form, e.g. "SpecAnswer".
+        answer_schema: JSON schema of that form.
     """
 
     stage: str
@@ -43,12 +39,12 @@ class Request(_Value):
     answer_schema: Mapping[str, Any]
 
 
-class Response(_Value):
-    """What a model answered.
+class ModelResponse(Frozen):
+    """A model's answer.
 
     Attributes:
-        text: the answer, JSON if the model kept to what was asked.
-        tokens_in, tokens_out: as the provider counted them, 0 where it did not say.
+        text: JSON if the model kept to the schema.
+        tokens_in, tokens_out: as counted by the provider; 0 if unknown.
         seconds: wall time, retries included.
     """
 
@@ -62,16 +58,16 @@ class Response(_Value):
 class LLM(Protocol):
     """Answers requests."""
 
-    def complete(self, request: Request) -> Response:
+    def complete(self, request: ModelRequest) -> ModelResponse:
         """Returns the answer.
 
         Raises:
-            LLMError: there is none, and asking again in the same way is no use; says why, and the next move.
+            LLMError: there is none and asking again is no use; says why, and the next move.
         """
 
 
 class JudgedLLM(LLM, Protocol):
-    """A model whose answers are judged, and the judgements kept."""
+    """A model that hears how its answers were judged."""
 
-    def note(self, request: Request, outcome: Literal["accepted", "rejected"], reason: str = "") -> None:
-        """Keeps what became of the answer to a request."""
+    def note(self, request: ModelRequest, outcome: Literal["accepted", "rejected"], reason: str = "") -> None:
+        """Records the judgement of the answer to a request."""

@@ -1,4 +1,4 @@
-"""From settings to a language model: a provider asked again where that helps, or a transcript; and the ledger."""
+"""From the CLI's options to a model: provider with retries, or transcript; always behind the ledger."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,31 +6,30 @@ from pathlib import Path
 
 from flowrl.errors import UsageError
 from flowrl.llm.transport.client import LLM
-from flowrl.llm.transport.endpoint import OPENAI_URL, checked_url
-from flowrl.llm.transport.ledger import Ledger, Limits
-from flowrl.llm.transport.prices import Price, Prices, read_prices
-from flowrl.llm.transport.provider import Provider, find_key
+from flowrl.llm.transport.endpoint import OPENAI_URL, Endpoint, checked_url, find_key
+from flowrl.llm.transport.ledger import Budget, Ledger
+from flowrl.llm.transport.prices import Prices, read_prices
+from flowrl.llm.transport.provider import Provider
 from flowrl.llm.transport.retries import Retries
-from flowrl.llm.transport.transcript import Recorder, Replayer
-from flowrl.llm.transport.wire import Endpoint
+from flowrl.llm.transport.transcript import Replayer, TranscriptRecorder
 from flowrl.paths import HomePaths
 
 
 @dataclass(frozen=True)
 class LLMSettings:
-    """What the options say about the language model.
+    """The options of the language model.
 
     Attributes:
         model: its name at the server; not needed with ``replay``.
         base_url: of an OpenAI-compatible server; OpenAI's own if None.
-        key_file: holds the key; else it is FLOWRL_API_KEY, then OPENAI_API_KEY of the environment.
-        record: the transcript that exchanges are added to.
-        replay: the transcript that answers.
-        strict: measured values in a prompt must be those of the transcript.
-        max_calls, max_cost: limits on the whole home's ledger; US dollars.
-        prices: a table of prices; the home's prices.toml if None and that exists.
+        key_file: holds the key; else FLOWRL_API_KEY, then OPENAI_API_KEY.
+        record: transcript to append to.
+        replay: transcript to answer from.
+        strict: measured values in prompts must match the transcript too.
+        max_calls, max_cost: limits on the home's whole ledger; US dollars.
+        prices: price table; the home's prices.toml if None.
         timeout: seconds for one answer.
-        max_tokens: the longest answer; the server's own limit if None.
+        max_tokens: length limit of an answer; the server's own if None.
     """
 
     model: str | None = None
@@ -49,48 +48,36 @@ class LLMSettings:
 def make_llm(
     settings: LLMSettings,
     home: Path,
-    stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[str], None] = lambda text: None,
+    stop_fn: Callable[[], bool] = lambda: False,
+    tell_fn: Callable[[str], None] = lambda text: None,
 ) -> Ledger:
-    """Returns the language model of a home, every call of which is written into the home's ledger.
+    """A home's language model, whose calls go into the home's ledger.
 
     Args:
-        stop: asked several times a second while an answer or another try is awaited; true ends the wait.
-        tell: hears of failures after which it is asked again.
+        stop_fn: polled while an answer or another try is awaited; true ends the wait.
+        tell_fn: receives a message about each retry.
 
     Raises:
-        UsageError: the options contradict each other, or a file or address of theirs cannot be used.
+        UsageError: options contradict each other, or name an unusable file or address.
         LLMError: the extra is not installed, or money is limited and the model's price is unknown.
     """
     paths = HomePaths(home)
-    limits = Limits(calls=settings.max_calls, cost=settings.max_cost)
+    budget = Budget(calls=settings.max_calls, cost=settings.max_cost)
     if settings.replay is not None:
         if settings.record is not None:
             raise UsageError("--record and --replay exclude each other: what is replayed is recorded already.")
         replayer = Replayer(settings.replay, settings.strict)
-        return Ledger(replayer, paths.ledger, replayer.model, limits=limits, replayed=True)
+        return Ledger(replayer, paths.ledger, replayer.model, budget=budget, replayed=True)
     if settings.strict:
         raise UsageError("--replay-strict goes with --replay FILE.")
     if not settings.model:
-        raise UsageError(
-            "Say which model: --model NAME, with --base-url URL for a server of your own; or --replay FILE."
-        )
+        raise UsageError("No model. Give --model NAME, with --base-url URL for your own server; or --replay FILE.")
     base_url = checked_url(settings.base_url or OPENAI_URL)
-    prices = Prices(_own_prices(settings, paths), base_url)
-    llm = _asked_again(settings, settings.model, base_url, stop, tell)
-    return Ledger(llm, paths.ledger, settings.model, prices, limits)
-
-
-def _own_prices(settings: LLMSettings, paths: HomePaths) -> dict[str, Price]:
-    file = settings.prices or (paths.prices if paths.prices.exists() else None)
-    return {} if file is None else read_prices(file)
-
-
-def _asked_again(
-    settings: LLMSettings, model: str, base_url: str, stop: Callable[[], bool], tell: Callable[[str], None]
-) -> LLM:
-    """Returns the provider, asked again where that helps, and recorded if that is wanted."""
+    price_file = settings.prices or (paths.prices if paths.prices.exists() else None)
+    prices = Prices({} if price_file is None else read_prices(price_file), base_url)
     key = find_key(settings.key_file)
-    endpoint = Endpoint(model, base_url, key, timeout=settings.timeout, max_tokens=settings.max_tokens)
-    retries = Retries(Provider(endpoint, stop), stop=stop, tell=tell)
-    return retries if settings.record is None else Recorder(retries, settings.record)
+    endpoint = Endpoint(settings.model, base_url, key, settings.timeout, max_tokens=settings.max_tokens)
+    llm: LLM = Retries(Provider(endpoint, stop_fn), stop_fn=stop_fn, tell_fn=tell_fn)
+    if settings.record is not None:
+        llm = TranscriptRecorder(llm, settings.record)
+    return Ledger(llm, paths.ledger, settings.model, prices, budget)

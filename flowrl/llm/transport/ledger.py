@@ -1,25 +1,24 @@
-"""The ledger of a home: a line for each call of a language model, one for each judgement of an answer, and limits."""
+"""The ledger of a home: every model call, every judgement of an answer, and the budget."""
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from flowrl.errors import BudgetSpent, LLMError, PlatformError, Unanswered
 from flowrl.files import append_line, open_to_append
-from flowrl.llm.transport.client import LLM, Request, Response
+from flowrl.llm.transport.client import LLM, ModelRequest, ModelResponse
 from flowrl.llm.transport.prices import EXAMPLE, Prices
+from flowrl.schema.frozen import Frozen
 
 Judgement = Literal["accepted", "rejected"]
 
 
-class _Line(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Line(Frozen):
     time: float
     stage: str
     skill: str
@@ -31,10 +30,9 @@ class CallLine(_Line):
 
     Attributes:
         time: seconds since 1970, when it ended.
-        cost: US dollars; None where the price is unknown, 0 for an answer that was replayed.
+        cost: US dollars; None if the price is unknown, 0 for a replayed answer.
         seconds: wall time, waits and retries included.
         outcome: answered, or the name of the error.
-        error: the error's message.
     """
 
     kind: Literal["call"] = "call"
@@ -49,11 +47,7 @@ class CallLine(_Line):
 
 
 class JudgementLine(_Line):
-    """What became of an answer.
-
-    Attributes:
-        reason: why it was rejected, as the model was told.
-    """
+    """The judgement of an answer, with the reason given to the model."""
 
     kind: Literal["judgement"] = "judgement"
     outcome: Judgement
@@ -65,12 +59,12 @@ _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What may be spent on a home, all calls in its ledger counted, those of earlier commands too.
+class Budget:
+    """Limits on a home's whole ledger, earlier commands included.
 
     Attributes:
-        calls: most calls, those without an answer and replayed ones counted.
-        cost: US dollars; the call that passes them is the last.
+        calls: failed and replayed ones count.
+        cost: US dollars; the call that exceeds them is the last.
     """
 
     calls: int | None = None
@@ -78,9 +72,14 @@ class Limits:
 
 
 class Ledger:
-    """A language model whose calls are written down, and refused once the limits are reached.
+    """A model whose calls are recorded, and refused once the budget is spent. Safe to use from several threads.
 
-    Safe to use from several threads.
+    Args:
+        model: its name as requested, by which it is priced.
+        replayed: answers come from a transcript and cost nothing.
+
+    Raises:
+        LLMError: the budget limits money and the model's price is unknown.
     """
 
     def __init__(
@@ -89,125 +88,87 @@ class Ledger:
         file: Path,
         model: str,
         prices: Prices | None = None,
-        limits: Limits | None = None,
+        budget: Budget | None = None,
         replayed: bool = False,
     ) -> None:
-        """Reads what was spent so far.
-
-        Args:
-            model: its name as asked for, by which it is priced.
-            replayed: answers come from a transcript and cost nothing.
-
-        Raises:
-            LLMError: a limit of money is set and the model's price is unknown.
-        """
         self._llm, self._file, self._model, self._replayed = llm, file, model, replayed
-        self._prices, self._limits = prices or Prices(), limits or Limits()
+        self._prices, self._budget = prices or Prices(), budget or Budget()
         self._lock = threading.Lock()
         self._open_calls = 0
-        if self._limits.cost is not None and not replayed and not self._prices.knows(model):
+        if self._budget.cost is not None and not replayed and not self._prices.knows(model):
             raise LLMError(
-                f"The price of {model!r} is unknown, so --max-cost {self._limits.cost:g} cannot be kept. Give its US "
+                f"The price of {model!r} is unknown, so --max-cost {self._budget.cost:g} cannot be kept. Give its US "
                 f"dollars per million tokens by --prices FILE.toml or {file.parent / 'prices.toml'} (0 for a model "
                 f"that costs you nothing), or leave --max-cost out and use --max-calls. The file looks like this:\n"
                 f"{EXAMPLE}"
             )
         _end_last_line(file)
-        lines, _ = read_ledger(file)
-        calls = [line for line in lines if isinstance(line, CallLine)]
-        self._calls, self._cost = len(calls), sum(line.cost or 0.0 for line in calls)
-        self._unpriced = sum(line.cost is None for line in calls)
+        costs = [line.cost for line in read_ledger(file)[0] if isinstance(line, CallLine)]
+        self.calls, self.cost = len(costs), sum(cost or 0.0 for cost in costs)
+        self._unpriced = costs.count(None)
 
-    def complete(self, request: Request) -> Response:
-        """Returns the model's answer, after it was written down.
+    def complete(self, request: ModelRequest) -> ModelResponse:
+        """Returns the model's answer after recording it.
 
         Raises:
-            BudgetSpent: the limits allow no further call; none was made.
-            LLMError: the model gave no answer; that was written down as well.
+            BudgetSpent: no further call is allowed; none was made.
+            LLMError: the model gave no answer, which is recorded too.
         """
         self._reserve()
         started = time.monotonic()
         try:
             response = self._llm.complete(request)
-        except LLMError as error:
-            self._write_call(request, self._failed(error, time.monotonic() - started))
-            raise
         except BaseException as error:  # Ctrl-C as well: the call was made, and may cost
-            self._write_call(request, {"outcome": type(error).__name__, "seconds": time.monotonic() - started})
+            self._write_call(request, self._failure(error) | {"seconds": time.monotonic() - started})
             raise
-        self._write_call(request, self._answered(response))
+        tokens_in, tokens_out = response.tokens_in, response.tokens_out
+        self._write_call(request, self._spent(tokens_in, tokens_out) | {"seconds": response.seconds})
         return response
 
-    def note(self, request: Request, outcome: Judgement, reason: str = "") -> None:
-        """Writes down what became of the answer to ``request``."""
-        line = JudgementLine(
-            time=time.time(),
-            stage=request.stage,
-            skill=request.skill,
-            attempt=request.attempt,
-            outcome=outcome,
-            reason=reason,
-        )
+    def note(self, request: ModelRequest, outcome: Judgement, reason: str = "") -> None:
+        """Records the judgement of the answer to a request."""
         with self._lock:
-            self._append(line)
-
-    @property
-    def calls(self) -> int:
-        """How many calls the home's ledger has."""
-        return self._calls
-
-    @property
-    def cost(self) -> float:
-        """US dollars spent on the home, as far as prices are known."""
-        return self._cost
+            self._append(JudgementLine(**_about(request), outcome=outcome, reason=reason))
 
     def _reserve(self) -> None:
         """Counts a call as begun.
 
         Raises:
-            BudgetSpent: the limits do not allow it.
+            BudgetSpent: the budget does not allow it.
         """
         with self._lock:
-            calls, limits = self._calls + self._open_calls, self._limits
-            if limits.calls is not None and calls >= limits.calls:
+            calls, budget = self.calls + self._open_calls, self._budget
+            if budget.calls is not None and calls >= budget.calls:
                 raise BudgetSpent(
-                    f"{calls} calls were made for {self._file.parent}, of {limits.calls} allowed by --max-calls. "
-                    f"What was learned is kept; the same command with a larger number goes on."
+                    f"{calls} calls were made for {self._file.parent}, of {budget.calls} allowed by --max-calls. "
+                    f"What was learned is kept; the same command with a larger number continues."
                 )
-            if limits.cost is not None and not self._replayed and self._cost >= limits.cost:
+            if budget.cost is not None and not self._replayed and self.cost >= budget.cost:
                 unknown = f", and {self._unpriced} calls whose price is unknown" if self._unpriced else ""
                 raise BudgetSpent(
-                    f"{self._cost:.4f} US dollars were spent on {self._file.parent}{unknown}, of {limits.cost:g} "
-                    f"allowed by --max-cost. What was learned is kept; the same command with a larger one goes on."
+                    f"{self.cost:.4f} US dollars were spent on {self._file.parent}{unknown}, of {budget.cost:g} "
+                    f"allowed by --max-cost. What was learned is kept; the same command with a larger one continues."
                 )
             self._open_calls += 1
 
-    def _answered(self, response: Response) -> dict[str, object]:
-        tokens = (response.tokens_in, response.tokens_out)
-        return {
-            "tokens_in": tokens[0],
-            "tokens_out": tokens[1],
-            "cost": self._price(*tokens),
-            "seconds": response.seconds,
-        }
-
-    def _failed(self, error: LLMError, seconds: float) -> dict[str, object]:
-        """What is known of a call without an answer; what a provider bills beyond the tokens it told is not."""
+    def _failure(self, error: BaseException) -> dict[str, Any]:
+        """What is known of a failed call; billed tokens that the provider did not report are not."""
+        if not isinstance(error, LLMError):
+            return {"outcome": type(error).__name__}
         tokens = (error.tokens_in, error.tokens_out) if isinstance(error, Unanswered) else (0, 0)
-        cost = self._price(*tokens) if any(tokens) else 0.0
-        spent = {"tokens_in": tokens[0], "tokens_out": tokens[1], "cost": cost, "seconds": seconds}
-        return {**spent, "outcome": type(error).__name__, "error": str(error)}
+        spent = self._spent(*tokens) if any(tokens) else {"cost": 0.0}
+        return spent | {"outcome": type(error).__name__, "error": str(error)}
 
-    def _price(self, tokens_in: int, tokens_out: int) -> float | None:
-        return 0.0 if self._replayed else self._prices.cost(self._model, tokens_in, tokens_out)
+    def _spent(self, tokens_in: int, tokens_out: int) -> dict[str, Any]:
+        cost = 0.0 if self._replayed else self._prices.cost(self._model, tokens_in, tokens_out)
+        return {"tokens_in": tokens_in, "tokens_out": tokens_out, "cost": cost}
 
-    def _write_call(self, request: Request, what: dict[str, object]) -> None:
-        about = {"stage": request.stage, "skill": request.skill, "attempt": request.attempt, "model": self._model}
-        line = CallLine.model_validate({"time": time.time(), "replayed": self._replayed, **about, **what})
+    def _write_call(self, request: ModelRequest, figures: dict[str, Any]) -> None:
+        line = CallLine(**_about(request), model=self._model, replayed=self._replayed, **figures)
         with self._lock:
             self._open_calls -= 1
-            self._calls += 1
-            self._cost += line.cost or 0.0
+            self.calls += 1
+            self.cost += line.cost or 0.0
             self._unpriced += line.cost is None
             self._append(line)
 
@@ -219,18 +180,24 @@ class Ledger:
             raise PlatformError(f"The ledger {self._file} could not be written: {error.strerror}.") from error
 
 
+def _about(request: ModelRequest) -> dict[str, Any]:
+    return {"time": time.time(), "stage": request.stage, "skill": request.skill, "attempt": request.attempt}
+
+
 def _end_last_line(file: Path) -> None:
-    """Ends a line that a killed process left unfinished, so that the next one is not lost with it."""
+    """Ends a line that a killed process left unfinished, so that the next one stays readable."""
     if file.exists() and (data := file.read_bytes()) and not data.endswith(b"\n"):
         with open_to_append(file) as handle:
             handle.write(b"\n")
 
 
 def read_ledger(file: Path) -> tuple[list[Line], list[int]]:
-    """Returns the lines of a ledger, none where there is no file, and the numbers of the lines that are damaged."""
+    """The lines of a ledger, none without a file, and the numbers of damaged lines."""
     lines: list[Line] = []
     damaged = []
-    for number, text in _numbered(file):
+    for number, text in enumerate(file.read_bytes().split(b"\n") if file.exists() else [], start=1):
+        if not text.strip():
+            continue
         try:
             lines.append(_LINE.validate_json(text))
         except ValidationError:
@@ -238,21 +205,14 @@ def read_ledger(file: Path) -> tuple[list[Line], list[int]]:
     return lines, damaged
 
 
-def _numbered(file: Path) -> Iterator[tuple[int, bytes]]:
-    if file.exists():
-        for number, text in enumerate(file.read_bytes().split(b"\n"), start=1):
-            if text.strip():
-                yield number, text
-
-
 @dataclass(frozen=True)
 class CostRow:
-    """What a skill and a stage, or all of them, have cost.
+    """The cost of a skill and stage, or of all of them.
 
     Attributes:
-        failed: of the calls, those that gave no answer.
+        failed: calls without an answer.
         cost: US dollars, as far as prices are known.
-        unpriced: of the calls, those whose price is unknown.
+        unpriced: calls whose price is unknown.
     """
 
     skill: str
@@ -268,12 +228,25 @@ class CostRow:
     rejected: int
 
 
+def cost_rows(lines: Sequence[Line]) -> list[CostRow]:
+    """A row for each skill and stage, in the order of their first calls."""
+    groups: dict[str, dict[str, list[Line]]] = {}
+    for line in lines:
+        groups.setdefault(line.skill, {}).setdefault(line.stage, []).append(line)
+    return [_row(skill, stage, own) for skill, stages in groups.items() for stage, own in stages.items()]
+
+
+def cost_total(lines: Sequence[Line]) -> CostRow:
+    """The sum over all skills and stages."""
+    return _row("total", "", lines)
+
+
 def _row(skill: str, stage: str, lines: Sequence[Line]) -> CostRow:
     calls = [line for line in lines if isinstance(line, CallLine)]
     judged = [line.outcome for line in lines if isinstance(line, JudgementLine)]
     return CostRow(
-        skill=skill,
-        stage=stage,
+        skill,
+        stage,
         calls=len(calls),
         failed=sum(line.outcome != "answered" for line in calls),
         tokens_in=sum(line.tokens_in for line in calls),
@@ -284,18 +257,3 @@ def _row(skill: str, stage: str, lines: Sequence[Line]) -> CostRow:
         accepted=judged.count("accepted"),
         rejected=judged.count("rejected"),
     )
-
-
-def cost_rows(lines: Sequence[Line]) -> list[CostRow]:
-    """Returns a row for each skill and stage, in the order of their first calls."""
-    groups: dict[tuple[str, str], list[Line]] = {}
-    for line in lines:
-        groups.setdefault((line.skill, line.stage), []).append(line)
-    first = {skill: place for place, (skill, _) in reversed(list(enumerate(groups)))}
-    ordered = sorted(groups, key=lambda key: first[key[0]])
-    return [_row(skill, stage, groups[skill, stage]) for skill, stage in ordered]
-
-
-def cost_total(lines: Sequence[Line]) -> CostRow:
-    """Returns the sum over all skills and stages."""
-    return _row("total", "", lines)

@@ -1,163 +1,229 @@
-"""A language model behind any OpenAI-compatible server, hosted or on this machine.
+"""A model behind any OpenAI-compatible server, through the `openai` client, which is imported when needed.
 
-The key is sent to the server and goes nowhere else: whatever the server says is searched for it before it is shown or
-kept, and no error carries the client library's own exception, which holds the request.
+The key is sent to the server and goes nowhere else: the server's words are redacted, and the client's exceptions, which
+hold the request, become values. No proxy, key or header is taken from the environment and no redirection is followed.
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
-import os
+import json
+import re
 import time
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import SecretStr
-
-from flowrl.errors import LLMError, Unanswered, UsageError
-from flowrl.llm.transport.client import Request, Response
-from flowrl.llm.transport.failures import Place, Refusal, explain, shown, without_secrets
-from flowrl.llm.transport.wire import Answer, Broken, Endpoint, ask, check_installed, model_names
+from flowrl.errors import LLMError
+from flowrl.llm.transport.client import ModelRequest, ModelResponse
+from flowrl.llm.transport.endpoint import Endpoint
+from flowrl.llm.transport.failures import (
+    Refusal,
+    explain,
+    one_line,
+    quote,
+    requested_wait,
+    said_by,
+    unanswered,
+    unreadable,
+)
 
 T = TypeVar("T")
-KEY_VARIABLES = ("FLOWRL_API_KEY", "OPENAI_API_KEY")
-_SLICE = 0.1
-"""Seconds after which a wait for an answer looks whether it is to end."""
-_GRACE = 15.0
-"""Seconds beyond the time for an answer after which what waits for it is given up."""
-
-
-def find_key(key_file: Path | None) -> SecretStr | None:
-    """Returns the key: of the file, else of FLOWRL_API_KEY, else of OPENAI_API_KEY; None if there is none.
-
-    Raises:
-        UsageError: the file cannot be read, or what it holds cannot be a key; it is not shown.
-    """
-    if key_file is not None:
-        key, source = _read_key(key_file), f"--key-file {key_file}"
-    else:
-        found = [(os.environ[name].strip(), name) for name in KEY_VARIABLES if os.environ.get(name, "").strip()]
-        if not found:
-            return None
-        key, source = found[0]
-    if not (key and key.isascii() and key.isprintable() and " " not in key):
-        raise UsageError(f"{source} holds no key: it is empty, or has blanks, line ends or letters that no key has.")
-    return SecretStr(key)
-
-
-def _read_key(key_file: Path) -> str:
-    try:
-        # Letters that are none are replaced, not refused: that error would hold the key.
-        return key_file.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError as error:
-        raise UsageError(f"--key-file {key_file} cannot be read: {error.strerror}.") from error
+_POLL_SECONDS = 0.1
+"""Seconds between two looks whether to stop."""
+_LIST_SECONDS = 10.0
+_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
+"""Sent beside the key; the client would add facts about this machine."""
 
 
 class Provider:
     """Asks a model once; `Retries` asks again. Safe to use from several threads.
 
-    A server that refuses JSON schemas is asked for JSON in plain words, from then on at once.
+    A server that rejects JSON schemas is asked for JSON in words from then on.
     """
 
-    def __init__(self, endpoint: Endpoint, stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, endpoint: Endpoint, stop_fn: Callable[[], bool] = lambda: False) -> None:
         """Asks nothing yet.
 
         Args:
-            stop: asked several times a second while an answer is awaited; true ends the wait.
+            stop_fn: polled while an answer is awaited; true ends the wait.
 
         Raises:
             LLMError: the extra is not installed.
         """
-        check_installed()
-        self._endpoint, self._stop = endpoint, stop
-        self._place = Place(endpoint.model, endpoint.base_url)
-        self._secrets = () if endpoint.key is None else (endpoint.key.get_secret_value(),)
+        try:
+            import httpx2  # noqa: F401
+            import openai  # noqa: F401
+        except ImportError as error:
+            raise LLMError("Asking a language model needs the extra llm: pip install '.[llm]'") from error
+        self._endpoint, self._stop_fn = endpoint, stop_fn
         self._takes_schema = True
 
     def __repr__(self) -> str:
-        """Returns model and address, no key."""
-        return f"Provider({self._place})"
+        return f"Provider({self._endpoint})"
 
-    def complete(self, request: Request) -> Response:
-        """Returns the answer, as JSON of the schema wanted where the server can be held to one.
+    def complete(self, request: ModelRequest) -> ModelResponse:
+        """Returns the answer, as JSON of the requested schema where the server supports that.
 
         Raises:
-            Unanswered: there is none this time.
-            LLMError: there is none, and asking again in the same way is no use; or a stop was asked for.
+            Unanswered: none came this time.
+            LLMError: asking again is no use, or a stop was requested.
         """
         started = time.monotonic()
-        outcome = self._put(request)
+        outcome = self._outcome(request)
         if isinstance(outcome, Refusal):
-            raise self._refused(outcome)
-        if isinstance(outcome, Broken):
-            raise self._broken(outcome)
-        text = without_secrets(outcome.text, self._secrets)
-        if not text.strip():
-            why = f"an empty answer (it stopped for: {outcome.finish})"
-            raise self._broken(Broken(why, True, outcome.tokens_in, outcome.tokens_out))
-        return Response(
-            text=text,
-            model=without_secrets(outcome.model, self._secrets),
-            tokens_in=outcome.tokens_in,
-            tokens_out=outcome.tokens_out,
-            seconds=time.monotonic() - started,
-        )
+            models = self._run(self._models()) if outcome.lacks_the_model else None
+            raise explain(outcome, self._endpoint, models)
+        if isinstance(outcome, LLMError):
+            raise outcome
+        return outcome.model_copy(update={"seconds": time.monotonic() - started})
 
-    def _put(self, request: Request) -> Answer | Refusal | Broken:
-        """Returns the outcome of a question, put again without a schema if that may be why it was refused."""
+    def _outcome(self, request: ModelRequest) -> ModelResponse | Refusal | LLMError:
+        """Asks, and asks again without a schema if that may be why it was rejected."""
         takes_schema = self._takes_schema
-        outcome = self._wait_for(ask(self._endpoint, request, takes_schema))
+        outcome = self._run(self._ask(request, takes_schema))
         if takes_schema and isinstance(outcome, Refusal) and outcome.may_be_the_schema:
-            plain = self._wait_for(ask(self._endpoint, request, with_schema=False))
-            if isinstance(plain, Answer):
+            plain = self._run(self._ask(request, with_schema=False))
+            if isinstance(plain, ModelResponse):
                 self._takes_schema = False
             return outcome if isinstance(plain, Refusal) else plain
         return outcome
 
-    def _refused(self, refusal: Refusal) -> LLMError:
-        models = self._wait_for(model_names(self._endpoint)) if refusal.lacks_the_model else None
-        names = None if models is None else [shown(name, self._secrets) for name in models]
-        return explain(refusal, self._place, shown(refusal.said, self._secrets), names)
+    async def _ask(self, request: ModelRequest, with_schema: bool) -> ModelResponse | Refusal | LLMError:
+        import httpx2
+        import openai
 
-    def _broken(self, broken: Broken) -> LLMError:
-        why = f"No answer from {self._place}: {shown(broken.why, self._secrets)}."
-        if broken.again:
-            return Unanswered(why, None, broken.tokens_in, broken.tokens_out)
-        return LLMError(f"{why} Correct --base-url, which mostly ends with /v1.")
+        limit = self._endpoint.timeout
+        try:
+            async with asyncio.timeout(limit), self._client() as client:
+                body = _body(request, with_schema, self._endpoint)
+                reply = await client.post("/chat/completions", body=body, cast_to=httpx2.Response)
+            return read_answer(reply.text, self._endpoint)
+        except TimeoutError:
+            return unanswered(f"no whole answer within {limit:g} seconds", self._endpoint)
+        except openai.APIStatusError as error:
+            wait = requested_wait(error.response.headers)
+            return Refusal(error.status_code, said_by(error.response.text), wait)
+        except openai.APITimeoutError:
+            return unanswered("no answer in time", self._endpoint)
+        except (openai.OpenAIError, OSError, ValueError) as error:
+            return unanswered(f"the connection failed: {_innermost(error)}", self._endpoint)
 
-    def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Returns what the coroutine does, run in a thread, so that a stop or Ctrl-C ends the wait whatever it does.
+    async def _models(self) -> list[str] | None:
+        """The models that the server has, None if it does not tell."""
+        import openai
+
+        try:
+            async with asyncio.timeout(min(_LIST_SECONDS, self._endpoint.timeout)), self._client() as client:
+                return [quote(one_line(str(m.id)), self._endpoint) for m in (await client.models.list()).data]
+        except (openai.OpenAIError, OSError, ValueError, AttributeError, TypeError):
+            return None
+
+    def _client(self) -> Any:
+        """A client that takes nothing from the environment and never asks twice."""
+        import httpx2
+        import openai
+
+        key = self._endpoint.key.get_secret_value() if self._endpoint.key else None
+
+        async def send_less(request: Any) -> None:
+            for name in set(request.headers) - _HEADERS:
+                del request.headers[name]
+            if key is not None:
+                request.headers["authorization"] = f"Bearer {key}"
+
+        http = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(self._endpoint.timeout, connect=self._endpoint.connect_timeout),
+            trust_env=False,
+            follow_redirects=False,
+            event_hooks={"request": [send_less]},
+        )
+        base_url = self._endpoint.base_url
+        return openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", http_client=http, max_retries=0)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine; a stop or Ctrl-C cancels it.
 
         Raises:
-            LLMError: a stop was asked for.
-            Unanswered: it is not over long after its own time limit.
+            LLMError: a stop was requested.
         """
-        pool = concurrent.futures.ThreadPoolExecutor(1, "llm")
         loop = asyncio.new_event_loop()
-        task = loop.create_task(coroutine)
-        future = pool.submit(_run, loop, task)
-        end = time.monotonic() + self._endpoint.timeout + _GRACE
+        task = loop.create_task(self._watched(work))
         try:
-            while True:
-                if self._stop():
-                    raise LLMError(f"Stopped while waiting for an answer from {self._place}.")
-                if time.monotonic() > end:
-                    raise self._broken(Broken("no answer in time", True))
-                try:
-                    return future.result(_SLICE)
-                except concurrent.futures.TimeoutError:
-                    if future.done():
-                        raise
+            return loop.run_until_complete(task)
+        except KeyboardInterrupt:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+            raise
         finally:
-            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
-                loop.call_soon_threadsafe(task.cancel)
-            pool.shutdown(wait=False)
+            loop.close()  # asyncio.run would wait for name look-ups that hang
+
+    async def _watched(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait([task], timeout=_POLL_SECONDS))[0]:
+                if self._stop_fn():
+                    raise LLMError(f"Stopped while waiting for an answer from {self._endpoint}.")
+            return task.result()
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
 
-def _run(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[T]") -> T:
-    """Returns the outcome of a task; its loop is closed then, without waiting for name look-ups that hang."""
+def _body(request: ModelRequest, with_schema: bool, endpoint: Endpoint) -> dict[str, Any]:
+    """The question as the API wants it; without a schema its end asks for JSON in words."""
+    messages = [{"role": message.role, "content": message.text} for message in request.messages]
+    body: dict[str, Any] = {"model": endpoint.model, "messages": messages}
+    if endpoint.max_tokens is not None:
+        body["max_completion_tokens"] = endpoint.max_tokens
+    schema = dict(request.answer_schema)
+    if with_schema:
+        form = {"name": request.wanted, "schema": schema}
+        return body | {"response_format": {"type": "json_schema", "json_schema": form}}
+    words = f"Answer with one JSON object and nothing else. Its JSON schema is:\n{json.dumps(schema)}"
+    return body | {"messages": [*messages, {"role": "user", "content": words}]}
+
+
+def read_answer(text: str, endpoint: Endpoint) -> ModelResponse | LLMError:
+    """The answer in the body of a success, or why there is none."""
     try:
-        return loop.run_until_complete(task)
-    finally:
-        loop.close()
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return unreadable(text, endpoint)
+    if not isinstance(body, dict):
+        return unanswered("an answer that is no JSON object", endpoint)
+    if body.get("error"):
+        return unanswered(f"an error instead of an answer: {said_by(text)}", endpoint)
+    usage = body.get("usage")
+    counts = [(usage if isinstance(usage, dict) else {}).get(f"{kind}_tokens") for kind in ("prompt", "completion")]
+    tokens_in, tokens_out = (count if isinstance(count, int) and count > 0 else 0 for count in counts)
+    match body.get("choices"):
+        case [{"message": {**message}, **choice}, *_]:
+            content = message.get("content")
+        case _:
+            return unanswered("an answer without a choice", endpoint, (tokens_in, tokens_out))
+    content = _without_thoughts(content) if isinstance(content, str) else ""
+    if not content.strip():
+        why = f"an empty answer (it stopped for: {choice.get('finish_reason')})"
+        return unanswered(why, endpoint, (tokens_in, tokens_out))
+    model = _file_name(str(body.get("model") or endpoint.model))
+    return ModelResponse(
+        text=endpoint.redact(content), model=endpoint.redact(model), tokens_in=tokens_in, tokens_out=tokens_out
+    )
+
+
+def _without_thoughts(text: str) -> str:
+    """The text without the thinking that some servers leave in it."""
+    return re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL)
+
+
+def _file_name(model: str) -> str:
+    """The model's name; some servers give the path of its file, which is private."""
+    return model.replace("\\", "/").rpartition("/")[2] if model.startswith("/") or "\\" in model else model
+
+
+def _innermost(error: BaseException) -> str:
+    """The words of the innermost cause that has any."""
+    words, cause = str(error), error.__cause__
+    while cause is not None:
+        words, cause = str(cause) or type(cause).__name__, cause.__cause__
+    return one_line(words)

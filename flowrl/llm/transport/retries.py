@@ -1,4 +1,4 @@
-"""Asking again: what a server could not answer now it may answer in a while."""
+"""Asking again after a failure that may pass."""
 
 import random
 import time
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flowrl.errors import LLMError, Unanswered
-from flowrl.llm.transport.client import LLM, Request, Response
+from flowrl.llm.transport.client import LLM, ModelRequest, ModelResponse
 
-_SLICE = 0.2
-"""Seconds after which a wait looks whether it is to end."""
+_POLL_SECONDS = 0.2
+"""Seconds between two looks whether to stop."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Patience:
     """How often and how long to ask again.
 
     Attributes:
-        tries: most tries of one call.
-        first_wait: seconds before the second try; doubled for each further one, of which a random half is taken off.
-        max_wait: seconds; neither that doubling nor a Retry-After makes a wait longer.
-        total: seconds since the first try after which none is begun.
+        tries: limit on the tries of one call.
+        first_wait: seconds before the second try; doubled for each further one, less a random half.
+        max_wait: seconds; caps that doubling and Retry-After.
+        total: seconds after the first try in which another may begin.
     """
 
     tries: int = 6
@@ -30,29 +30,34 @@ class Patience:
 
 
 class Retries:
-    """A language model that is asked again after `Unanswered`, with growing waits, a bounded number of times."""
+    """A model that is asked again after `Unanswered`, with growing waits.
+
+    Args:
+        stop_fn: polled during a wait; true ends it.
+        tell_fn: receives a message before each wait.
+        sleep_fn, clock_fn: replaced in tests.
+    """
 
     def __init__(
         self,
         llm: LLM,
         patience: Patience | None = None,
-        stop: Callable[[], bool] = lambda: False,
-        sleep: Callable[[float], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        tell: Callable[[str], None] = lambda text: None,
+        stop_fn: Callable[[], bool] = lambda: False,
+        sleep_fn: Callable[[float], None] | None = None,
+        clock_fn: Callable[[], float] = time.monotonic,
+        tell_fn: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Args: ``stop`` ends a wait, ``tell`` hears of each; ``sleep``, ``clock``: the machine's but in tests."""
-        self._llm, self._patience, self._stop = llm, patience or Patience(), stop
-        self._sleep, self._clock, self._tell = sleep or self._wait, clock, tell
+        self._llm, self._patience, self._stop_fn = llm, patience or Patience(), stop_fn
+        self._sleep_fn, self._clock_fn, self._tell_fn = sleep_fn or self._wait, clock_fn, tell_fn
 
-    def complete(self, request: Request) -> Response:
-        """Returns the answer; tokens of answers that were empty and the time of all tries are counted in it.
+    def complete(self, request: ModelRequest) -> ModelResponse:
+        """Returns the answer, with the tokens and seconds of all tries.
 
         Raises:
-            Unanswered: no try brought an answer, or the time is up; says how often and how long.
-            LLMError: there is none, and asking again is no use; or a stop was asked for.
+            Unanswered: tries or time are used up; says how often and how long.
+            LLMError: asking again is no use, or a stop was requested.
         """
-        started = self._clock()
+        started = self._clock_fn()
         tokens_in = tokens_out = 0
         for tried in range(1, self._patience.tries + 1):
             try:
@@ -60,23 +65,18 @@ class Retries:
             except Unanswered as error:
                 failure = error
             else:
-                return response.model_copy(
-                    update={
-                        "tokens_in": response.tokens_in + tokens_in,
-                        "tokens_out": response.tokens_out + tokens_out,
-                        "seconds": self._clock() - started,
-                    }
-                )
+                tokens_in, tokens_out = response.tokens_in + tokens_in, response.tokens_out + tokens_out
+                spent = {"tokens_in": tokens_in, "tokens_out": tokens_out, "seconds": self._clock_fn() - started}
+                return response.model_copy(update=spent)
             tokens_in, tokens_out = tokens_in + failure.tokens_in, tokens_out + failure.tokens_out
-            wait = self._next_wait(tried, failure.retry_after)
-            passed = self._clock() - started
+            wait, passed = self._next_wait(tried, failure.retry_after), self._clock_fn() - started
             if tried == self._patience.tries or passed + wait > self._patience.total:
                 break
-            self._tell(f"{failure} It is asked again in {wait:.0f} s.")
-            self._sleep(wait)
+            self._tell_fn(f"{failure} Asking again in {wait:.0f} s.")
+            self._sleep_fn(wait)
         times = f"Asked {tried} times in {passed:.0f} seconds" if tried > 1 else "Asked once"
-        asked_wait = f"; it asks to wait {failure.retry_after:.0f} seconds" if failure.retry_after else ""
-        message = f"{failure} {times}{asked_wait}. Look after the server, or try again later."
+        requested = f"; it asks to wait {failure.retry_after:.0f} seconds" if failure.retry_after else ""
+        message = f"{failure} {times}{requested}. Check the server, or try again later."
         raise Unanswered(message, failure.retry_after, tokens_in, tokens_out)
 
     def _next_wait(self, tried: int, retry_after: float | None) -> float:
@@ -84,13 +84,8 @@ class Retries:
         return min(max(grown, retry_after or 0.0), self._patience.max_wait)
 
     def _wait(self, seconds: float) -> None:
-        """Waits, looking for a stop several times a second.
-
-        Raises:
-            LLMError: a stop was asked for.
-        """
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            if self._stop():
+            if self._stop_fn():
                 raise LLMError("Stopped while waiting to ask the language model again.")
-            time.sleep(min(_SLICE, left))
+            time.sleep(min(_POLL_SECONDS, left))
