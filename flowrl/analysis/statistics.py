@@ -125,7 +125,7 @@ def _of_fluent(fluent: str, segments: Sequence[Segment]) -> FluentStatistics:
     )
 
 
-def fit(points: Mapping[int, float]) -> Quantity | None:
+def fit(points: Mapping[int, int | float]) -> Quantity | None:
     """The amount ``per_n * n + base`` through every point.
 
     None where there is none.
