@@ -10,6 +10,8 @@ import pytest
 
 from flowrl.jax_runtime import configure_jax
 
+pytest.register_assert_rewrite("tests.support")
+
 
 def pytest_configure() -> None:
     configure_jax(0.5, groups=2)

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
-from flowrl.jax_runtime import keep_freed_memory
+from flowrl.errors import PlatformError
+from flowrl.jax_runtime import check_jax_version, keep_freed_memory
 
 FAULTS = """
 import resource, sys
@@ -73,3 +75,23 @@ def test_a_system_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("ctypes.CDLL", no_library)
     keep_freed_memory()
+
+
+@pytest.mark.parametrize("version", ["0.10.2", "0.11.0"])
+def test_a_jax_that_computes_wrong_is_refused_with_the_version_to_install(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    with pytest.raises(PlatformError, match=rf"jaxlib {version} computes wrong.*pip install jax==0\.10\.1"):
+        check_jax_version()
+
+
+def test_a_jax_whose_worlds_differ_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import jax
+
+    from flowrl.jax_runtime import check_jax_results
+
+    check_jax_results()
+    monkeypatch.setattr(jax, "vmap", lambda fn: lambda keys: jax.numpy.stack([fn(keys[0])] * len(keys)))
+    with pytest.raises(PlatformError, match=r"vmapped worlds wrong.*pip install"):
+        check_jax_results()

@@ -162,6 +162,16 @@ def test_every_public_definition_has_a_docstring() -> None:
     assert not missing
 
 
+def test_no_test_file_imports_another() -> None:
+    """What two of them need is in tests/support, which holds no tests."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        others = {name for name in imports(path) if name.split(".")[-1].startswith("test_") and "tests" in name}
+        assert not others, f"{path} imports {others}"
+    for path in (ROOT / "tests" / "support").rglob("*.py"):
+        functions = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        assert not path.name.startswith("test_") and not any(name.startswith("test_") for name in functions), path
+
+
 def test_the_page_on_structure_is_what_the_files_say() -> None:
     """Else: `make structure`."""
     page = PAGE.read_text()

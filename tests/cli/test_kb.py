@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from flowrl.cli.kb import app
-from flowrl.errors import FlowRLError, SpecError, UsageError
+from flowrl.errors import SpecError, UsageError
 from flowrl.knowledge.base import KnowledgeBase, load_base
 from flowrl.knowledge.own_skills import check_file, check_text, obstacle_of, read_skill_file
 from flowrl.knowledge.template import template
@@ -20,7 +18,8 @@ from flowrl.planning.planner import plan
 from flowrl.schema.skill import SkillSpec
 from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
 from flowrl.skillcode.source import SkillSource, compose_module
-from tests.knowledge.test_validate import CLASSIC, TINY, WORDS, spec
+from tests.support.commands import kb
+from tests.support.skill_files import CLASSIC, TINY, WORDS, spec
 
 TEN_LINES = '''"""Collect Two More: chop trees until n + 2 wood are in hand."""
 
@@ -190,15 +189,6 @@ def test_the_template_is_a_skill_and_names_every_input(env: str, tmp_path: Path)
 
 
 # The command line.
-
-
-def kb(*arguments: str) -> tuple[int, str]:
-    """Returns exit code and output of a kb command; an error of flowrl's own is raised, as `flowrl.cli` expects it."""
-    done = CliRunner().invoke(app, list(arguments))
-    if isinstance(done.exception, FlowRLError):
-        raise done.exception
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.output
 
 
 def test_a_skill_is_written_checked_and_listed(tmp_path: Path) -> None:

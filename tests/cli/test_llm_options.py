@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flowrl.files import read_lines
-from tests.cli.test_main import flowrl
+from tests.support.commands import flowrl
 from tests.support.llm_server import Say, openai_error, serving
 
 GROW = ("grow", "--env", "Tiny-Grid-v1", "--proposer", "llm")

@@ -23,6 +23,7 @@ from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.stats import Share
+from tests.support.commands import flowrl
 from tests.support.runs import TINY, tree_bytes
 
 COMMANDS = ["grow", "train", "plan", "eval", "skills", "skills list", "skills show", "bench", "doctor"]
@@ -31,11 +32,6 @@ SMALL = [
     "ppo.minibatch_size=512", "ppo.lr=2e-3", "gate.worlds=256", "gate.per_amount_worlds=32", "gate.min_episodes=100",
     "checkpoint.every=2",
 ]  # fmt: skip
-
-
-def flowrl(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "flowrl", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False, timeout=600)
 
 
 def settings(*extra: str) -> list[str]:

@@ -1,8 +1,6 @@
 """`flowrl runs`, `flowrl status`, `flowrl skills history` through the real entry point; metrics read as they come."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,13 +13,9 @@ from flowrl.library.versions import VersionCandidate, install
 from flowrl.parallel.requests import HomeRequest, leave_request, take_requests
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
+from tests.support.commands import flowrl
 
 SHARE = {"successes": 30, "total": 60}
-
-
-def flowrl(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "flowrl", *words, "--home", str(home)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def set_up(library: SkillLibrary, expert: int, skill: str, needs: tuple[str, ...] = ()) -> None:
@@ -56,27 +50,27 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_runs_are_listed_with_state_and_success_so_far(home: Path) -> None:
-    rows = json.loads(flowrl(home, "runs", "list", "--json").stdout)
+    rows = json.loads(flowrl("runs", "list", "--json", "--home", str(home)).stdout)
     assert [(r["skill"], r["state"], r["expert"], r["frames"]) for r in rows] == [
         ("Make Pickaxe", "interrupted", 2, 4096),
         ("Collect Drink", "failed", 3, 4096),
     ]
     assert rows[0]["step_success"] == 0.5 and 0 < rows[0]["step_success_low"] < 0.5 < rows[0]["step_success_high"]
     assert rows[0]["needs"] == ["Collect Wood", "Place Table"]
-    table = flowrl(home, "runs").stdout
+    table = flowrl("runs", "--home", str(home)).stdout
     assert "interrupted" in table and "task_0_reward returned NaN" in table and "and more of it" not in table
 
 
 def test_one_run_is_shown_with_its_whole_error_and_its_log(home: Path) -> None:
-    shown = flowrl(home, "runs", "show", "collect drink").stdout
+    shown = flowrl("runs", "show", "collect drink", "--home", str(home)).stdout
     assert "3 as 0 (global as local); 3 learns" in shown and "and more of it" in shown
-    assert flowrl(home, "runs", "logs", "Collect Drink", "--lines", "2").stdout == "line 98\nline 99\n"
-    unknown = flowrl(home, "runs", "show", "Colect Drink")
+    assert flowrl("runs", "logs", "Collect Drink", "--lines", "2", "--home", str(home)).stdout == "line 98\nline 99\n"
+    unknown = flowrl("runs", "show", "Colect Drink", "--home", str(home))
     assert unknown.returncode == 2 and "Did you mean 'Collect Drink'" in unknown.stderr
 
 
 def test_the_status_shows_skills_below_what_they_build_on(home: Path) -> None:
-    shown = flowrl(home, "status").stdout
+    shown = flowrl("status", "--home", str(home)).stdout
     lines = [line for line in shown.splitlines() if "──" in line]
     assert [line.split("── ")[1].split("  ")[0] for line in lines] == [
         "Collect Wood",
@@ -87,24 +81,24 @@ def test_the_status_shows_skills_below_what_they_build_on(home: Path) -> None:
     assert lines[2].startswith("│   └──") and lines[3].startswith("└──"), "the pickaxe hangs below the table"
     assert "nobody grows it" in shown and "1 interrupted, 1 failed, 2 learned" in shown
     assert "Collect Drink failed: task_0_reward returned NaN" in shown
-    found = json.loads(flowrl(home, "status", "--json").stdout)
+    found = json.loads(flowrl("status", "--json", "--home", str(home)).stdout)
     assert found["learned"] == ["Collect Wood", "Place Table"] and found["owner"] is None
 
 
 def test_a_run_that_has_ended_is_not_cancelled_and_one_that_has_not_failed_not_tried_again(home: Path) -> None:
-    cancelled = flowrl(home, "runs", "cancel", "Collect Drink")
+    cancelled = flowrl("runs", "cancel", "Collect Drink", "--home", str(home))
     assert cancelled.returncode == 2 and "has ended: failed" in cancelled.stderr
-    again = flowrl(home, "runs", "retry", "Make Pickaxe")
+    again = flowrl("runs", "retry", "Make Pickaxe", "--home", str(home))
     assert again.returncode == 2 and "is interrupted; only one that failed or was cancelled" in again.stderr
 
 
 def test_a_home_that_is_grown_is_asked_by_a_file(home: Path) -> None:
     library = SkillLibrary.open(home)
     with library.lock():
-        asked = flowrl(home, "runs", "cancel", "make pickaxe")
+        asked = flowrl("runs", "cancel", "make pickaxe", "--home", str(home))
         assert asked.returncode == 0 and "was asked to cancel" in asked.stdout
-        flowrl(home, "runs", "retry", "Collect Drink")
-        unknown = flowrl(home, "runs", "retry", "Nothing")
+        flowrl("runs", "retry", "Collect Drink", "--home", str(home))
+        unknown = flowrl("runs", "retry", "Nothing", "--home", str(home))
     assert unknown.returncode == 2
     assert take_requests(library.paths) == [
         HomeRequest(what="cancel", skill="Make Pickaxe"),
@@ -113,12 +107,12 @@ def test_a_home_that_is_grown_is_asked_by_a_file(home: Path) -> None:
 
 
 def test_the_history_lists_versions_and_an_old_one_is_restored(home: Path) -> None:
-    rows = json.loads(flowrl(home, "skills", "history", "Collect Wood", "--json").stdout)
+    rows = json.loads(flowrl("skills", "history", "Collect Wood", "--json", "--home", str(home)).stdout)
     assert [(row["version"], row["current"]) for row in rows] == [(1, False), (2, True)]
-    assert "the library's" in flowrl(home, "skills", "history", "Collect Wood").stdout
-    restored = json.loads(flowrl(home, "skills", "restore", "Collect Wood", "1", "--json").stdout)
+    assert "the library's" in flowrl("skills", "history", "Collect Wood", "--home", str(home)).stdout
+    restored = json.loads(flowrl("skills", "restore", "Collect Wood", "1", "--json", "--home", str(home)).stdout)
     assert restored["version"] == 3
-    missing = flowrl(home, "skills", "restore", "Collect Wood", "7")
+    missing = flowrl("skills", "restore", "Collect Wood", "7", "--home", str(home))
     assert missing.returncode == 2 and "no version 7 in its history; there are: 1, 2" in missing.stderr
 
 

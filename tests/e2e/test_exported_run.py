@@ -30,8 +30,7 @@ from flowrl.schema.skill import Skill
 from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact
 from flowrl.verify.verdict import Verdict
 from flowrl.weights import sha256
-from tests.skillcode.test_artefact import calls_out, handmade
-from tests.support.exports import artefact_of
+from tests.support.exports import artefact_of, calls_out, handmade
 from tests.support.homes import add_skill
 from tests.support.runs import TINY, Watcher, assert_same_arrays, tiny_config
 

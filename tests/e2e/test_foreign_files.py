@@ -32,8 +32,8 @@ from flowrl.rollout.run_env import build_env
 from flowrl.schema.run import RunSpec
 from flowrl.userdirs import private_folder
 from flowrl.verify.behaviour import recordings as transitions
-from tests.growing.test_controller import Scripted, controller_of
 from tests.support.homes import SMALL, empty_home, two_wood
+from tests.support.scripted_jobs import Scripted, controller_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTLED = "GLOBAL_TO_LOCAL = {}\n"

@@ -7,12 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.config import RunConfig
 from flowrl.errors import TrainingError
 from flowrl.files import read_json, read_lines
-from flowrl.growing.run_setup import SkillSetUp
-from flowrl.knowledge.base import load_base
-from flowrl.parallel.scheduler import Proposal
 from flowrl.paths import RunPaths
 from flowrl.rollout.world_seeds import GATE, training_key, world_key
 from flowrl.schema.run import RunSpec
@@ -22,8 +18,7 @@ from flowrl.training.programs import Programs
 from flowrl.training.run import TrainingRun
 from flowrl.training.state import TrainState, UpdateStats
 from flowrl.training.trainer import Trainer
-from tests.support.homes import empty_home
-from tests.support.runs import TINY, tiny_config
+from tests.support.runs import collect_wood, tiny_config
 
 pytestmark = pytest.mark.slow
 
@@ -41,10 +36,6 @@ class Spoilt(Programs):
         if int(state.update) >= self.after:
             state = state._replace(params=jax.tree.map(lambda leaf: leaf * self.factor, state.params))
         return super().update(state)
-
-
-def collect_wood(home: Path, config: RunConfig) -> RunPaths:
-    return SkillSetUp(load_base(TINY), empty_home(home, config), config)(Proposal("Collect Wood"), 0)
 
 
 def spoilt_run(paths: RunPaths, after: int, factor: float) -> TrainingRun:

@@ -1,19 +1,15 @@
 """The controller with workers that do what a script says: failures, losses, hangs, requests, and being cut off."""
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.tables.library import ENV, expert_arrays, fill_library, small_config
 from benchmarks.tables.parallel import pretend_result
 from flowrl.errors import FlowRLError, PlanError
-from flowrl.files import Arrays, read_json, write_json, write_text
-from flowrl.growing.controller import Controller, GrowLimits
-from flowrl.growing.proposers import KnowledgeProposer
+from flowrl.files import Arrays, read_json, write_json
 from flowrl.growing.run_setup import SkillSetUp
 from flowrl.jobs.job import Job, JobEnd
 from flowrl.knowledge.base import load_base
@@ -27,58 +23,14 @@ from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import Share
 from tests.support.runs import Watcher
+from tests.support.scripted_jobs import Deed, Scripted, controller_of
 
 NAMES = [skill.name for skill in load_base(ENV).skills]
-Deed = Callable[[Job], int | None]
 
 
 @pytest.fixture(scope="module")
 def arrays() -> Arrays:
     return expert_arrays(small_config())
-
-
-class Scripted:
-    """An executor whose workers do what a script says at once; one without a deed left stays under way."""
-
-    def __init__(self, deeds: dict[str, list[Deed]]):
-        self.deeds = deeds
-        self.under_way: dict[str, Job] = {}
-        self.submitted: list[str] = []
-        self.killed: list[str] = []
-        self.ended: list[JobEnd] = []
-
-    def submit(self, job: Job) -> None:
-        self.submitted.append(job.name)
-        self.under_way[job.name] = job
-        write_text(job.heartbeat, f"1 {len(self.submitted)}")
-        deeds = self.deeds.get(job.name, [])
-        if deeds:
-            self.end(job, deeds.pop(0)(job))
-
-    def end(self, job: Job, code: int | None) -> None:
-        del self.under_way[job.name]
-        self.ended.append(JobEnd(job, code))
-
-    def wait(self, seconds: float) -> Sequence[JobEnd]:
-        if not self.ended:
-            time.sleep(min(seconds, 0.02))
-        ends, self.ended = self.ended, []
-        return ends
-
-    def cancel(self, job: Job, kill: bool = False) -> None:
-        if kill:
-            self.killed.append(job.name)
-        if job.name in self.under_way:
-            self.end(job, -9 if kill else 3)
-
-    def is_under_way(self, job: Job) -> bool:
-        return job.name in self.under_way
-
-    def is_waiting(self, job: Job) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
 
 
 def paths_of(job: Job) -> RunPaths:
@@ -126,15 +78,6 @@ def die(update: int | None = None) -> Deed:
         return -9
 
     return deed
-
-
-def controller_of(
-    library: SkillLibrary, executor: Scripted, watcher: Watcher | None = None, goal: str | None = None, **limits: Any
-) -> Controller:
-    base = load_base(ENV)
-    set_up = SkillSetUp(base, library, small_config())
-    proposer = KnowledgeProposer(base, library, goal)
-    return Controller(library, proposer, set_up, executor, watcher or Watcher(), GrowLimits(**limits))
 
 
 def test_a_skill_that_fails_blocks_nobody_and_its_number_is_free_again(library: SkillLibrary, arrays: Arrays) -> None:

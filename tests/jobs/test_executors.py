@@ -13,40 +13,11 @@ import pytest
 
 from flowrl.errors import PlatformError, UsageError
 from flowrl.jobs.inline import InlineExecutor
-from flowrl.jobs.job import Executor, Job, JobEnd
+from flowrl.jobs.job import Job, JobEnd
 from flowrl.jobs.local import LocalExecutor, is_locked, slots_for, worker_process
 from flowrl.jobs.memory import memory_warning
 from flowrl.jobs.ray_executor import RayExecutor, share_of_card
-
-MODULE = """
-import json, os, signal, sys, time
-from pathlib import Path
-from filelock import FileLock
-from flowrl.jobs.worker import run_worker
-
-def work(folder):
-    todo = json.loads((folder / "todo.json").read_text())
-    (folder / "heartbeat").write_text(f"{os.getpid()} 0")
-    stopped = []
-    try:
-        signal.signal(signal.SIGTERM, lambda *_: None if todo.get("deaf") else stopped.append(1))
-    except ValueError:
-        pass
-    cores = sorted(os.sched_getaffinity(0))
-    (folder / "seen.json").write_text(json.dumps({"cores": cores, "card": os.environ.get("CUDA_VISIBLE_DEVICES")}))
-    print("said", todo.get("word"), flush=True)
-    end = time.monotonic() + todo.get("seconds", 0)
-    while time.monotonic() < end and not stopped:
-        time.sleep(0.02)
-    if stopped:
-        return 3
-    if todo.get("code", 0) == 0:
-        (folder / "result.json").write_text("{}")
-    return todo.get("code", 0)
-
-if __name__ == "__main__":
-    sys.exit(run_worker(work, "todo.json"))
-"""
+from tests.support.odd_jobs import MODULE, ends, until
 
 
 @pytest.fixture(autouse=True)
@@ -61,22 +32,6 @@ def job(tmp_path: Path, name: str = "one", **todo: object) -> Job:
     folder.mkdir()
     (folder / "todo.json").write_text(json.dumps(todo))
     return Job(name, folder, "odd_job")
-
-
-def ends(executor: Executor, count: int = 1, seconds: float = 30.0) -> list[JobEnd]:
-    found: list[JobEnd] = []
-    deadline = time.monotonic() + seconds
-    while len(found) < count:
-        assert time.monotonic() < deadline, "nothing ended"
-        found += executor.wait(0.2)
-    return found
-
-
-def until(what: Path, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what.exists() or not what.read_text():
-        assert time.monotonic() < deadline, f"{what} does not appear"
-        time.sleep(0.02)
 
 
 def test_a_job_is_run_and_its_end_is_told_at_once(tmp_path: Path) -> None:

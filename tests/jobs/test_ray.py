@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.test_executors import MODULE
+from tests.support.odd_jobs import MODULE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 ROOT = Path(__file__).parents[2]

@@ -25,8 +25,8 @@ from flowrl.paths import HomePaths
 from flowrl.planning.planner import plan
 from flowrl.schema.skill import Quantity, Skill
 from flowrl.skillcode.source import SkillSource, check_skill_file, compose_module
-from tests.cli.test_kb import kb
-from tests.knowledge.test_validate import CLASSIC, TINY
+from tests.support.commands import kb
+from tests.support.skill_files import CLASSIC, TINY
 
 FULL = "Craftax-Symbolic-v1"
 WORDS = Vocabulary(

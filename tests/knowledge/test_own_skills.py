@@ -9,19 +9,8 @@ from flowrl.errors import LibraryError, PlanError
 from flowrl.growing.grow import grow, train
 from flowrl.library.home import SkillLibrary
 from tests.support.runs import TINY, Watcher, grow_tiny, tiny_config
+from tests.support.skill_files import RETURN
 
-RETURN = '''"""Return To Table: go back to a table that was placed, until it is within reach."""
-
-SPEC = {"requires": {"placed:table": 1}, "yields": {"near:table": 1}, "practice": [["Collect Wood", 2]]}
-
-
-def is_done(closest_blocks):
-    return abs(closest_blocks[4, :, 0]).max() <= 1
-
-
-def reward(closest_blocks, closest_blocks_prev):
-    return 0.05 * (abs(closest_blocks_prev[4, :, 0]).sum() - abs(closest_blocks[4, :, 0]).sum()).clip(-1, 1)
-'''
 PUBLISHED = {
     "skill_name": "Admire Stone",
     "description": "Looks at stone.",

@@ -10,18 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowrl.errors import SpecError
-from flowrl.fluents import Vocabulary
 from flowrl.knowledge.base import KnowledgeBase, load_base
 from flowrl.knowledge.own_skills import obstacle_of
 from flowrl.knowledge.quantities import parse_quantity, quantity_text
 from flowrl.knowledge.validate import validate_skill, validate_skills
-from flowrl.schema.skill import Quantity, Skill, SkillSpec
-
-CLASSIC, TINY = "Craftax-Classic-Symbolic-v1", "Tiny-Grid-v1"
-WORDS = Vocabulary(
-    capacity=9, items=("wood", "stone", "gem", "pickaxe"), tiers={"pickaxe": 4}, achievements=("EAT_COW", "SLEEP"),
-    stations=("table", "oven"), intrinsics=("food",), floors=3,
-)  # fmt: skip
+from flowrl.schema.skill import Quantity, Skill
+from tests.support.skill_files import CLASSIC, TINY, WORDS, spec
 
 # Amounts.
 
@@ -89,16 +83,6 @@ def test_what_is_read_has_the_value_that_python_gives_the_text(text: str) -> Non
 
 
 # Specifications.
-
-
-def spec(**parts: Any) -> SkillSpec:
-    """A spec whose amounts are written as people write them."""
-    amounts = {
-        part: {fluent: parse_quantity(str(amount), part) for fluent, amount in parts.pop(part).items()}
-        for part in ("requires", "consumes", "yields")
-        if part in parts
-    }
-    return SkillSpec(**amounts, **parts)
 
 
 def skill(name: str, **parts: Any) -> Skill:

@@ -22,10 +22,10 @@ from flowrl.schema.run import ArtefactRef, RunSpec
 from flowrl.schema.skill import Skill, SkillSpec
 from flowrl.userdirs import private_folder
 from flowrl.verify.verdict import Verdict
-from tests.cli.test_runs import flowrl
-from tests.knowledge.test_own_skills import RETURN
+from tests.support.commands import flowrl
 from tests.support.homes import SMALL, add_skill, empty_home, two_wood
 from tests.support.runs import TINY, Watcher, tiny_config
+from tests.support.skill_files import RETURN
 
 TEXT = "def is_done(n):\n    return n > 1\n\n\ndef reward(n):\n    return n * 1.0\n"
 REF = ArtefactRef(key="a" * 64, sha256="b" * 64)
@@ -122,7 +122,7 @@ def test_a_module_in_a_home_runs_only_where_its_user_passed_it(tmp_path: Path) -
         ):
             act()
     assert not (tmp_path / "ran").exists()
-    done = flowrl(tmp_path / "home", "skills", "vouch", "Two")
+    done = flowrl("skills", "vouch", "Two", "--home", str(tmp_path / "home"))
     assert done.returncode == 0 and "run as it is from now on" in done.stdout and skill_of(library, record).trusted
 
 

@@ -14,10 +14,8 @@ from flowrl.library.catalog import base_for
 from flowrl.library.drafts import Drafts
 from flowrl.library.versions import respecify
 from flowrl.llm.answers import SpecAnswer
-from flowrl.llm.context import FlowContext, FlowSettings
-from flowrl.llm.flow import Flow
+from flowrl.llm.context import FlowContext
 from flowrl.llm.grow import FlowSetUp
-from flowrl.llm.transport.client import Message
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TrainResult
@@ -25,31 +23,11 @@ from flowrl.schema.skill import Quantity, Skill, SkillSpec
 from flowrl.stats import Share
 from flowrl.verify.verdict import Verdict
 from tests.support.authors import Author, rejections
+from tests.support.flows import BASE, flow_of, learn
 from tests.support.homes import SMALL, add_skill, empty_home
-from tests.support.played import BASES, TINY
+from tests.support.played import TINY
 
-TOLD = Message(role="system", text="The game.", masked="The game.")
-BASE = BASES[TINY]
 FIVE = ["Collect Wood", "Collect Drink", "Place Table", "Make Pickaxe", "Collect Stone"]
-
-
-def passes(skill: Skill, env: str) -> Verdict:
-    assert not skill.trusted, "what a model wrote is never trusted"
-    return Verdict(ok=True, artefact="made up")
-
-
-def flow_of(home: Path, author: Author, **options: Any) -> Flow:
-    settings = FlowSettings(**{k: v for k, v in options.items() if k in FlowSettings.__dataclass_fields__})
-    verify_fn = options.get("verify_fn", passes)
-    context = FlowContext(author, empty_home(home), SMALL, TOLD, settings, lambda text: None, verify_fn)
-    return Flow(context, options.get("review_fn"), options.get("count"))
-
-
-def learn(flow: Flow, name: str, status: Any = "learned", expert: int | None = None) -> None:
-    """Puts a skill into the library as if it had been trained."""
-    skill = flow.context.base().skill(name)
-    number = flow.context.library.free_expert() if expert is None else expert
-    add_skill(flow.context.library, name, number, code=skill.code, status=status, spec=skill.spec)
 
 
 def test_a_skill_goes_from_its_name_to_a_proposal(tmp_path: Path) -> None:

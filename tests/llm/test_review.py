@@ -18,8 +18,8 @@ from flowrl.llm.review import findings_text, review
 from flowrl.parallel.scheduler import Respecified
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.skill import Quantity, SkillSpec
-from tests.llm.test_flow import flow_of, learn
 from tests.support.authors import Author, rejections
+from tests.support.flows import flow_of, learn
 from tests.support.played import BASES, TINY
 
 BASE = BASES[TINY]

@@ -15,7 +15,7 @@ from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import new_world
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
-from tests.planning.test_properties import Hand, domains, found_or_none, mutations, passes
+from tests.support.small_domains import Hand, domains, found_or_none, mutations, passes
 
 CLASSIC, FULL = load_base("Craftax-Classic-Symbolic-v1"), load_base("Craftax-Symbolic-v1")
 

@@ -38,10 +38,10 @@ from flowrl.schema.skill import Quantity, SkillSpec
 from flowrl.training.episode_stats import Progress
 from flowrl.training.programs import Programs
 from flowrl.weights import sha256
+from tests.support.episodes import results
 from tests.support.homes import add_skill, empty_home, weights
 from tests.support.played import CLASSIC, TINY, plain
 from tests.support.runs import tiny_config
-from tests.test_ground import results
 
 ONE, EACH = Quantity(base=1), Quantity(per_n=1)
 

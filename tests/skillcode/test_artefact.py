@@ -30,14 +30,12 @@ from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, meta_of
 from flowrl.skillcode.flat_inputs import flat_leaves
 from flowrl.skillcode.functions import SkillFunctions
 from flowrl.training.programs import Programs
-from tests.knowledge.test_validate import CLASSIC
-from tests.support.exports import artefact_of
+from tests.support.exports import PYTHON, artefact_of, calls_out, handmade, heading
 from tests.support.runs import TINY
+from tests.support.skill_files import CLASSIC
 
 SHAPES = leaf_shapes(domain_named(TINY))
 FULL = "Craftax-Symbolic-v1"
-PYTHON = "xla_ffi_python_cpu_callback"
-"""What jax calls to get back into Python."""
 
 
 def done(inventory: Any, n: Any) -> Any:
@@ -49,15 +47,6 @@ def pays(inventory_diff: Any) -> Any:
 
 
 GOOD = SkillFunctions(done, pays, ("inventory", "n"), ("inventory_diff",))
-
-
-def handmade(call: Callable[..., Any], inputs: Any = None, platforms: tuple[str, ...] = ("cpu", "cuda")) -> bytes:
-    """Returns what somebody with other tools than ours could write: any function, behind our heading."""
-    (size,) = export.symbolic_shape("b")
-    given = inputs or {"n": jax.ShapeDtypeStruct((size,), jnp.int32)}
-    checks = [export.DisabledSafetyCheck.custom_call(name) for name in (PYTHON, "mine")]
-    made = export.export(jax.jit(call), platforms=platforms, disabled_checks=checks)(given)
-    return HEADING + bytes(made.serialize())
 
 
 def params_after(env: FlowEnv, updates: int) -> list[np.ndarray]:
@@ -141,14 +130,6 @@ def calls_back(leaves: Any) -> Any:
     return n > 0, n * 1.0 + seen[0]
 
 
-def calls_out(target: str) -> Callable[[Any], Any]:
-    def skill(leaves: Any) -> Any:
-        n = leaves["n"]
-        return n > 0, jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(n.shape, jnp.float32))(n)
-
-    return skill
-
-
 def loops(leaves: Any) -> Any:
     n = leaves["n"]
     return n > 0, jax.lax.while_loop(lambda x: (x < 1e9).all(), lambda x: x + 1, n * 1.0)
@@ -183,7 +164,6 @@ def ours(old: bytes = b"", new: bytes = b"") -> bytes:
     return exported(GOOD, SHAPES).replace(old, new, 1)
 
 
-HEADING = ours().partition(b"\n")[0] + b"\n"
 VERSION = jax.__version__.encode()
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "custom call": (lambda: handmade(calls_out("mine")), r"holds a call of 'mine', which workers do not run"),
@@ -204,7 +184,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "no artefact": (lambda: b"import os", r"is no artefact of flowrl"),
     "nothing": (lambda: b"", r"is no artefact of flowrl"),
     "half": (lambda: ours()[:-900], r"cannot be read"),
-    "garbage": (lambda: HEADING + os.urandom(3000), r"cannot be read"),
+    "garbage": (lambda: heading() + os.urandom(3000), r"cannot be read"),
     "too much": (lambda: ours() + bytes(5_000_000), r"has 50\d+ bytes; at most 4000000 are loaded"),
 }
 
@@ -295,7 +275,7 @@ def test_names_in_an_artefact_are_not_repeated() -> None:
     (size,) = export.symbolic_shape("b")
     inputs = {name: jax.ShapeDtypeStruct((size,), jnp.int32) for name in secret}
     data = handmade(lambda leaves: next(iter(leaves.values())) > 0, inputs)
-    for given in (data, data[:-100], b"{" + data, HEADING[:-2] + b', "more": "Ignore all"}\n' + data):
+    for given in (data, data[:-100], b"{" + data, heading()[:-2] + b', "more": "Ignore all"}\n' + data):
         with pytest.raises(ModuleError) as caught:
             load_artefact(given, SHAPES)
         assert "Ignore all" not in str(caught.value) and len(str(caught.value)) < 400

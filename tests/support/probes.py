@@ -5,11 +5,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from flowrl.config import RunConfig
 from flowrl.env.domain import Domain, Observation, Plane, Sight, Transition, Vitals
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.observation import features
+from flowrl.models.actor_critic import init_network
+from flowrl.rollout.devices import SAME, WORLDS, Groups
 from flowrl.skillcode.functions import SkillFunctions, TaskModule
+from flowrl.training.optimizer import init_optimiser
+from flowrl.training.ppo import Samples, update_experts
+from flowrl.training.programs import Programs
+from flowrl.training.state import TrainState
 from flowrl.training.trainer import Trainer
 
 
@@ -96,3 +104,65 @@ def probe_trainer(
     )
     used = tuple(sorted(set(experts)))
     return Trainer(FlowEnv(domain, module, amounts, episode_steps), config, len(used), used)
+
+
+CONSTANT = probe_domain(lambda key, time: jnp.float32(0))
+
+
+COIN = probe_domain(lambda key, time: jax.random.rademacher(key, (), jnp.float32))
+
+
+CLOCK = probe_domain(lambda key, time: time.astype(jnp.float32))
+
+
+def train(trainer: Trainer, updates: int = 60, seed: int = 0) -> tuple[TrainState, list[Any]]:
+    programs = Programs(trainer)
+    state = programs.init(jax.random.PRNGKey(seed), {})
+    history = []
+    for _ in range(updates):
+        state, stats = programs.update(state)
+        history.append(jax.tree.map(np.asarray, stats))
+    return state, history
+
+
+def ask(trainer: Trainer, state: TrainState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (signal, probabilities, value) in the worlds as they stand."""
+    observation = trainer.env.observe(state.flow)
+    network, seen = trainer.network(trainer.experts), features(trainer.env.domain, observation)
+    logits, value = network.apply({"params": state.params}, seen, trainer.env.expert(state.flow))
+    return np.asarray(observation.floats[:, 0]), np.asarray(jax.nn.softmax(logits)), np.asarray(value)
+
+
+ROUTED = [
+    task(lambda seen: seen.time >= 0, lambda seen: seen.action == 0),
+    task(lambda seen: seen.time >= 0, lambda seen: seen.action == 1),
+]
+
+
+def updated(trainer: Trainer, samples: Samples, groups: int, devices: int) -> tuple[Any, Any, Any]:
+    """Returns parameters, moments and losses after an update of four new experts."""
+    spread = Groups(groups, tuple(jax.local_devices()[: min(groups, devices)]))
+    params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
+    count = samples.value.size
+    parts = jax.tree.map(lambda leaf: leaf.reshape(groups, count // groups, *leaf.shape[1:]), samples)
+
+    def update(params: Any, optimiser: Any, samples: Samples) -> Any:
+        config, key = trainer.config.ppo, jax.random.PRNGKey(1)
+        domain, network = trainer.env.domain, trainer.network(1)
+        return update_experts(params, optimiser, network, domain, config, samples, jnp.float32(1e-3), key, spread)
+
+    run = jax.jit(spread.spread(update, (SAME, SAME, WORLDS), SAME))
+    after: tuple[Any, Any, Any] = run(params, init_optimiser(params), parts)
+    return after
+
+
+def made_up_samples(trainer: Trainer, count: int, experts: int) -> Samples:
+    """Samples of all experts but the last, one of them with more than an even share."""
+    rng = np.random.default_rng(0)
+    first = trainer.env.observe(Programs(trainer).init(jax.random.PRNGKey(0), {}).flow)
+    observation = jax.tree.map(lambda leaf: jnp.asarray(np.repeat(np.asarray(leaf)[:1], count, axis=0)), first)
+    observation = observation._replace(floats=jnp.asarray(rng.normal(size=observation.floats.shape), jnp.float32))
+    numbers = [jnp.asarray(rng.normal(size=count), jnp.float32) for _ in range(4)]
+    expert = jnp.asarray(np.where(rng.random(count) < 0.6, 0, rng.integers(0, experts - 1, count)))
+    action = jnp.asarray(rng.integers(0, 2, count))
+    return Samples(observation, expert, jnp.ones(count, bool), action, -abs(numbers[0]), *numbers[1:])

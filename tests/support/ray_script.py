@@ -11,7 +11,7 @@ from flowrl.growing.controller import GrowLimits
 from flowrl.growing.grow import GrowOutcome, grow
 from flowrl.jobs.job import Job
 from flowrl.jobs.ray_executor import RayExecutor
-from tests.jobs.test_executors import ends, until
+from tests.support.odd_jobs import ends, until
 from tests.support.runs import Watcher, tiny_config
 
 SETTINGS = {"ppo__frames": 200_000, "gate__stop_at": 1.0, "checkpoint__every": 1}

@@ -8,6 +8,10 @@ import numpy as np
 
 from flowrl.config import RunConfig, build_config
 from flowrl.growing.grow import train
+from flowrl.growing.run_setup import SkillSetUp
+from flowrl.knowledge.base import load_base
+from flowrl.library.home import SkillLibrary
+from flowrl.parallel.scheduler import Proposal
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.run import RunSpec
@@ -71,3 +75,7 @@ def assert_same_arrays(one: Mapping[str, np.ndarray], other: Mapping[str, np.nda
     assert one.keys() == other.keys()
     for name in one:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def collect_wood(home: Path, config: RunConfig) -> RunPaths:
+    return SkillSetUp(load_base(TINY), SkillLibrary.open_for(home, config), config)(Proposal("Collect Wood"), 0)

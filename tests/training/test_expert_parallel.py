@@ -12,7 +12,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 from flowrl.training import minibatches
 from flowrl.rollout.devices import check_devices
 from tests.support.probes import probe_trainer
-from tests.training.test_ppo import CLOCK, ROUTED, made_up_samples, updated
+from tests.support.probes import CLOCK, ROUTED, made_up_samples, updated
 
 assert len(jax.local_devices()) == 4
 check_devices(jax.local_devices())

@@ -15,10 +15,8 @@ from flowrl.training.programs import Programs
 from flowrl.training.run import TrainingRun
 from flowrl.training.state import TrainState
 from flowrl.training.trainer import Trainer
-from tests.e2e.test_run_goes_wrong import collect_wood
-from tests.support.probes import probe_trainer, task
-from tests.support.runs import tiny_config
-from tests.training.test_ppo import COIN, ask, train
+from tests.support.probes import COIN, ask, probe_trainer, task, train
+from tests.support.runs import collect_wood, tiny_config
 
 
 def coin(bfloat16: bool = True) -> Trainer:

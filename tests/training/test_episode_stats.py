@@ -1,0 +1,28 @@
+"""Success measured by cohorts of episodes."""
+
+from flowrl.training.episode_stats import Progress
+from tests.support.episodes import results
+
+
+def test_quick_successes_do_not_outweigh_slow_failures() -> None:
+    """40 of 100 first episodes succeed at once; had only the ended ones counted, success would be 100 %."""
+    progress = Progress()
+    progress.begin(100)
+    progress.count(results([0] * 40, [True] * 40, [0] * 40), 1, ("died",), 0)
+    assert progress.recent(50).success.total == 0, "too many are still under way to say anything"
+    progress.count(results([0] * 56, [False] * 56, [0] * 56), 2, ("died",), 0)
+    recent = progress.recent(50)
+    assert (recent.success.successes, recent.success.total) == (40, 100), "what is under way counts as a failure"
+    assert recent.causes == {"died": 56}
+
+
+def test_step_success_counts_the_episodes_that_reached_the_last_task() -> None:
+    progress = Progress()
+    progress.begin(10)
+    ended = results([0] * 10, [True] * 4 + [False] * 6, [1] * 4 + [1, 0, 0, 0, 0, 0], [False] * 8 + [True] * 2)
+    progress.count(ended, 1, ("died",), 1)
+    recent = progress.recent(10)
+    assert (recent.success.successes, recent.success.total) == (4, 10)
+    assert (recent.step_success.successes, recent.step_success.total) == (4, 5)
+    assert recent.causes == {"died": 4, "timeout": 2}
+    assert Progress.model_validate_json(progress.model_dump_json()) == progress
