@@ -1,5 +1,6 @@
 """Verification: its cost, a corpus of hostile programs against it, and what the analysis and the model's checks do."""
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,9 @@ LATE_SECONDS = 2.0
 
 def measure(slow: bool = True) -> list[Row]:
     """Returns the rows of the table; without ``slow``, those of the corpus from every fourth program."""
-    return [*_cost(), *_corpus(PROGRAMS if slow else PROGRAMS[::4]), *planted_errors(), *proposals()]
+    programs = PROGRAMS if slow else PROGRAMS[::4]
+    below = [program for program in programs if program.below]
+    return [*_cost(), *_corpus(programs), _without_the_allow_list(below), *planted_errors(), *proposals()]
 
 
 def _cost() -> list[Row]:
@@ -54,6 +57,24 @@ def _corpus(programs: Sequence[Program]) -> list[Row]:
         row(TABLE, "latest verdict, after its time limit", [max(0.0, late)], "s", at_most=LATE_SECONDS),
         row(TABLE, f"honest programs let through, of {len(honest)}", [passed], "programs", at_least=len(honest)),
     ]
+
+
+def _without_the_allow_list(programs: Sequence[Program]) -> Row:
+    """Counts the programs that the walls behind the allow-list contain by themselves."""
+    tell(f"  {len(programs)} of them without the allow-list")
+    with TemporaryDirectory() as folder, Canary(Path(folder)) as canary:
+        contained = sum(_holds_below(program, canary) for program in programs)
+    name = f"contained with the allow-list off, of {len(programs)}"
+    return row(TABLE, name, [contained], "programs", at_least=len(programs))
+
+
+def _holds_below(program: Program, canary: Canary) -> bool:
+    verdict = verify_anew(canary.aimed(program, trusted=True), program.env, LIMITS)
+    ended_by = "ok" if verdict.ok else verdict.checks[-1].name
+    as_foreseen = program.below in ("any", ended_by) and re.search(program.below_says, verdict.error) is not None
+    if not as_foreseen:
+        tell(f"  {program.name}: {ended_by}, {verdict.error}")
+    return as_foreseen and not canary.harm() and not leaks(verdict)
 
 
 def _try(program: Program, canary: Canary) -> tuple[bool, float]:

@@ -2,13 +2,14 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from benchmarks.tables.measure import Bound, Row, row
 from benchmarks.tables.processes import Measured, measured_once
 from benchmarks.tables.setup import chain_env
 from benchmarks.tables.training_process import rollout_bytes
-from flowrl.cli.main import app
+from flowrl.cli.main import app, bench
 from flowrl.cli.tables import bench_table
 from flowrl.errors import TrainingError, UsageError
 from tests.support.runs import TINY
@@ -48,6 +49,10 @@ def make(env, config, experts):
 
 def names(rows: list[Row]) -> set[str]:
     assert all(set(found.model_dump()) == FIELDS and np.isfinite(found.value) for found in rows)
+    for found in rows:
+        above = found.at_least is None or found.value >= found.at_least
+        below = found.at_most is None or found.value <= found.at_most
+        assert found.ok == (above and below), found.name
     return {found.name for found in rows}
 
 
@@ -161,8 +166,8 @@ def test_the_table_of_learning_reads_when_each_run_was_good_enough(
 
 
 def test_every_table_has_a_module_and_stands_in_the_help() -> None:
-    listed = subprocess.run([sys.executable, "-m", "flowrl", "bench", "--help"], capture_output=True, text=True)
-    assert all(name in listed.stdout for name in TABLES)
+    (argument,) = get_type_hints(bench, include_extras=True)["table"].__metadata__
+    assert re.split(r", (?:or )?", argument.help.rstrip(".")) == [*TABLES, "all"]
     assert all((Path(__main__.__file__).parent / f"{path.split('.')[-1]}.py").exists() for path in TABLES.values())
 
 

@@ -29,7 +29,7 @@ from tests.support.runs import TINY, assert_same_arrays, tiny_config
 
 pytestmark = pytest.mark.slow
 UPDATES = 6
-EASY = {"gate__learned_at": 0.0, "gate__least_episodes": 1, "gate__worlds": 64, "gate__per_amount_worlds": 0}
+EASY = {"gate__learned_at": 0.0, "gate__min_episodes": 1, "gate__worlds": 64, "gate__per_amount_worlds": 0}
 
 
 def config(**options: Any) -> RunConfig:

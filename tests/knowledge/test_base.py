@@ -183,8 +183,10 @@ def items_in(game: Game, state: SymbolicState) -> dict[str, int]:
     return {item: state.amount(item) for item in game.domain.items}
 
 
-def test_there_are_preconditions_to_take_away() -> None:
-    assert len(PRECONDITIONS) == 33 + 4
+def test_every_skill_that_asks_for_something_has_a_precondition_taken_away() -> None:
+    asking = {(env, s.name) for env, base in BASES.items() for s in base.skills if s.spec.requires or s.spec.consumes}
+    assert {param.values[:2] for param in PRECONDITIONS} == asking
+    assert {env for env, _ in asking} == set(BASES)
 
 
 @pytest.mark.parametrize(("env", "name"), SKILLS)
@@ -197,20 +199,23 @@ def test_every_plan_composes_to_a_module_that_loads(env: str, name: str, tmp_pat
 # The bases as data
 
 
-def test_the_bases_are_in_curriculum_order_with_every_range_filled_in() -> None:
-    assert [skill.name for skill in BASES[CLASSIC].skills] == [
-        "Collect Wood", "Place Table", "Make Wood Pickaxe", "Collect Stone", "Make Wood Sword", "Collect Sapling",
-        "Collect Drink", "Eat Cow", "Place Stone", "Return To Table", "Make Stone Pickaxe", "Make Stone Sword",
-        "Place Plant", "Wake Up", "Collect Coal", "Place Furnace", "Return To Furnace", "Collect Iron",
-        "Make Iron Pickaxe", "Make Iron Sword", "Collect Diamond", "Defeat Zombie", "Defeat Skeleton", "Eat Plant",
-    ]  # fmt: skip
-    tops = {
-        CLASSIC: {"Collect Wood": 5, "Collect Stone": 3, "Collect Coal": 2, "Collect Iron": 2},
-        TINY: {"Collect Wood": 2},
-    }
-    for env, base in BASES.items():
-        ranges = {skill.name: skill.spec.n_range for skill in base.skills}
-        assert ranges == {name: (1, tops[env].get(name, 1)) for name in ranges}
+@pytest.mark.parametrize("env", BASES)
+def test_each_skill_builds_on_those_before_it(env: str) -> None:
+    base = BASES[env]
+    for i, skill in enumerate(base.skills, start=1):
+        earlier = {other.name: other for other in base.skills[:i]}
+        assert plan(skill.name, earlier, n=1, vocabulary=base.vocabulary).steps[-1].skill == skill.name
+
+
+@pytest.mark.parametrize("env", BASES)
+def test_ranges_reach_from_one_to_the_most_that_a_plan_asks(env: str) -> None:
+    base = BASES[env]
+    asked = dict.fromkeys(base.named(), 1)
+    for name in base.named():
+        for step in plan(name, base.named(), n=1, vocabulary=base.vocabulary).steps:
+            asked[step.skill] = max(asked[step.skill], step.n)
+    assert {skill.name: skill.spec.n_range for skill in base.skills} == {name: (1, n) for name, n in asked.items()}
+    assert max(asked.values()) > 1
 
 
 def test_every_fluent_is_one_of_the_game() -> None:

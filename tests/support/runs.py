@@ -52,7 +52,7 @@ def tiny_config(**options: Any) -> RunConfig:
     small = {
         "env__name": TINY, "env__worlds": 64, "env__fresh_worlds": 64, "env__episode_steps": 100, "model__width": 32,
         "ppo__steps": 32, "ppo__minibatch_size": 512, "ppo__lr": 2e-3, "ppo__frames": 400_000, "gate__episodes": 200,
-        "gate__worlds": 256, "gate__per_amount_worlds": 32, "gate__least_episodes": 100, "checkpoint__every": 3,
+        "gate__worlds": 256, "gate__per_amount_worlds": 32, "gate__min_episodes": 100, "checkpoint__every": 3,
         "start__keep": 0,
     }  # fmt: skip
     return build_config(**{**small, **options})
