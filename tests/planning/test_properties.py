@@ -19,18 +19,13 @@ from flowrl.schema.skill import Skill
 from tests.support.small_domains import (
     CAPACITY,
     GAME,
-    Hand,
     domains,
     found_or_none,
     goals,
     mutations,
     passes,
+    plays,
 )
-
-
-def plays(found: Plan, skills: Mapping[str, Skill]) -> bool:
-    hand = Hand()
-    return all(hand.do(skills[step.skill].spec, step.n) for step in found.steps) and hand.holds(found.goal)
 
 
 def holds(state: SymbolicState, goal: str) -> bool:

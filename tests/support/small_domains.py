@@ -67,8 +67,12 @@ goals = st.one_of(
 class Hand:
     """A third reading of what a spec means, by single tokens."""
 
-    tokens: list[str] = field(default_factory=lambda: ["intrinsic:drink"] * 2)
+    game: Vocabulary = GAME
+    tokens: list[str] = field(init=False)
     floor: int = 0
+
+    def __post_init__(self) -> None:
+        self.tokens = ["reached:0", *(f"intrinsic:{name}" for name in self.game.intrinsics * self.game.full)]
 
     def token(self, fluent: str) -> str:
         return f"{fluent} on {self.floor}" if fluent.startswith("placed:") else fluent
@@ -93,7 +97,7 @@ class Hand:
             self.tokens.append(f"reached:{self.floor}")
         for fluent, quantity in spec.yields.items():
             wanted = quantity.per_n * n + quantity.base
-            if wanted > GAME.most(fluent):
+            if wanted > self.game.most(fluent):
                 return False
             self.tokens += [self.token(fluent)] * max(0, wanted - self.tokens.count(self.token(fluent)))
         return True
@@ -106,6 +110,11 @@ class Hand:
             if there < int(amount or 1):
                 return False
         return True
+
+
+def plays(found: Plan, skills: Mapping[str, Skill], game: Vocabulary = GAME) -> bool:
+    hand = Hand(game)
+    return all(hand.do(skills[step.skill].spec, step.n) for step in found.steps) and hand.holds(found.goal)
 
 
 def passes(found: Plan, skills: Mapping[str, Skill]) -> bool:
