@@ -59,7 +59,7 @@ class State(NamedTuple):
     """A training under way."""
 
     params: Any
-    optimiser: optax.OptState
+    optimizer: optax.OptState
     flow: FlowState
     key: jax.Array
     update: Int[Array, ""]
@@ -193,7 +193,7 @@ def ppo_loss(params: Any, network: Expert, config: RunConfig, samples: Samples) 
     return policy + ppo.value_coef * 0.5 * errors.mean() - ppo.entropy_coef * entropy
 
 
-def optimiser_for(config: RunConfig) -> optax.GradientTransformation:
+def optimizer_for(config: RunConfig) -> optax.GradientTransformation:
     """Returns Adam behind one clip of the whole gradient's norm, its rate annealed as the configuration says."""
     ppo = config.ppo
     updates = max(1, ppo.frames // (config.env.worlds * ppo.steps))
@@ -224,15 +224,15 @@ def collect(env: FlowEnv, network: Expert, config: RunConfig, state: State) -> t
 
 
 def learn(network: Expert, config: RunConfig, state: State, samples: Samples) -> tuple[Any, optax.OptState]:
-    """Returns parameters and optimiser after the epochs over one rollout's samples."""
+    """Returns parameters and optimizer after the epochs over one rollout's samples."""
     total, size = samples.target.shape[0], min(config.ppo.minibatch_size, samples.target.shape[0])
-    tx = optimiser_for(config)
+    tx = optimizer_for(config)
 
     def minibatch(carry: tuple[Any, Any], part: Samples) -> tuple[tuple[Any, Any], None]:
-        params, optimiser = carry
+        params, optimizer = carry
         gradient = jax.grad(ppo_loss)(params, network, config, part)
-        changes, optimiser = tx.update(gradient, optimiser, params)
-        return (optax.apply_updates(params, changes), optimiser), None
+        changes, optimizer = tx.update(gradient, optimizer, params)
+        return (optax.apply_updates(params, changes), optimizer), None
 
     def epoch(carry: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], None]:
         order = jax.random.permutation(key, total)[: total // size * size]
@@ -240,7 +240,7 @@ def learn(network: Expert, config: RunConfig, state: State, samples: Samples) ->
         return jax.lax.scan(minibatch, carry, parts)
 
     keys = jax.random.split(jax.random.fold_in(state.key, 1), config.ppo.epochs)
-    return jax.lax.scan(epoch, (state.params, state.optimiser), keys)[0]
+    return jax.lax.scan(epoch, (state.params, state.optimizer), keys)[0]
 
 
 def make(
@@ -261,14 +261,14 @@ def make(
     flow = env.start(
         jax.jit(env.new_players)(jax.random.split(world_key, worlds)), env.draw_amounts(amount_key, worlds)
     )
-    first = State(params, optimiser_for(config).init(params), flow, key, jnp.int32(0))
+    first = State(params, optimizer_for(config).init(params), flow, key, jnp.int32(0))
 
     def update(state: State) -> tuple[State, StepResult]:
         flow, kept, last_value, results = collect(env, network, config, state)
         found, target = advantages(kept, last_value, config)
         samples = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), Samples(kept, found, target))
-        params, optimiser = learn(network, config, state, samples)
-        return State(params, optimiser, flow, jax.random.fold_in(state.key, 2), state.update + 1), results
+        params, optimizer = learn(network, config, state, samples)
+        return State(params, optimizer, flow, jax.random.fold_in(state.key, 2), state.update + 1), results
 
     return first, jax.jit(update, donate_argnums=0), worlds * config.ppo.steps
 

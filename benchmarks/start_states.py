@@ -35,7 +35,7 @@ class Outcome:
         step_success: of its last update.
         gate: step success on reserved worlds at its last gate.
         states: kept states that episodes began at.
-        from_kept: share of the frames that were of episodes begun there.
+        from_snapshot: share of the frames that were of episodes begun there.
     """
 
     skill: str
@@ -48,7 +48,7 @@ class Outcome:
     step_success: float | None
     gate: float | None
     states: int
-    from_kept: float
+    from_snapshot: float
 
 
 def flowrl(*words: str) -> str:
@@ -142,7 +142,7 @@ def line(outcome: Outcome) -> str:
     gate = "-" if outcome.gate is None else f"{outcome.gate:.1%}"
     last = "-" if outcome.step_success is None else f"{outcome.step_success:.1%}"
     end = f"{outcome.frames:,} frames, {outcome.seconds:,.0f} s"
-    cells = (outcome.skill, start, str(outcome.seed), reached, end, last, gate, f"{outcome.from_kept:.1%}")
+    cells = (outcome.skill, start, str(outcome.seed), reached, end, last, gate, f"{outcome.from_snapshot:.1%}")
     return f"| {' | '.join(cells)} |"
 
 

@@ -37,6 +37,7 @@ class EnvConfig(_Frozen):
         2, ge=1, description="groups of worlds that play and learn side by side, on as many cores or cards as there are"
     )
     episode_steps: int = Field(1000, ge=1, description="time limit of an episode, in steps")
+    fast: bool = Field(True, description="rewrite the games' steps for CPUs; without it the results are the same")
 
 
 class ModelConfig(_Frozen):

@@ -18,7 +18,7 @@ from flowrl.jax_runtime import configure_jax
 from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.parallel.training_setup import build_remapping
 from flowrl.rollout.devices import SAME, WORLDS, Groups, groups_of, split
-from flowrl.training.optimizer import Experts, init_optimiser, step_expert
+from flowrl.training.optimizer import Experts, init_optimizer, step_expert
 from flowrl.training.ppo import Losses, Samples, ppo_loss, update_experts
 
 
@@ -113,18 +113,18 @@ class Stepper:
         groups = groups_of(GROUPS)
         alone = network.clone(num_tasks=1)
 
-        def step(params: Any, optimiser: Any, samples: Samples, key: jax.Array) -> Any:
-            return step_fn(params, optimiser, alone, domain, config, samples, jnp.float32(1e-3), key, groups)
+        def step(params: Any, optimizer: Any, samples: Samples, key: jax.Array) -> Any:
+            return step_fn(params, optimizer, alone, domain, config, samples, jnp.float32(1e-3), key, groups)
 
         spread = groups.spread(step, (SAME, SAME, WORLDS, SAME), SAME)
         self._step = jax.jit(spread, donate_argnums=(0, 1))
         self._samples = groups.place(split(samples, GROUPS), WORLDS)
-        self._params, self._optimiser = groups.place((params, init_optimiser(params)), SAME)
+        self._params, self._optimizer = groups.place((params, init_optimizer(params)), SAME)
 
     def __call__(self, turn: int) -> Any:
         """Makes one update, or one masked step, and returns its losses."""
-        made = self._step(self._params, self._optimiser, self._samples, jax.random.PRNGKey(turn))
-        self._params, self._optimiser, losses = made
+        made = self._step(self._params, self._optimizer, self._samples, jax.random.PRNGKey(turn))
+        self._params, self._optimizer, losses = made
         return losses
 
 

@@ -1,4 +1,6 @@
-"""Craftax-Classic as a `Domain`: upstream's own step functions, composed in upstream's order.
+"""Craftax-Classic as a `Domain`: upstream's step functions, in upstream's order.
+
+Source of the order: `craftax_step` in craftax/craftax_classic/game_logic.py, craftax 1.6.1.
 
 Source of the order: `craftax_step` in craftax/craftax_classic/game_logic.py, craftax 1.6.1.
 """
@@ -15,8 +17,8 @@ from craftax.craftax_classic.world_gen import generate_world
 from jaxtyping import Array, Bool, Float, Int, Int8, UInt16
 
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
-from flowrl.env.fast.jaxpr_rewrite import lean, written_down
-from flowrl.env.fast.materialise import computed_once
+from flowrl.env.fast.jaxpr_rewrite import flush_writes, rewrite_step
+from flowrl.env.fast.materialise import materialise
 from flowrl.env.fast.spawn_sampling import (
     ChooseCell,
     choose_by_rank,
@@ -48,7 +50,7 @@ SLOTS = (STATIC.max_zombies, STATIC.max_cows, STATIC.max_skeletons, STATIC.max_a
 
 
 def spawn_mobs(key: jax.Array, world: EnvState, choose_cell_fn: ChooseCell) -> EnvState:
-    """Returns the world after cows, zombies and skeletons had their chance to appear, in upstream's order."""
+    """Give cows, zombies and skeletons their chance to appear. In upstream's order."""
     origin = window_origin(world.player_position, STATIC.map_size)
     blocks, free = cut_window(world.map, origin), ~cut_window(world.mob_map, origin)
     grass, path = pack_two((blocks == BlockType.GRASS.value) & free, (blocks == BlockType.PATH.value) & free)
@@ -77,7 +79,10 @@ def spawn_mobs(key: jax.Array, world: EnvState, choose_cell_fn: ChooseCell) -> E
 def _place(
     mobs: Mobs, mob_map: Array, appears: Array, cell: Int[Array, "2"], health: int
 ) -> tuple[Mobs, Bool[Array, "R C"], tuple[Int[Array, "2"], Bool[Array, ""]]]:
-    """Returns the creatures, the map of them, and the cell that is marked there if the flag says so."""
+    """Put a creature into the first free slot, if it appears.
+
+    Comes with the map of creatures, and the cell that is marked there if the flag says so.
+    """
     slot = jnp.argmax(~mobs.mask)
     chosen = (jnp.arange(mobs.mask.shape[0]) == slot) & appears
     mobs = mobs.replace(
@@ -93,7 +98,7 @@ def _place(
 def step(
     key: jax.Array, world: EnvState, action: Int[Array, ""], choose_cell_fn: ChooseCell = choose_by_rank
 ) -> Transition:
-    """Returns upstream's transition of one world.
+    """Upstream's transition of one world.
 
     Flags are sticky upstream, so the step runs on a cleared mask: what is set afterwards happened in this step.
     """
@@ -103,12 +108,12 @@ def step(
     world = game_logic.do_crafting(world, action)
     key, do_key = jax.random.split(key)
     world = game_logic.do_action(do_key, world, action, STATIC)
-    world = written_down(game_logic.place_block(world, action, STATIC))
+    world = flush_writes(game_logic.place_block(world, action, STATIC))
     world = game_logic.move_player(world, action)
     key, mobs_key = jax.random.split(key)
     world = game_logic.update_mobs(mobs_key, world, PARAMS, STATIC)
     key, spawn_key = jax.random.split(key)
-    world = written_down(spawn_mobs(spawn_key, world, choose_cell_fn))
+    world = flush_writes(spawn_mobs(spawn_key, world, choose_cell_fn))
     world = game_logic.update_plants(world, STATIC)
     world = game_logic.update_player_intrinsics(world, action)
     world = game_logic.cap_inventory(world)
@@ -128,13 +133,13 @@ def step(
 
 
 def reset(key: jax.Array) -> EnvState:
-    """Returns a new world; every leaf is an array, so that worlds can be stacked and stored."""
+    """Generate a new world. Every leaf is an array, so that worlds can be stacked and stored."""
     world = generate_world(key, PARAMS, STATIC)
     return jax.tree.map(jnp.asarray, world)
 
 
 def observe(world: EnvState) -> Observation:
-    """Returns upstream's symbolic observation, compact."""
+    """Upstream's symbolic observation, compact."""
     blocks = view_of(world.map, world.player_position, OBS_DIM, BlockType.OUT_OF_BOUNDS.value)
     marks = [_marks(getattr(world, herd), i, world.player_position) for i, herd in enumerate(HERDS)]
     levels = [amounts(world.inventory), _intrinsics(world), world.player_direction[None], world.is_sleeping[None]]
@@ -153,7 +158,7 @@ def _marks(mobs: Mobs, kind: int, centre: Int[Array, "2"]) -> UInt16[Array, "M"]
 
 
 def scalars(levels: Int8[Array, "*B 18"], floats: Float[Array, "*B 1"]) -> Float[Array, "*B 22"]:
-    """Returns what follows the map in upstream's observation: amounts and intrinsics, direction, light, asleep."""
+    """The floats after the map in upstream's observation. Amounts and intrinsics, direction, light, asleep."""
     tenths = levels[..., :16].astype(jnp.float16) / 10.0
     direction = jax.nn.one_hot(levels[..., 16] - 1, num_classes=4)
     asleep = levels[..., 17:].astype(jnp.float32)
@@ -161,7 +166,7 @@ def scalars(levels: Int8[Array, "*B 18"], floats: Float[Array, "*B 1"]) -> Float
 
 
 def amounts(inventory: Inventory) -> Int[Array, "items"]:
-    """Returns what is in hand, in the order of `ITEMS`."""
+    """Amounts in hand, in the order of `ITEMS`."""
     return jnp.stack([getattr(inventory, item) for item in ITEMS]).astype(jnp.int32)
 
 
@@ -175,12 +180,12 @@ def _in_lava(world: EnvState) -> Bool[Array, ""]:
 
 
 def vitals(world: EnvState) -> Vitals:
-    """Returns inventory and intrinsics (health, food, drink, energy); Classic has one floor."""
+    """Inventory and intrinsics (health, food, drink, energy); Classic has one floor."""
     return Vitals(world.inventory, _intrinsics(world), _in_lava(world), None, None)
 
 
 def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
-    """Returns which of `CAUSES` explains best that the player died in this step.
+    """Most likely cause of this step's death, an index into `CAUSES`.
 
     A zombie sets its cooldown to 5 as it strikes; an arrow takes 2 points at once; want takes 1 point.
     """
@@ -214,9 +219,14 @@ def _ground(world: EnvState) -> Ground:
     return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
 
 
-def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
-    """Returns Craftax-Classic; ``choose_cell_fn`` is how a creature's first cell is drawn."""
-    step_fn: Any = lean(functools.partial(step, choose_cell_fn=choose_cell_fn))
+def domain(fast: bool = True, choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
+    """Craftax-Classic.
+
+    Args:
+        fast: rewrite the functions of a world for CPUs, see `flowrl.env.fast`; the results are the same.
+        choose_cell_fn: draws the cell in which a creature appears.
+    """
+    step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
     return Domain(
         name="Craftax-Classic-Symbolic-v1",
         layout="classic-1",
@@ -240,8 +250,8 @@ def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
             lit_fn=lambda cells: jnp.ones(cells.shape[0], dtype=bool),
             place_fn=_place_of,
         ),
-        reset_fn=computed_once(reset),
-        step_fn=step_fn,
+        reset_fn=materialise(reset) if fast else reset,
+        step_fn=rewrite_step(step_fn) if fast else step_fn,
         observe_fn=observe,
         vitals_fn=vitals,
         amounts_fn=amounts,

@@ -1,4 +1,6 @@
-"""The full Craftax as a `Domain`: upstream's own step functions, composed in upstream's order.
+"""The full Craftax as a `Domain`: upstream's step functions, in order.
+
+Source of the order: `craftax_step` in craftax/craftax/game_logic.py, craftax 1.6.1.
 
 Source of the order: `craftax_step` in craftax/craftax/game_logic.py, craftax 1.6.1.
 """
@@ -32,7 +34,7 @@ from jaxtyping import Array, Bool, Float, Int, Int8, UInt8, UInt16
 
 from flowrl.env.craftax_spawn import PARAMS, STATIC, spawn_mobs
 from flowrl.env.domain import Domain, Facts, Ground, Observation, Plane, Sight, Transition, Vitals
-from flowrl.env.fast.jaxpr_rewrite import lean, written_down
+from flowrl.env.fast.jaxpr_rewrite import flush_writes, rewrite_step
 from flowrl.env.fast.spawn_sampling import ChooseCell, choose_by_rank
 from flowrl.env.observation import mark_columns, marks_in_view, view_of
 
@@ -91,7 +93,7 @@ DARK_UP_TO = 0.05
 def step(
     key: jax.Array, world: EnvState, action: Int[Array, ""], choose_cell_fn: ChooseCell = choose_by_rank
 ) -> Transition:
-    """Returns upstream's transition of one world.
+    """Upstream's transition of one world.
 
     Flags are sticky upstream, so the step runs on a cleared mask: what is set afterwards happened in this step. Only
     `change_floor` reads flags (a first visit gives experience), so it runs before the mask is cleared.
@@ -102,11 +104,11 @@ def step(
     achieved = world.achievements
     world = world.replace(achievements=jnp.zeros_like(achieved))
     key, world = _act(key, world, action)
-    world = written_down(world)
+    world = flush_writes(world)
     key, mobs_key = jax.random.split(key)
     world = game_logic.update_mobs(mobs_key, world, PARAMS, STATIC)
     key, spawn_key = jax.random.split(key)
-    world = written_down(spawn_mobs(spawn_key, world, choose_cell_fn))
+    world = flush_writes(spawn_mobs(spawn_key, world, choose_cell_fn))
     world = game_logic.update_plants(world, STATIC)
     world = game_logic.update_player_intrinsics(world, action, STATIC)
     events = world.achievements | _entered(before, world) | _gained(before.inventory, world.inventory)
@@ -122,11 +124,11 @@ def step(
 
 
 def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.Array, EnvState]:
-    """Returns the key that is left and the world after all that the player's action does on one floor."""
+    """Apply all that the player's action does on one floor. Comes with the key that is left."""
     world = game_logic.do_crafting(world, action)
     key, do_key = jax.random.split(key)
     world = game_logic.do_action(do_key, world, action, STATIC)
-    world = written_down(_place_block(world, action))
+    world = flush_writes(_place_block(world, action))
     world = game_logic.shoot_projectile(world, action, STATIC)
     world = game_logic.cast_spell(world, action, STATIC)
     world = game_logic.drink_potion(world, action)
@@ -140,7 +142,7 @@ def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.A
 
 
 def _place_block(world: EnvState, action: Int[Array, ""]) -> EnvState:
-    """Returns the world after upstream's `place_block`, whose light is worked out anew for the cells round a torch."""
+    """Upstream's `place_block`, light recomputed only around a torch."""
     after = game_logic.place_block(world, action, STATIC)
     lit = after.inventory.torches < world.inventory.torches
     block = world.player_position + DIRECTIONS[world.player_direction]
@@ -159,15 +161,16 @@ def _place_block(world: EnvState, action: Int[Array, ""]) -> EnvState:
 
 
 def _entered(before: EnvState, after: EnvState) -> Bool[Array, "achievements"]:
-    """Returns the flag of the floor that the player came to in this step; upstream sets it for as long as it stays."""
+    """Flag of the floor that the player came to in this step. Upstream sets it for as long as the player stays."""
     came = (after.player_level != before.player_level) & (after.player_level != 0)
     return (jnp.arange(len(Achievement)) == LEVEL_ACHIEVEMENT_MAP[after.player_level]) & came
 
 
 def _gained(before: Inventory, after: Inventory) -> Bool[Array, "achievements"]:
-    """Returns the flags of what the inventory gained, ``after`` not yet capped: 99 pieces of wood and one more count.
+    """Flags of what the inventory gained.
 
-    A tool's flag is set when its tier goes from below to at least that tier, as a chest may skip some.
+    ``after`` is not yet capped: 99 pieces of wood and one more count. A tool's flag is set when its tier goes from
+    below to at least that tier, as a chest may skip some.
     """
     names = [name for name, _ in COLLECTED]
     flags = [getattr(after, item) > getattr(before, item) for _, item in COLLECTED]
@@ -185,13 +188,13 @@ def _reward(before: EnvState, after: EnvState) -> Float[Array, ""]:
 
 
 def reset(key: jax.Array) -> EnvState:
-    """Returns a new world as upstream's `reset_env` makes it; every leaf is an array, so that worlds can be stacked."""
+    """Generate a new world, as upstream's `reset_env` does. Every leaf is an array, so that worlds can be stacked."""
     _, world_key = jax.random.split(key)
     return jax.tree.map(jnp.asarray, generate_world(world_key, PARAMS, STATIC))
 
 
 def observe(world: EnvState) -> Observation:
-    """Returns upstream's symbolic observation, compact: an unlit cell is neither block nor item."""
+    """Upstream's symbolic observation, compact. An unlit cell is neither block nor item."""
     level, position = world.player_level, world.player_position
     blocks = view_of(world.map[level], position, OBS_DIM, BlockType.OUT_OF_BOUNDS.value)
     items = view_of(world.item_map[level], position, OBS_DIM, ItemType.NONE.value)
@@ -234,7 +237,7 @@ def _floats(world: EnvState) -> Float[Array, "10"]:
 
 
 def scalars(levels: Int8[Array, "*B 38"], floats: Float[Array, "*B 10"]) -> Float[Array, "*B 51"]:
-    """Returns what follows the map in upstream's observation."""
+    """The floats after the map in upstream's observation."""
     small = levels.astype(jnp.float32)
     rooted, potions, tools, direction, armour, enchantments, states, spells, place = jnp.split(
         small, (10, 16, 22, 23, 27, 31, 33, 35), axis=-1
@@ -259,14 +262,14 @@ def scalars(levels: Int8[Array, "*B 38"], floats: Float[Array, "*B 10"]) -> Floa
 
 
 def amounts(inventory: Inventory) -> Int[Array, "items"]:
-    """Returns what is in hand, in the order of `ITEMS`: a tool by its tier, armour and potions summed up."""
+    """Amounts in hand, in the order of `ITEMS`. A tool counts by its tier; armour and potions are summed up."""
     counted = [getattr(inventory, item) for item in COUNTED]
     summed = [getattr(inventory, item).sum() for item in SUMMED]
     return jnp.stack(counted + summed).astype(jnp.int32)
 
 
 def vitals(world: EnvState) -> Vitals:
-    """Returns inventory, floor, kills and intrinsics (health rounded down, food, drink, energy, mana)."""
+    """Inventory, intrinsics, floor and kills. Intrinsics are health rounded down, food, drink, energy, mana."""
     row, column = world.player_position
     in_lava = world.map[world.player_level, row, column] == BlockType.LAVA.value
     levels = [world.player_health, world.player_food, world.player_drink, world.player_energy, world.player_mana]
@@ -275,7 +278,10 @@ def vitals(world: EnvState) -> Vitals:
 
 
 def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
-    """Returns which of `CAUSES` took health in this step, the hardest blow first; the first one if none did."""
+    """What took health in this step, an index into `CAUSES`.
+
+    The hardest blow first; the first cause if there was none.
+    """
     mapping = before.potion_mapping
     poisoned = ((after.inventory.potions < before.inventory.potions) & (mapping == POISON)).any()
     # Want takes a point when recovery falls below -15, from where it starts anew at 0.
@@ -286,7 +292,7 @@ def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
 
 
 def _shot(before: EnvState, after: EnvState) -> Bool[Array, ""]:
-    """Returns whether a monster's projectile hit: one that flew or was fired in this step ended on the player."""
+    """Whether a monster's projectile hit. One that flew or was fired in this step ended on the player."""
     level, shots = after.player_level, after.mob_projectiles
     end = shots.position[level]
     start = end - after.mob_projectile_directions[level]
@@ -301,13 +307,13 @@ def _rows(cells: UInt8[Array, "cells planes"]) -> Int[Array, "2 cells"]:
 
 
 def _ladders(items: Int[Array, "*cells"]) -> Int[Array, "*cells"]:
-    """Returns the rows of the sight that items are, -1 for what is no ladder."""
+    """Rows of the sight that items are, -1 for other items."""
     first, last = LADDERS[0].value, LADDERS[-1].value
     return jnp.where((items >= first) & (items <= last), items - first + len(BlockType), -1)
 
 
 def _ground(world: EnvState) -> Ground:
-    """Returns blocks and ladders of all floors; a floor is reached where its flag says so, the first one always."""
+    """Blocks and ladders of all floors. A floor is reached where its flag says so, the first one always."""
     layers = jnp.stack([world.map.astype(jnp.int32), _ladders(world.item_map.astype(jnp.int32))], axis=1)
     floors = jnp.arange(STATIC.num_levels)
     reached = world.achievements[LEVEL_ACHIEVEMENT_MAP[floors]] | (floors == 0) | (floors == world.player_level)
@@ -323,13 +329,18 @@ def _place_of(world: EnvState) -> tuple[Array, Array]:
 
 
 def _achievement_names() -> tuple[str, ...]:
-    """Returns the names by value: upstream doesn't list them in that order."""
+    """Names by value; upstream lists them in another order."""
     return tuple(a.name for a in sorted(Achievement, key=lambda a: a.value))
 
 
-def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
-    """Returns the full Craftax; ``choose_cell_fn`` is how a creature's first cell is drawn."""
-    step_fn: Any = lean(functools.partial(step, choose_cell_fn=choose_cell_fn))
+def domain(fast: bool = True, choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
+    """The full Craftax.
+
+    Args:
+        fast: rewrite the step for CPUs, see `flowrl.env.fast`; the results are the same.
+        choose_cell_fn: draws the cell in which a creature appears.
+    """
+    step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
     return Domain(
         name="Craftax-Symbolic-v1",
         layout="craftax-1",
@@ -359,7 +370,7 @@ def domain(choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
             place_fn=_place_of,
         ),
         reset_fn=reset,
-        step_fn=step_fn,
+        step_fn=rewrite_step(step_fn) if fast else step_fn,
         observe_fn=observe,
         vitals_fn=vitals,
         amounts_fn=amounts,

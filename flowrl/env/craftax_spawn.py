@@ -1,4 +1,7 @@
-"""Where and when creatures appear in the full game, drawn from a window round the player.
+"""Where and when creatures appear in the full game.
+
+They are drawn from a window round the player. Source of the rules: `spawn_mobs` in craftax/craftax/game_logic.py,
+craftax 1.6.1.
 
 Source of the rules: `spawn_mobs` in craftax/craftax/game_logic.py, craftax 1.6.1.
 """
@@ -42,7 +45,7 @@ NIGHT_COLUMN = 3
 
 
 def _ring(inside_fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Returns the words of what is in reach; the distance is Euclidean, its square compared, in integers."""
+    """Words of a ring in reach. The distance is Euclidean, its square compared, in integers."""
     reach = PARAMS.mob_despawn_distance**2
 
     def inside(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -60,7 +63,7 @@ SHAPES = (
 
 
 class Spawn(NamedTuple):
-    """One class of creature that may appear in this step: at most one of it does."""
+    """One class of creature; at most one appears in a step."""
 
     field: str
     chance: Float[Array, ""]
@@ -70,7 +73,7 @@ class Spawn(NamedTuple):
 
 
 def spawn_mobs(key: jax.Array, world: EnvState, choose_cell_fn: ChooseCell) -> EnvState:
-    """Returns the world after passive, melee and ranged mobs had their chance to appear, in upstream's order."""
+    """Give passive, melee and ranged mobs their chance to appear. In upstream's order."""
     level = world.player_level
     origin = window_origin(world.player_position, STATIC.map_size)
     occupied: list[tuple[Array, Array]] = []
@@ -124,7 +127,7 @@ def _any_of(blocks: Int[Array, "w w"], kinds: tuple[Any, ...]) -> Bool[Array, "w
 
 
 def _haste(world: EnvState) -> Int[Array, ""]:
-    """Returns how much more often monsters appear: more on a floor not cleared yet; in the boss fight only in waves."""
+    """Factor of how often monsters appear. More on a floor not cleared yet; in the boss fight only in waves."""
     uncleared = world.monsters_killed[world.player_level] < MONSTERS_KILLED_TO_CLEAR_LEVEL
     wave = jnp.where(is_boss_spawn_wave(world, STATIC), 1000, 0)
     return (1 + 2 * uncleared) * jnp.where(is_fighting_boss(world, STATIC), wave, 1)
@@ -133,10 +136,10 @@ def _haste(world: EnvState) -> Int[Array, ""]:
 def _place(
     world: EnvState, spawn: Spawn, appears: Bool[Array, ""], cell: Int[Array, "2"]
 ) -> tuple[EnvState, tuple[Int[Array, "2"], Bool[Array, ""]]]:
-    """Returns the world with the creature in the first free slot of the floor, if it appears, and the marked cell.
+    """Put the creature into the floor's first free slot, if it appears.
 
-    The cell is marked if the flag beside it says so. The slot takes the new type either way, as upstream writes it:
-    with no slot free the first creature changes type.
+    Comes with the cell, which is marked if the flag beside it says so. The slot takes the new type either way, as
+    upstream writes it: with no slot free the first creature changes type.
     """
     mobs = getattr(world, spawn.field)
     level = world.player_level

@@ -1,6 +1,7 @@
-"""The seam between flowrl and a game: a `Domain` says how worlds start, step and look.
+"""The seam between flowrl and a game.
 
-Everything here works on ONE world; the task layer (`flow_env.py`) maps it over a batch.
+A `Domain` says how worlds start, step and look. Everything here works on ONE world; the task layer (`flow_env.py`) maps
+it over a batch.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ World = Any
 
 
 class Observation(NamedTuple):
-    """What the policy sees of one world, compact: `expand` of `observation.py` makes it flat.
+    """The compact observation of one world; `expand` makes it flat.
 
     Attributes:
         cells: one byte a cell and plane of kind "onehot"; 255 is none of its kinds.
@@ -35,7 +36,7 @@ NO_MARK = 65535
 
 
 class Transition(NamedTuple):
-    """What one step of a game did."""
+    """One step of a game."""
 
     world: World
     reward: Float[Array, ""]
@@ -46,7 +47,7 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True)
 class Plane:
-    """Some floats of each cell of the view in the flat observation, and what they are made from.
+    """Some floats of each cell of the view in the flat observation.
 
     Attributes:
         size: how many floats a cell becomes.
@@ -60,7 +61,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Sight:
-    """How the cells of a view name the things that `closest_blocks` follows.
+    """The things in a view that `closest_blocks` follows.
 
     Attributes:
         names: the rows of `closest_blocks`, in order.
@@ -80,7 +81,7 @@ class Sight:
 
 
 class Vitals(NamedTuple):
-    """The parts of a world that every skill function may see, whatever the game."""
+    """The parts of a world that every skill function may see."""
 
     inventory: Any
     intrinsics: Int[Array, "intrinsics"]
@@ -90,7 +91,7 @@ class Vitals(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """The parts of a world that say what stands where and what has happened, for the symbolic state.
+    """What stands where and what has happened, for the symbolic state.
 
     Attributes:
         layers: rows of the sight's ``names`` on every cell of every floor, negative for nothing; things may lie on
@@ -106,7 +107,7 @@ class Ground(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """How a symbolic state is read off a world, see `abstraction.py`.
+    """How a symbolic state is read off a world; see `symbolic_state.py`.
 
     Attributes:
         stations: what skills can be near to, each with the names in the sight that stand for it.
@@ -121,7 +122,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Domain:
-    """A game as flowrl needs it; a value, so that the trainer knows no game by name.
+    """A game as flowrl needs it. A value, so that the trainer knows no game by name.
 
     Attributes:
         name: the environment's name on the command line.
@@ -187,7 +188,7 @@ class Domain:
 
     @property
     def extra_size(self) -> int:
-        """Floats that flowrl adds: nearest blocks and creatures (dx, dy, known), the amount wanted and in hand."""
+        """Floats that flowrl adds. Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand."""
         return 3 * (len(self.sight.names) + len(self.creatures)) + 2
 
     @property

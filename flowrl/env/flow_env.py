@@ -1,4 +1,4 @@
-"""`FlowEnv`: a batch of worlds working through the tasks of a run, one after another."""
+"""`FlowEnv`: a batch of worlds working through a run's tasks."""
 
 import functools
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _AMOUNT_SCALE = 5.0
 
 
 class PlayerState(NamedTuple):
-    """A world and what its player has seen of it: all that a new episode replaces at once."""
+    """A world and what its player has seen of it. All that a new episode replaces at once."""
 
     world: World
     seen: Observation
@@ -37,7 +37,7 @@ class FlowState(NamedTuple):
         achieved: [B, achievements] what has happened since the current task began.
         steps: [B] steps made in this episode.
         started: [B] the update in which the episode began.
-        from_kept: [B] it began at a kept state, with the last task, and not in a new world.
+        from_snapshot: [B] it began at a snapshot, with the last task, and not in a new world.
     """
 
     player: PlayerState
@@ -46,11 +46,11 @@ class FlowState(NamedTuple):
     achieved: Bool[Array, "B achievements"]
     steps: Int[Array, "B"]
     started: Int[Array, "B"]
-    from_kept: Bool[Array, "B"]
+    from_snapshot: Bool[Array, "B"]
 
 
 class Moved(NamedTuple):
-    """What one step did to the worlds of a batch, whatever the tasks in them.
+    """Effect of one step on the worlds of a batch, without tasks.
 
     Attributes:
         inputs: what skill code sees of it, [B] on every leaf.
@@ -67,7 +67,7 @@ class Moved(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What one step of the batch did; ``task`` is the task that the step was made in.
+    """One step of the batch, made in ``task``.
 
     Attributes:
         reward: [B] the current task's reward.
@@ -80,7 +80,7 @@ class StepResult(NamedTuple):
         length: [B] steps of the episode so far.
         started: [B] the update in which the episode began.
         amount: [B] the amount wanted of the last task in this episode.
-        from_kept: [B] the episode began at a kept state: it says nothing of the success from new worlds.
+        from_snapshot: [B] the episode began at a snapshot: it says nothing of the success from new worlds.
         postconditions_met: [B, P] whether each of `FlowEnv.postconditions` holds; meaningful where ``success`` and
             ``started`` is 0.
     """
@@ -95,18 +95,18 @@ class StepResult(NamedTuple):
     length: Int[Array, "B"]
     started: Int[Array, "B"]
     amount: Int[Array, "B"]
-    from_kept: Bool[Array, "B"]
+    from_snapshot: Bool[Array, "B"]
     postconditions_met: Bool[Array, "B P"] | None = None
 
     @property
     def ended(self) -> Any:
-        """Whether the episode ends with this step, [B] or as many axes as the fields have."""
+        """Whether the episode ends with this step. [B] or as many axes as the fields have."""
         return self.success | self.died | self.timeout
 
 
 @dataclass(frozen=True)
 class TaskAmounts:
-    """How much of what each task of a run wants.
+    """Amounts that each task of a run wants.
 
     Attributes:
         low: the least amount of each task; equal to ``high`` for all but the run's own skill.
@@ -143,7 +143,7 @@ class FlowEnv:
         return np.asarray(self.tasks.expert_of_task)
 
     def new_players(self, keys: jax.Array) -> PlayerState:
-        """Returns a new world for each of some keys, with what its player sees first."""
+        """Generate a new world for each key, with what its player sees."""
 
         def one(key: jax.Array) -> PlayerState:
             return player_in(self.domain, self.domain.reset_fn(key), empty_memory(self.domain))
@@ -151,12 +151,12 @@ class FlowEnv:
         return jax.vmap(one)(keys)
 
     def draw_amounts(self, key: jax.Array, count: int) -> Int[Array, "B N"]:
-        """Returns the amounts wanted in ``count`` episodes, each drawn uniformly from its task's range."""
+        """Draw the amounts of ``count`` episodes, uniformly from each task's range."""
         low, high = jnp.array(self.amounts.low), jnp.array(self.amounts.high)
         return jax.random.randint(key, (count, len(self.amounts.low)), low, high + 1)
 
     def start(self, player: PlayerState, amounts: Int[Array, "B N"], update: Array | int = 0) -> FlowState:
-        """Returns episodes at their first step in the given worlds."""
+        """Begin episodes in the given worlds."""
         count = amounts.shape[0]
 
         def filled(value: Array | int) -> Int[Array, "B"]:
@@ -168,11 +168,11 @@ class FlowEnv:
         return FlowState(player, filled(0), amounts, achieved, filled(0), filled(update), nowhere)
 
     def expert(self, state: FlowState) -> Int[Array, "B"]:
-        """Returns the local expert that acts next in each world."""
+        """The local expert that acts next in each world."""
         return jnp.asarray(self.expert_of_task)[state.task]
 
     def observe(self, state: FlowState) -> Observation:
-        """Returns what the policy sees: upstream's observation and flowrl's additions, compact."""
+        """The policy's observation, compact. Upstream's, and flowrl's additions."""
         table = nearest_cells(self.domain.view)
 
         def extras(player: PlayerState, task: Array, amounts: Array) -> tuple[Array, Array]:
@@ -191,12 +191,12 @@ class FlowEnv:
         )
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
-        """Returns the episodes after one step, ended ones left as they ended, and what the step did."""
+        """Step the batch; ended episodes are left as they ended."""
         n = jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
         return self.judge(state, move(self.domain, key, state.player, state.achieved, action, n))
 
     def judge(self, state: FlowState, moved: Moved) -> tuple[FlowState, StepResult]:
-        """Returns what a step of the worlds means for the episodes: which tasks are done, and which episodes ended."""
+        """Decide which tasks are done and which episodes ended."""
         done, reward = self._evaluate_tasks(state.task, moved.inputs)
         over, steps = moved.over, state.steps + 1
         last = state.task == len(self.tasks.skill_of_task) - 1
@@ -213,7 +213,7 @@ class FlowEnv:
             length=steps,
             started=state.started,
             amount=state.amounts[:, -1],
-            from_kept=state.from_kept,
+            from_snapshot=state.from_snapshot,
             postconditions_met=self._postconditions_met(moved.player.world, success & (state.started == 0)),
         )
         advanced = result.task_done & ~last
@@ -226,7 +226,10 @@ class FlowEnv:
         return state, result
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
-        """Looks in steps that finish one of the batch's first episodes: evaluation counts those, training has few."""
+        """Check postconditions when a first episode succeeds.
+
+        Only evaluation uses them, which counts first episodes; training has few of these.
+        """
 
         def look(world: World) -> Array:
             fluents = fluents_of(self.domain, world)
@@ -256,7 +259,7 @@ class FlowEnv:
         amounts: Int[Array, "B N"],
         update: Array | int,
     ) -> FlowState:
-        """Returns the batch with every ended episode replaced by a new one.
+        """Replace every ended episode by one in a new world.
 
         The i-th ended episode gets world (first + i) modulo the number of ``fresh`` worlds.
         """
@@ -268,19 +271,19 @@ class FlowEnv:
         self,
         state: FlowState,
         chosen: Bool[Array, "B"],
-        kept: PlayerState,
+        snapshots: PlayerState,
         source: Int[Array, "B"],
         amounts: Int[Array, "B N"],
         update: Array | int,
     ) -> FlowState:
-        """Returns the batch with the chosen episodes replaced by new ones at kept states, with the last task.
+        """Replace the chosen episodes by new ones at snapshots. They begin with the last task.
 
         Args:
-            source: which of the ``kept`` states each begins at.
+            source: which of the ``snapshots`` each begins at.
         """
         last = len(self.tasks.skill_of_task) - 1
-        begun = _begun(state, chosen, kept, source, jnp.int32(last), amounts, update)
-        return begun._replace(from_kept=begun.from_kept | chosen)
+        begun = _begun(state, chosen, snapshots, source, jnp.int32(last), amounts, update)
+        return begun._replace(from_snapshot=begun.from_snapshot | chosen)
 
 
 def _begun(
@@ -292,7 +295,7 @@ def _begun(
     amounts: Int[Array, "B N"],
     update: Array | int,
 ) -> FlowState:
-    """Returns the batch with new episodes, at ``task``, in place of the chosen ones."""
+    """Replace the chosen episodes by new ones at ``task``."""
     player = jax.lax.platform_dependent(
         state.player, chosen, players, source, cpu=_replace_in_place, default=_replace_by_select
     )
@@ -304,7 +307,7 @@ def _begun(
         achieved=state.achieved & clear[:, None],
         steps=state.steps * clear,
         started=jnp.where(chosen, update, state.started),
-        from_kept=state.from_kept & clear,
+        from_snapshot=state.from_snapshot & clear,
     )
 
 
@@ -316,13 +319,13 @@ def move(
     action: Int[Array, "B"],
     n: Int[Array, "B"],
 ) -> Moved:
-    """Returns what one step does to a batch of worlds; see `step_world` for the arguments."""
+    """Step a batch of worlds; see `step_world` for the arguments."""
     keys = jax.random.split(key, n.shape[0])
     return Moved(*jax.vmap(functools.partial(step_world, domain))(keys, player, achieved, action, n))
 
 
 def player_in(domain: Domain, world: World, memory: Int8[Array, "floors types 2 slots"]) -> PlayerState:
-    """Returns the player of one world: what it sees, added to what it remembers."""
+    """Make the player of one world. What it sees is added to what it remembers."""
     world = _settled(world)
     seen = domain.observe_fn(world)
     return PlayerState(world, seen, remember(domain, nearest_cells(domain.view), memory, world, seen.cells))
@@ -336,7 +339,7 @@ def step_world(
     action: Int[Array, ""],
     n: Int[Array, ""],
 ) -> tuple[PlayerState, SkillInputs, Bool[Array, ""], Int[Array, ""], Bool[Array, "achievements"]]:
-    """Returns one world's step: player, what skill code sees, whether the game is over, of what, what was achieved.
+    """Step one world: player, skill inputs, whether it is over, cause, achievements.
 
     Args:
         achieved: what has happened since the task began.
@@ -362,14 +365,14 @@ def step_world(
 def evaluate_skill(
     skill: SkillFunctions | ExportedSkill, inputs: SkillInputs
 ) -> tuple[Bool[Array, "B"], Float[Array, "B"]]:
-    """Returns (done, reward) of one skill for a batch, by one call of each of its functions."""
+    """Done and reward of one skill for a batch. By one call of each of its functions."""
     if isinstance(skill, ExportedSkill):
         return skill.outcomes(flat_leaves(inputs))
     return jax.vmap(skill.outcome)(inputs._asdict())
 
 
 def _settled(world: World) -> World:
-    """Returns the world with every leaf's type fixed: a weak one that a step makes strong would compile all twice."""
+    """Fix every leaf's type. A weak type that a step makes strong would compile everything twice."""
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), world)
 
 
@@ -381,7 +384,7 @@ def _replace_by_select(player: PlayerState, ended: Array, fresh: PlayerState, so
 
 
 def _replace_in_place(player: PlayerState, ended: Array, fresh: PlayerState, source: Array) -> PlayerState:
-    """Copies only the worlds that ended: a world is 21 kB, and a select over all of them costs a third of a step."""
+    """Copy only the worlds that ended. A world is 21 kB, and a select over all of them costs a third of a step."""
     indices = jnp.nonzero(ended, size=ended.shape[0])[0]
 
     def body(i: Array, player: PlayerState) -> PlayerState:

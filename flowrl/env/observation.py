@@ -13,7 +13,7 @@ _OFFSET_SCALE = 10.0
 def view_of(
     grid: Num[Array, "R C"], position: Int[Array, "2"], view: tuple[int, int], outside: int
 ) -> Num[Array, "cells"]:
-    """Returns the cells of ``view`` centred on ``position``, row by row; ``outside`` beyond the grid's edge."""
+    """Cut the ``view`` around ``position`` out of a grid, row by row. A cell beyond the grid's edge is ``outside``."""
     rows = position[0] + jnp.arange(view[0]) - view[0] // 2
     columns = position[1] + jnp.arange(view[1]) - view[1] // 2
     inside = ((rows >= 0) & (rows < grid.shape[0]))[:, None] & ((columns >= 0) & (columns < grid.shape[1]))[None]
@@ -28,11 +28,11 @@ def marks_in_view(
     centre: Int[Array, "2"],
     view: tuple[int, int],
 ) -> Int[Array, "M"]:
-    """Returns the cell of the view in which each creature of a herd shows, -1 for none; each cell and bit once.
+    """Cell of the view that shows each creature; -1 for none.
 
-    An absent creature is written as "nothing", an index up to one view's size below zero wraps round, and what is
-    written later covers what was written to the same bit of the cell before: this is how `render_craftax_symbolic` of
-    upstream's renderer.py behaves, and the observation has to be upstream's as it is.
+    Each cell and bit once. An absent creature is written as "nothing", an index up to one view's size below zero wraps
+    round, and what is written later covers what was written to the same bit of the cell before: this is how
+    `render_craftax_symbolic` of upstream's renderer.py behaves, and the observation has to be upstream's as it is.
     """
     local = position - centre + jnp.array(view) // 2
     shown = ((local >= 0) & (local < jnp.array(view))).all(axis=-1) & mask
@@ -45,12 +45,12 @@ def marks_in_view(
 
 
 def mark_columns(cell_size: int, first: int, cell: Int[Array, "M"], bit: Int[Array, "M"]) -> UInt16[Array, "M"]:
-    """Returns the columns that marks in some cells set in a plane that begins at ``first``; -1 becomes `NO_MARK`."""
+    """Columns that marks set in a plane that begins at ``first``. -1 becomes `NO_MARK`."""
     return jnp.where(cell >= 0, cell * cell_size + first + bit, NO_MARK).astype(jnp.uint16)
 
 
 def active_columns(domain: Domain, observation: Observation) -> Int[Array, "*B L"]:
-    """Returns the columns of the flat observation that are 1 among those of the view; past its end for none."""
+    """Columns of the flat view that are 1. Past its end for none."""
     cell = jnp.arange(domain.cells) * domain.cell_size
     parts, first, byte = [], 0, 0
     for plane in domain.planes:
@@ -65,7 +65,7 @@ def active_columns(domain: Domain, observation: Observation) -> Int[Array, "*B L
 
 
 def dense_columns(domain: Domain, observation: Observation) -> Float[Array, "*B K"]:
-    """Returns the columns of the flat observation that follow the view's: upstream's, then those that flowrl adds."""
+    """The columns after the view's: upstream's, then flowrl's."""
     own = domain.scalars_fn(observation.levels[..., : domain.levels], observation.floats[..., : domain.floats])
     offsets = observation.levels[..., domain.levels :].astype(jnp.int32)
     offsets = offsets.reshape(*offsets.shape[:-1], -1, 2)
@@ -77,12 +77,12 @@ def dense_columns(domain: Domain, observation: Observation) -> Float[Array, "*B 
 
 
 def features(domain: Domain, observation: Observation) -> Features:
-    """Returns what the network sees: the flat observation's set columns, and the values of its last ones."""
+    """The network's input: set columns, and the values of the last ones."""
     return Features(active_columns(domain, observation), dense_columns(domain, observation))
 
 
 def expand(domain: Domain, observation: Observation) -> Float[Array, "*B D"]:
-    """Returns the flat observation: upstream's own, then what flowrl adds; what `Features` stand for."""
+    """The flat observation that `Features` stand for. Upstream's own, then what flowrl adds."""
     seen = features(domain, observation)
     view = domain.cells * domain.cell_size
     batch = seen.columns.shape[:-1]

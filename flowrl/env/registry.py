@@ -1,4 +1,7 @@
-"""Domains by the name of their environment; a game is imported only when asked for."""
+"""Domains by the name of their environment.
+
+A game is imported only when asked for.
+"""
 
 import importlib
 
@@ -9,13 +12,16 @@ from flowrl.errors import UsageError, nearest_names
 _MODULES = dict(zip(ENVIRONMENTS, ("flowrl.env.classic", "flowrl.env.craftax", "flowrl.env.tiny"), strict=True))
 
 
-def domain_named(name: str) -> Domain:
-    """Returns the domain of an environment.
+def domain_named(name: str, fast: bool = True) -> Domain:
+    """Build the domain of an environment.
+
+    Args:
+        fast: rewrite the game's functions for CPUs, see `flowrl.env.fast`; the results are the same.
 
     Raises:
         UsageError: there is none of that name; the nearest are named.
     """
     if name not in _MODULES:
         raise UsageError(f"No environment {name!r}. {nearest_names(name, _MODULES)}")
-    domain: Domain = importlib.import_module(_MODULES[name]).domain()
+    domain: Domain = importlib.import_module(_MODULES[name]).domain(fast)
     return domain

@@ -1,4 +1,7 @@
-"""What skill code of a game may see, read off the game; `python -m flowrl.env.signature ENV` prints it as JSON."""
+"""Signature of a game: the arguments of skill code.
+
+`python -m flowrl.env.signature ENV` prints it as JSON.
+"""
 
 import sys
 
@@ -13,7 +16,7 @@ from flowrl.skillcode.flat_inputs import flat_leaves
 
 
 def signature_of(domain: Domain) -> GameSignature:
-    """Returns the arguments of skill functions with their shapes and types, and the names behind their indices."""
+    """Shapes and types of the arguments, and names behind their indices."""
 
     def inputs(key: jax.Array) -> dict[str, jax.Array]:
         world = domain.reset_fn(key)

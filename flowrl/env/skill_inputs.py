@@ -1,4 +1,4 @@
-"""The values that skill code sees, computed for one world from the transition just made."""
+"""The arguments of skill code, computed from one world's transition."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from flowrl.env.domain import Vitals
 
 
 class SkillInputs(NamedTuple):
-    """One field for each name of `SKILL_INPUTS`; see there for what each is."""
+    """One field for each name of `SKILL_INPUTS`, described there."""
 
     inventory: Any
     inventory_diff: Any
@@ -31,7 +31,7 @@ class SkillInputs(NamedTuple):
 
 
 def health_penalty(before: Vitals, after: Vitals) -> Float[Array, ""]:
-    """Returns 0.1 x the change of health and of the sum of food, drink and energy; lava costs the health before."""
+    """0.1 x the change of health and of food, drink, energy together. Lava costs the health before."""
     change = (after.intrinsics - before.intrinsics).astype(jnp.float32)
     lava = jnp.where(after.in_lava, before.intrinsics[0], 0)
     return 0.1 * change[0] - lava + 0.1 * change[1:4].sum()
@@ -51,7 +51,7 @@ def skill_inputs(
     env_reward: Array,
     n: Array,
 ) -> SkillInputs:
-    """Returns what skill code sees of one transition; ``achieved`` counts from the start of the task."""
+    """Compute one transition's arguments. ``achieved`` counts from the start of the task."""
     intrinsics_diff = after.intrinsics - before.intrinsics
     return SkillInputs(
         inventory=after.inventory,

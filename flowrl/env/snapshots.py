@@ -1,8 +1,8 @@
-"""Kept states: players in the middle of a game, on disk in a few kilobytes each and back bit for bit.
+"""Snapshots: players in the middle of a game, stored compactly.
 
-A world is mostly block ids in wide integers. So each array of a file is the table of the values that occur in it and,
-for every state, the numbers of its values in that table, in as few bits as tell them apart. What the player sees is
-left out: it follows from the world.
+A few kilobytes each, and read back bit for bit. A world is mostly block ids in wide integers. So each array of a file
+is the table of the values that occur in it and, for every state, the numbers of its values in that table, in as few
+bits as tell them apart. What the player sees is left out: it follows from the world.
 """
 
 from pathlib import Path
@@ -24,8 +24,8 @@ _GAME, _TABLE, _CODES = "game", ":table", ":codes"
 _MAX_BITS = 32
 
 
-class Kept(NamedTuple):
-    """M states as numpy arrays: all of a `PlayerState` that cannot be told from the rest.
+class Snapshots(NamedTuple):
+    """M states as numpy arrays. All of a `PlayerState` that cannot be told from the rest.
 
     Attributes:
         world: [M] on every leaf.
@@ -37,39 +37,39 @@ class Kept(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many states there are."""
+        """Number of states."""
         return int(self.memory.shape[0])
 
-    def rows(self, which: Any) -> "Kept":
-        """Returns some of the states, chosen by an index or a mask."""
-        chosen: Kept = jax.tree.map(lambda leaf: leaf[which], self)
+    def rows(self, which: Any) -> "Snapshots":
+        """Select some of the states by an index or a mask."""
+        chosen: Snapshots = jax.tree.map(lambda leaf: leaf[which], self)
         return chosen
 
 
-def kept_of(player: PlayerState) -> Kept:
-    """Returns the states of a batch of players, on the host."""
-    return Kept(*jax.tree.map(np.asarray, (player.world, player.memory)))
+def snapshots_of(player: PlayerState) -> Snapshots:
+    """Copy the states of a batch of players to the host."""
+    return Snapshots(*jax.tree.map(np.asarray, (player.world, player.memory)))
 
 
-def join(parts: list[Kept]) -> Kept:
-    """Returns the states of several batches as one."""
-    joined: Kept = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+def join(parts: list[Snapshots]) -> Snapshots:
+    """Concatenate several batches."""
+    joined: Snapshots = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return joined
 
 
-def players_at(domain: Domain, kept: Kept) -> PlayerState:
-    """Returns players at kept states, with what they see."""
-    seen = jax.jit(jax.vmap(domain.observe_fn))(kept.world)
-    return PlayerState(jax.tree.map(jax.numpy.asarray, kept.world), seen, jax.numpy.asarray(kept.memory))
+def players_at(domain: Domain, snapshots: Snapshots) -> PlayerState:
+    """Place players at snapshots, with what they see."""
+    seen = jax.jit(jax.vmap(domain.observe_fn))(snapshots.world)
+    return PlayerState(jax.tree.map(jax.numpy.asarray, snapshots.world), seen, jax.numpy.asarray(snapshots.memory))
 
 
-def write_kept(path: Path, domain: Domain, kept: Kept) -> None:
-    """Puts states at ``path``, whole and compact."""
-    write_arrays(path, pack(domain, kept))
+def write_snapshots(path: Path, domain: Domain, snapshots: Snapshots) -> None:
+    """Store states at ``path``, whole and compact."""
+    write_arrays(path, pack(domain, snapshots))
 
 
-def read_kept(path: Path, domain: Domain) -> Kept:
-    """Returns the states stored at ``path``.
+def read_snapshots(path: Path, domain: Domain) -> Snapshots:
+    """Read the states stored at ``path``.
 
     Raises:
         LibraryError: the file is missing or damaged, or what it holds are no states of this game; says what differs.
@@ -81,10 +81,10 @@ def read_kept(path: Path, domain: Domain) -> Kept:
         raise LibraryError(f"{path} holds no start states of {domain.name}: {error} Delete it to do without.") from None
 
 
-def pack(domain: Domain, kept: Kept) -> dict[str, np.ndarray]:
-    """Returns states as named arrays, two of each leaf: its values, and [M, bytes] of their numbers."""
+def pack(domain: Domain, snapshots: Snapshots) -> dict[str, np.ndarray]:
+    """Pack states into named arrays, two of each leaf. Its values, and [M, bytes] of their numbers."""
     arrays = {_GAME: np.frombuffer(domain.name.encode(), np.uint8)}
-    for name, leaf in _named(kept):
+    for name, leaf in _named(snapshots):
         # Compared as bits: there are two zeros among the floats.
         bits, numbers = np.unique(_as_bits(np.ascontiguousarray(leaf)), return_inverse=True)
         arrays[name + _TABLE] = bits.view(leaf.dtype)
@@ -92,8 +92,8 @@ def pack(domain: Domain, kept: Kept) -> dict[str, np.ndarray]:
     return arrays
 
 
-def unpack(domain: Domain, arrays: Arrays) -> Kept:
-    """Returns the states that `pack` made arrays of.
+def unpack(domain: Domain, arrays: Arrays) -> Snapshots:
+    """Undo `pack`.
 
     Raises:
         LibraryError: an array is missing, unknown, of another type or shape, or holds what no state can.
@@ -110,12 +110,12 @@ def unpack(domain: Domain, arrays: Arrays) -> Kept:
     if not 1 <= count <= MAX_STATES:
         raise LibraryError(f"it has {count} states, not 1 to {MAX_STATES}.")
     leaves = [_leaf(name, like, arrays[name + _TABLE], arrays[name + _CODES], count) for name, like in named]
-    kept: Kept = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return kept
+    snapshots: Snapshots = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return snapshots
 
 
 def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
-    """Returns one leaf of ``count`` states, each of the shape and type of ``like``."""
+    """Decode one leaf of ``count`` states, shaped like ``like``."""
     if table.dtype != like.dtype or table.ndim != 1 or not 1 <= table.size < 2**_MAX_BITS:
         raise LibraryError(f"{name!r} has values {table.dtype}{list(table.shape)}; they must be {like.dtype}[...].")
     if table.dtype == bool and table.view(np.uint8).max() > 1:
@@ -132,14 +132,14 @@ def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int
     return table[numbers].reshape(count, *like.shape)
 
 
-def _template(domain: Domain) -> Kept:
-    """Returns the shapes and types of one state."""
+def _template(domain: Domain) -> Snapshots:
+    """Shapes and types of one state."""
     world = jax.eval_shape(domain.reset_fn, jax.random.PRNGKey(0))
-    return Kept(world, jax.eval_shape(lambda: empty_memory(domain)))
+    return Snapshots(world, jax.eval_shape(lambda: empty_memory(domain)))
 
 
-def _named(kept: Kept) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(kept)]
+def _named(snapshots: Snapshots) -> list[tuple[str, Any]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(snapshots)]
 
 
 def _as_bits(leaf: np.ndarray) -> np.ndarray:
@@ -147,12 +147,12 @@ def _as_bits(leaf: np.ndarray) -> np.ndarray:
 
 
 def _width(values: int) -> int:
-    """Returns the bits that tell so many values apart, at least one."""
+    """Bits that tell this number of values apart, at least one."""
     return max(1, (values - 1).bit_length())
 
 
 def _packed(numbers: np.ndarray, width: int) -> UInt8[np.ndarray, "M bytes"]:
-    """Returns [M, cells] numbers with ``width`` bits each, every row filled up to whole bytes."""
+    """Pack [M, cells] numbers with ``width`` bits each. Every row is filled up to whole bytes."""
     planes = np.stack([(numbers >> bit).astype(np.uint8) & 1 for bit in range(width)], axis=-1)
     return np.packbits(planes.reshape(len(numbers), -1), axis=1)
 

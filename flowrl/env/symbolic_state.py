@@ -1,4 +1,4 @@
-"""From a game's own state to the symbolic one: which fluents really hold in a world."""
+"""The symbolic state of a world: which fluents hold in it."""
 
 import functools
 
@@ -19,10 +19,10 @@ _NOTHING = -1
 
 
 def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
-    """Returns how much of each of the game's fluents there is in one world; `placed:` counts on the present floor.
+    """Amount of each of the game's fluents in one world.
 
-    Near is what lies on the eight cells around the player or underfoot, whether it is lit or not. Kills are there in
-    games that count them.
+    `placed:` counts on the present floor. Near is what lies on the eight cells around the player or underfoot, lit or
+    not. Kills are there in games that count them.
     """
     facts, ground, vitals = _facts(domain), _ground(domain, world), domain.vitals_fn(world)
     position, floor = domain.sight.place_fn(world)
@@ -40,7 +40,7 @@ def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
 
 
 def postconditions(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, int], ...]:
-    """Returns what holds at least when the skill is done with ``n``, as (fluent, amount).
+    """Minimum amounts when the skill is done with ``n``, as (fluent, amount).
 
     It begins with exactly what it needs: so what it yields, and what it needs and does not spend.
 
@@ -57,7 +57,7 @@ def postconditions(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, 
 
 
 def abstract(domain: Domain, world: World) -> SymbolicState:
-    """Returns the symbolic state of one world: all that holds in it, what is placed on every floor."""
+    """The symbolic state of one world, placed stations of every floor included."""
     amounts, placed, floor = jax.device_get(_read(domain, world))
     held = {fluent: int(amount) for fluent, amount in amounts.items() if not fluent.startswith(PLACED)}
     for i, (name, _) in enumerate(_stations(domain)):
@@ -83,6 +83,6 @@ def _ground(domain: Domain, world: World) -> Ground:
 
 
 def _stations(domain: Domain) -> list[tuple[str, np.ndarray]]:
-    """Returns the stations with the rows of the sight that stand for each."""
+    """Stations with the rows of the sight that stand for each."""
     names = domain.sight.names
     return [(station, np.array([names.index(name) for name in of])) for station, of in _facts(domain).stations]

@@ -1,4 +1,4 @@
-"""Tiny-Grid-v1: a game of wood, a table and stone on 81 cells, which an expert learns in seconds.
+"""Tiny-Grid-v1: wood, a table and stone on 81 cells, learned in seconds.
 
 It plays by Craftax's rules as far as it goes: a move turns the player even where the way is blocked, DO acts on the
 cell ahead, crafting needs a table among the eight cells around. Positions are (row, column).
@@ -24,7 +24,7 @@ STEPS_PER_HEALTH = 17
 
 
 class Block(IntEnum):
-    """What a cell holds; only grass can be walked on."""
+    """Content of a cell; only grass can be walked on."""
 
     OUT_OF_BOUNDS = 0
     GRASS = 1
@@ -35,7 +35,7 @@ class Block(IntEnum):
 
 
 class Action(IntEnum):
-    """The first five are Craftax's, and number the directions too."""
+    """Actions; the first five are Craftax's, and number the directions too."""
 
     NOOP = 0
     LEFT = 1
@@ -60,7 +60,7 @@ class Achievement(IntEnum):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Inventory:
-    """What is in hand."""
+    """Amounts in hand."""
 
     wood: Any = 0
     stone: Any = 0
@@ -93,7 +93,7 @@ _OFFSETS = ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0))
 
 
 def reset(key: jax.Array) -> TinyState:
-    """Returns a new world: trees, stones and water strewn over grass, the player somewhere between."""
+    """Generate a new world. Trees, stones and water are strewn over grass, the player somewhere between."""
     cells_key, direction_key = jax.random.split(key)
     cells = jax.random.permutation(cells_key, SIZE * SIZE)
     blocks = [Block.GRASS] + [Block.TREE] * TREES + [Block.STONE] * STONES + [Block.WATER] * WATERS
@@ -108,7 +108,7 @@ def reset(key: jax.Array) -> TinyState:
 
 
 def _ahead(world: TinyState) -> tuple[Int[Array, "2"], Bool[Array, ""]]:
-    """Returns the cell ahead, brought inside the map, and whether it is inside by itself."""
+    """The cell ahead, clamped to the map, and whether it is inside."""
     cell = world.position + jnp.array(_OFFSETS)[world.direction]
     inside = ((cell >= 0) & (cell < SIZE)).all()
     return jnp.clip(cell, 0, SIZE - 1), inside
@@ -129,7 +129,7 @@ def _craft(world: TinyState, action: Array) -> tuple[TinyState, Bool[Array, ""]]
 
 
 def _use(world: TinyState, action: Array) -> tuple[TinyState, Bool[Array, "4"]]:
-    """Returns the world after DO and PLACE_TABLE, and whether wood, stone or water was taken and a table placed."""
+    """Apply DO and PLACE_TABLE. Also says whether wood, stone or water was taken and a table placed."""
     cell, inside = _ahead(world)
     block = world.map[cell[0], cell[1]]
     does = (action == Action.DO) & inside
@@ -154,10 +154,7 @@ def _move(world: TinyState, action: Array) -> TinyState:
 
 
 def step(key: jax.Array, world: TinyState, action: Int[Array, ""]) -> Transition:
-    """Returns the transition of one world; nothing in it is left to chance.
-
-    The reward is the number of things that happened.
-    """
+    """The transition of one world; nothing in it is random. The reward is the number of things that happened."""
     del key
     world, pickaxe = _craft(world, action)
     world, (wood, stone, water, table) = _use(world, action)
@@ -184,26 +181,26 @@ def _intrinsics(world: TinyState) -> Int[Array, "4"]:
 
 
 def observe(world: TinyState) -> Observation:
-    """Returns the view, amounts, intrinsics and direction."""
+    """The view, amounts, intrinsics and direction."""
     cells = view_of(world.map, world.position, VIEW, Block.OUT_OF_BOUNDS).astype(jnp.uint8)[:, None]
     levels = jnp.concatenate([amounts(world.inventory), _intrinsics(world), world.direction[None]])
     return Observation(cells, jnp.zeros(0, jnp.uint16), levels.astype(jnp.int8), jnp.zeros(0))
 
 
 def scalars(levels: Int8[Array, "*B 8"], floats: Float[Array, "*B 0"]) -> Float[Array, "*B 11"]:
-    """Returns amounts and intrinsics in tenths, then the direction as one of four."""
+    """Amounts and intrinsics in tenths, then the direction as one of four."""
     del floats
     tenths = levels[..., :-1].astype(jnp.float32) / 10.0
     return jnp.concatenate([tenths, jax.nn.one_hot(levels[..., -1] - 1, 4)], axis=-1)
 
 
 def amounts(inventory: Inventory) -> Int[Array, "items"]:
-    """Returns what is in hand, in the order of `ITEMS`."""
+    """Amounts in hand, in the order of `ITEMS`."""
     return jnp.stack([getattr(inventory, item) for item in ITEMS]).astype(jnp.int32)
 
 
 def vitals(world: TinyState) -> Vitals:
-    """Returns inventory and intrinsics; only health ever changes, and there is no lava."""
+    """Inventory and intrinsics. Only health ever changes, and there is no lava."""
     return Vitals(world.inventory, _intrinsics(world), jnp.bool_(False), None, None)
 
 
@@ -211,8 +208,9 @@ def _ground(world: TinyState) -> Ground:
     return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
 
 
-def domain() -> Domain:
-    """Returns the tiny game."""
+def domain(fast: bool = True) -> Domain:
+    """The tiny game; ``fast`` changes nothing here."""
+    del fast
     return Domain(
         name="Tiny-Grid-v1",
         layout="tiny-1",

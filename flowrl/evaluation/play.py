@@ -1,4 +1,4 @@
-"""Plays reserved worlds: one episode a world, every episode counted to its end."""
+"""Play of reserved worlds: one episode a world, to its end."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from flowrl.rollout.programs import PlayPrograms
 
 
 class EpisodeOutcomes(NamedTuple):
-    """How the one episode of each of W worlds went, as numpy arrays.
+    """Outcomes of the one episode of each of W worlds.
 
     Attributes:
         ended, success, timeout: [W] bool.
@@ -39,10 +39,10 @@ def play_worlds(
     amounts: np.ndarray,
     on_rollout: Callable[[int, int], None] | None = None,
 ) -> EpisodeOutcomes:
-    """Returns how each world's first episode went.
+    """Play each world's first episode.
 
-    The worlds are played in batches by the very program that training runs; an episode that begins where one ended
-    is played along and not counted.
+    The worlds are played in batches by the very program that training runs; an episode that begins where one ended is
+    played along and not counted.
 
     Args:
         amounts: [W, N] what each task wants in each world.
@@ -104,7 +104,7 @@ def _nothing_played(worlds: int, postconditions: int) -> EpisodeOutcomes:
 
 
 def _record(outcome: EpisodeOutcomes, results: StepResult) -> None:
-    """Notes the episodes that ended and had begun with the batch; each world has one such episode."""
+    """Note the episodes that ended and had begun with the batch. Each world has one such episode."""
     ended = np.asarray(results.ended)
     step, world = np.nonzero(ended & (results.started == 0))
     outcome.ended[world] = True

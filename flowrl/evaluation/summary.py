@@ -12,7 +12,7 @@ from flowrl.stats import Share
 
 
 def amounts_to_play(env: FlowEnv, worlds: int, per_amount_worlds: int) -> np.ndarray:
-    """Returns the amounts of each world, [W, N]: the top of the own task's range first, then its smaller amounts."""
+    """Amounts of each world, [W, N]. The top of the own task's range first, then its smaller amounts."""
     low, high = env.amounts.low, env.amounts.high
     rows = [list(high) for _ in range(worlds)]
     for amount in range(low[-1], high[-1]):
@@ -23,7 +23,7 @@ def amounts_to_play(env: FlowEnv, worlds: int, per_amount_worlds: int) -> np.nda
 def summarise(
     env: FlowEnv, outcome: EpisodeOutcomes, amounts: np.ndarray, causes: Sequence[str], seed: int
 ) -> Evaluation:
-    """Returns the shares of an `EpisodeOutcomes`; the worlds with the top amount make up all but ``per_amount``."""
+    """Summarise outcomes as shares. The worlds with the top amount make up all but ``per_amount``."""
     top = amounts[:, -1] == env.amounts.high[-1]
     tasks = amounts.shape[1]
     at_top = EpisodeOutcomes(*(np.asarray(leaf)[top] for leaf in outcome))
@@ -43,7 +43,10 @@ def summarise(
 
 
 def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
-    """Returns whether the lower bound of the step success is high enough over enough episodes that reached the task."""
+    """Whether the skill is learned.
+
+    The lower bound of its step success must be high enough, over enough episodes that reached its task.
+    """
     share = evaluation.step_success
     return share.total >= config.min_episodes and share.low >= config.learned_at
 

@@ -1,4 +1,7 @@
-"""`ActorCriticMoE`: one actor and one critic per expert, each observation seen by its own expert alone."""
+"""`ActorCriticMoE`: one actor and one critic for each expert.
+
+An observation goes through its own expert alone.
+"""
 
 from typing import Any
 
@@ -18,7 +21,7 @@ GRAD_ACCUMULATOR = "grad_accumulator"
 
 
 def _per_expert(initializer: Initializer) -> Initializer:
-    """Initialises each expert on its own key, so that one expert looks as a plain network would."""
+    """Initialise each expert on its own key, like a plain network."""
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         return jax.vmap(lambda k: initializer(k, shape[1:], dtype))(jax.random.split(key, shape[0]))
@@ -27,7 +30,7 @@ def _per_expert(initializer: Initializer) -> Initializer:
 
 
 class ExpertDense(nn.Module):
-    """A dense layer with one kernel `[E, D, F]` and bias `[E, F]` an expert.
+    """A dense layer with a kernel `[D, F]` and bias `[F]` an expert.
 
     Attributes:
         scale: how wide the kernels are drawn; 1 keeps the size of what goes through.
@@ -48,23 +51,23 @@ class ExpertDense(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (self.experts, self.features))
 
     def look_up(self, features: Features, expert: Int[Array, "N"], grouping: Grouping | None) -> Float[Array, "N F"]:
-        """Returns the layer's output for flat observations in the order of the batch."""
+        """Apply the layer to flat observations, in the order of the batch."""
         bias = self.bias[0] if grouping is None else self.bias[expert]
         grad_accumulator: Array | None = self.get_variable(GRAD_ACCUMULATOR, "kernel")
         return first_layer(self.kernel, features, expert, grouping, grad_accumulator) + bias
 
     def __call__(self, x: Float[Array, "P D"], grouping: Grouping | None) -> Float[Array, "P F"]:
-        """Returns the layer's output for rows laid out in blocks; with one expert there is nothing to group."""
+        """Apply the layer to rows laid out in blocks. With one expert there is nothing to group."""
         x, kernel = x.astype(self.dtype), self.kernel.astype(self.dtype)
         if grouping is None:
             return jnp.dot(x, kernel[0], preferred_element_type=jnp.float32) + self.bias[0]
-        product = grouped_matmul(x, kernel, grouping).astype(jnp.float32)
-        blocks = product.reshape(grouping.expert.shape[0], -1, self.features)
+        product = grouped_matmul(x, kernel, grouping).astype(jnp.float32)  # [P, F]
+        blocks = product.reshape(grouping.expert.shape[0], -1, self.features)  # [K, size, F]
         return (blocks + self.bias[grouping.expert][:, None]).reshape(product.shape)
 
 
 class ExpertTower(nn.Module):
-    """A multilayer perceptron an expert, whose first layer may be another tower's."""
+    """One multilayer perceptron an expert. Its first layer may be another tower's."""
 
     experts: int
     inputs: int
@@ -82,16 +85,16 @@ class ExpertTower(nn.Module):
         grouping: Grouping | None,
         first: Float[Array, "P F"] | None = None,
     ) -> tuple[Float[Array, "N O"], Float[Array, "P F"]]:
-        """Returns the output layer's values in the order of the batch, and what the first layer made of it.
+        """Outputs of the last layer and of the first. Those of the last in the order of the batch.
 
         Args:
             first: what another tower's first layer made of the batch, to be used for an own one.
         """
         if first is None:
             layer = ExpertDense(self.experts, self.inputs, self.width, 2**0.5, name=FIRST)
-            first = nn.tanh(layer.look_up(features, expert, grouping))
+            first = nn.tanh(layer.look_up(features, expert, grouping))  # [N, F]
             first = first if grouping is None else lay_out(first, grouping)
-        x = first
+        x = first  # [P, F], or [N, F] with one expert
         for i in range(1, self.layers - 1):
             hidden = ExpertDense(self.experts, self.width, self.width, 2**0.5, self.dtype, name=f"layer_{i}")
             x = nn.tanh(hidden(x, grouping))
@@ -101,9 +104,10 @@ class ExpertTower(nn.Module):
 
 
 class ActorCriticMoE(nn.Module):
-    """A mixture of experts routed by the current task; constructor as in the seed.
+    """A mixture of experts routed by the current task.
 
-    Every leaf of the parameters has the experts on its leading axis, and there are exactly ``num_tasks`` of them.
+    Constructor as in the seed. Every leaf of the parameters has the experts on its leading axis, and there are exactly
+    ``num_tasks`` of them.
 
     Attributes:
         action_dim: number of actions.
@@ -125,8 +129,9 @@ class ActorCriticMoE(nn.Module):
 
     @nn.compact
     def __call__(self, features: Features, expert: Int[Array, "N"]) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
-        """Returns (logits, value) of each observation by its own expert."""
+        """Logits and value of each observation, by its own expert."""
         rows, dense = features.dense.shape
+        # One layout serves all layers of both towers.
         grouping = None
         if self.num_tasks > 1:
             grouping = group_rows(expert, self.num_tasks, block_size(rows, self.num_tasks))
@@ -139,16 +144,16 @@ class ActorCriticMoE(nn.Module):
 
 
 def init_network(network: ActorCriticMoE, key: jax.Array) -> Any:
-    """Returns {"params": ...} of a network whose ``inputs`` are given; its first kernels' shape is known by that."""
+    """Draw {"params": ...} of a network. Its ``inputs`` must be given: they are the first kernels' rows."""
     nothing = Features(jnp.zeros((1, 0), dtype=jnp.int32), jnp.zeros((1, 0)))
     return network.init(key, nothing, jnp.zeros(1, dtype=jnp.int32))
 
 
 def add_gradients(grad_accumulator: Any, gradient: Any) -> Any:
-    """The sum of two gradients, the second made with the first as `GRAD_ACCUMULATOR`.
+    """Add two gradients, the second made with the first as `GRAD_ACCUMULATOR`.
 
-    That of a kernel that is looked up in holds the sum already: a copy to be cleared and added would cost more than
-    the rows that samples touch.
+    The first layer's kernel gradient holds the sum already: a copy to be cleared and added would cost more than the
+    rows that samples touch.
     """
 
     def add(path: tuple[Any, ...], before: Array, new: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Experts on an axis: stack, take, put, and the way to and from the seed's named parameters."""
+"""Experts on an axis: stack, take, put, and the seed's named parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,40 +15,40 @@ Params = Any
 
 
 def count(params: Params) -> int:
-    """Returns how many experts the parameters hold."""
+    """Number of experts that the parameters hold."""
     return int(jax.tree.leaves(params)[0].shape[0])
 
 
 def take(params: Params, experts: Sequence[int]) -> Params:
-    """Returns the parameters of some experts, in the given order."""
+    """Select experts, in the given order."""
     index = np.asarray(experts, dtype=np.int32)
     return jax.tree.map(lambda leaf: leaf[index], params)
 
 
 def put(params: Params, experts: Sequence[int], some: Params) -> Params:
-    """Returns ``params`` with some experts replaced."""
+    """Replace some experts."""
     index = np.asarray(experts, dtype=np.int32)
     return jax.tree.map(lambda leaf, new: jnp.asarray(leaf).at[index].set(new), params, some)
 
 
 def stack(experts: Sequence[Mapping[str, Any]]) -> Params:
-    """Returns single experts, leaves [...], as parameters with leaves [E, ...]."""
+    """Stack single experts, leaves [...], on a new leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *experts)
 
 
 def to_named(params: Params) -> Tree:
-    """Returns the seed's named state; expert i of the axis becomes `actor_networks_i` and `critic_networks_i`."""
+    """Convert to the seed's named state. Expert i of the axis becomes `actor_networks_i` and `critic_networks_i`."""
     host = jax.tree.map(np.asarray, params)
     return named_state({i: jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(count(params))})
 
 
 def from_named(named: Mapping[str, Any]) -> Params:
-    """Returns a named state's experts on an axis, in ascending order of their numbers."""
+    """Stack a named state's experts, in ascending order of their numbers."""
     return stack([expert_of(named, i) for i in expert_indices(named)])
 
 
 def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a fresh state with the experts of ``prev_state`` put in by number; the others stay as initialised.
+    """Put the experts of ``prev_state`` into a fresh state by number. The others stay as initialised.
 
     Args:
         new_state: {"params": leaves [E, ...]}, as `ActorCriticMoE.init` returns it.
@@ -61,6 +61,7 @@ def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -
     indices = expert_indices(prev_state)
     if not indices:
         return {"params": params}
+    # The shapes of one expert: without the axis of experts.
     wanted = shapes(jax.tree.map(lambda leaf: leaf[0], params))
     experts = {i: expert_of(prev_state, i) for i in indices}
     require_same_shape(((f"Expert {i}", expert) for i, expert in experts.items()), wanted)

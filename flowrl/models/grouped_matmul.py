@@ -1,8 +1,9 @@
-"""Matrix products in which each row picks its expert, at a cost that does not grow with the number of experts.
+"""Matrix products in which each row picks its expert.
 
-Rows are sorted by expert and laid out in blocks of equal size, each block belonging to one expert; the last block of
-an expert is padded. On a CPU a loop then runs over just the blocks in use; on an accelerator the same layout goes
-through `jax.lax.ragged_dot`. Never is an expert evaluated for a row that is not its own.
+Rows are sorted by expert and laid out in blocks of equal size, each block belonging to one expert; the last block of an
+expert is padded. On a CPU a loop runs over the blocks in use; on an accelerator the same layout goes through
+`jax.lax.ragged_dot`. No expert is evaluated for another's row, so that the cost does not grow with the number of
+experts.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 
 class Grouping(NamedTuple):
-    """Where each row of a batch stands among the blocks.
+    """The place of each row of a batch among the blocks.
 
     Attributes:
         source: [blocks * size] the batch row laid at each place; the number of rows where it is padding.
@@ -31,37 +32,43 @@ class Grouping(NamedTuple):
 
 
 def block_size(rows: int, experts: int) -> int:
-    """Returns the block size for a batch: an eighth of an expert's even share, a power of two from 32 to 256."""
+    """Block size for a batch, a power of two from 32 to 256. A quarter to a half of an expert's even share."""
     share = max(rows // max(experts, 1), 1)
     return int(min(256, max(32, 2 ** (share.bit_length() - 2))))
 
 
+# Example, blocks of 2 rows, 2 experts, 5 rows of experts [1 0 1 1 0]; "-" is padding:
+#     blocks  0: rows 1 4 (expert 0)   1: rows 0 2 (expert 1)   2: rows 3 - (expert 1)   3, 4: unused
+#     source  = [1 4  0 2  3 -  - -  - -], "-" being 5, the number of rows
+#     place   = [2 0 3 4 1]: row 0 went to place 2, row 1 to place 0
+#     sizes   = [2 4], padding included; used = 3
 def group_rows(expert: Int[Array, "N"], experts: int, size: int) -> Grouping:
-    """Returns the grouping of rows by ``expert`` into blocks of ``size`` rows."""
+    """Group rows by ``expert`` into blocks of ``size`` rows."""
     rows = expert.shape[0]
+    # The most there can be: an expert leaves less than one block unfilled.
     blocks = -(-rows // size) + experts
-    order = jnp.argsort(expert, stable=True)
-    counts = jnp.bincount(expert, length=experts)
-    blocks_of = -(-counts // size)
+    order = jnp.argsort(expert, stable=True)  # [N]
+    counts = jnp.bincount(expert, length=experts)  # [E]
+    blocks_of = -(-counts // size)  # [E]
     first_block = jnp.cumsum(blocks_of) - blocks_of
-    first_row = jnp.cumsum(counts) - counts
+    first_row = jnp.cumsum(counts) - counts  # [E], among the sorted rows
     sorted_expert = expert[order]
-    place_sorted = first_block[sorted_expert] * size + jnp.arange(rows) - first_row[sorted_expert]
+    place_sorted = first_block[sorted_expert] * size + jnp.arange(rows) - first_row[sorted_expert]  # [N]
     source = jnp.full(blocks * size, rows, dtype=order.dtype).at[place_sorted].set(order)
     place = jnp.zeros(rows, dtype=place_sorted.dtype).at[order].set(place_sorted)
-    block_expert = jnp.repeat(jnp.arange(experts), blocks_of, total_repeat_length=blocks)
+    block_expert = jnp.repeat(jnp.arange(experts), blocks_of, total_repeat_length=blocks)  # [K]
     return Grouping(source, place, block_expert, blocks_of.sum(), blocks_of * size)
 
 
 @jax.custom_vjp
 def lay_out(x: Float[Array, "N D"], grouping: Grouping) -> Float[Array, "P D"]:
-    """Returns the rows of a batch at their places among the blocks, zeros where it is padding."""
+    """Move rows to their places among the blocks; padding is zero."""
     return x.at[grouping.source].get(mode="fill", fill_value=0)
 
 
 @jax.custom_vjp
 def pick_up(x: Float[Array, "P D"], grouping: Grouping) -> Float[Array, "N D"]:
-    """Returns the rows at their places among the blocks in the order of the batch."""
+    """Move rows from the blocks back into the batch's order."""
     return x.at[grouping.place].get(mode="promise_in_bounds")
 
 
@@ -75,8 +82,8 @@ def _blocks_loop(x: Array, kernel: Array, grouping: Grouping, transpose: bool) -
     width = kernel.shape[1] if transpose else kernel.shape[2]
 
     def body(i: Array, out: Array) -> Array:
-        weights = jax.lax.dynamic_index_in_dim(kernel, grouping.expert[i], keepdims=False)
-        rows = jax.lax.dynamic_slice_in_dim(x, i * size, size)
+        weights = jax.lax.dynamic_index_in_dim(kernel, grouping.expert[i], keepdims=False)  # [D, F]
+        rows = jax.lax.dynamic_slice_in_dim(x, i * size, size)  # [size, D]
         product = rows @ (weights.T if transpose else weights)
         return jax.lax.dynamic_update_slice_in_dim(out, product, i * size, axis=0)
 
@@ -84,7 +91,7 @@ def _blocks_loop(x: Array, kernel: Array, grouping: Grouping, transpose: bool) -
 
 
 def blocks_product(x: Array, kernel: Array, grouping: Grouping, transpose: bool = False) -> Float[Array, "P F"]:
-    """Returns each block's rows times its expert's kernel, or the kernel's transpose; zero past the blocks in use."""
+    """Multiply each block's rows by its expert's kernel. Or by its transpose; zero past the blocks in use."""
 
     def ragged(x: Array, kernel: Array, grouping: Grouping) -> Array:
         sizes = grouping.sizes.astype(jnp.int32)
@@ -102,15 +109,18 @@ def blocks_product(x: Array, kernel: Array, grouping: Grouping, transpose: bool 
 def kernel_gradient(
     x: Float[Array, "P K"], slopes: Float[Array, "P F"], grouping: Grouping, total: Float[Array, "E D F"]
 ) -> Float[Array, "E D F"]:
-    """Returns ``total`` with the gradient of `blocks_product` for its kernel added to each expert's last K rows."""
+    """Add the kernel's gradient of `blocks_product` to ``total``.
+
+    ``x`` may have fewer columns than the kernel has rows: it then stands for each expert's last K rows.
+    """
     first = total.shape[1] - x.shape[1]
 
     def loop(x: Array, slopes: Array, grouping: Grouping, total: Array) -> Array:
         size = x.shape[0] // grouping.expert.shape[0]
 
         def body(i: Array, total: Array) -> Array:
-            rows = jax.lax.dynamic_slice_in_dim(x, i * size, size)
-            product = rows.T @ jax.lax.dynamic_slice_in_dim(slopes, i * size, size)
+            rows = jax.lax.dynamic_slice_in_dim(x, i * size, size)  # [size, K]
+            product = rows.T @ jax.lax.dynamic_slice_in_dim(slopes, i * size, size)  # [K, F]
             place = (grouping.expert[i], first, 0)
             grad_accumulator = jax.lax.dynamic_slice(total, place, (1, *product.shape))
             return jax.lax.dynamic_update_slice(total, grad_accumulator + product, place)
@@ -119,7 +129,7 @@ def kernel_gradient(
 
     def ragged(x: Array, slopes: Array, grouping: Grouping, total: Array) -> Array:
         sizes = grouping.sizes.astype(jnp.int32)
-        part = total[:, first:]
+        part = total[:, first:]  # [E, K, F]
         gradient = jax.vjp(lambda kernel: jax.lax.ragged_dot(x, kernel, sizes), part)[1](slopes)[0]
         return total.at[:, first:].add(gradient)
 
@@ -128,9 +138,9 @@ def kernel_gradient(
 
 @jax.custom_vjp
 def grouped_matmul(x: Float[Array, "P D"], kernel: Float[Array, "E D F"], grouping: Grouping) -> Float[Array, "P F"]:
-    """Returns each block's rows times its expert's kernel; rows past the blocks in use are zero.
+    """Multiply each block's rows by its expert's kernel.
 
-    Rows of padding carry no gradient, as `pick_up` leaves them out.
+    Rows past the blocks in use are zero. Rows of padding carry no gradient, as `pick_up` leaves them out.
     """
     return blocks_product(x, kernel, grouping)
 

@@ -1,8 +1,8 @@
-"""The first layer: a sum of kernel rows for what a compact observation sets to 1, and a product for the rest.
+"""The first layer: kernel rows looked up, not one-hot columns multiplied.
 
 A flat observation of Craftax is nearly all zeros and ones. The product of a one-hot cell with the kernel is a row of
-it, so 1,345 multiplications a unit (Classic) become 74 additions, each row from its own expert without any sorting;
-in the backward pass the same rows are added to. On a CPU a loop over the columns does whole batches of rows at once.
+it, so 1,345 multiplications a unit (Classic) become 74 additions, each row from its own expert without any sorting; in
+the backward pass the same rows are added to. On a CPU a loop over the columns does whole batches of rows at once.
 """
 
 import functools
@@ -20,7 +20,7 @@ UNROLLED = 4
 
 
 class Features(NamedTuple):
-    """A flat observation as the first layer takes it: which columns are 1, and the values of the last ones.
+    """A flat observation as the first layer takes it.
 
     Attributes:
         columns: the columns that hold 1; what lies past the end is none.
@@ -31,16 +31,25 @@ class Features(NamedTuple):
     dense: Float[Array, "*B K"]
 
 
+# Example, 2 experts with kernels of 10 rows, an observation of expert 1: its columns 3 and 7 are 1, and a creature that
+# is not in view has a column past the end.
+#     columns = [3, 7, 65535]   rows = [13, 17, 20]   padded to a multiple of 4: [13, 17, 20, 20]
+# Rows 0 to 9 are expert 0's, 10 to 19 expert 1's; row 20 lies past the end and reads as zero.
 def _rows(columns: Int[Array, "N L"], expert: Int[Array, "N"], kernel: Float[Array, "E D F"]) -> Int[Array, "K 4 N"]:
-    """Returns the row of all experts' kernels, one below the other, that each column picks; past their end for none."""
+    """The kernel row that each column picks.
+
+    Rows count through all experts' kernels, one below the other; one past their end for none.
+    """
     experts, size, _ = kernel.shape
-    rows = jnp.where(columns < size, columns + expert[:, None] * size, experts * size).astype(jnp.int32).T
+    rows = jnp.where(columns < size, columns + expert[:, None] * size, experts * size).astype(jnp.int32).T  # [L, N]
     padding = -rows.shape[0] % UNROLLED
     rows = jnp.pad(rows, ((0, padding), (0, 0)), constant_values=experts * size)
     return rows.reshape(-1, UNROLLED, rows.shape[1])
 
 
 def _sum_of_rows(table: Float[Array, "R F"], rows: Int[Array, "K 4 N"]) -> Float[Array, "N F"]:
+    """Add up, for each observation, the rows that it picks."""
+
     def add(four: Int[Array, "4 N"], total: Array) -> Array:
         for row in four:
             total = total + table.at[row].get(mode="fill", fill_value=0)
@@ -62,6 +71,8 @@ def _sum_of_rows(table: Float[Array, "R F"], rows: Int[Array, "K 4 N"]) -> Float
 def _added_to_rows(
     table: Float[Array, "R F"], rows: Int[Array, "K 4 N"], slopes: Float[Array, "N F"]
 ) -> Float[Array, "R F"]:
+    """Add each observation's gradient to the rows that it picked."""
+
     def loop(table: Array, rows: Array, slopes: Array) -> Array:
         if not rows.size:
             return table
@@ -87,15 +98,16 @@ def first_layer(
     grouping: Grouping | None,
     grad_accumulator: Float[Array, "E D F"] | None = None,
 ) -> Float[Array, "N F"]:
-    """Returns the flat observations that ``features`` stand for, each times its expert's kernel.
+    """Multiply flat observations by their experts' kernels.
 
     Args:
         grouping: of the rows by expert; None where there is one expert.
         grad_accumulator: what the kernel's gradient is added to, and comes back with: few of its rows are touched.
     """
     del grad_accumulator
-    total = _sum_of_rows(kernel.reshape(-1, kernel.shape[2]), _rows(features.columns, expert, kernel))
-    last = kernel[:, kernel.shape[1] - features.dense.shape[1] :]
+    total = _sum_of_rows(kernel.reshape(-1, kernel.shape[2]), _rows(features.columns, expert, kernel))  # [N, F]
+    # The dense values are the observation's last columns, so they meet the kernel's last rows.
+    last = kernel[:, kernel.shape[1] - features.dense.shape[1] :]  # [E, K, F]
     if grouping is None:
         return total + features.dense @ last[0]
     return total + pick_up(blocks_product(lay_out(features.dense, grouping), last, grouping), grouping)
@@ -115,7 +127,8 @@ def _backward(saved: _Saved, slopes: Array) -> tuple[Array, Features, None, None
     _, size, width = kernel.shape
     before = jnp.zeros(kernel.shape, slopes.dtype) if grad_accumulator is None else grad_accumulator
     gradient = _added_to_rows(before.reshape(-1, width), _rows(features.columns, expert, kernel), slopes)
-    gradient = gradient.reshape(kernel.shape)
+    gradient = gradient.reshape(kernel.shape)  # [E, D, F]
+    # What jax asks for as the gradient of whole numbers.
     no_slope: Any = np.zeros(features.columns.shape, jax.dtypes.float0)
     first = size - features.dense.shape[1]
     last = kernel[:, first:]
@@ -123,7 +136,7 @@ def _backward(saved: _Saved, slopes: Array) -> tuple[Array, Features, None, None
         # Not .at[].add, for which XLA would copy the whole gradient.
         gradient = gradient.at[:, first:].set(gradient[:, first:] + features.dense.T @ slopes)
         return gradient, Features(no_slope, slopes @ last[0].T), None, None, None
-    laid_out = lay_out(slopes, grouping)
+    laid_out = lay_out(slopes, grouping)  # [P, F]
     gradient = kernel_gradient(lay_out(features.dense, grouping), laid_out, grouping, gradient)
     dense = pick_up(blocks_product(laid_out, last, grouping, transpose=True), grouping)
     return gradient, Features(no_slope, dense), None, None, None

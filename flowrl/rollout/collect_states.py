@@ -1,7 +1,7 @@
-"""States worth keeping: where episodes from new worlds stand when they have done so many of their tasks.
+"""Collection of start states: where episodes from new worlds finish a task.
 
-The step of the worlds is a program of its own that knows neither the tasks nor the policy: of all that is compiled
-here it is by far the costliest, and the same for every skill of a game, so that the compilation cache has it.
+The step of the worlds is a program of its own that knows neither the tasks nor the policy: of all that is compiled here
+it is by far the costliest, and the same for every skill of a game, so that the compilation cache has it.
 """
 
 import functools
@@ -12,19 +12,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from flowrl.env.flow_env import FlowState, Moved, move
-from flowrl.env.snapshots import Kept, join, kept_of, pack
+from flowrl.env.snapshots import Snapshots, join, pack, snapshots_of
 from flowrl.files import pack_arrays
 from flowrl.models.experts import Params
 from flowrl.rollout.programs import PlayPrograms
 from flowrl.rollout.rollout import Policy, sample_action
 
 MAX_BYTES = 4 << 20
-"""What the kept states of one skill may take on disk."""
+"""What the snapshots of one skill may take on disk."""
 _LOOK_EVERY = 16
 
 
-class Harvest:
-    """Plays a run's tasks from new worlds until a number of them is done.
+class StateCollector:
+    """Plays a run's tasks from new worlds until some are done.
 
     Args:
         programs: of the run.
@@ -38,20 +38,20 @@ class Harvest:
         self._move = jax.jit(functools.partial(move, self.env.domain))
         self._judge = jax.jit(self._settle)
 
-    def states(self, params: Params, key: jax.Array, wanted: int, worlds: int) -> Kept | None:
-        """Returns up to ``wanted`` states that fit in `MAX_BYTES`, None where no episode came so far.
+    def states(self, params: Params, key: jax.Array, wanted: int, worlds: int) -> Snapshots | None:
+        """Collect up to ``wanted`` states that fit in `MAX_BYTES`; None without any.
 
         Args:
             worlds: no more are played than these, rounded up to whole batches of those that training steps.
         """
-        parts: list[Kept] = []
+        parts: list[Snapshots] = []
         for batch in range(-(-worlds // self.programs.runner.config.env.worlds)):
             parts += self._batch(params, jax.random.fold_in(key, batch))
             if sum(part.size for part in parts) >= wanted:
                 break
         return self._fitting(join(parts).rows(slice(wanted))) if parts else None
 
-    def _batch(self, params: Params, key: jax.Array) -> list[Kept]:
+    def _batch(self, params: Params, key: jax.Array) -> list[Snapshots]:
         worlds_key, amounts_key, play_key = jax.random.split(key, 3)
         players = self.programs.players(worlds_key)
         worlds = players.memory.shape[0]
@@ -66,10 +66,10 @@ class Harvest:
             if step % _LOOK_EVERY == 0 and bool(settled.all()):
                 break
         reached = np.asarray(there)
-        return [kept_of(state.player).rows(reached)] if reached.any() else []
+        return [snapshots_of(state.player).rows(reached)] if reached.any() else []
 
     def _choose(self, params: Params, state: FlowState, key: jax.Array) -> tuple[Int[Array, "B"], Int[Array, "B"]]:
-        """Returns what the policy does, and the amount wanted of each current task."""
+        """Sample actions; with the amount wanted of each current task."""
         runner = self.programs.runner
         policy = Policy(runner.network(runner.experts), params)
         logits, _ = policy(self.env, self.env.observe(state), self.env.expert(state))
@@ -78,17 +78,17 @@ class Harvest:
     def _settle(
         self, state: FlowState, moved: Moved, settled: Bool[Array, "B"], there: Bool[Array, "B"]
     ) -> tuple[FlowState, Bool[Array, "B"], Bool[Array, "B"]]:
-        """Returns the batch after a step, in which those that have ended or come so far stay as they are for good."""
+        """Judge a step. Episodes that have ended or arrived stay as they are for good."""
         after, result = self.env.judge(state, moved)
         arrived = result.success if self.is_whole else (after.task >= self.tasks) & ~result.ended
 
         def pick(old: Array, new: Array) -> Array:
             return jnp.where(settled.reshape((-1,) + (1,) * (old.ndim - 1)), old, new)
 
-        kept: FlowState = jax.tree.map(pick, state, after)
-        return kept, settled | arrived | result.ended, there | (arrived & ~settled)
+        merged: FlowState = jax.tree.map(pick, state, after)
+        return merged, settled | arrived | result.ended, there | (arrived & ~settled)
 
-    def _fitting(self, kept: Kept) -> Kept:
-        while kept.size > 1 and (size := len(pack_arrays(pack(self.env.domain, kept)))) > MAX_BYTES:
-            kept = kept.rows(slice(max(1, min(kept.size - 1, kept.size * MAX_BYTES // size))))
-        return kept
+    def _fitting(self, found: Snapshots) -> Snapshots:
+        while found.size > 1 and (size := len(pack_arrays(pack(self.env.domain, found)))) > MAX_BYTES:
+            found = found.rows(slice(max(1, min(found.size - 1, found.size * MAX_BYTES // size))))
+        return found

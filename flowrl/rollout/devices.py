@@ -1,12 +1,12 @@
-"""The worlds of a run in groups, which play and learn side by side: one a device, or several one after another.
+"""Groups of a run's worlds, and the devices they are on.
 
-A group's play depends on its worlds and its number alone, and what groups have in common is summed in a fixed order.
-So what comes out does not depend on how many devices there are: cores of one processor, or graphics cards.
+A group's play depends on its worlds and its number alone, and what groups have in common is summed in a fixed order. So
+the result does not depend on the number of devices: cores of one processor, or graphics cards.
 
-Whenever devices exchange something, they must do so in the same order. A program that was kept compiled does not know
-the order that it was written in (jaxlib 0.10.1, on CPUs): two exchanges that do not depend on each other begin in
-another order on each device, which waits for ever, or adds up what does not belong together. So all exchanges of a
-program form a chain, in which each takes something that the one before gave.
+Devices must exchange in the same order. A program that was kept compiled does not know the order that it was written in
+(jaxlib 0.10.1, on CPUs): two independent exchanges begin in another order on each device, which waits for ever, or adds
+up what does not belong together. So all exchanges of a program form a chain, in which each takes something that the one
+before gave.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ STEPS = PartitionSpec(None, AXIS)
 
 @dataclass(frozen=True)
 class Groups:
-    """How many groups there are, and the devices that they are spread over.
+    """The number of groups, and the devices that they are spread over.
 
     Attributes:
         count: groups in all.
@@ -62,18 +62,18 @@ class Groups:
         return bool(self.devices[0].platform == "cpu")
 
     def spread(self, function: Callable[..., TreeT], takes: Any, gives: Any) -> Callable[..., TreeT]:
-        """Returns a function that runs on every device, on its part of what it is given, as ``takes`` says."""
+        """Make a function run on every device, on its part."""
         spread: Callable[..., TreeT] = jax.shard_map(
             function, mesh=self.mesh, in_specs=takes, out_specs=gives, check_vma=False
         )
         return spread
 
     def numbers(self) -> Array:
-        """Returns the numbers of this device's groups, to be called on a device."""
+        """Numbers of this device's groups; to be called on a device."""
         return jax.lax.axis_index(AXIS) * self.here + jnp.arange(self.here)
 
     def gather(self, tree: TreeT, after: Any = ()) -> TreeT:
-        """Returns what all devices have, put together along the first axis: of leaves [groups here, ...], all groups'.
+        """Concatenate all devices' leaves [groups here, ...] along the first axis.
 
         Everything goes as one exchange. On one device too, where it keeps what is added up afterwards from being added
         up in another order, along with what it was made of.
@@ -91,11 +91,13 @@ class Groups:
         return jax.tree.unflatten(structure, [_from_bytes(p, leaf) for p, leaf in zip(pieces, leaves, strict=True)])
 
     def total(self, parts: TreeT, after: Any = ()) -> TreeT:
-        """Returns the sum over all groups of leaves [groups here, ...], in the order of the groups on any device."""
+        """Sum leaves [groups here, ...] over all groups. The order is that of the groups on any number of devices."""
         return jax.tree.map(lambda part: part.sum(axis=0), self.gather(parts, after))
 
     def sum_here(self, function: Callable[[Any], tuple[TreeT, AuxT]], parts: Any) -> tuple[TreeT, AuxT]:
-        """Returns the sum of what ``function`` makes first of each group on this device, and all that it makes second.
+        """Sum ``function``'s first result over this device's groups.
+
+        Its second results are stacked, [groups here, ...].
 
         Args:
             parts: leaves [groups here, ...].
@@ -116,7 +118,7 @@ class Groups:
         return found
 
     def over_devices(self, tree: TreeT) -> TreeT:
-        """Returns the sums over all devices, in one exchange."""
+        """Sum over all devices, in one exchange."""
         if len(self.devices) == 1:
             return tree
         flat, apart = ravel_pytree(tree)
@@ -124,13 +126,13 @@ class Groups:
         return summed
 
     def ring_shift(self, part: Array) -> Array:
-        """Returns what the device before this one has, on the first what the last has."""
+        """Take the array of the previous device on a ring."""
         devices = len(self.devices)
         passed: Array = jax.lax.ppermute(part, AXIS, [(device, (device + 1) % devices) for device in range(devices)])
         return passed
 
     def place(self, tree: TreeT, split: PartitionSpec) -> TreeT:
-        """Returns arrays put on the devices."""
+        """Put arrays on the devices."""
         placed: TreeT = jax.device_put(tree, NamedSharding(self.mesh, split))
         return placed
 
@@ -141,7 +143,7 @@ def _as_bytes(leaf: Array) -> Array:
 
 
 def _from_bytes(rows: Array, like: Array) -> Array:
-    """Returns what `_as_bytes` made bytes of on each device, one after the other."""
+    """Undo `_as_bytes` of each device, one after the other."""
     shape = (rows.shape[0] * like.shape[0], *like.shape[1:])
     if like.dtype == bool:
         return rows.reshape(shape).astype(bool)
@@ -151,13 +153,13 @@ def _from_bytes(rows: Array, like: Array) -> Array:
 
 
 def groups_of(count: int, devices: Sequence[Any] | None = None) -> Groups:
-    """Returns ``count`` groups on as many devices as divide them, of those given or of all local ones."""
+    """Spread ``count`` groups over as many devices as divide them. Of those given, or of all local ones."""
     devices = jax.local_devices() if devices is None else devices
     return Groups(count, tuple(devices[: max(n for n in range(1, len(devices) + 1) if count % n == 0)]))
 
 
 def check_devices(devices: Sequence[Any]) -> None:
-    """Checks that what is spread over some devices, with sums over all groups, is what one of them does alone.
+    """Check that spread work equals the work of one device.
 
     Raises:
         PlatformError: it is not; names the devices.
@@ -190,7 +192,7 @@ def _spread_sample(groups: Groups, worlds: np.ndarray) -> tuple[Array, Array, Ar
 
 
 def split(tree: TreeT, groups: int, axis: int = 0) -> TreeT:
-    """Returns leaves with the worlds of ``axis`` split into groups on a new leading axis."""
+    """Split the worlds of ``axis`` into groups on a new leading axis."""
 
     def one(leaf: Array) -> Array:
         shape = (*leaf.shape[:axis], groups, leaf.shape[axis] // groups, *leaf.shape[axis + 1 :])
@@ -200,7 +202,7 @@ def split(tree: TreeT, groups: int, axis: int = 0) -> TreeT:
 
 
 def join(tree: TreeT, axis: int = 0) -> TreeT:
-    """Returns what `split` took apart."""
+    """Undo `split`."""
 
     def one(leaf: Array) -> Array:
         moved = jnp.moveaxis(leaf, 0, axis)

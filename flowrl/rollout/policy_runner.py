@@ -28,7 +28,7 @@ class PolicyRunner:
     experts: int
 
     def network(self, experts: int) -> ActorCriticMoE:
-        """Returns a network of this run's shape with so many experts."""
+        """Build a network of this run's shape for a number of experts."""
         model = self.config.model
         shape = (len(self.env.domain.actions), model.width, model.layers, experts, self.env.domain.observation_size)
         dtype = jnp.bfloat16 if self.config.ppo.bfloat16 else jnp.float32
@@ -48,7 +48,7 @@ class PolicyRunner:
         update: Array,
         starts: Starts | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
-        """Returns the episodes after one rollout, the rollout, and every step's result [T, B]."""
+        """Play one rollout: episodes after it, rollout, every step's result [T, B]."""
         policy = Policy(self.network(self.experts), params)
         ppo = self.config.ppo
         return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_penalty, starts)
@@ -63,7 +63,7 @@ class PolicyRunner:
         update: Array,
         starts: Starts | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
-        """Returns what `play` does for each of a device's groups, with new worlds and a key of its own."""
+        """`play` each of a device's groups on its own worlds and key."""
 
         def one(group: tuple[FlowState, PlayerState, Array]) -> tuple[FlowState, Rollout, StepResult]:
             flow, fresh, number = group

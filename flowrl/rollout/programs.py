@@ -1,4 +1,4 @@
-"""The compiled programs that play: one for new worlds, one for a rollout, shared by training and measuring."""
+"""The compiled programs that play, shared by training and measuring."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,10 +18,10 @@ ROLLOUT: Any = Rollout._make(WORLDS if name == "last_value" else STEPS for name 
 
 
 class PlayPrograms:
-    """A runner's functions, compiled on first use and spread over the local devices.
+    """A runner's functions, compiled on first use and spread over devices.
 
-    What they are given is put on the devices first: jax tells arrays that are bound to a device from others, a program
-    that holds an exported skill gives only bound ones, and whatever is given both kinds is compiled twice.
+    Arguments are put on the devices first: jax tells arrays that are bound to a device from others, a program that
+    holds an exported skill gives only bound ones, and a program given both kinds is compiled twice.
 
     Args:
         devices: local ones to choose from; all if left out.
@@ -50,24 +50,27 @@ class PlayPrograms:
         self._together = jax.jit(groups.spread(self._first_worlds, WORLDS, WORLDS))
 
     def start_from(self, starts: Starts) -> None:
-        """Lets training begin a share of its episodes at kept states; what is measured begins in new worlds still."""
+        """Let training begin a share of its episodes at snapshots.
+
+        Episodes that are measured begin in new worlds still.
+        """
         self._starts = self.groups.place(starts, SAME)
         self._no_starts = self.groups.place(starts.at_share(0.0), SAME)
 
     def players(self, key: jax.Array) -> PlayerState:
-        """Returns as many new worlds as the runner steps side by side."""
+        """As many new worlds as the runner steps side by side."""
         calls = -(-self.runner.config.env.worlds // self.runner.config.env.fresh_worlds)
         players: PlayerState = self._together([self.fresh(k) for k in jax.random.split(key, calls)])
         return players
 
     def _first_worlds(self, parts: list[PlayerState]) -> PlayerState:
-        """Returns as many worlds of each group as it steps, its share of every part put together."""
+        """Concatenate each group's share of every part, up to its worlds."""
         each = self.runner.config.env.worlds // self.groups.count
         shares = [split(part, self.groups.here) for part in parts]
         return join(jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1)[:, :each], *shares))
 
     def fresh(self, key: jax.Array) -> PlayerState:
-        """Returns new worlds for the episodes that end in one rollout."""
+        """New worlds for the episodes that end in one rollout."""
         keys = jax.random.split(key, self.runner.config.env.fresh_worlds)
         worlds: PlayerState = self._new_worlds(self.groups.place(keys, WORLDS))
         return worlds
@@ -75,7 +78,7 @@ class PlayPrograms:
     def play(
         self, params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: int
     ) -> tuple[FlowState, Rollout, StepResult]:
-        """Returns what one rollout made of the episodes, which begin in new worlds; ``flow`` is used up."""
+        """Play one rollout from new worlds; ``flow`` is used up."""
         return self._rollout(params, flow, key, fresh, update, self._no_starts)
 
     def _rollout(

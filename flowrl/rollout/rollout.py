@@ -1,4 +1,4 @@
-"""Playing: what a policy does in a batch of episodes, and what PPO needs of it."""
+"""Rollouts: a policy plays a batch of episodes; PPO's data of it."""
 
 from typing import Any, NamedTuple
 
@@ -50,7 +50,7 @@ def apply_network(
     expert: Int[Array, "N"],
     grad_accumulator: Params | None = None,
 ) -> tuple[Float[Array, "N A"], Float[Array, "N"]]:
-    """Returns (logits, value) of observations.
+    """Logits and value of observations.
 
     Args:
         grad_accumulator: accumulated gradient. The first layer's kernel gradient comes back already added to it, the
@@ -64,23 +64,23 @@ def apply_network(
 
 
 class Policy(NamedTuple):
-    """A network with its parameters, asked on compact observations."""
+    """A network with its parameters, applied to compact observations."""
 
     network: ActorCriticMoE
     params: Params
 
     def __call__(self, env: FlowEnv, observation: Observation, expert: Array) -> tuple[Array, Array]:
-        """Returns (logits [B, A], value [B])."""
+        """Logits [B, A] and value [B] of a batch."""
         return apply_network(self.network, self.params, features(env.domain, observation), expert)
 
 
 def log_probability(logits: Float[Array, "N A"], action: Int[Array, "N"]) -> Float[Array, "N"]:
-    """Returns the log-probability of each action."""
+    """Log-probability of each action."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=1)[:, 0]
 
 
 def sample_action(key: jax.Array, logits: Float[Array, "N A"]) -> Int[Array, "N"]:
-    """Returns an action drawn from each row."""
+    """Sample an action from each row."""
     return jax.random.categorical(key, logits)
 
 
@@ -95,7 +95,7 @@ def collect(
     death_penalty: float,
     starts: Starts | None = None,
 ) -> tuple[FlowState, Rollout, StepResult]:
-    """Returns the batch after ``steps`` steps, the rollout, and every step's result [T, B].
+    """Play ``steps`` steps of the batch. The batch after them, the rollout, and every step's result [T, B].
 
     Args:
         starts: states that a share of the episodes begins at instead of in ``fresh`` worlds.
@@ -119,16 +119,19 @@ def collect(
         reward = result.reward - death_penalty * result.died
         cut = result.task_done | result.died
         log_prob = log_probability(logits, action)
-        kept = (observation, expert, action, log_prob, value, reward, cut, result.timeout, timeout_value)
-        return (following, first + into_new.sum()), (kept, result)
+        samples = (observation, expert, action, log_prob, value, reward, cut, result.timeout, timeout_value)
+        return (following, first + into_new.sum()), (samples, result)
 
-    (state, _), (kept, results) = jax.lax.scan(body, (state, jnp.int32(0)), jax.random.split(key, steps))
+    (state, _), (samples, results) = jax.lax.scan(body, (state, jnp.int32(0)), jax.random.split(key, steps))
     _, last_value = policy(env, env.observe(state), env.expert(state))
-    return state, Rollout._make((*kept, last_value)), results
+    return state, Rollout._make((*samples, last_value)), results
 
 
 def _value_at_timeouts(env: FlowEnv, policy: Policy, after: FlowState, timeout: Bool[Array, "B"]) -> Float[Array, "B"]:
-    """Time-outs are rare, so the critic is asked about the states they reached only in steps that have one."""
+    """Value of the states in which the time limit ended an episode.
+
+    Time-outs are rare, so the critic is asked only in steps that have one.
+    """
 
     def ask() -> Array:
         _, value = policy(env, env.observe(after), env.expert(after))

@@ -14,12 +14,14 @@ from flowrl.skillcode.functions import TaskModule
 
 
 def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
-    """Returns the environment of a run, its skills loaded and bound: its module, or what the sandbox exported.
+    """Build a run's environment, its skills loaded and bound.
+
+    They come from the run's module, or from the functions that the sandbox exported.
 
     Raises:
         ModuleError: the module or an artefact cannot be used, or does not fit the run's experts.
     """
-    domain = domain_named(spec.config.env.name)
+    domain = domain_named(spec.config.env.name, spec.config.env.fast)
     tasks = _exported(spec, paths, domain) if spec.exported else _traced(spec, paths, domain)
     own = tasks.default_amounts
     low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
@@ -30,7 +32,7 @@ def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
 
 
 def _exported(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
-    """Returns the tasks of a run with code that is not trusted: its module's text is not run, not even read."""
+    """Tasks of a run with untrusted code. Its module's text is not run, not even read."""
     to_local = {g: local for local, g in enumerate(spec.local_to_global)}
     experts = [to_local.get(-1 if step.expert is None else step.expert, -1) for step in spec.plan.steps]
     if len(experts) != len(spec.tasks) or min(experts) < 0:
@@ -41,7 +43,7 @@ def _exported(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
 
 
 def _traced(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
-    """Returns the tasks of a run's module, which runs it."""
+    """Tasks of a run's module, which is run."""
     file = spec.source_file or str(paths.module)
     tasks = bind_tasks(load_module(paths.module, file, spec.module_sha256), file)
     if len(tasks.skill_of_task) != len(spec.tasks):
@@ -53,7 +55,7 @@ def _traced(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
 
 
 def task_names(spec: RunSpec, paths: RunPaths) -> list[TaskNames]:
-    """Returns what messages call the functions of a run's tasks: as its author does, or with the skill's name."""
+    """Names of the tasks' functions for messages: the author's, or the skill's."""
     if spec.source_file:
         calls = [(f"{spec.source_file}: task_{i}", "") for i in range(len(spec.tasks))]
     else:

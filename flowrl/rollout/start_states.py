@@ -1,4 +1,7 @@
-"""Beginning episodes at kept states, where a skill's preconditions hold already: a share of them, at the last task."""
+"""Episodes that begin at snapshots in which a skill's preconditions hold.
+
+A share of a run's episodes begins so, at the last task.
+"""
 
 import functools
 from typing import NamedTuple
@@ -9,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState
-from flowrl.env.snapshots import Kept, players_at
+from flowrl.env.snapshots import Snapshots, players_at
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.errors import UsageError, nearest_names
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, prefix_of
@@ -21,49 +24,52 @@ class Starts(NamedTuple):
 
     Attributes:
         players: [M].
-        least: [M] the smallest amount that the last task may ask for there.
-        most: [M] the largest.
+        min_n: [M] the smallest amount that the last task may ask for there.
+        max_n: [M] the largest.
         share: of the episodes, how many begin at one of them.
     """
 
     players: PlayerState
-    least: Int[Array, "M"]
-    most: Int[Array, "M"]
+    min_n: Int[Array, "M"]
+    max_n: Int[Array, "M"]
     share: Float[Array, ""]
 
     def at_share(self, share: float) -> "Starts":
-        """Returns the same states for another share of the episodes."""
+        """The same states for another share of the episodes."""
         return self._replace(share=jnp.float32(share))
 
     def begin(
         self, env: FlowEnv, key: jax.Array, state: FlowState, ended: Bool[Array, "B"], update: Array | int
     ) -> tuple[Bool[Array, "B"], FlowState]:
-        """Returns which of the ended episodes are left for new worlds, and the batch with the others begun anew."""
+        """Begin a share of the ended episodes at the states.
+
+        Also says which of the ended ones are left for new worlds.
+        """
         batch = ended.shape[0]
         choose_key, source_key, amounts_key, own_key = jax.random.split(key, 4)
         chosen = ended & jax.random.bernoulli(choose_key, self.share, (batch,))
-        source = jax.random.randint(source_key, (batch,), 0, self.least.shape[0])
-        own = jax.random.randint(own_key, (batch,), self.least[source], self.most[source] + 1)
+        source = jax.random.randint(source_key, (batch,), 0, self.min_n.shape[0])
+        own = jax.random.randint(own_key, (batch,), self.min_n[source], self.max_n[source] + 1)
         amounts = env.draw_amounts(amounts_key, batch).at[:, -1].set(own)
         return ended & ~chosen, env.start_from(state, chosen, self.players, source, amounts, update)
 
 
-def starts_at(env: FlowEnv, spec: SkillSpec, kept: Kept, share: float) -> Starts | None:
-    """Returns those of the kept states in which the skill's preconditions hold, None where they do in none.
+def starts_at(env: FlowEnv, spec: SkillSpec, snapshots: Snapshots, share: float) -> Starts | None:
+    """Snapshots in which the skill's preconditions hold; None if there are none.
 
     Raises:
         UsageError: the specification names a fluent that the game does not have.
     """
-    least, most = supported(env, spec, kept)
-    holds = least <= most
+    min_n, max_n = supported(env, spec, snapshots)
+    holds = min_n <= max_n
     if not holds.any():
         return None
-    players = players_at(env.domain, kept.rows(holds))
-    return Starts(players, jnp.asarray(least[holds]), jnp.asarray(most[holds]), jnp.float32(share))
+    players = players_at(env.domain, snapshots.rows(holds))
+    return Starts(players, jnp.asarray(min_n[holds]), jnp.asarray(max_n[holds]), jnp.float32(share))
 
 
-def supported(env: FlowEnv, spec: SkillSpec, kept: Kept) -> tuple[Int[np.ndarray, "M"], Int[np.ndarray, "M"]]:
-    """Returns the smallest and the largest amount of the last task that each state supports.
+def supported(env: FlowEnv, spec: SkillSpec, snapshots: Snapshots) -> tuple[Int[np.ndarray, "M"], Int[np.ndarray, "M"]]:
+    """Smallest and largest amount of the last task that each state supports.
 
     A state supports an amount where all that the skill needs for it is there and not all that it yields is there
     already. The smallest is above the largest where no amount is supported.
@@ -71,17 +77,18 @@ def supported(env: FlowEnv, spec: SkillSpec, kept: Kept) -> tuple[Int[np.ndarray
     Raises:
         UsageError: the specification names a fluent that the game does not have.
     """
-    holding, floor = jax.device_get(jax.jit(jax.vmap(lambda world: _read(env, world)))(kept.world))
+    holding, floor = jax.device_get(jax.jit(jax.vmap(lambda world: _read(env, world)))(snapshots.world))
     amounts = range(env.amounts.low[-1], env.amounts.high[-1] + 1)
-    usable = np.stack([_is_usable(env, spec, holding, n) for n in amounts])
+    usable = np.stack([_is_usable(env, spec, holding, n) for n in amounts])  # [amounts, M]
     if spec.floors is not None:
         usable &= np.isin(floor, spec.floors)
-    first = usable.argmax(axis=0)
+    # The first run of usable amounts of each state: [. x x . x] begins at 1 and ends before 3.
+    first = usable.argmax(axis=0)  # [M]
     unbroken = usable | (np.arange(len(amounts))[:, None] < first)
     length = np.logical_and.accumulate(unbroken, axis=0).sum(axis=0)
-    low = np.full(kept.size, amounts[0], np.int32)
-    least = (low + first).astype(np.int32)
-    return least, np.where(usable.any(axis=0), low + length - 1, least - 1).astype(np.int32)
+    low = np.full(snapshots.size, amounts[0], np.int32)
+    min_n = (low + first).astype(np.int32)
+    return min_n, np.where(usable.any(axis=0), low + length - 1, min_n - 1).astype(np.int32)
 
 
 def _read(env: FlowEnv, world: object) -> tuple[dict[str, Array], Array]:

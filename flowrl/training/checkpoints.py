@@ -1,4 +1,7 @@
-"""Checkpoints inside a run: the whole training state and its progress, so that a killed run goes on bit for bit."""
+"""Checkpoints of a run: the whole training state and its progress.
+
+A killed run resumes from them bit for bit.
+"""
 
 import contextlib
 from pathlib import Path
@@ -20,7 +23,7 @@ def _names(tree: Any) -> list[str]:
 
 
 def save_checkpoint(paths: RunPaths, update: int, state: Any, progress: Progress) -> None:
-    """Writes one checkpoint and drops all but the newest two; the progress file is written last and makes it whole."""
+    """Write one checkpoint and drop all but the newest two. The progress file is written last and makes it whole."""
     folder, leaves = paths.checkpoints, jax.tree.leaves(state)
     write_arrays(_arrays(folder, update), {n: np.asarray(x) for n, x in zip(_names(state), leaves, strict=True)})
     write_json(_progress(folder, update), progress)
@@ -31,7 +34,7 @@ def save_checkpoint(paths: RunPaths, update: int, state: Any, progress: Progress
 
 
 def load_newest(paths: RunPaths, template: Any) -> tuple[Any, Progress] | None:
-    """Returns the newest checkpoint that is whole and fits the template, or None where there is none at all.
+    """Load the newest whole checkpoint; None if there is none.
 
     Raises:
         LibraryError: there are checkpoints, but none can be read; says why the newest cannot.
@@ -49,7 +52,7 @@ def load_newest(paths: RunPaths, template: Any) -> tuple[Any, Progress] | None:
 
 
 def load_checkpoint(folder: Path, update: int, template: Any) -> Any:
-    """Returns the state of one checkpoint, in the structure, shapes and types of ``template``.
+    """Load one checkpoint in the structure, shapes and types of ``template``.
 
     Raises:
         LibraryError: the file is damaged or belongs to another configuration; names the first leaf that differs.

@@ -1,8 +1,8 @@
-"""How well a run does, from its own finished episodes: counted by when they began, each to its end.
+"""Success of a run, from its own finished episodes.
 
-Counting the episodes that *end* in some window would favour the quick ones, and the quick ones are the successes.
-So episodes are counted by the update in which they began, and one that is still under way counts as a failure.
-Episodes that began at a kept state are not counted at all: success is that from new worlds.
+Counting the episodes that *end* in some window would favour the quick ones, and the quick ones are the successes. So
+episodes are counted by the update in which they began, each to its end, and one still under way counts as a failure.
+Episodes that began at a snapshot are not counted: success is that from new worlds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Cohort(BaseModel):
 
     @property
     def settled(self) -> bool:
-        """Whether so few are still under way that counting those as failures is no distortion."""
+        """Whether nearly all have ended, so the rest may count as failures."""
         return self.ended >= _SETTLED * self.started
 
 
@@ -49,7 +49,7 @@ class TrainingSuccess(BaseModel):
 
 
 class Progress(BaseModel):
-    """The cohorts of a run and the marks it has reached; saved with every checkpoint.
+    """The cohorts of a run and its milestones; saved with every checkpoint.
 
     Attributes:
         cohorts: by the update in which their episodes began.
@@ -68,7 +68,7 @@ class Progress(BaseModel):
     frames: int = 0
 
     def begin(self, worlds: int) -> None:
-        """Counts the episodes that start with the run."""
+        """Count the episodes that start with the run."""
         self.cohorts[0] = Cohort(started=worlds)
 
     def count(
@@ -77,15 +77,15 @@ class Progress(BaseModel):
         update: int,
         causes: Sequence[str],
         last_task: int,
-        from_kept: np.ndarray | None = None,
+        from_snapshot: np.ndarray | None = None,
     ) -> None:
-        """Adds the episodes that ended in ``update``, whose results are [T, B] numpy arrays.
+        """Add the episodes that ended in ``update``.
 
         Args:
-            from_kept: [B] whether the episodes under way after the update began at kept states; None: none did.
+            from_snapshot: [B] whether the episodes under way after the update began at snapshots; None: none did.
         """
-        begun = _begun_in_new_worlds(results, from_kept)
-        ended = np.asarray(results.ended) & ~np.asarray(results.from_kept)
+        begun = _begun_in_new_worlds(results, from_snapshot)
+        ended = np.asarray(results.ended) & ~np.asarray(results.from_snapshot)
         rows = {name: np.asarray(getattr(results, name))[ended] for name in _COUNTED}
         for began in np.unique(rows["started"]):
             of = rows["started"] == began
@@ -99,7 +99,7 @@ class Progress(BaseModel):
             self.cohorts.setdefault(update, Cohort()).started += begun
 
     def recent(self, episodes: int) -> TrainingSuccess:
-        """Returns the success of the newest settled cohorts that hold at least ``episodes``, or all there are."""
+        """Success of the newest settled cohorts. Enough of them to hold ``episodes``, or all."""
         chosen: list[Cohort] = []
         for began in sorted(self.cohorts, reverse=True):
             if self.cohorts[began].settled and sum(c.started for c in chosen) < episodes:
@@ -118,14 +118,14 @@ class Progress(BaseModel):
         )
 
     def forget(self, before: int) -> None:
-        """Drops the settled cohorts that began before an update."""
+        """Drop the settled cohorts that began before an update."""
         self.cohorts = {began: c for began, c in self.cohorts.items() if began >= before or not c.settled}
 
 
-def _begun_in_new_worlds(results: StepResult, from_kept: np.ndarray | None) -> int:
-    """Returns how many of the episodes that took the place of ended ones began in new worlds."""
-    ended, during = np.asarray(results.ended), np.asarray(results.from_kept)
-    last = np.zeros(during.shape[1], bool) if from_kept is None else np.asarray(from_kept)
+def _begun_in_new_worlds(results: StepResult, from_snapshot: np.ndarray | None) -> int:
+    """Count the episodes in new worlds among those that followed ended ones."""
+    ended, during = np.asarray(results.ended), np.asarray(results.from_snapshot)
+    last = np.zeros(during.shape[1], bool) if from_snapshot is None else np.asarray(from_snapshot)
     following = np.concatenate([during[1:], last[None]])
     return int((ended & ~following).sum())
 

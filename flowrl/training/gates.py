@@ -1,4 +1,4 @@
-"""When a run asks for its skill to be measured, and what the measurement says."""
+"""Gates: when a run measures its skill, and how."""
 
 from flowrl.config import MAX_GATES, GateConfig
 from flowrl.evaluation.play import play_worlds
@@ -11,7 +11,7 @@ from flowrl.training.programs import Programs
 
 
 def asks_for_gate(config: GateConfig, progress: Progress, recent: TrainingSuccess, update: int) -> bool:
-    """Returns whether the training's own episodes promise that the skill is learned."""
+    """Whether the training's own episodes suggest that the skill is learned."""
     share = recent.step_success
     enough = share.total >= config.min_episodes
     in_time = update >= progress.next_gate_update and progress.gates < config.max_gates
@@ -19,7 +19,7 @@ def asks_for_gate(config: GateConfig, progress: Progress, recent: TrainingSucces
 
 
 def measure(programs: Programs, params: Params, config: GateConfig, seed: int, number: int) -> Evaluation:
-    """Returns what one gate measures; see `gate_number` for the worlds."""
+    """Measure the skill on one gate's reserved worlds; see `gate_number`."""
     env = programs.trainer.env
     amounts = amounts_to_play(env, config.worlds, config.per_amount_worlds)
     outcome = play_worlds(programs, params, world_key(GATE, seed, number), amounts)
@@ -27,7 +27,7 @@ def measure(programs: Programs, params: Params, config: GateConfig, seed: int, n
 
 
 def gate_number(run: int, gate: int) -> int:
-    """Returns which reserved worlds a gate plays: each gate of each run of a skill has its own.
+    """Number of a gate's reserved worlds. Each gate of each run of a skill has its own.
 
     Args:
         run: earlier runs of the skill.

@@ -1,11 +1,7 @@
-"""Who learns what in an update: its minibatches, and which device steps which expert with which samples.
+"""Minibatches of an update: how many, and which samples of which expert.
 
-Experts are stepped *together*, each device adding its groups' part of every expert's gradient, or *apart*, each expert
-wholly on the device of one group. Together, all devices move all experts' parameters and moments through their memory
-and wait for each other at every step of every expert; apart, they exchange the experts once, at the end of the update,
-but experts of unlike numbers of samples leave a device idle. Which takes less is worked out anew for each update.
-
-Groups, not devices, decide everything here, so that what comes out does not depend on how many devices there are.
+Samples are drawn by group and not by device, so that the result does not depend on the number of devices. Which device
+steps which expert: `expert_parallel.py`.
 """
 
 from typing import NamedTuple
@@ -16,11 +12,10 @@ from jaxtyping import Array, Bool, Int
 
 from flowrl.config import PPOConfig
 from flowrl.rollout.devices import Groups
+from flowrl.training.expert_parallel import Placement, may_be_apart, place_experts, slices_here, step_cost
 
 LONGEST_BLOCK = 512
 """Samples of one expert that go through the network at a time, at most."""
-STEP_COST = 100
-"""What an expert's step takes besides its samples, as a number of samples: 60 on two cores, and waiting."""
 
 
 class Schedule(NamedTuple):
@@ -29,31 +24,28 @@ class Schedule(NamedTuple):
     Attributes:
         counts: [S, E] samples that each expert learns from, of each group whose samples are on this device.
         batches: minibatches an epoch; each takes an even share of every expert's samples of every group.
-        most: how many these can be.
+        max_batches: the most that these can be, M.
         block: samples of one expert that go through the network at a time.
-        epochs: times that the samples are gone over.
+        epochs: passes over the samples.
         divisor: the mean number of samples in a minibatch of all groups.
         amounts: [E] each expert's samples in all groups.
-        owner: [E] the group that an expert belongs to.
-        apart: whether only the owner's device steps an expert.
+        placement: where experts are stepped.
     """
 
     counts: Int[Array, "S E"]
     batches: Int[Array, ""]
-    most: int
+    max_batches: int
     block: int
     epochs: Int[Array, ""]
     divisor: Array
     amounts: Int[Array, "E"]
-    owner: Int[Array, "E"]
-    apart: Bool[Array, ""]
+    placement: Placement
 
 
-def may_be_apart(groups: Groups, experts: int) -> bool:
-    """Returns whether experts can be stepped apart, for which every device needs all groups' samples."""
-    return groups.count > 1 and experts > 1
-
-
+# Example, G = 2 groups of N = 6 samples, E = 2 experts, minibatches of 6; "." is a sample of a frozen expert:
+#     expert  = [[0 0 1 0 1 0], [0 0 0 1 . .]]   counts = [[4 2], [3 1]]   amounts = [7 3]
+#     rows    = 6 / 2 = 3 samples a group        batches = ceil(6 / 3) = 2, of the group with the most samples
+#     divisor = 10 / 2 = 5 samples a minibatch, though the first will hold 6 and the second 4
 def plan_schedule(
     config: PPOConfig,
     expert: Int[Array, "S N"],
@@ -62,56 +54,34 @@ def plan_schedule(
     experts: int,
     after: Array,
 ) -> Schedule:
-    """Returns how an update goes over samples: those of all groups, or of this device's.
+    """Plan how an update goes over its samples.
+
+    To be called on each device, with all groups' samples or its own groups'.
 
     Args:
-        after: what the devices' exchange before gave.
+        after: the result of the exchange between devices before this one.
     """
-    counts = jax.vmap(lambda own: jnp.bincount(own, length=experts))(jnp.where(trained, expert, experts))
-    everywhere = counts if trained.shape[0] == groups.count else groups.gather(counts, after)
-    amounts, most, total = everywhere.sum(axis=0), everywhere.sum(axis=1).max(), everywhere.sum()
+    # A frozen expert's samples count as expert E, which bincount drops.
+    counts = jax.vmap(lambda own: jnp.bincount(own, length=experts))(jnp.where(trained, expert, experts))  # [S, E]
+    everywhere = counts if trained.shape[0] == groups.count else groups.gather(counts, after)  # [G, E]
+    amounts, largest, total = everywhere.sum(axis=0), everywhere.sum(axis=1).max(), everywhere.sum()  # [E], [], []
     rows = min(config.minibatch_size // groups.count, trained.shape[1])
-    batches = -(-most // rows)
+    batches = -(-largest // rows)
     # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
     # left with a step or two an update.
     wanted = -(-config.min_gradient_steps // jnp.maximum(batches, 1))
     epochs = jnp.clip(wanted, config.epochs, max(config.max_epochs, config.epochs))
     divisor = jnp.maximum(total / jnp.maximum(batches, 1), 1.0)
-    # An expert's even share and a sixteenth: an average expert's samples then take one block. A skill that gets few
-    # samples is not to wait for a long one.
+    # An expert's even share and a sixteenth, in multiples of 16: an average expert's samples then take one block, and
+    # a skill with few samples does not wait for a long one.
     pool = rows * (groups.count if may_be_apart(groups, experts) else 1)
     block = min(pool, LONGEST_BLOCK, -(-pool * 17 // (experts * 16 * 16)) * 16)
-    # One with few samples takes no more steps than it has samples.
-    cost = STEP_COST * jnp.minimum(batches, amounts)
-    owner, apart = owners(amounts, cost, groups.count)
-    return Schedule(counts, batches, -(-trained.shape[1] // rows), block, epochs, divisor, amounts, owner, apart)
-
-
-def owners(amounts: Int[Array, "E"], cost: Int[Array, "E"], groups: int) -> tuple[Int[Array, "E"], Bool[Array, ""]]:
-    """Returns the group that each expert belongs to, and whether stepping experts apart takes less than together.
-
-    The largest first, each to the group with the least to do (Graham 1969, "Bounds on multiprocessing timing
-    anomalies").
-
-    Args:
-        cost: what each expert's steps take besides its samples, as a number of samples.
-    """
-    work = jnp.where(amounts > 0, amounts + cost, 0)
-    largest_first = jnp.argsort(-work)
-
-    def give(i: Array, found: tuple[Array, Array]) -> tuple[Array, Array]:
-        owner, load = found
-        number, least = largest_first[i], jnp.argmin(load)
-        return owner.at[number].set(least), load.at[least].add(work[number])
-
-    nothing = jnp.zeros(amounts.shape, jnp.int32), jnp.zeros(groups, work.dtype)
-    owner, load = jax.lax.fori_loop(0, amounts.shape[0], give, nothing)
-    together = amounts.sum() + groups * jnp.where(amounts > 0, cost, 0).sum()
-    return owner, load.max() * groups < together
+    placement = place_experts(amounts, step_cost(batches, amounts), groups.count)
+    return Schedule(counts, batches, -(-trained.shape[1] // rows), block, epochs, divisor, amounts, placement)
 
 
 class DeviceShare(NamedTuple):
-    """What one device learns from in an epoch: samples sorted by expert, then by minibatch, then by group.
+    """What one device learns from in an epoch. Samples are sorted by expert, then by minibatch, then by group.
 
     Attributes:
         picked: [room] which samples, a block of anything after them.
@@ -132,52 +102,56 @@ class DeviceShare(NamedTuple):
     steps: Int[Array, ""]
 
 
+# Example, the samples above, 2 minibatches. Offsets are [0, 1]: a group's share is rounded down, the next one's up.
+#     begin   expert 0: group 0 at 0 2 4, group 1 at 0 2 3;   expert 1: group 0 at 0 1 2, group 1 at 0 1 1
+#     counts  [E, M, S] = [[[2 2] [2 1]] [[1 1] [1 0]]]
+#     first   [E, M, S] = [[[0 2] [4 6]] [[7 8] [9 10]]]
+#     picked  = two of expert 0 from group 0, two from group 1 | two, one | then expert 1: one, one | one
+# On one device, together: batches = [[0 1] [0 1]], turns = [2 2], numbers = [0 1], steps = 2.
 def share_of(
     expert: Int[Array, "S N"], trained: Bool[Array, "S N"], key: jax.Array, schedule: Schedule, groups: Groups
 ) -> DeviceShare:
-    """Returns this device's share of an epoch, in an order drawn for each group.
+    """Draw this device's share of an epoch, each group's order apart.
 
     To be called on each device. Where devices see their own groups alone, they exchange what they have.
     """
     seen, size = expert.shape
-    experts = schedule.owner.shape[0]
-    shape = (experts, schedule.most, seen)
-    numbers = jnp.arange(seen) if seen == groups.count else groups.numbers()
+    experts = schedule.amounts.shape[0]
+    shape = (experts, schedule.max_batches, seen)
+    numbers = jnp.arange(seen) if seen == groups.count else groups.numbers()  # [S]
     batches = jnp.maximum(schedule.batches, 1)
     # Of an expert's samples in a group, minibatch i takes those from begin[i] to begin[i + 1]. Groups begin apart, so
     # that a few samples in each of them don't all fall into the same minibatches.
-    offset = numbers * batches // groups.count
-    begin = (jnp.arange(schedule.most + 1)[:, None] * schedule.counts.T[:, None] + offset) // batches
-    begin = jnp.minimum(begin, schedule.counts.T[:, None])
-    counts = jnp.diff(begin, axis=1)
-    first = (jnp.cumsum(counts) - counts.ravel()).reshape(shape)
+    offset = numbers * batches // groups.count  # [S]
+    begin = (jnp.arange(schedule.max_batches + 1)[:, None] * schedule.counts.T[:, None] + offset) // batches
+    begin = jnp.minimum(begin, schedule.counts.T[:, None])  # [E, M + 1, S]
+    counts = jnp.diff(begin, axis=1)  # [E, M, S]
+    first = (jnp.cumsum(counts) - counts.ravel()).reshape(shape)  # [E, M, S]
 
     def of_group(group: Array, expert: Array, trained: Array) -> tuple[Array, Array]:
-        """Returns a group's samples in the order of their experts, drawn within an expert's, and where each goes."""
+        """Sort a group's samples by expert, then at random; give their places."""
         bits = experts.bit_length()
-        drawn = jax.random.bits(jax.random.fold_in(key, numbers[group]), (size,), jnp.uint32)
+        drawn = jax.random.bits(jax.random.fold_in(key, numbers[group]), (size,), jnp.uint32)  # [N]
         expert = jnp.where(trained, expert, experts)
-        order = jnp.argsort(expert.astype(jnp.uint32) << (32 - bits) | drawn >> bits)
-        expert, count = expert[order], schedule.counts[group]
-        rank = jnp.arange(size) - (jnp.cumsum(count) - count)[expert]
-        batch = ((rank + 1) * batches - offset[group] - 1) // jnp.maximum(count, 1)[expert]
-        place = first[expert, batch, group] + rank - begin[expert, batch, group]
+        # One sort does both: the expert in the upper bits, the drawn number in the lower ones.
+        order = jnp.argsort(expert.astype(jnp.uint32) << (32 - bits) | drawn >> bits)  # [N]
+        expert, count = expert[order], schedule.counts[group]  # [N], [E]
+        rank = jnp.arange(size) - (jnp.cumsum(count) - count)[expert]  # [N], among the samples of its expert
+        # The inverse of begin: the last minibatch that begins at or before this rank.
+        batch = ((rank + 1) * batches - offset[group] - 1) // jnp.maximum(count, 1)[expert]  # [N]
+        place = first[expert, batch, group] + rank - begin[expert, batch, group]  # [N]
         return group * size + order, jnp.where(expert < experts, place, nothing.size)
 
+    # A whole block is read at the last place too, so there is room for one.
     nothing = jnp.zeros(seen * size + schedule.block, jnp.int32)
-    here = groups.numbers() if seen == groups.count else jnp.arange(seen)
-    owned = (schedule.owner[:, None] == groups.numbers())[:, None]
-    whole = counts.sum(axis=2)
-    amount = jnp.where(schedule.apart, jnp.where(owned, whole[..., None], 0), counts[..., here])
-    anywhere = whole if seen == groups.count else groups.over_devices(whole)
-    stepped = jnp.where(schedule.apart, amount.sum(axis=2), anywhere) > 0
-    turns = stepped.sum(axis=1)
-    index, place = jax.vmap(of_group)(jnp.arange(seen), expert, trained)
+    slices = slices_here(first, counts, schedule.placement, groups)
+    turns = slices.stepped.sum(axis=1)  # [E]
+    index, place = jax.vmap(of_group)(jnp.arange(seen), expert, trained)  # [S, N] each
     return DeviceShare(
         picked=nothing.at[place.ravel()].set(index.ravel().astype(jnp.int32), mode="drop"),
-        first=jnp.where(schedule.apart, first[..., :1], first[..., here]),
-        amount=amount,
-        batches=jnp.argsort(~stepped, axis=1, stable=True),
+        first=slices.first,
+        amount=slices.amount,
+        batches=jnp.argsort(~slices.stepped, axis=1, stable=True),
         turns=turns,
         numbers=jnp.argsort(turns == 0, stable=True),
         steps=(turns > 0).sum(),

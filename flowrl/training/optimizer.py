@@ -1,4 +1,4 @@
-"""Adam for one expert, with the norm of its gradient clipped on its own."""
+"""Adam for one expert, its gradient norm clipped on its own."""
 
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from flowrl.config import PPOConfig
 from flowrl.models.experts import Params
+from flowrl.rollout.devices import TreeT
 
 ROWS = 16
 """Rows of a kernel that are squared and added at a time on a CPU."""
@@ -22,8 +23,22 @@ class Experts(NamedTuple):
     moments: optax.ScaleByAdamState
 
 
-def init_optimiser(params: Params) -> optax.ScaleByAdamState:
-    """Returns the optimiser's state for experts' parameters."""
+def one_of(everyone: TreeT, number: Array) -> TreeT:
+    """Slice one of all experts, leaves [1, ...]. A leaf without an expert's axis stays."""
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone)
+
+
+def with_one(everyone: TreeT, one: TreeT, number: Array) -> TreeT:
+    """Replace one of all experts. A leaf without an expert's axis stays."""
+    return jax.tree.map(
+        lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
+        everyone,
+        one,
+    )
+
+
+def init_optimizer(params: Params) -> optax.ScaleByAdamState:
+    """Adam's state before the first step."""
     state: optax.ScaleByAdamState = _ADAM.init(params)
     return state
 
@@ -31,9 +46,9 @@ def init_optimiser(params: Params) -> optax.ScaleByAdamState:
 def step_expert(
     expert: Experts, gradient: Params, config: PPOConfig, lr: Float[Array, ""], on_cpu: bool
 ) -> tuple[Experts, Float[Array, ""]]:
-    """Returns one expert, leaves [1, ...], after a step of Adam, and its gradient's norm before it was clipped.
+    """Make one Adam step of one expert, leaves [1, ...].
 
-    The count of steps stays: it is all experts' in common.
+    The count of steps stays: all experts share it. The norm that comes back is the one before clipping.
     """
     norm = gradient_norm(gradient, on_cpu)
     scale = jnp.minimum(1.0, config.max_grad_norm / jnp.maximum(norm, 1e-8))
@@ -43,7 +58,7 @@ def step_expert(
 
 
 def gradient_norm(gradient: Params, on_cpu: bool) -> Float[Array, ""]:
-    """Returns the norm of one expert's gradient, leaves [1, ...], over all its leaves.
+    """Norm of one expert's gradient, leaves [1, ...], over all its leaves.
 
     Args:
         on_cpu: add row by row: XLA's own sum there takes one number after another.
@@ -56,8 +71,9 @@ def _sum_of_squares(leaf: Array, on_cpu: bool) -> Float[Array, ""]:
         return jnp.square(leaf).sum()
 
     def add(i: Array, total: Array) -> Array:
+        # [ROWS, F]
         return total + jnp.square(jax.lax.dynamic_slice_in_dim(leaf[0], i * ROWS, ROWS))
 
     whole = leaf.shape[1] // ROWS
     total = jax.lax.fori_loop(0, whole, add, jnp.zeros((ROWS, *leaf.shape[2:]), leaf.dtype))
-    return total.sum() + jnp.square(leaf[0, whole * ROWS :]).sum()
+    return total.sum() + jnp.square(leaf[0, whole * ROWS :]).sum()  # and the rows that make no whole block

@@ -1,13 +1,11 @@
 """The PPO update of the trained experts from one rollout."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.config import PPOConfig
@@ -15,14 +13,18 @@ from flowrl.env.domain import Domain, Observation
 from flowrl.env.observation import features
 from flowrl.models.actor_critic import ActorCriticMoE, add_gradients
 from flowrl.models.experts import Params
-from flowrl.rollout.devices import AXIS, Groups, TreeT
+from flowrl.rollout.devices import Groups
 from flowrl.rollout.rollout import apply_network, log_probability
-from flowrl.training.minibatches import DeviceShare, Schedule, may_be_apart, plan_schedule, share_of
-from flowrl.training.optimizer import Experts, step_expert
+from flowrl.training.expert_parallel import exchange, may_be_apart, sum_if_together
+from flowrl.training.minibatches import DeviceShare, Schedule, plan_schedule, share_of
+from flowrl.training.optimizer import Experts, one_of, step_expert, with_one
 
 
 class Samples(NamedTuple):
-    """Samples; ``expert`` counts among the trained experts and is meaningless where ``trained`` is false."""
+    """Samples of a rollout.
+
+    ``expert`` counts among the trained experts and is meaningless where ``trained`` is false.
+    """
 
     observation: Observation
     expert: Int[Array, "*G N"]
@@ -35,7 +37,7 @@ class Samples(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Means over the samples of a minibatch, or over the minibatches of an update.
+    """Means over a minibatch's samples, or over an update's minibatches.
 
     Attributes:
         grad_norm: before clipping; of an update, each expert's mean over all minibatches, and the largest of these.
@@ -57,30 +59,32 @@ def ppo_loss(
     weight: Float[Array, "M"],
     grad_accumulator: Params | None = None,
 ) -> tuple[Float[Array, ""], Losses]:
-    """Returns the clipped PPO loss of a minibatch, each sample weighted, and its parts.
+    """Clipped PPO loss of a minibatch, each sample weighted, and its parts.
+
+    Schulman et al. 2017, "Proximal policy optimization algorithms", with the value clipped likewise.
 
     Args:
         grad_accumulator: a gradient that this one's is to be added to: see `apply_network`.
-
-    Source: Schulman et al. 2017, "Proximal policy optimization algorithms", with the value clipped likewise.
     """
     logits, value = apply_network(network, params, features(domain, batch.observation), batch.expert, grad_accumulator)
-    log_ratio = log_probability(logits, batch.action) - batch.log_prob
+    log_ratio = log_probability(logits, batch.action) - batch.log_prob  # [M]
     ratio = jnp.exp(log_ratio)
     clipped = jnp.clip(ratio, 1 - config.clip_eps, 1 + config.clip_eps)
+    # Weights sum to about one a minibatch, so sums of weighted samples are means.
     policy = -(weight * jnp.minimum(ratio * batch.advantage, clipped * batch.advantage)).sum()
     near = batch.value + jnp.clip(value - batch.value, -config.value_clip_eps, config.value_clip_eps)
     errors = jnp.maximum(jnp.square(value - batch.target), jnp.square(near - batch.target))
     value_loss = 0.5 * (weight * errors).sum()
-    log_probs = jax.nn.log_softmax(logits)
+    log_probs = jax.nn.log_softmax(logits)  # [M, A]
     entropy = -(weight * (jnp.exp(log_probs) * log_probs).sum(axis=1)).sum()
+    # An unbiased estimate of the divergence that is never negative (Schulman 2020, "Approximating KL divergence").
     kl = (weight * (ratio - 1 - log_ratio)).sum()
     total = policy + config.value_coef * value_loss - config.entropy_coef * entropy
     return total, Losses(policy, value_loss, entropy, kl, jnp.float32(0))
 
 
 class Sums(NamedTuple):
-    """What minibatches add up to.
+    """Sums over minibatches.
 
     Attributes:
         losses: leaves [groups here]; without the norms of gradients.
@@ -93,7 +97,7 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class _Steps:
-    """The gradient steps of an update: what stays the same over all of them.
+    """What all gradient steps of an update share.
 
     Attributes:
         samples: of all groups that this device sees, leaves [S * N, ...].
@@ -111,7 +115,7 @@ class _Steps:
     schedule: Schedule
 
     def epoch(self, key: jax.Array, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
-        """Goes over all samples once."""
+        """Go over all samples once."""
         share = share_of(self.expert, self.trained, key, self.schedule, self.groups)
 
         def expert(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
@@ -122,47 +126,46 @@ class _Steps:
         return everyone._replace(moments=moments), sums
 
     def _expert(self, number: Array, share: DeviceShare, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
-        """Makes an expert's steps of all minibatches, one after another: none needs what other experts learn."""
+        """Make one expert's steps of all minibatches. None needs what other experts learn."""
         count = everyone.moments.count
 
         def step(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
             batch = share.batches[number, i]
             own, sums = carry
+            # Adam's bias correction counts minibatches, as all experts share the count.
             own = own._replace(moments=own.moments._replace(count=count + batch))
             own, losses, norm = self._step(own, number, share, batch)
             return own, Sums(jax.tree.map(jnp.add, sums.losses, losses), sums.norms.at[number].add(norm))
 
-        own, sums = jax.lax.fori_loop(0, share.turns[number], step, (_one_of(everyone, number), sums))
-        return _with_one(everyone, own, number), sums
+        own, sums = jax.lax.fori_loop(0, share.turns[number], step, (one_of(everyone, number), sums))
+        return with_one(everyone, own, number), sums
 
     def _step(self, own: Experts, number: Array, share: DeviceShare, batch: Array) -> tuple[Experts, Losses, Array]:
-        """Returns an expert, leaves [1, ...], after a step, with its losses and the norm of its gradient."""
+        """Step one expert, leaves [1, ...]; with its losses and gradient norm."""
 
         def gradient_of(group: tuple[Array, Array]) -> tuple[Params, Losses]:
             return self._gradient(own.params, share.picked, *group)
 
-        parts = (share.first[number, batch], share.amount[number, batch])
+        parts = (share.first[number, batch], share.amount[number, batch])  # [groups here] each
         gradient, losses = self.groups.sum_here(gradient_of, parts)
-        gradient = self._of_all_devices(gradient)
+        gradient = sum_if_together(gradient, self.schedule.placement, self.groups)
         own, norm = step_expert(own, gradient, self.config, self.lr, self.groups.on_cpu)
         return own, losses, norm
 
-    def _of_all_devices(self, gradient: Params) -> Params:
-        """Returns the gradient as it is, or, where experts are stepped together, the sum of all devices' ones."""
-        if len(self.groups.devices) == 1:
-            return gradient
-        # The loop also keeps the norm from being summed along with the gradients, in another order than on one device.
-        return _where(~self.schedule.apart, self.groups.over_devices, gradient)
-
     def _gradient(self, params: Params, picked: Array, first: Array, amount: Array) -> tuple[Params, Losses]:
-        """Returns one expert's gradient, leaves [1, ...], from some of the samples picked, and the loss's parts."""
+        """Gradient of one expert, leaves [1, ...], and the parts of its loss.
+
+        Over ``amount`` of the picked samples, from ``first`` on.
+        """
         size = self.schedule.block
 
         def block(i: Array, total: tuple[Params, Losses]) -> tuple[Params, Losses]:
             before = i * size
-            index = jax.lax.dynamic_slice_in_dim(picked, first + before, size)
-            weight = (before + jnp.arange(size) < amount) / self.schedule.divisor
+            index = jax.lax.dynamic_slice_in_dim(picked, first + before, size)  # [size]
+            # Past the expert's samples the block holds others', which weigh nothing.
+            weight = (before + jnp.arange(size) < amount) / self.schedule.divisor  # [size]
             batch: Samples = jax.tree.map(lambda leaf: leaf[index], self.samples)
+            # The network has this one expert only.
             batch = batch._replace(expert=jnp.zeros_like(batch.expert))
             loss = jax.grad(ppo_loss, has_aux=True)
             gradient, losses = loss(params, self.network, self.domain, self.config, batch, weight, total[0])
@@ -172,57 +175,10 @@ class _Steps:
         total: tuple[Params, Losses] = jax.lax.fori_loop(0, -(-amount // size), block, nothing)
         return total
 
-    def exchange(self, everyone: Experts) -> Experts:
-        """Returns experts as their owners have them, on all devices."""
-        schedule, groups = self.schedule, self.groups
-        devices = len(groups.devices)
-        if devices == 1 or not may_be_apart(groups, schedule.owner.shape[0]):
-            return everyone
-        owned = (schedule.owner // groups.here == jnp.arange(devices)[:, None]) & (schedule.amounts > 0)
-        numbers, counts = jnp.argsort(~owned, axis=1, stable=True), owned.sum(axis=1)
-        here = jax.lax.axis_index(AXIS)
-
-        def turn(i: Array, everyone: Experts) -> Experts:
-            """Sends one expert of each device, as long as it has one left, round all devices."""
-            own, rebuild = ravel_pytree(_one_of(everyone, numbers[here, i]))
-
-            def ring_shift(steps: Array, carry: tuple[Experts, Array]) -> tuple[Experts, Array]:
-                everyone, passed = carry
-                passed = groups.ring_shift(passed)
-                giver = (here - steps - 1) % devices
-                one, number = rebuild(passed), numbers[giver, i]
-                return _where(i < counts[giver], lambda all_of: _with_one(all_of, one, number), everyone), passed
-
-            taken, _ = jax.lax.fori_loop(0, devices - 1, ring_shift, (everyone, own))
-            return taken
-
-        after: Experts = jax.lax.fori_loop(0, jnp.where(schedule.apart, counts.max(), 0), turn, everyone)
-        return after
-
-
-def _where(wanted: Array, function: Callable[[TreeT], TreeT], tree: TreeT) -> TreeT:
-    """Returns what ``function`` makes of a tree, or the tree: a loop of one turn or none, as a branch would copy it."""
-    made: TreeT = jax.lax.fori_loop(0, wanted.astype(int), lambda _, own: function(own), tree)
-    return made
-
-
-def _one_of(everyone: TreeT, number: Array) -> TreeT:
-    """Returns one of all experts; what has no expert's axis stays."""
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone)
-
-
-def _with_one(everyone: TreeT, one: TreeT, number: Array) -> TreeT:
-    """Returns all experts with one of them replaced; what has no expert's axis stays."""
-    return jax.tree.map(
-        lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
-        everyone,
-        one,
-    )
-
 
 def update_experts(
     params: Params,
-    optimiser: optax.OptState,
+    optimizer: optax.OptState,
     network: ActorCriticMoE,
     domain: Domain,
     config: PPOConfig,
@@ -231,12 +187,12 @@ def update_experts(
     key: jax.Array,
     groups: Groups,
 ) -> tuple[Params, optax.OptState, Losses]:
-    """Returns the trained experts after some epochs over their own samples; samples of frozen experts cost nothing.
+    """Train the experts for some epochs, each on its own samples.
 
-    To be called on each device, with the samples of its groups; which device steps which expert: `sharing.py`. No
-    expert's step needs what others learn, so an epoch is gone through expert by expert, and by minibatch only within
-    one: its weights and moments stay in the cache over all its steps. An expert without samples in a minibatch stays as
-    it is: momentum must not carry it along.
+    To be called on each device, with the samples of its groups. No expert's step needs what others learn, so an epoch
+    goes expert by expert, and by minibatch only within one: weights and moments stay in the cache over all of an
+    expert's steps. An expert without samples in a minibatch stays as it is, as momentum must not carry it along;
+    samples of frozen experts cost nothing.
 
     Args:
         params: the trained experts' parameters, leaves [E, ...].
@@ -247,6 +203,7 @@ def update_experts(
     if may_be_apart(groups, experts):
         samples = groups.gather(samples)
     schedule = plan_schedule(config, samples.expert, samples.trained, groups, experts, samples.advantage)
+    # [S, N, ...] to [S * N, ...]
     flat = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), samples)
     steps = _Steps(network, domain, config, flat, samples.expert, samples.trained, lr, groups, schedule)
 
@@ -254,8 +211,9 @@ def update_experts(
         return steps.epoch(jax.random.fold_in(key, number), *carry)
 
     nothing = Sums(Losses(*[jnp.zeros(groups.here)] * len(Losses._fields)), jnp.zeros(experts))
-    everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Experts(params, optimiser), nothing))
-    everyone = steps.exchange(everyone)
+    everyone, sums = jax.lax.fori_loop(0, schedule.epochs, epoch, (Experts(params, optimizer), nothing))
+    # Where experts were stepped apart, devices hold theirs only.
+    everyone = exchange(everyone, schedule.amounts, schedule.placement, groups)
     losses, norms = groups.gather((sums.losses, sums.norms[None]), after=everyone)
     total = jax.tree.map(lambda loss: loss.sum(axis=0), losses)._replace(grad_norm=norms.max())
     mean = jax.tree.map(lambda total: total / jnp.maximum(schedule.batches * schedule.epochs, 1), total)

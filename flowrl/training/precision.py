@@ -1,4 +1,4 @@
-"""Whether a network answers in bfloat16 as it does in float32."""
+"""Check that a network in bfloat16 answers as in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ ALLOWED = 0.05
 
 
 def check_bfloat16(trainer: Trainer, state: TrainState, device: jax.Device) -> None:
-    """Checks on the episodes under way that a trainer's network answers as one in float32 does.
+    """Compare bfloat16 with float32 on the episodes under way.
 
     Raises:
         TrainingError: it does not; says by how much.

@@ -1,4 +1,4 @@
-"""The compiled programs of a training run: those that play, and one that learns."""
+"""The compiled programs of a training run: playing and learning."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _STATE: Any = TrainState._make(WORLDS if name == "flow" else SAME for name in Tr
 
 
 class Programs(PlayPrograms):
-    """A trainer's functions, compiled on first use and spread over the local devices.
+    """A trainer's functions, compiled on first use and spread over devices.
 
     Attributes:
         trainer: whose functions these are.
@@ -33,7 +33,7 @@ class Programs(PlayPrograms):
         self._init = jax.jit(trainer.init)
 
     def init(self, key: jax.Array, initial: dict[str, Any]) -> TrainState:
-        """Returns the state before the first update."""
+        """Build the state before the first update."""
         worlds_key, rest_key = jax.random.split(key)
         players = jax.device_put(self.players(worlds_key), self.groups.devices[0])
         state: TrainState = self._init(rest_key, initial, players)
@@ -43,13 +43,13 @@ class Programs(PlayPrograms):
         return TrainState(*(self.groups.place(part, where) for part, where in zip(state, _STATE, strict=True)))
 
     def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
-        """Returns the state after one rollout and its PPO epochs; ``state`` is used up, but for its best parameters."""
+        """Play one rollout and learn from it. ``state`` is used up, except for its best parameters."""
         state = self._placed(state)
         key, worlds_key, play_key = jax.random.split(state.key, 3)
         fresh = self.fresh(worlds_key)
         number = int(state.update) + 1
         flow, rollout, results = self._rollout(state.params, state.flow, play_key, fresh, number, self._starts)
-        learner = Learner(state.params, state.optimiser, self.groups.place(key, SAME), state.update)
-        learner, learnt = self._learn(learner, rollout, results)
-        after = TrainState(learner.params, learner.optimiser, flow, learner.key, learner.update, state.best)
-        return after, UpdateStats(results, learnt)
+        learner = Learner(state.params, state.optimizer, self.groups.place(key, SAME), state.update)
+        learner, metrics = self._learn(learner, rollout, results)
+        after = TrainState(learner.params, learner.optimizer, flow, learner.key, learner.update, state.best)
+        return after, UpdateStats(results, metrics)

@@ -123,8 +123,8 @@ class TrainingRun:
         update = int(state.update)
         self._require_finite(host, state, update)
         last_task = len(self.spec.tasks) - 1
-        from_kept = np.asarray(state.flow.from_kept)
-        self.progress.count(host.results, update, self.env.domain.causes, last_task, from_kept)
+        from_snapshot = np.asarray(state.flow.from_snapshot)
+        self.progress.count(host.results, update, self.env.domain.causes, last_task, from_snapshot)
         self.progress.frames += self.trainer.frames_per_update
         recent = self.progress.recent(self.config.gate.episodes)
         if recent.step_success.total >= self.config.gate.min_episodes and recent.step_success.low > self.progress.best:
@@ -149,13 +149,13 @@ class TrainingRun:
         return done
 
     def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
-        for i, value in enumerate(stats.learnt.reward):
+        for i, value in enumerate(stats.metrics.reward):
             if not np.isfinite(value):
                 where = task_names(self.spec, self.paths)[i].reward
                 raise TrainingError(f"{where} returned NaN or infinity in update {update}; {self._last_good()}.")
-        bad = [name for name, value in stats.learnt.losses._asdict().items() if not np.isfinite(value)]
+        bad = [name for name, value in stats.metrics.losses._asdict().items() if not np.isfinite(value)]
         leaves = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves_with_path(state.params)]
-        bad += [f"params.{name}" for name, finite in zip(leaves, stats.learnt.finite, strict=True) if not finite]
+        bad += [f"params.{name}" for name, finite in zip(leaves, stats.metrics.finite, strict=True) if not finite]
         if bad:
             raise TrainingError(
                 f"NaN or infinity in {', '.join(bad[:3])} after update {update} of {self.spec.skill}; "
@@ -181,11 +181,11 @@ class TrainingRun:
             "success": recent.success.model_dump(),
             "step_success": recent.step_success.model_dump(),
             "causes": recent.causes,
-            "from_kept": _share_from_kept(stats.results),
-            "trained_samples": int(stats.learnt.trained_samples),
-            "reward": [round(float(r), 5) for r in stats.learnt.reward],
-            "lr": float(stats.learnt.lr),
-            **{name: round(float(value), 6) for name, value in stats.learnt.losses._asdict().items()},
+            "from_kept": _share_from_snapshots(stats.results),
+            "trained_samples": int(stats.metrics.trained_samples),
+            "reward": [round(float(r), 5) for r in stats.metrics.reward],
+            "lr": float(stats.metrics.lr),
+            **{name: round(float(value), 6) for name, value in stats.metrics.losses._asdict().items()},
         }
         self.clock = now
         append_line(self.paths.metrics, row)
@@ -246,9 +246,9 @@ class TrainingRun:
         return keep_final_states(self.paths, self.spec, self.programs, params)
 
 
-def _share_from_kept(results: StepResult) -> dict[str, float]:
+def _share_from_snapshots(results: StepResult) -> dict[str, float]:
     """Returns what share of the episodes that ended, and of the frames, were of episodes begun at kept states."""
-    kept, ended = np.asarray(results.from_kept), np.asarray(results.ended)
+    kept, ended = np.asarray(results.from_snapshot), np.asarray(results.ended)
     return {
         "episodes": round(float((kept & ended).sum() / max(1, ended.sum())), 4),
         "frames": round(float(kept.mean()), 4),

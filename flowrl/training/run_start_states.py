@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
-from flowrl.env.snapshots import Kept, join, read_kept, write_kept
+from flowrl.env.snapshots import Snapshots, join, read_snapshots, write_snapshots
 from flowrl.errors import LibraryError
 from flowrl.models.experts import Params
 from flowrl.paths import RunPaths
-from flowrl.rollout.collect_states import Harvest
+from flowrl.rollout.collect_states import StateCollector
 from flowrl.rollout.programs import PlayPrograms
 from flowrl.rollout.start_states import Starts, starts_at, supported
 from flowrl.rollout.world_seeds import STARTS, world_key
@@ -79,43 +79,43 @@ def keep_final_states(paths: RunPaths, spec: RunSpec, programs: PlayPrograms, pa
     wanted = spec.config.start.keep
     if not wanted or spec.trial:
         return "", ""
-    kept = Harvest(programs, len(spec.tasks)).states(params, _key(spec, _FINAL), wanted, wanted)
+    kept = StateCollector(programs, len(spec.tasks)).states(params, _key(spec, _FINAL), wanted, wanted)
     if kept is None:
         return "", ""
     file = paths.folder / FINAL_FILE
-    write_kept(file, programs.runner.env.domain, kept)
+    write_snapshots(file, programs.runner.env.domain, kept)
     logger.info("%d final states kept, %d bytes each", kept.size, file.stat().st_size // kept.size)
     return FINAL_FILE, sha256(file.read_bytes())
 
 
-def _from_library(paths: RunPaths, spec: RunSpec, programs: PlayPrograms) -> dict[str, Kept]:
+def _from_library(paths: RunPaths, spec: RunSpec, programs: PlayPrograms) -> dict[str, Snapshots]:
     found = {}
     for name, digest in sorted(spec.start_files.items()):
         file = paths.start_states(digest)
         if file.exists() and sha256(file.read_bytes()) != digest:
             raise LibraryError(f"{file} is not the file that {paths.config} names: it was changed since.")
-        found[name] = read_kept(file, programs.runner.env.domain)
+        found[name] = read_snapshots(file, programs.runner.env.domain)
     return found
 
 
 def _own_frontier(
     paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, report_fn: Report
-) -> Kept | None:
+) -> Snapshots | None:
     """Returns states in which episodes from new worlds have just reached the last task, None where none does."""
     domain, before = programs.runner.env.domain, len(spec.tasks) - 1
     if paths.frontier.exists():
-        return read_kept(paths.frontier, domain)
+        return read_snapshots(paths.frontier, domain)
     if not before or not spec.config.start.keep:
         return None
     report_fn({"kind": "exploring"})
     wanted = spec.config.start.keep
-    kept = Harvest(programs, before).states(params, _key(spec, _FRONTIER), wanted, _WORLDS_A_STATE * wanted)
+    kept = StateCollector(programs, before).states(params, _key(spec, _FRONTIER), wanted, _WORLDS_A_STATE * wanted)
     if kept is not None:
-        write_kept(paths.frontier, domain, kept)
+        write_snapshots(paths.frontier, domain, kept)
     return kept
 
 
-def _count(programs: PlayPrograms, spec: RunSpec, kept: Kept) -> int:
+def _count(programs: PlayPrograms, spec: RunSpec, kept: Snapshots) -> int:
     least, most = supported(programs.runner.env, spec.spec, kept)
     return int((least <= most).sum())
 

@@ -12,11 +12,11 @@ from flowrl.training.ppo import Losses
 
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on; every leaf is an array.
+    """Everything a run needs to go on; every leaf is an array.
 
     Attributes:
         params: all experts of the run, leaves [E, ...].
-        optimiser: its state for the trained experts.
+        optimizer: its state for the trained experts.
         flow: the episodes under way.
         key: the random key of the next update.
         update: updates done.
@@ -24,7 +24,7 @@ class TrainState(NamedTuple):
     """
 
     params: Params
-    optimiser: optax.OptState
+    optimizer: optax.OptState
     flow: FlowState
     key: jax.Array
     update: Int[Array, ""]
@@ -35,7 +35,7 @@ class Learner(NamedTuple):
     """The part of a `TrainState` that learning changes."""
 
     params: Params
-    optimiser: optax.OptState
+    optimizer: optax.OptState
     key: jax.Array
     update: Int[Array, ""]
 
@@ -59,7 +59,7 @@ class UpdateMetrics(NamedTuple):
 
 
 class UpdateStats(NamedTuple):
-    """What one update did: every step's result, [T, B], and the learning."""
+    """One update: every step's result, [T, B], and the learning's metrics."""
 
     results: StepResult
-    learnt: UpdateMetrics
+    metrics: UpdateMetrics

@@ -1,4 +1,4 @@
-"""`Trainer`: one update of a run as three pure functions: new worlds, a rollout, learning from it."""
+"""`Trainer`: one update as three pure functions: new worlds, rollout, learning."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from flowrl.rollout.devices import Groups, split
 from flowrl.rollout.policy_runner import PolicyRunner
 from flowrl.rollout.rollout import Rollout
 from flowrl.training.gae import generalised_advantages, normalise_per_expert
-from flowrl.training.optimizer import init_optimiser
+from flowrl.training.optimizer import init_optimizer
 from flowrl.training.ppo import Samples, update_experts
 from flowrl.training.state import Learner, TrainState, UpdateMetrics
 
@@ -31,7 +31,7 @@ class Trainer(PolicyRunner):
     trained: tuple[int, ...]
 
     def init(self, key: jax.Array, initial: dict[str, Any], players: PlayerState) -> TrainState:
-        """Returns the state before the first update; experts that ``initial`` (a named state) lacks start random.
+        """Build the state before the first update. Experts that ``initial`` (a named state) lacks start random.
 
         Args:
             players: as many new worlds as the configuration says.
@@ -41,17 +41,17 @@ class Trainer(PolicyRunner):
         params = param_updater(blank, initial)["params"]
         flow = self.env.start(players, self.env.draw_amounts(amounts_key, self.config.env.worlds))
         learning = take(params, self.trained)
-        return TrainState(params, init_optimiser(learning), flow, run_key, jnp.int32(0), learning)
+        return TrainState(params, init_optimizer(learning), flow, run_key, jnp.int32(0), learning)
 
     def state_shape(self, initial: dict[str, Any]) -> TrainState:
-        """Returns the shapes and types of a state, nothing computed."""
+        """Shapes and types of a state, without computing it."""
         key = jax.random.PRNGKey(0)
         players = jax.eval_shape(self.env.new_players, jax.random.split(key, self.config.env.worlds))
         shape: TrainState = jax.eval_shape(self.init, key, initial, players)
         return shape
 
     def learning_rate(self, update: Array) -> Array:
-        """Returns the learning rate of an update; annealed linearly over the budget of frames."""
+        """Learning rate of an update; annealed linearly over the budget of frames."""
         ppo = self.config.ppo
         if not ppo.anneal:
             return jnp.float32(ppo.lr)
@@ -61,13 +61,13 @@ class Trainer(PolicyRunner):
     def learn(
         self, groups: Groups, learner: Learner, rollout: Rollout, results: StepResult
     ) -> tuple[Learner, UpdateMetrics]:
-        """Returns parameters and optimiser after the PPO epochs over one rollout; to be called on each device."""
+        """Run the PPO epochs over one rollout. To be called on each device."""
         samples = self._samples(rollout, groups)
         lr = self.learning_rate(learner.update)
         key, learn_key = jax.random.split(learner.key)
-        learning, optimiser, losses = update_experts(
+        learning, optimizer, losses = update_experts(
             take(learner.params, self.trained),
-            learner.optimiser,
+            learner.optimizer,
             self.network(1),
             self.env.domain,
             self.config.ppo,
@@ -81,13 +81,13 @@ class Trainer(PolicyRunner):
         parts = (samples.trained.sum(axis=1), *self._reward_per_task(results, groups))
         trained, reward, steps = groups.total(parts, after=losses)
         stats = UpdateMetrics(losses, reward / jnp.maximum(steps, 1), trained, lr, finite)
-        return Learner(params, optimiser, key, learner.update + 1), stats
+        return Learner(params, optimizer, key, learner.update + 1), stats
 
     def _reward_per_task(self, results: StepResult, groups: Groups) -> tuple[Float[Array, "G N"], Int[Array, "G N"]]:
-        """Returns each group's sum of rewards on each task, and of steps."""
+        """Sum of rewards on each task, and of steps, for each group."""
         tasks = jnp.arange(len(self.env.tasks.skill_of_task))
         task, reward = split((results.task, results.reward), groups.here, 1)
-        member = task[:, None] == tasks[:, None, None]
+        member = task[:, None] == tasks[:, None, None]  # [G, N, T, B / G]
         return jnp.where(member, reward[:, None], 0.0).sum(axis=(2, 3)), member.sum(axis=(2, 3))
 
     def _samples(self, rollout: Rollout, groups: Groups) -> Samples:
@@ -102,13 +102,16 @@ class Trainer(PolicyRunner):
             ppo.gamma,
             ppo.gae_lambda,
         )
+        # The place of each expert among the trained ones, -1 for a frozen one.
         among_trained = np.full(self.experts, -1, dtype=np.int32)
         among_trained[list(self.trained)] = np.arange(len(self.trained))
 
         def flat_groups(tree: Any) -> Any:
+            """Reshape [T, B, ...] to [G, T * B / G, ...]."""
             parts = split(tree, groups.here, 1)
             return jax.tree.map(lambda x: x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:]), parts)
 
+        # The last value has no axis of steps and is done with: any leaf of the right shape takes its place.
         flat = flat_groups(rollout._replace(last_value=rollout.reward))
         normalised = normalise_per_expert(
             flat_groups(advantage), flat.expert, self.experts, ppo.advantage_floor, groups.total

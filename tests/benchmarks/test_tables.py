@@ -349,7 +349,7 @@ def test_the_benchs_masked_step_is_the_grouped_one() -> None:
     masked = mixture.stepper(env, observation, 8, 3, 4, 1, mixture.masked_step)
     losses = [step(0) for step in (grouped, masked)]
     assert losses[0].policy == pytest.approx(float(losses[1].policy), rel=1e-4)
-    moments = [step._optimiser.mu for step in (grouped, masked)]
+    moments = [step._optimizer.mu for step in (grouped, masked)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), *moments)
     assert all(float(abs(leaf).max()) > 0 for leaf in jax.tree.leaves(moments[0]))
 

@@ -9,7 +9,7 @@ import pytest
 
 from flowrl.config import RunConfig
 from flowrl.env.registry import domain_named
-from flowrl.env.snapshots import kept_of, read_kept, write_kept
+from flowrl.env.snapshots import read_snapshots, snapshots_of, write_snapshots
 from flowrl.env.staging.worlds import hold
 from flowrl.errors import LibraryError
 from flowrl.files import read_arrays, read_json, read_lines, write_arrays, write_json
@@ -62,7 +62,9 @@ class Counting(Programs):
     def update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
         after, stats = super().update(state)
         ended = np.asarray(stats.results.ended)
-        next_step = np.concatenate([np.asarray(stats.results.from_kept)[1:], np.asarray(after.flow.from_kept)[None]])
+        next_step = np.concatenate(
+            [np.asarray(stats.results.from_snapshot)[1:], np.asarray(after.flow.from_snapshot)[None]]
+        )
         self.begun += next_step[ended].tolist()
         return after, stats
 
@@ -91,7 +93,7 @@ def test_a_run_begins_a_share_of_its_episodes_where_its_own_plan_led(counted: tu
     shares = [row["from_kept"] for row in rows(whole, "update")]
     assert len(shares) == UPDATES and shares[-1]["frames"] > 0.02 and shares[-1]["episodes"] > 0.02
     assert len(begun) > 60 and 0.35 < np.mean(begun) < 0.65
-    kept = read_kept(whole.frontier, domain_named(TINY))
+    kept = read_snapshots(whole.frontier, domain_named(TINY))
     assert (kept.world.inventory.wood == 1).all(), "the first task is done, the second has just begun"
 
 
@@ -120,7 +122,7 @@ def test_final_states_go_from_the_run_into_the_library(whole: RunPaths) -> None:
     record = process_completed_training(whole, library)
     stored = library.skill_paths(record).start_states
     assert stored.read_bytes() == data
-    kept = read_kept(stored, domain_named(TINY))
+    kept = read_snapshots(stored, domain_named(TINY))
     assert (kept.world.inventory.wood == 2).all() and kept.size <= 64
 
 
@@ -159,7 +161,7 @@ def with_file(tmp_path: Path) -> tuple[RunPaths, Path]:
     player = setting.env.new_players(jax.random.split(jax.random.PRNGKey(8), 80))
     held = jax.vmap(lambda world, wood: hold(world, wood=wood))(player.world, (np.arange(80) < 40).astype(np.int32))
     file = tmp_path / "states"
-    write_kept(file, domain, kept_of(player._replace(world=held)))
+    write_snapshots(file, domain, snapshots_of(player._replace(world=held)))
     digest = sha256(file.read_bytes())
     target = run.start_states(digest)
     target.parent.mkdir()
@@ -199,5 +201,5 @@ def test_a_checkpoint_without_what_runs_now_carry_is_refused_by_name(tmp_path: P
     (file,) = run.checkpoints.glob("*.safetensors")
     arrays = {name: array for name, array in read_arrays(file).items() if "from_kept" not in name}
     write_arrays(file, arrays)
-    with pytest.raises(LibraryError, match=r"has nothing for \.flow\.from_kept; this run needs bool\[64\]"):
+    with pytest.raises(LibraryError, match=r"has nothing for \.flow\.from_snapshot; this run needs bool\[64\]"):
         train(run)

@@ -77,7 +77,7 @@ def compile_game(env: Any, make_domain: Callable[..., Domain], herds: tuple[str,
         upstream_step=compiled(lambda key, world, action: env.step_env(key, world, action, params)),
         upstream_observe=compiled(env.get_obs),
         reset=compiled(domain.reset_fn),
-        step_exact=compiled(make_domain(choose_as_upstream).step_fn),
+        step_exact=compiled(make_domain(choose_cell_fn=choose_as_upstream).step_fn),
         step=compiled(domain.step_fn),
         observe=compiled(lambda world: expand(domain, domain.observe_fn(world))),
     )
@@ -213,6 +213,19 @@ def random_actions(game: Game, seed: int) -> tuple[jax.Array, jax.Array]:
     key, action_key = jax.random.split(jax.random.PRNGKey(1000 + seed))
     actions = jax.random.randint(action_key, (WORLDS,), 0, len(game.domain.actions))
     return jax.random.split(key, WORLDS), actions
+
+
+def test_without_the_rewriting_the_results_are_the_same(classic_game: Game) -> None:
+    plain = classic.domain(fast=False)
+    assert plain.step_fn.func is classic.step and plain.reset_fn is classic.reset, "upstream's own functions"
+    keys = jax.random.split(jax.random.PRNGKey(5), WORLDS)
+    assert differing(compiled(plain.reset_fn)(keys), classic_game.reset(keys)) == []
+    step, worlds = compiled(plain.step_fn), staged_worlds(classic_game)
+    for i in range(20):
+        keys, actions = random_actions(classic_game, i)
+        found, wanted = step(keys, worlds, actions), classic_game.step(keys, worlds, actions)
+        assert differing(found, wanted) == []
+        worlds = found.world
 
 
 @pytest.mark.parametrize("game", GAMES, indirect=True)

@@ -13,7 +13,17 @@ import pytest
 from benchmarks.tables.setup import plan_env
 from flowrl.env.flow_env import move
 from flowrl.env.registry import domain_named
-from flowrl.env.snapshots import MAX_STATES, Kept, join, kept_of, pack, players_at, read_kept, unpack, write_kept
+from flowrl.env.snapshots import (
+    MAX_STATES,
+    Snapshots,
+    join,
+    pack,
+    players_at,
+    read_snapshots,
+    snapshots_of,
+    unpack,
+    write_snapshots,
+)
 from flowrl.errors import LibraryError
 from flowrl.files import pack_arrays, write_arrays
 from tests.support.played import CLASSIC, FULL, TINY
@@ -22,7 +32,7 @@ STATES = 32
 
 
 @functools.cache
-def played(name: str, states: int = STATES, steps: int = 40) -> Kept:
+def played(name: str, states: int = STATES, steps: int = 40) -> Snapshots:
     """States after some steps at random, so that there are creatures, amounts in hand and odd fractions."""
     env = plan_env(name, "Collect Wood")
     player = env.new_players(jax.random.split(jax.random.PRNGKey(3), states))
@@ -33,7 +43,7 @@ def played(name: str, states: int = STATES, steps: int = 40) -> Kept:
         action = jax.random.randint(act_key, (states,), 0, len(env.domain.actions))
         moved = step(key, player, achieved, action, jnp.ones(states, jnp.int32))
         player, achieved = moved.player, moved.achieved
-    return kept_of(player)
+    return snapshots_of(player)
 
 
 def assert_same_bits(one: Any, other: Any) -> None:
@@ -47,8 +57,8 @@ def assert_same_bits(one: Any, other: Any) -> None:
 )
 def test_states_come_back_bit_for_bit_and_take_few_bytes(name: str, max_bytes: int, tmp_path: Path) -> None:
     domain, kept = domain_named(name), played(name)
-    write_kept(tmp_path / "states", domain, kept)
-    assert_same_bits(read_kept(tmp_path / "states", domain), kept)
+    write_snapshots(tmp_path / "states", domain, kept)
+    assert_same_bits(read_snapshots(tmp_path / "states", domain), kept)
     assert (tmp_path / "states").stat().st_size / STATES < max_bytes
     assert pack_arrays(pack(domain, kept)) == (tmp_path / "states").read_bytes(), "the same states, the same bytes"
 
@@ -56,7 +66,7 @@ def test_states_come_back_bit_for_bit_and_take_few_bytes(name: str, max_bytes: i
 def test_a_player_sees_at_a_kept_state_what_it_saw() -> None:
     env = plan_env(CLASSIC, "Collect Wood")
     player = env.new_players(jax.random.split(jax.random.PRNGKey(0), 4))
-    again = players_at(env.domain, kept_of(player))
+    again = players_at(env.domain, snapshots_of(player))
     assert_same_bits(jax.tree.map(np.asarray, again), jax.tree.map(np.asarray, player))
 
 
@@ -131,7 +141,7 @@ def test_a_foreign_file_is_refused_and_says_why(what: str, tmp_path: Path) -> No
     change(arrays)
     write_arrays(file, arrays)
     with pytest.raises(LibraryError, match=rf"states\.safetensors holds no start states of Tiny.*{message}.*Delete it"):
-        read_kept(file, domain)
+        read_snapshots(file, domain)
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
@@ -158,7 +168,7 @@ def test_a_file_that_claims_too_many_states_is_refused_before_it_is_unpacked() -
 @pytest.mark.parametrize("data", [b"", b"no arrays at all", None])
 def test_a_damaged_file_is_refused(data: bytes | None, tmp_path: Path) -> None:
     file, domain = tmp_path / "states", domain_named(TINY)
-    write_kept(file, domain, played(TINY))
+    write_snapshots(file, domain, played(TINY))
     file.write_bytes(file.read_bytes()[:-7] if data is None else data)
     with pytest.raises(LibraryError, match="states is damaged"):
-        read_kept(file, domain)
+        read_snapshots(file, domain)

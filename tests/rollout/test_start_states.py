@@ -15,7 +15,7 @@ from flowrl.config import RunConfig
 from flowrl.env.block_memory import empty_memory
 from flowrl.env.flow_env import FlowEnv, FlowState
 from flowrl.env.registry import domain_named
-from flowrl.env.snapshots import Kept, pack, players_at
+from flowrl.env.snapshots import Snapshots, pack, players_at
 from flowrl.env.staging.worlds import hold, put
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.errors import UsageError
@@ -28,8 +28,8 @@ from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install, restore, shelve
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.start_state_files import start_files
-from flowrl.rollout import collect_states as harvest
-from flowrl.rollout.collect_states import Harvest
+from flowrl.rollout import collect_states
+from flowrl.rollout.collect_states import StateCollector
 from flowrl.rollout.start_states import Starts, starts_at, supported
 from flowrl.rollout.world_seeds import EVALUATION, world_key
 from flowrl.schema.plan import Plan, PlanStep
@@ -46,11 +46,11 @@ from tests.support.runs import tiny_config
 ONE, EACH = Quantity(base=1), Quantity(per_n=1)
 
 
-def kept_at(name: str, *worlds: Any) -> Kept:
+def kept_at(name: str, *worlds: Any) -> Snapshots:
     """The given worlds as kept states whose players remember nothing."""
     domain = domain_named(name)
     stacked = jax.tree.map(lambda *leaves: np.stack([_plain_key(leaf) for leaf in leaves]), *worlds)
-    return Kept(stacked, np.stack([np.asarray(empty_memory(domain))] * len(worlds)))
+    return Snapshots(stacked, np.stack([np.asarray(empty_memory(domain))] * len(worlds)))
 
 
 def _plain_key(leaf: Any) -> Any:
@@ -81,17 +81,17 @@ def test_a_state_supports_the_amounts_that_its_needs_are_there_for() -> None:
         hold(near, wood=9, stone=1),
         hold(near, wood=9, stone=2),
     ]
-    least, most = supported(env, spec, kept_at(CLASSIC, *worlds))
-    assert [(int(a), int(b)) for a, b in zip(least, most, strict=True) if a <= b] == [(1, 2), (2, 2)]
-    assert list(least <= most) == [True, False, False, True, False], "nothing is asked for that is there already"
+    min_n, max_n = supported(env, spec, kept_at(CLASSIC, *worlds))
+    assert [(int(a), int(b)) for a, b in zip(min_n, max_n, strict=True) if a <= b] == [(1, 2), (2, 2)]
+    assert list(min_n <= max_n) == [True, False, False, True, False], "nothing is asked for that is there already"
 
 
 def test_only_states_on_the_floors_of_a_skill_are_used() -> None:
     env = ranged(CLASSIC, "Collect Wood", 1, 1)
     kept = kept_at(CLASSIC, plain(CLASSIC))
     for floors, holds in (((0,), True), ((1,), False), (None, True)):
-        least, most = supported(env, SkillSpec(floors=floors), kept)
-        assert bool(least[0] <= most[0]) is holds
+        min_n, max_n = supported(env, SkillSpec(floors=floors), kept)
+        assert bool(min_n[0] <= max_n[0]) is holds
 
 
 def test_what_the_shipped_skills_need_is_found_in_staged_worlds() -> None:
@@ -100,10 +100,10 @@ def test_what_the_shipped_skills_need_is_found_in_staged_worlds() -> None:
     there = hold(put(plain(CLASSIC), "CRAFTING_TABLE", (-1, 0)), wood=1, stone=1, wood_pickaxe=1)
     elsewhere = hold(plain(CLASSIC), wood=1, stone=1, wood_pickaxe=1)
     worlds = [there, hold(there, stone=0), hold(there, stone_pickaxe=1), elsewhere]
-    least, most = supported(env, spec, kept_at(CLASSIC, *worlds))
-    assert list(least <= most) == [True, False, False, False]
+    min_n, max_n = supported(env, spec, kept_at(CLASSIC, *worlds))
+    assert list(min_n <= max_n) == [True, False, False, False]
     found = starts_at(env, spec, kept_at(CLASSIC, *worlds), 0.5)
-    assert found is not None and found.least.shape == (1,) and int(found.players.world.inventory.stone[0]) == 1
+    assert found is not None and found.min_n.shape == (1,) and int(found.players.world.inventory.stone[0]) == 1
     assert starts_at(env, spec, kept_at(CLASSIC, *worlds[1:]), 0.5) is None
 
 
@@ -128,7 +128,7 @@ def test_a_share_of_the_ended_episodes_begins_at_kept_states() -> None:
     env = plan_env(TINY, "Make Pickaxe")
     ended = np.arange(worlds) % 2 == 0
     before, new, after = begun(0.3, ended, env, worlds)
-    kept = np.asarray(after.from_kept)
+    kept = np.asarray(after.from_snapshot)
     assert abs(kept[ended].mean() - 0.3) < 0.045, "four standard deviations"
     assert not kept[~ended].any() and (new == (ended & ~kept)).all()
     amounts, wood = np.asarray(after.amounts), np.asarray(after.player.world.inventory.wood)
@@ -143,10 +143,10 @@ def test_a_share_of_the_ended_episodes_begins_at_kept_states() -> None:
 def test_an_episode_after_one_from_a_kept_state_begins_in_a_new_world() -> None:
     env, worlds = plan_env(TINY, "Make Pickaxe"), 64
     _, _, state = begun(0.9, np.ones(worlds, bool), env, worlds)
-    assert np.asarray(state.from_kept).mean() > 0.5
+    assert np.asarray(state.from_snapshot).mean() > 0.5
     fresh = env.new_players(jax.random.split(jax.random.key(5), 8))
     after = jax.jit(env.restart)(state, jnp.ones(worlds, bool), fresh, jnp.int32(0), state.amounts, 5)
-    assert not np.asarray(after.from_kept).any() and not np.asarray(after.task).any()
+    assert not np.asarray(after.from_snapshot).any() and not np.asarray(after.task).any()
 
 
 IMPOSSIBLE = 3
@@ -181,17 +181,17 @@ def test_success_is_counted_from_new_worlds_only(half: Programs) -> None:
     for update in range(1, 6):
         state, stats = half.update(state)
         rows = jax.tree.map(np.asarray, stats.results)
-        kept_successes += int((rows.success & rows.from_kept).sum())
-        kept_episodes += int((rows.ended & rows.from_kept).sum())
-        new_episodes += int((rows.ended & ~rows.from_kept).sum())
-        progress.count(rows, update, half.trainer.env.domain.causes, 0, np.asarray(state.flow.from_kept))
+        kept_successes += int((rows.success & rows.from_snapshot).sum())
+        kept_episodes += int((rows.ended & rows.from_snapshot).sum())
+        new_episodes += int((rows.ended & ~rows.from_snapshot).sum())
+        progress.count(rows, update, half.trainer.env.domain.causes, 0, np.asarray(state.flow.from_snapshot))
     assert kept_successes > 300, "what begins at the table with wood in hand often has a pickaxe in time"
     recent = progress.recent(10**9)
     assert recent.step_success.successes == recent.success.successes == 0 and recent.step_success.total > 300
     started = sum(cohort.started for cohort in progress.cohorts.values())
     ended = sum(cohort.ended for cohort in progress.cohorts.values())
     assert ended == new_episodes and recent.causes["timeout"] <= ended
-    under_way = int((~np.asarray(state.flow.from_kept)).sum())
+    under_way = int((~np.asarray(state.flow.from_snapshot)).sum())
     assert started == ended + under_way, "an episode from a kept state counts neither as begun nor as ended"
     assert 0.4 < kept_episodes / (kept_episodes + new_episodes) < 0.6
 
@@ -201,7 +201,7 @@ def test_what_is_measured_begins_in_new_worlds(half: Programs) -> None:
     env = half.trainer.env
     flow = env.start(half.players(jax.random.PRNGKey(1)), jnp.ones((64, 1), jnp.int32))
     flow, _, rows = half.play(params, flow, jax.random.PRNGKey(2), half.fresh(jax.random.PRNGKey(3)), 1)
-    assert not np.asarray(rows.from_kept).any() and not np.asarray(flow.from_kept).any()
+    assert not np.asarray(rows.from_snapshot).any() and not np.asarray(flow.from_snapshot).any()
     outcome = play_worlds(half, params, world_key(EVALUATION, 0), amounts_to_play(env, 128, 0))
     assert outcome.ended.all() and not outcome.success.any()
 
@@ -211,7 +211,7 @@ def test_progress_leaves_out_episodes_from_kept_states() -> None:
     progress = Progress()
     progress.begin(3)
     ended = results([0, 0, 0, 7], [False, False, True, True], [0] * 4)
-    ended = ended._replace(from_kept=np.array([[False, False, False, True]]))
+    ended = ended._replace(from_snapshot=np.array([[False, False, False, True]]))
     progress.count(ended, 8, ("died",), 0, np.array([True, False, True, False]))
     first, now = progress.cohorts[0], progress.cohorts[8]
     assert (first.ended, first.succeeded, first.reached, first.causes) == (3, 1, 3, {"died": 2})
@@ -224,14 +224,14 @@ def table_programs() -> Programs:
     return Programs(plan_trainer(env, tiny_config(), ()))
 
 
-def harvested(tasks: int, wanted: int = 200, worlds: int = 200, key: int = 0) -> Kept | None:
+def harvested(tasks: int, wanted: int = 200, worlds: int = 200, key: int = 0) -> Snapshots | None:
     programs = table_programs()
     players = programs.players(jax.random.PRNGKey(0))
     params = programs.trainer.init(jax.random.PRNGKey(1), {}, players).params
-    return Harvest(programs, tasks).states(params, jax.random.PRNGKey(key), wanted, worlds)
+    return StateCollector(programs, tasks).states(params, jax.random.PRNGKey(key), wanted, worlds)
 
 
-def fluents(kept: Kept) -> dict[str, np.ndarray]:
+def fluents(kept: Snapshots) -> dict[str, np.ndarray]:
     return jax.tree.map(np.asarray, jax.vmap(lambda w: fluents_of(table_programs().trainer.env.domain, w))(kept.world))
 
 
@@ -250,11 +250,11 @@ def test_no_more_states_are_kept_than_are_wanted_or_fit(monkeypatch: pytest.Monk
     few, all_of_them = harvested(1, wanted=5), harvested(1)
     assert few is not None and few.size == 5 and all_of_them is not None
     domain = table_programs().trainer.env.domain
-    most = len(pack_arrays(pack(domain, all_of_them))) * 2 // 3
-    monkeypatch.setattr(harvest, "MAX_BYTES", most)
+    max_bytes = len(pack_arrays(pack(domain, all_of_them))) * 2 // 3
+    monkeypatch.setattr(collect_states, "MAX_BYTES", max_bytes)
     fitting = harvested(1)
     assert fitting is not None and all_of_them.size // 2 < fitting.size < all_of_them.size
-    assert len(pack_arrays(pack(domain, fitting))) <= most
+    assert len(pack_arrays(pack(domain, fitting))) <= max_bytes
 
 
 def test_the_same_key_gives_the_same_states_and_another_one_others() -> None:
@@ -272,7 +272,7 @@ def test_the_costly_program_is_the_same_for_every_skill() -> None:
         player = jax.eval_shape(lambda key, env=env: env.new_players(jax.random.split(key, 64)), jax.random.PRNGKey(0))
         numbers = jax.ShapeDtypeStruct((64,), jnp.int32)
         achieved = jax.ShapeDtypeStruct((64, len(env.domain.achievements)), bool)
-        step = Harvest(programs, 1)._move
+        step = StateCollector(programs, 1)._move
         texts.add(step.lower(jax.random.PRNGKey(0), player, achieved, numbers, numbers).as_text())
     assert len(texts) == 1
 
@@ -280,7 +280,7 @@ def test_the_costly_program_is_the_same_for_every_skill() -> None:
 def test_where_no_episode_comes_so_far_there_is_nothing_to_keep() -> None:
     programs = pickaxe_programs(0.5)
     params = programs.init(jax.random.PRNGKey(0), {}).params
-    assert Harvest(programs, 1).states(params, jax.random.PRNGKey(0), 64, 64) is None
+    assert StateCollector(programs, 1).states(params, jax.random.PRNGKey(0), 64, 64) is None
 
 
 def test_files_are_taken_of_skills_whose_plans_yield_all_that_is_needed(tmp_path: Path) -> None:

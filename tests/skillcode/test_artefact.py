@@ -61,7 +61,7 @@ def params_after(env: FlowEnv, updates: int) -> list[np.ndarray]:
         seen.append(jax.tree.map(np.asarray, stats))
     programs_run: list[Any] = [programs._new_worlds, programs._play, programs._learn]
     assert [program._cache_size() for program in programs_run] == [1, 1, 1], "something was compiled twice"
-    return [np.asarray(leaf) for leaf in jax.tree.leaves((state.params, state.optimiser, seen))]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((state.params, state.optimizer, seen))]
 
 
 @pytest.mark.parametrize(("game", "goal"), [(TINY, "Collect Stone"), (CLASSIC, "Make Wood Pickaxe")])

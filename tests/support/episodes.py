@@ -12,6 +12,6 @@ def results(started: list[int], success: list[bool], task: list[int], timeout: l
     zero = np.zeros(count, np.int32)
     rows = StepResult(
         reward=zero, task=np.array(task), task_done=won, success=won, died=~won & ~late, timeout=late, cause=zero,
-        length=zero, started=np.array(started), amount=zero, from_kept=np.zeros(count, bool),
+        length=zero, started=np.array(started), amount=zero, from_snapshot=np.zeros(count, bool),
     )  # fmt: skip
     return StepResult(*(np.asarray(row)[None] for row in rows))

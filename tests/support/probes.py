@@ -14,7 +14,7 @@ from flowrl.env.observation import features
 from flowrl.models.actor_critic import init_network
 from flowrl.rollout.devices import SAME, WORLDS, Groups
 from flowrl.skillcode.functions import SkillFunctions, TaskModule
-from flowrl.training.optimizer import init_optimiser
+from flowrl.training.optimizer import init_optimizer
 from flowrl.training.ppo import Samples, update_experts
 from flowrl.training.programs import Programs
 from flowrl.training.state import TrainState
@@ -140,19 +140,19 @@ ROUTED = [
 
 
 def updated(trainer: Trainer, samples: Samples, groups: int, devices: int) -> tuple[Any, Any, Any]:
-    """Returns parameters, moments and losses after an update of four new experts."""
+    """Parameters, moments and losses after an update of four new experts."""
     spread = Groups(groups, tuple(jax.local_devices()[: min(groups, devices)]))
     params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
     count = samples.value.size
     parts = jax.tree.map(lambda leaf: leaf.reshape(groups, count // groups, *leaf.shape[1:]), samples)
 
-    def update(params: Any, optimiser: Any, samples: Samples) -> Any:
+    def update(params: Any, optimizer: Any, samples: Samples) -> Any:
         config, key = trainer.config.ppo, jax.random.PRNGKey(1)
         domain, network = trainer.env.domain, trainer.network(1)
-        return update_experts(params, optimiser, network, domain, config, samples, jnp.float32(1e-3), key, spread)
+        return update_experts(params, optimizer, network, domain, config, samples, jnp.float32(1e-3), key, spread)
 
     run = jax.jit(spread.spread(update, (SAME, SAME, WORLDS), SAME))
-    after: tuple[Any, Any, Any] = run(params, init_optimiser(params), parts)
+    after: tuple[Any, Any, Any] = run(params, init_optimizer(params), parts)
     return after
 
 

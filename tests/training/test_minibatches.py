@@ -10,7 +10,7 @@ import pytest
 
 from flowrl.config import PPOConfig
 from flowrl.rollout.devices import SAME, groups_of
-from flowrl.training import minibatches as sharing
+from flowrl.training import expert_parallel
 from flowrl.training.minibatches import DeviceShare, Schedule, plan_schedule, share_of
 
 EXPERTS = 5
@@ -37,7 +37,7 @@ def planned(
     def plan(expert: Any, trained: Any) -> tuple[Any, DeviceShare]:
         schedule = plan_schedule(config, expert, trained, groups, EXPERTS, jnp.zeros(1))
         share = share_of(expert, trained, jax.random.PRNGKey(seed), schedule, groups)
-        return schedule._replace(most=jnp.int32(schedule.most), block=jnp.int32(schedule.block)), share
+        return schedule._replace(max_batches=jnp.int32(schedule.max_batches), block=jnp.int32(schedule.block)), share
 
     found: Any = jax.jit(groups.spread(plan, (SAME, SAME), SAME))(jnp.asarray(expert), jnp.asarray(trained))
     schedule, share = jax.tree.map(np.asarray, found)
@@ -47,34 +47,34 @@ def planned(
 @pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_sample_is_learned_from_once(seed: int, apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "STEP_COST", 1000 if apart else 0)
+    monkeypatch.setattr(expert_parallel, "STEP_COST", 1000 if apart else 0)
     expert, trained = drawn(seed)
     schedule, share = planned(expert, trained, seed)
-    assert bool(schedule.apart) is apart
+    assert bool(schedule.placement.apart) is apart
     assert len(share.picked) == GROUPS * SIZE + schedule.block, "room to read a whole block at the end"
     seen: list[int] = []
-    for e, m, g in itertools.product(range(EXPERTS), range(schedule.most), range(GROUPS)):
+    for e, m, g in itertools.product(range(EXPERTS), range(schedule.max_batches), range(GROUPS)):
         own = share.picked[share.first[e, m, 0 if apart else g] :][: share.amount[e, m, g]]
         assert (expert.ravel()[own] == e).all() and trained.ravel()[own].all()
         assert apart or (own // SIZE == g).all()
-        assert not (apart and len(own)) or g == schedule.owner[e]
+        assert not (apart and len(own)) or g == schedule.placement.owner[e]
         seen += own.tolist()
     assert sorted(seen) == np.flatnonzero(trained).tolist()
 
 
 @pytest.mark.parametrize("minibatch", [4, 16, 120])
 def test_minibatches_are_even_for_each_expert(minibatch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "STEP_COST", 0)
+    monkeypatch.setattr(expert_parallel, "STEP_COST", 0)
     expert, trained = drawn(0)
     schedule, share = planned(expert, trained, minibatch=minibatch)
     batches = -(-trained.sum(axis=1).max() // (minibatch // GROUPS))
-    assert schedule.batches == batches <= schedule.most
+    assert schedule.batches == batches <= schedule.max_batches
     amounts = share.amount[:, :batches]
     assert (amounts.max(axis=1) - amounts.min(axis=1) <= 1).all() and (share.amount[:, batches:] == 0).all()
 
 
 def test_few_samples_of_several_groups_make_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "STEP_COST", 0)
+    monkeypatch.setattr(expert_parallel, "STEP_COST", 0)
     expert, trained = np.zeros((GROUPS, SIZE), int), np.ones((GROUPS, SIZE), bool)
     expert[:, :2], expert[:, 2] = 1, 2
     schedule, share = planned(expert, trained)
@@ -82,7 +82,7 @@ def test_few_samples_of_several_groups_make_as_many_steps(monkeypatch: pytest.Mo
 
 
 def test_an_expert_is_stepped_where_it_has_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "STEP_COST", 0)
+    monkeypatch.setattr(expert_parallel, "STEP_COST", 0)
     schedule, share = planned(*drawn(0))
     assert share.steps == 4 and sorted(share.numbers[:4]) == [0, 1, 2, 3]
     assert share.turns[3] == 1 and share.turns[4] == 0 and share.turns[0] == schedule.batches > 3

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from flowrl.config import PPOConfig
-from flowrl.training.optimizer import ROWS, Experts, gradient_norm, init_optimiser, step_expert
+from flowrl.training.optimizer import ROWS, Experts, gradient_norm, init_optimizer, step_expert
 
 CONFIG = PPOConfig(max_grad_norm=1.0)
 SHAPES = {"kernel": (1, 12 * ROWS + 5, 40), "small": (1, 2, 3), "bias": (1, 7)}
@@ -22,7 +22,7 @@ def drawn(seed: int) -> dict[str, jax.Array]:
 @pytest.mark.parametrize("on_cpu", [True, False])
 def test_a_gradient_is_clipped(on_cpu: bool) -> None:
     params = {"a": jnp.zeros((1, 2)), "b": jnp.zeros((1, 1))}
-    expert = Experts(params, init_optimiser(params))
+    expert = Experts(params, init_optimizer(params))
     steep, flat = ({"a": jnp.array([slopes]), "b": jnp.zeros((1, 1))} for slopes in ([3.0, 4.0], [0.3, 0.4]))
     for gradient, norm, kept in ((steep, 5.0, 1.0), (flat, 0.5, 0.5)):
         stepped, found = step_expert(expert, gradient, CONFIG, jnp.float32(0.1), on_cpu)
@@ -44,8 +44,8 @@ def test_the_norm_is_of_every_number(on_cpu: bool) -> None:
 def test_steps_are_those_of_optax(on_cpu: bool) -> None:
     """Three of them, so that the moments are not what they began as."""
     expected = drawn(0)
-    expert = Experts(expected, init_optimiser(expected))
-    reference = optax.chain(optax.clip_by_global_norm(CONFIG.grad_norm), optax.adam(0.01, eps=1e-5))
+    expert = Experts(expected, init_optimizer(expected))
+    reference = optax.chain(optax.clip_by_global_norm(CONFIG.max_grad_norm), optax.adam(0.01, eps=1e-5))
     state = reference.init(expected)
     for seed in (1, 2, 3):
         gradient = drawn(seed)

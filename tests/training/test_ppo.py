@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from flowrl.models.actor_critic import init_network
-from flowrl.training import minibatches as sharing
+from flowrl.training import expert_parallel
 from flowrl.training.gae import generalised_advantages, normalise_per_expert
 from flowrl.training.ppo import Samples, ppo_loss
 from flowrl.training.programs import Programs
@@ -71,7 +71,7 @@ def test_the_better_action_of_each_observation_is_found() -> None:
 def test_two_tasks_that_look_alike_need_two_experts(experts: list[int], solved: bool) -> None:
     trainer = probe_trainer(CONSTANT, ROUTED, experts)
     _, history = train(trainer, 100)
-    least = np.mean([stats.learnt.reward.min() for stats in history[-10:]])
+    least = np.mean([stats.metrics.reward.min() for stats in history[-10:]])
     assert (least > 0.9) == solved
 
 
@@ -87,7 +87,7 @@ def test_frozen_experts_stay_bit_for_bit_and_cost_no_samples() -> None:
         for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(state.params), strict=True)
     )
     played = sum(int((stats.results.task == 1).sum()) for stats in history)
-    assert sum(int(stats.learnt.trained_samples) for stats in history) == played < 5 * 8 * 32
+    assert sum(int(stats.metrics.trained_samples) for stats in history) == played < 5 * 8 * 32
 
 
 def rows(*values: float) -> jnp.ndarray:
@@ -174,13 +174,15 @@ def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(
     groups: int, devices: int, apart: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first moments after one step are a tenth of the gradient."""
-    monkeypatch.setattr(sharing, "STEP_COST", 1000 if apart else 0)
+    monkeypatch.setattr(expert_parallel, "STEP_COST", 1000 if apart else 0)
     trainer = probe_trainer(
         CLOCK, ROUTED * 2, [0, 1, 2, 3], max_grad_norm=1e9, epochs=1, min_gradient_steps=1, minibatch_size=128
     )
     samples = made_up_samples(trainer, 120, 4)
     amounts = jnp.bincount(samples.expert, length=4)
-    assert bool(sharing.owners(amounts, jnp.full(4, sharing.STEP_COST), groups)[1]) is (apart and groups == 2)
+    assert bool(expert_parallel.place_experts(amounts, jnp.full(4, expert_parallel.STEP_COST), groups)[1]) is (
+        apart and groups == 2
+    )
     _, moments, losses = updated(trainer, samples, groups, devices)
     params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
     wanted = masked_gradient(trainer, params, samples, 120.0)
@@ -229,8 +231,8 @@ def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeyp
     samples = made_up_samples(trainer, 120, 4)
     amounts, found = jnp.bincount(samples.expert, length=4), {}
     for groups, cost in ((2, 0), (2, 1000), (4, 1000)):
-        monkeypatch.setattr(sharing, "STEP_COST", cost)
-        assert bool(sharing.owners(amounts, jnp.full(4, 4 * cost), groups)[1]) is (cost > 0)
+        monkeypatch.setattr(expert_parallel, "STEP_COST", cost)
+        assert bool(expert_parallel.place_experts(amounts, jnp.full(4, 4 * cost), groups).apart) is (cost > 0)
         found[groups, cost] = [updated(trainer, samples, groups, devices) for devices in (1, 2)]
         one, two = ([leaf.tobytes() for leaf in jax.tree.leaves(jax.device_get(each))] for each in found[groups, cost])
         assert one == two, "bit for bit, signs of zeros included"
@@ -241,30 +243,6 @@ def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeyp
     before = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
     moved = [float(jnp.abs(jax.tree.leaves(params)[1][e] - jax.tree.leaves(before)[1][e]).max()) for e in range(4)]
     assert min(moved[:3]) > 1e-3 and moved[3] == 0
-
-
-@pytest.mark.parametrize(
-    ("amounts", "cost", "groups", "apart", "loads"),
-    [
-        ([100, 100, 100, 100], 10, 2, True, [220, 220]),
-        ([300, 100, 100, 100], 10, 2, True, [310, 330]),
-        ([900, 10, 10, 10], 10, 2, False, [910, 60]),
-        ([900, 10, 10, 10], 500, 2, True, [1400, 1530]),
-        ([100, 0, 0, 100], 10, 2, True, [110, 110]),
-        ([100, 0, 0, 0], 10, 2, False, [110, 0]),
-        ([100], 10, 2, False, [110, 0]),
-        ([100, 100], 10, 1, False, [220]),
-        ([0, 0], 10, 2, False, [0, 0]),
-        ([70, 50, 40, 40], 0, 2, False, [110, 90]),
-    ],
-)
-def test_experts_are_stepped_apart_where_that_takes_less(
-    amounts: list[int], cost: int, groups: int, apart: bool, loads: list[int]
-) -> None:
-    owner, chosen = sharing.owners(jnp.asarray(amounts), jnp.full(len(amounts), cost), groups)
-    work = np.where(np.asarray(amounts) > 0, np.asarray(amounts) + cost, 0)
-    assert bool(chosen) is apart
-    assert [int(work[np.asarray(owner) == group].sum()) for group in range(groups)] == loads
 
 
 def test_each_program_compiles_once_on_the_real_game(caplog: pytest.LogCaptureFixture) -> None:

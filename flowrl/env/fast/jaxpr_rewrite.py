@@ -1,8 +1,7 @@
-"""A step function of upstream's evaluated so that a CPU does less, with the same results bit for bit.
+"""A game's step, traced and evaluated anew with less work.
 
-Upstream is written for accelerators. Its functions are traced as they are and the trace is evaluated anew, with four
-changes: large arrays are written to at the end (`lazy_writes`), loops without a carry run as one vector, short loops
-are written out, and random numbers come from `threefry`.
+Four changes, none of which changes a bit of the results: large arrays are written to at the end (`lazy_writes`), loops
+without a carry run as one vector, short loops are written out, and random numbers come from `threefry`.
 """
 
 import functools
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from flowrl.env.fast.lazy_writes import Cells
+from flowrl.env.fast.lazy_writes import LazyArray
 from flowrl.env.fast.threefry import IMPL
 
 P = ParamSpec("P")
@@ -25,8 +24,8 @@ LONGEST = 16
 """Up to how many rounds a loop is written out."""
 
 
-def lean(fn: Callable[P, R]) -> Callable[P, R]:
-    """Returns ``fn`` of one world, evaluated as this module says; for use under `jax.vmap` and `jax.jit`."""
+def rewrite_step(fn: Callable[P, R]) -> Callable[P, R]:
+    """Rewrite ``fn`` of one world; for use under `jax.vmap` and `jax.jit`."""
 
     @functools.wraps(fn)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -40,13 +39,16 @@ def lean(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 @jax.jit
-def written_down(world: W) -> W:
-    """Returns the same; `lean` writes here what was written so far, to be looked up no more."""
+def flush_writes(world: W) -> W:
+    """Mark where pending writes are done: a function that changes nothing.
+
+    Every read of a large array is compared with each pending write, so a step flushes between its stages.
+    """
     return world
 
 
 class JaxprEvaluator:
-    """One pass over a trace: what was computed already, and which cells were read from which large array."""
+    """One pass over a trace. It knows what was computed already, and which cells were read from which large array."""
 
     def __init__(self) -> None:
         self._known: dict[Any, tuple[Any, list[Any]]] = {}
@@ -68,31 +70,31 @@ class JaxprEvaluator:
         }
 
     def tracked(self, value: Any) -> Any:
-        """Returns a large array as `Cells`, anything else as it is."""
-        return Cells(value) if getattr(value, "ndim", 0) >= 2 and value.size >= LARGE else value
+        """Wrap a large array as a `LazyArray`."""
+        return LazyArray(value) if getattr(value, "ndim", 0) >= 2 and value.size >= LARGE else value
 
     def plain(self, value: Any) -> Any:
-        """Returns the array that `Cells` stand for, anything else as it is."""
-        return value.value(self._reads.get(id(value.base), [])) if isinstance(value, Cells) else value
+        """Unwrap a `LazyArray`, all its writes done."""
+        return value.value(self._reads.get(id(value.base), [])) if isinstance(value, LazyArray) else value
 
-    def _settled(self, value: Any) -> Any:
-        """Returns the same with all writes done: what is read later needn't be compared with each of them."""
-        if isinstance(value, Cells) and not value.lead:
+    def _flushed(self, value: Any) -> Any:
+        """Do a large array's pending writes."""
+        if isinstance(value, LazyArray) and not value.lead:
             self.plain(value)
         return value
 
-    def _all_settled(self, args: list[Any]) -> list[Any]:
-        """Returns the same, settled; what is written to large arrays from now on waits for all the small ones."""
+    def _flush_all(self, args: list[Any]) -> list[Any]:
+        """Do all pending writes. What is written to large arrays from now on waits for all the small values."""
         small = [
-            arg for arg in args if not isinstance(arg, Cells) and not jnp.issubdtype(arg.dtype, jax.dtypes.extended)
+            arg for arg in args if not isinstance(arg, LazyArray) and not jnp.issubdtype(arg.dtype, jax.dtypes.extended)
         ]
         for arg in args:
-            if isinstance(self._settled(arg), Cells):
+            if isinstance(self._flushed(arg), LazyArray):
                 self._reads.setdefault(id(arg.base), []).extend(small)
         return args
 
     def run(self, jaxpr: core.Jaxpr, consts: list[Any], args: list[Any]) -> list[Any]:
-        """Returns the outputs of ``jaxpr``, large ones as `Cells`."""
+        """Evaluate ``jaxpr``; large outputs come as `LazyArray`."""
         values: dict[Any, Any] = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
         read = functools.partial(self._value_of, values)
         for eqn in jaxpr.eqns:
@@ -111,7 +113,8 @@ class JaxprEvaluator:
         return self._bind(eqn, [self.plain(arg) for arg in args]) if results is None else results
 
     def _bind(self, eqn: Any, args: list[Any]) -> list[Any]:
-        """Returns what the primitive gives, which is looked up where the same was asked before."""
+        """Apply a primitive, or look up its result for the same arguments."""
+        # The arguments are kept with the results, so that no id is used again.
         key = (eqn.primitive.name, tuple(map(id, args)), str(eqn.params) if len(eqn.params) < 8 else id(eqn))
         if key not in self._known:
             results = eqn.primitive.bind(*args, **eqn.params)
@@ -120,8 +123,8 @@ class JaxprEvaluator:
         return self._known[key][1]
 
     def _call(self, eqn: Any, args: list[Any]) -> list[Any]:
-        if eqn.params["name"] == "written_down":
-            return self._all_settled(args)
+        if eqn.params["name"] == "flush_writes":
+            return self._flush_all(args)
         inner = eqn.params["jaxpr"]
         return self.run(inner.jaxpr, inner.consts, args)
 
@@ -135,14 +138,16 @@ class JaxprEvaluator:
             return None
         return self._written_out(eqn, fixed, state, [self.plain(row) for row in rows])
 
+    # Example, a scan over 8 directions that reads a cell of the map in each: one `jax.vmap` over 8 rows.
     def _at_once(self, body: Any, fixed: list[Any], rows: list[Any]) -> list[Any]:
         def one(*row: Any) -> list[Any]:
             inner = JaxprEvaluator()
             return [inner.plain(out) for out in inner.run(body.jaxpr, body.consts, [*fixed, *row])]
 
         results = jax.vmap(one)(*rows)
+        # Later writes to the arrays that were read wait for these results.
         for value in fixed:
-            if isinstance(value, Cells):
+            if isinstance(value, LazyArray):
                 self._reads.setdefault(id(value.base), []).extend(results)
         return results
 
@@ -152,7 +157,7 @@ class JaxprEvaluator:
         order = range(length)[::-1] if eqn.params["reverse"] else range(length)
         for i in order:
             results = self.run(body.jaxpr, body.consts, [*fixed, *state, *(row[i] for row in rows)])
-            state = [self._settled(result) for result in results[: len(state)]]
+            state = [self._flushed(result) for result in results[: len(state)]]
             collected.append([self.plain(out) for out in results[len(state) :]])
         if eqn.params["reverse"]:
             collected.reverse()
@@ -168,6 +173,8 @@ class JaxprEvaluator:
         return [args[0]] if same else None
 
     def _broadcast(self, eqn: Any, args: list[Any]) -> list[Any] | None:
+        # jax builds an index such as [row, column] from scalars made [1] and put together. The scalars are remembered,
+        # so that a write at this index can tell which cell it goes to.
         if eqn.params["shape"] != (1,) or jnp.ndim(args[0]) != 0:
             return None
         results = self._bind(eqn, args)
@@ -182,59 +189,65 @@ class JaxprEvaluator:
         return results
 
     def _squeeze(self, eqn: Any, args: list[Any]) -> list[Any] | None:
-        (cells,) = args
-        if not isinstance(cells, Cells) or not cells.kept or eqn.params["dimensions"] != (0,):
+        (array,) = args
+        # world.map[floor] is a slice [1, R, C] and then this squeeze to [R, C].
+        if not isinstance(array, LazyArray) or not array.keeps_axis or eqn.params["dimensions"] != (0,):
             return None
-        key = ("squeeze", id(cells))
+        key = ("squeeze", id(array))
         if key not in self._known:
-            self._known[key] = (cells, [Cells(cells.base, cells.writes, cells.lead, False, cells.named, cells.parent)])
+            self._known[key] = (
+                array,
+                [LazyArray(array.base, array.writes, array.lead, False, array.raw_index, array.parent)],
+            )
         return self._known[key][1]
 
     def _slice(self, eqn: Any, args: list[Any]) -> list[Any] | None:
-        (cells,) = args
+        (array,) = args
         start, stop = eqn.params["start_indices"], eqn.params["limit_indices"]
-        if not isinstance(cells, Cells) or cells.lead or eqn.params["strides"] is not None:
+        if not isinstance(array, LazyArray) or array.lead or eqn.params["strides"] is not None:
             return None
-        if stop[0] - start[0] != 1 or any(start[1:]) or stop[1:] != cells.shape[1:]:
+        if stop[0] - start[0] != 1 or any(start[1:]) or stop[1:] != array.shape[1:]:
             return None
-        return [cells.part(start[0])]
+        return [array.part(start[0])]
 
     def _dynamic_slice(self, eqn: Any, args: list[Any]) -> list[Any] | None:
-        cells, index, sizes = args[0], tuple(args[1:]), eqn.params["slice_sizes"]
-        if not isinstance(cells, Cells):
+        array, index, sizes = args[0], tuple(args[1:]), eqn.params["slice_sizes"]
+        if not isinstance(array, LazyArray):
             return None
-        key = ("slice", id(cells), tuple(map(id, index)), sizes)
+        key = ("slice", id(array), tuple(map(id, index)), sizes)
         if key not in self._known:
-            self._known[key] = ([args, cells.base], self._sliced(cells, index, sizes))
+            self._known[key] = ([args, array.base], self._sliced(array, index, sizes))
         return self._known[key][1]
 
-    def _sliced(self, cells: Cells, index: tuple[Any, ...], sizes: tuple[int, ...]) -> list[Any]:
+    def _sliced(self, array: LazyArray, index: tuple[Any, ...], sizes: tuple[int, ...]) -> list[Any]:
+        # One cell, one index of the first axis, or a window of a part that nothing was written to.
         if all(size == 1 for size in sizes):
-            value = cells.read(index)
-            self._reads.setdefault(id(cells.base), []).append(value)
+            value = array.read(index)
+            self._reads.setdefault(id(array.base), []).append(value)
             return [value.reshape(sizes)]
-        if not cells.lead and sizes == (1, *cells.shape[1:]):
-            return [cells.part(index[0])]
-        if cells.parent is not None and not cells.kept:
-            whole = self.plain(cells.parent)
-            return [jax.lax.dynamic_slice(whole, (*cells.lead, *index), (1, *sizes)).reshape(sizes)]
-        return [jax.lax.dynamic_slice(self.plain(cells), index, sizes)]
+        if not array.lead and sizes == (1, *array.shape[1:]):
+            return [array.part(index[0])]
+        if array.parent is not None and not array.keeps_axis:
+            whole = self.plain(array.parent)
+            return [jax.lax.dynamic_slice(whole, (*array.lead, *index), (1, *sizes)).reshape(sizes)]
+        return [jax.lax.dynamic_slice(self.plain(array), index, sizes)]
 
     def _scatter(self, eqn: Any, args: list[Any]) -> list[Any] | None:
-        cells, places, update = args
+        array, places, update = args
         _, index = self._scalars.get(id(places), (None, ()))
+        # Only .at[i, j].set(value) and .at[i].set(part): the index fills the first axes, one number each.
         numbers, axes = eqn.params["dimension_numbers"], len(index)
         plain = numbers.inserted_window_dims == numbers.scatter_dims_to_operand_dims == tuple(range(axes))
-        if not isinstance(cells, Cells) or not index or not plain or "CLIP" in str(eqn.params["mode"]):
+        if not isinstance(array, LazyArray) or not index or not plain or "CLIP" in str(eqn.params["mode"]):
             return None
-        if axes == len(cells.shape) and not isinstance(update, Cells):
-            return [cells.written(index, update)]
-        whole = cells.with_part(index[0], update) if axes == 1 and isinstance(update, Cells) else None
+        if axes == len(array.shape) and not isinstance(update, LazyArray):
+            return [array.write(index, update)]
+        whole = array.put_part(index[0], update) if axes == 1 and isinstance(update, LazyArray) else None
         return None if whole is None else [whole]
 
     def _select(self, eqn: Any, args: list[Any]) -> list[Any] | None:
         which, *cases = args
-        if len(cases) != 2 or jnp.ndim(which) != 0 or not all(isinstance(case, Cells) for case in cases):
+        if len(cases) != 2 or jnp.ndim(which) != 0 or not all(isinstance(case, LazyArray) for case in cases):
             return None
-        chosen = cases[1].chosen(which, cases[0])
+        chosen = cases[1].select(which, cases[0])
         return None if chosen is None else [chosen]

@@ -1,4 +1,4 @@
-"""World generation evaluated so that noise and random numbers are computed once, with the same results bit for bit."""
+"""World generation with its noise and random numbers computed once."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -22,12 +22,12 @@ REDUCED = ("reduce_min", "reduce_max")
 """What reads the noise before it is scaled."""
 
 
-def computed_once(fn: Callable[P, R]) -> Callable[P, R]:
-    """Returns ``fn`` of one world, its random numbers from `threefry.py`, and large costly arrays stored.
+def materialise(fn: Callable[P, R]) -> Callable[P, R]:
+    """Rewrite ``fn`` of one world so that costly large arrays are stored.
 
-    A map is made from noise by a dozen comparisons, and XLA computes the noise anew, sines and all, for each loop
-    that compares, and the random numbers, twenty rounds of them. A product with the identity is the same number, and
-    is not merged into other loops.
+    A map is made from noise by a dozen comparisons, and XLA computes the noise anew, sines and all, for each loop that
+    compares, and the random numbers, twenty rounds of them. A product with the identity is the same number, and is not
+    merged into other loops.
     """
 
     @functools.wraps(fn)
@@ -49,6 +49,7 @@ def _run(jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[
 
     for eqn in jaxpr.eqns:
         results = _evaluate(eqn, [read(v) for v in eqn.invars])
+        # A chain that ends here is stored, so that no reader computes it again.
         costly = eqn.primitive.name in COSTLY
         for var, result in zip(eqn.outvars, results, strict=True):
             values[var] = _stored(result) if costly or id(var) in reduced else result
@@ -69,4 +70,5 @@ def _evaluate(eqn: Any, args: list[Any]) -> list[Any]:
 def _stored(value: Any) -> Any:
     if value.dtype != jnp.float32 or value.size < LARGE or value.size % WIDTH:
         return value
+    # [cells / 16, 16] @ [16, 16]; "highest" keeps all bits of a float32.
     return jnp.matmul(value.reshape(-1, WIDTH), jnp.eye(WIDTH), precision="highest").reshape(value.shape)

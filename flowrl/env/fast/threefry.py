@@ -1,7 +1,8 @@
-"""The default random generator of jax with its rounds written out: same bits, a sixth of the time on a CPU.
+"""The default random generator of jax with its rounds written out.
 
-Source of the function: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011). On a CPU jax runs its
-rounds as a loop of five small steps, which no other work can be fused with; a game draws dozens of keys a step.
+Same bits, a sixth of the time on a CPU, where jax runs the rounds as a loop of five small steps, which no other work
+can be fused with; a game draws dozens of keys a step. Source of the function: Salmon et al., "Parallel Random Numbers:
+As Easy as 1, 2, 3" (2011).
 """
 
 from typing import Any
@@ -14,13 +15,16 @@ ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA
 
 
+# Example, one turn by 13 of left = 1, right = 2: left = 3; right = 3 ^ (2 << 13 | 2 >> 19) = 3 ^ 16384 = 16387.
+# 5 blocks of 4 turns, and one of three keys added to each word after every block.
 def hash_pair(key: jax.Array, high: jax.Array, low: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the two words that 20 rounds make of each pair of ``high`` and ``low``; all are 32 bits, unsigned."""
+    """Hash each pair of 32-bit words ``high`` and ``low`` in 20 rounds."""
     keys = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(PARITY))
     left, right = high + keys[0], low + keys[1]
     for block in range(5):
         for turn in ROTATIONS[block % 2]:
             left = left + right
+            # The word rotated by ``turn`` bits.
             right = left ^ ((right << jnp.uint32(turn)) | (right >> jnp.uint32(32 - turn)))
         left = left + keys[(block + 1) % 3]
         right = right + keys[(block + 2) % 3] + jnp.uint32(block + 1)
@@ -28,11 +32,11 @@ def hash_pair(key: jax.Array, high: jax.Array, low: jax.Array) -> tuple[jax.Arra
 
 
 def _hash_places(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Returns two words for each place of an array of ``shape``, hashed from its number in reading order."""
+    """Hash each place of an array, by its number in reading order."""
     size = 1
     for length in shape:
         size *= length
-    place = jax.lax.iota(jnp.uint32, size).reshape(shape)
+    place = jax.lax.iota(jnp.uint32, size).reshape(shape)  # [shape]
     return hash_pair(key, jnp.zeros_like(place), place)
 
 

@@ -1,4 +1,4 @@
-"""Scenes: a batch of worlds in which the fluents are what one says, and the player stands before what one says."""
+"""Scenes: batches of worlds with given fluents, before a given thing."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class Kind:
 
 
 class Scene(NamedTuple):
-    """What a world is to hold, as arrays, of one or, with a leading axis, of many.
+    """The content of a world, or with a leading axis of many.
 
     Attributes:
         items: of each of the domain's items, how much is in hand.
@@ -70,7 +70,7 @@ class Stage:
 
     @staticmethod
     def of(domain: Domain, floor: int = 0) -> "Stage":
-        """Returns the stage of a game.
+        """Build the stage of a game.
 
         Raises:
             UsageError: the game does not say how fluents are read off its worlds.
@@ -88,16 +88,16 @@ class Stage:
 
     @property
     def stations(self) -> tuple[str, ...]:
-        """The names of the game's stations."""
+        """Names of the game's stations."""
         return tuple(name for name, _ in self.domain.facts.stations) if self.domain.facts else ()
 
     def station_of(self, kind: int) -> str:
-        """Returns the station that a kind of thing is, "" for none."""
+        """The station that a kind of thing is, "" for none."""
         stations = self.domain.facts.stations if self.domain.facts else ()
         return next((name for name, blocks in stations if self.kinds[kind].name in blocks), "")
 
     def plain_worlds(self, key: jax.Array, count: int) -> World:
-        """Returns ``count`` worlds in which the player stands alone, [count]."""
+        """Make ``count`` worlds in which the player stands alone."""
         keys = jax.random.split(key, count)
         return jax.jit(jax.vmap(lambda key: staging.plain(self.domain.reset_fn(key), self.floor)))(keys)
 
@@ -109,7 +109,7 @@ class Stage:
         kind: int = AS_IT_IS,
         others: int = 0,
     ) -> Scene:
-        """Returns one scene.
+        """Describe one scene.
 
         Args:
             others: the amount of the items that are not named.
@@ -124,14 +124,14 @@ class Stage:
         )
 
     def set_up(self, bases: World, which: Int[np.ndarray, "W"], scenes: Scene) -> World:
-        """Returns the scenes, each set up in one of the base worlds, [W].
+        """Set the scenes up, each in one of the base worlds, [W].
 
         Things are put ahead of a player that looks up, as in `plain_worlds`.
         """
         return _set_up(self, bases, which, scenes)
 
     def renewed(self, world: World, cell: Int[Array, "2"], kind: Int[Array, ""]) -> World:
-        """Returns a world with the block of a kind on a cell of the player's floor; creatures are not put again."""
+        """Put a block on a cell of the player's floor again. Creatures are not put again."""
         layers = [staging.layer(world, each.name) if not each.herd else "" for each in self.kinds]
         numbers = jnp.array([staging.block(world, each.name) if not each.herd else 0 for each in self.kinds])
         spot = (*staging.here(world), cell[0], cell[1])
@@ -143,7 +143,7 @@ class Stage:
 
 
 def stack_scenes(scenes: Sequence[Scene]) -> Scene:
-    """Returns scenes as one with a leading axis."""
+    """Stack scenes on a leading axis."""
     return Scene(*(np.stack(leaves) for leaves in zip(*scenes, strict=True)))
 
 
@@ -160,7 +160,7 @@ def _set_up(stage: Stage, bases: World, which: Array, scenes: Scene) -> World:
 
 
 def _equip(domain: Domain, world: World, scene: Scene) -> World:
-    """Sets what is in hand and the levels of the body, and clears what has happened but for what that implies."""
+    """Set inventory and body, and clear the achievements. Those stay that the inventory and the floors passed imply."""
     present = domain.amounts_fn(world.inventory)
     held = {}
     for i, item in enumerate(domain.items):
@@ -177,7 +177,7 @@ def _equip(domain: Domain, world: World, scene: Scene) -> World:
 
 
 def _put_station(stage: Stage, world: World, blocks: tuple[str, ...], number: int, level: Array) -> World:
-    """Puts a station within reach, out of reach or takes it away; one that is where it shall be stays there."""
+    """Put a station within or out of reach, or take it away. One that is where it should be stays there."""
     field = staging.layer(world, blocks[0])
     cells = getattr(world, field)[staging.here(world)]
     ids = [staging.block(world, name) for name in blocks]
@@ -202,7 +202,7 @@ def _around(place: Int[Array, "2"], shape: tuple[int, ...]) -> Bool[Array, "R C"
 
 
 def _free_corner(stage: Stage, world: World, place: Int[Array, "2"]) -> Int[Array, "2"]:
-    """Returns the first cell diagonal to the player, which it never faces, where no station stands."""
+    """First cell diagonal to the player without a station. The player never faces such a cell."""
     size = world.map.shape[-1]
     corners = jnp.clip(place + _CORNERS, 0, size - 1)
     taken = jnp.zeros(len(_CORNERS), bool)

@@ -1,4 +1,4 @@
-"""Worlds staged by hand: bare ground, blocks and creatures where one wants them, amounts in hand.
+"""Worlds staged by hand: blocks, creatures, amounts in hand.
 
     plain(world)                        the player alone in the middle, on ground where nothing appears
     put(world, "TREE", (-1, 0))         blocks, by rows and columns from the middle
@@ -26,39 +26,42 @@ UP = 3
 
 
 def is_full(world: World) -> bool:
-    """Returns whether the world is one of full Craftax."""
+    """Whether the world is one of full Craftax."""
     return hasattr(world, "player_level")
 
 
 def is_tiny(world: World) -> bool:
-    """Returns whether the world is one of the tiny game."""
+    """Whether the world is one of the tiny game."""
     return not hasattr(world, "player_position")
 
 
 def herds(world: World) -> tuple[str, ...]:
-    """Returns the fields of the world that hold creatures and what flies."""
+    """Fields of the world that hold creatures and projectiles."""
     if is_tiny(world):
         return ()
     return FULL_CREATURES if is_full(world) else CREATURES
 
 
 def ground(world: World) -> str:
-    """Returns the block that `plain` strews: it can be walked and built on, and no creature appears there."""
+    """The block that `plain` strews. It can be walked and built on, and no creature appears there."""
     return "GRASS" if is_tiny(world) else "SAND"
 
 
 def position(world: World) -> Array:
-    """Returns row and column of the player, [2]."""
+    """Row and column of the player, [2]."""
     return world.position if is_tiny(world) else world.player_position
 
 
 def here(world: World) -> tuple[Any, ...]:
-    """Returns what comes before row and column in an index into the world's maps: the floor, if there are floors."""
+    """Index of the player's floor, empty in games without floors.
+
+    It goes before row and column in an index into the world's maps.
+    """
     return (world.player_level,) if is_full(world) else ()
 
 
 def block(world: World, name: str) -> int:
-    """Returns the number of a block; of the full game's ladders and torches, their number as an item."""
+    """Number of a block. Of the full game's ladders and torches, their number as an item."""
     if is_tiny(world):
         from flowrl.env.tiny import Block
 
@@ -74,7 +77,7 @@ def block(world: World, name: str) -> int:
 
 
 def layer(world: World, name: str) -> str:
-    """Returns the field of the world whose cells hold such a block: the full game's ladders and torches lie on top."""
+    """Field of the world whose cells hold such a block. The full game's ladders and torches lie on top."""
     if is_full(world):
         from craftax.craftax.constants import BlockType as FullBlock
 
@@ -83,7 +86,7 @@ def layer(world: World, name: str) -> str:
 
 
 def replace(world: World, **parts: Any) -> World:
-    """Returns the world with parts replaced; arrays keep their types."""
+    """Replace parts of the world; arrays keep their types."""
 
     def cast(new: Any, old: Any) -> Any:
         return jnp.asarray(new, old.dtype)
@@ -94,9 +97,9 @@ def replace(world: World, **parts: Any) -> World:
 
 
 def plain(world: World, floor: Array | int = 0) -> World:
-    """Returns the world with the player alone in the middle, looking up, on ground where nothing appears.
+    """Put the player alone in the middle, looking up, on bare ground.
 
-    All floors of the full game are so, lit and without ladders; the player is on ``floor``.
+    Nothing appears there. All floors of the full game are so, lit and without ladders; the player is on ``floor``.
     """
     middle = jnp.full(2, world.map.shape[-1] // 2)
     bare = jnp.full_like(world.map, block(world, ground(world)))
@@ -117,7 +120,7 @@ def plain(world: World, floor: Array | int = 0) -> World:
 
 
 def put(world: World, name: str, *offsets: tuple[int, int]) -> World:
-    """Returns the world with blocks at (rows, columns) from the middle of the present floor.
+    """Put blocks at (rows, columns) from the middle of the present floor.
 
     Ladders and torches of the full game go on top of what is there.
     """
@@ -129,7 +132,7 @@ def put(world: World, name: str, *offsets: tuple[int, int]) -> World:
 
 
 def put_creature(world: World, herd: str, offset: tuple[int, int], health: int = 1, kind: Array | int = 0) -> World:
-    """Returns the world with the herd's first creature at (rows, columns) from the middle of the present floor.
+    """Put the herd's first creature at (rows, columns) from the middle.
 
     Args:
         herd: a field of the world, see `herds`.
@@ -149,7 +152,7 @@ def put_creature(world: World, herd: str, offset: tuple[int, int], health: int =
 
 
 def hold(world: World, **amounts: Any) -> World:
-    """Returns the world with amounts in hand; a number for armour or potions is spread over their kinds."""
+    """Put amounts in hand. A number for armour or potions is spread over their kinds."""
     held = {item: _spread(amount, getattr(world.inventory, item)) for item, amount in amounts.items()}
     return replace(world, inventory=dataclasses.replace(world.inventory, **held))
 
@@ -162,9 +165,9 @@ def _spread(amount: Any, present: Any) -> Any:
 
 
 def lived_in(world: World) -> World:
-    """Returns the full game's world with the flags of how it came to be: of what is in hand and of the floors passed.
+    """Set the full game's flags that inventory and floors passed imply.
 
-    Upstream sets them at any step for as long as they are so, whatever is done in it.
+    Upstream sets them at any step for as long as they are so, regardless of the action.
     """
     from craftax.craftax.constants import LEVEL_ACHIEVEMENT_MAP
     from craftax.craftax.game_logic import calculate_inventory_achievements
@@ -175,5 +178,5 @@ def lived_in(world: World) -> World:
 
 
 def copies(world: World, count: int) -> World:
-    """Returns the world ``count`` times over, stacked."""
+    """Stack ``count`` copies of the world."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), world)
