@@ -207,14 +207,6 @@ def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
     return order[jnp.argmax(flags[order])]
 
 
-def _rows(cells: Array) -> Int[Array, "1 cells"]:
-    return cells[:, 0].astype(jnp.int32)[None]
-
-
-def _place_of(world: EnvState) -> tuple[Array, Array]:
-    return world.player_position, jnp.int32(0)
-
-
 def _ground(world: EnvState) -> Ground:
     return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
 
@@ -246,9 +238,9 @@ def domain(fast: bool = True, choose_cell_fn: ChooseCell = choose_by_rank) -> Do
             names=tuple(block.name for block in BlockType),
             floors=1,
             dark=False,
-            rows_fn=_rows,
+            rows_fn=lambda cells: cells[:, 0].astype(jnp.int32)[None],
             lit_fn=lambda cells: jnp.ones(cells.shape[0], dtype=bool),
-            place_fn=_place_of,
+            place_fn=lambda world: (world.player_position, jnp.int32(0)),
         ),
         reset_fn=materialise(reset) if fast else reset,
         step_fn=rewrite_step(step_fn) if fast else step_fn,

@@ -120,7 +120,9 @@ def step(
         light_level=calculate_light_level(world.timestep + 1, PARAMS),
         state_rng=state_key,
     )
-    return Transition(world, _reward(before, world), game_logic.is_game_over(world, PARAMS, STATIC), events)
+    new = world.achievements.astype(int) - before.achievements.astype(int)
+    reward = (new * ACHIEVEMENT_REWARD_MAP).sum() + (world.player_health - before.player_health) * 0.1
+    return Transition(world, reward, game_logic.is_game_over(world, PARAMS, STATIC), events)
 
 
 def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.Array, EnvState]:
@@ -180,11 +182,6 @@ def _gained(before: Inventory, after: Inventory) -> Bool[Array, "achievements"]:
             flags.append((getattr(before, tool) < tier) & (getattr(after, tool) >= tier))
     indices = jnp.array([Achievement[name].value for name in names])
     return jnp.zeros(len(Achievement), dtype=bool).at[indices].set(jnp.stack(flags))
-
-
-def _reward(before: EnvState, after: EnvState) -> Float[Array, ""]:
-    new = after.achievements.astype(int) - before.achievements.astype(int)
-    return (new * ACHIEVEMENT_REWARD_MAP).sum() + (after.player_health - before.player_health) * 0.1
 
 
 def reset(key: jax.Array) -> EnvState:
@@ -278,7 +275,7 @@ def vitals(world: EnvState) -> Vitals:
 
 
 def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
-    """What took health in this step, an index into `CAUSES`.
+    """Hardest blow of this step, an index into `CAUSES`; 0 if none.
 
     The hardest blow first; the first cause if there was none.
     """
@@ -320,14 +317,6 @@ def _ground(world: EnvState) -> Ground:
     return Ground(layers, world.achievements, reached)
 
 
-def _lit(cells: UInt8[Array, "cells planes"]) -> Bool[Array, "cells"]:
-    return cells[:, 0] != UNSEEN
-
-
-def _place_of(world: EnvState) -> tuple[Array, Array]:
-    return world.player_position, world.player_level
-
-
 def _achievement_names() -> tuple[str, ...]:
     """Names by value; upstream lists them in another order."""
     return tuple(a.name for a in sorted(Achievement, key=lambda a: a.value))
@@ -366,8 +355,8 @@ def domain(fast: bool = True, choose_cell_fn: ChooseCell = choose_by_rank) -> Do
             floors=STATIC.num_levels,
             dark=True,
             rows_fn=_rows,
-            lit_fn=_lit,
-            place_fn=_place_of,
+            lit_fn=lambda cells: cells[:, 0] != UNSEEN,
+            place_fn=lambda world: (world.player_position, world.player_level),
         ),
         reset_fn=reset,
         step_fn=rewrite_step(step_fn) if fast else step_fn,

@@ -43,7 +43,7 @@ def summarise(
 
 
 def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
-    """Whether the skill is learned.
+    """Whether the step success is surely high enough, over enough episodes.
 
     The lower bound of its step success must be high enough, over enough episodes that reached its task.
     """
@@ -52,9 +52,9 @@ def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
 
 
 def _postconditions_met(postconditions: Sequence[tuple[str, int]], at_top: EpisodeOutcomes) -> dict[str, Share]:
-    kept = np.asarray(at_top.postconditions_met)[np.asarray(at_top.success)]
+    met = np.asarray(at_top.postconditions_met)[np.asarray(at_top.success)]
     return {
-        fluent: Share(successes=int(kept[:, i].sum()), total=len(kept)) for i, (fluent, _) in enumerate(postconditions)
+        fluent: Share(successes=int(met[:, i].sum()), total=len(met)) for i, (fluent, _) in enumerate(postconditions)
     }
 
 

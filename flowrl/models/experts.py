@@ -65,12 +65,8 @@ def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -
     wanted = shapes(jax.tree.map(lambda leaf: leaf[0], params))
     experts = {i: expert_of(prev_state, i) for i in indices}
     require_same_shape(((f"Expert {i}", expert) for i, expert in experts.items()), wanted)
-    _require_room(indices, count(params))
-    return {"params": put(params, indices, stack(list(experts.values())))}
-
-
-def _require_room(indices: Sequence[int], experts: int) -> None:
-    if indices[-1] >= experts:
+    if indices[-1] >= count(params):
         raise LibraryError(
-            f"The weights hold expert {indices[-1]}, but this network has experts 0..{experts - 1} only."
+            f"The weights hold expert {indices[-1]}, but this network has experts 0..{count(params) - 1} only."
         )
+    return {"params": put(params, indices, stack(list(experts.values())))}

@@ -50,7 +50,7 @@ class PlayPrograms:
         self._together = jax.jit(groups.spread(self._first_worlds, WORLDS, WORLDS))
 
     def start_from(self, starts: Starts) -> None:
-        """Let training begin a share of its episodes at snapshots.
+        """Let training, but not measuring, begin a share of its episodes at snapshots.
 
         Episodes that are measured begin in new worlds still.
         """

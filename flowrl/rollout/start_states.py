@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from flowrl.env.domain import World
 from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState
 from flowrl.env.snapshots import Snapshots, players_at
 from flowrl.env.symbolic_state import fluents_of
@@ -41,7 +42,7 @@ class Starts(NamedTuple):
     def begin(
         self, env: FlowEnv, key: jax.Array, state: FlowState, ended: Bool[Array, "B"], update: Array | int
     ) -> tuple[Bool[Array, "B"], FlowState]:
-        """Begin a share of the ended episodes at the states.
+        """Begin a share of the ended episodes here, the others in new worlds.
 
         Also says which of the ended ones are left for new worlds.
         """
@@ -77,7 +78,11 @@ def supported(env: FlowEnv, spec: SkillSpec, snapshots: Snapshots) -> tuple[Int[
     Raises:
         UsageError: the specification names a fluent that the game does not have.
     """
-    holding, floor = jax.device_get(jax.jit(jax.vmap(lambda world: _read(env, world)))(snapshots.world))
+
+    def read(world: World) -> tuple[dict[str, Array], Array]:
+        return fluents_of(env.domain, world), env.domain.sight.place_fn(world)[1]
+
+    holding, floor = jax.device_get(jax.jit(jax.vmap(read))(snapshots.world))
     amounts = range(env.amounts.low[-1], env.amounts.high[-1] + 1)
     usable = np.stack([_is_usable(env, spec, holding, n) for n in amounts])  # [amounts, M]
     if spec.floors is not None:
@@ -89,10 +94,6 @@ def supported(env: FlowEnv, spec: SkillSpec, snapshots: Snapshots) -> tuple[Int[
     low = np.full(snapshots.size, amounts[0], np.int32)
     min_n = (low + first).astype(np.int32)
     return min_n, np.where(usable.any(axis=0), low + length - 1, min_n - 1).astype(np.int32)
-
-
-def _read(env: FlowEnv, world: object) -> tuple[dict[str, Array], Array]:
-    return fluents_of(env.domain, world), env.domain.sight.place_fn(world)[1]
 
 
 def _is_usable(env: FlowEnv, spec: SkillSpec, holding: dict[str, np.ndarray], n: int) -> Bool[np.ndarray, "M"]:

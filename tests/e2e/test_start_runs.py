@@ -1,4 +1,4 @@
-"""Runs that begin a share of their episodes at kept states, from set-up to library, on the tiny game."""
+"""Runs that begin a share of their episodes at snapshots, from set-up to library, on the tiny game."""
 
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def rows(run: RunPaths, kind: str) -> list[dict[str, Any]]:
 
 
 class Counting(Programs):
-    """A run's programs, which note of each episode that an update begins whether it begins at a kept state."""
+    """A run's programs, which note of each episode that an update begins whether it begins at a snapshot."""
 
     begun: list[bool]
 
@@ -71,7 +71,7 @@ class Counting(Programs):
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunPaths, list[bool]]:
-    """A run that nothing disturbed, and which of its episodes began at kept states, the first ones left out."""
+    """A run that nothing disturbed, and which of its episodes began at snapshots, the first ones left out."""
     paths = set_up(tmp_path_factory.mktemp("whole"), config())
     run = TrainingRun(paths, lambda: False)
     run.programs = programs = Counting(run.trainer)
@@ -89,7 +89,7 @@ def test_a_run_begins_a_share_of_its_episodes_where_its_own_plan_led(counted: tu
     whole, begun = counted
     (told,) = rows(whole, "starts")
     assert told["share"] == 0.5 and told["states"] >= start_states.MIN_STATES
-    assert f"50% of the episodes begin at one of {told['states']} kept states" in told["note"]
+    assert f"50% of the episodes begin at one of {told['states']} snapshots" in told["note"]
     shares = [row["from_kept"] for row in rows(whole, "update")]
     assert len(shares) == UPDATES and shares[-1]["frames"] > 0.02 and shares[-1]["episodes"] > 0.02
     assert len(begun) > 60 and 0.35 < np.mean(begun) < 0.65
@@ -174,7 +174,7 @@ def test_states_of_the_library_are_used_where_what_is_needed_is_there(with_file:
     run, _ = with_file
     assert train(run) is not None
     (told,) = rows(run, "starts")
-    assert told["states"] == 40 and told["note"].endswith("one of 40 kept states: 40 after Chopping")
+    assert told["states"] == 40 and told["note"].endswith("one of 40 snapshots: 40 after Chopping")
     assert not run.frontier.exists(), "nothing need be played for more"
 
 

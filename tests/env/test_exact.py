@@ -1,4 +1,7 @@
-"""Both games against upstream's own environments, bit for bit, and the spawn sampler that replaces upstream's."""
+"""Both games against upstream's own environments, bit for bit.
+
+And the sampler of spawn cells that replaces upstream's.
+"""
 
 import functools
 from collections.abc import Callable
@@ -39,7 +42,7 @@ GAMES = ["classic", pytest.param("full", marks=pytest.mark.slow)]
 
 @dataclass(frozen=True)
 class Game:
-    """One game compiled: upstream's step and ours with either sampler, over a batch of `WORLDS` worlds."""
+    """One game compiled over a batch of `WORLDS` worlds. Upstream's step, and ours with either sampler."""
 
     domain: Domain
     worlds: Any
@@ -53,7 +56,7 @@ class Game:
     observe: Callable[..., Any]
 
     def act(self, worlds: Any, action: int, seed: int = 0) -> Any:
-        """Returns the transition of all worlds under one action."""
+        """Step all worlds under one action."""
         return self.step(jax.random.split(jax.random.PRNGKey(seed), WORLDS), worlds, constant(action))
 
 
@@ -62,7 +65,7 @@ def constant(value: int) -> jax.Array:
 
 
 def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns ``fn`` over a batch, with no "weakly typed" output: that, fed back, would compile it anew."""
+    """Compile ``fn`` over a batch, without "weakly typed" outputs. Those, fed back, would compile it anew."""
     return jax.jit(jax.vmap(lambda *args: jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), fn(*args))))
 
 
@@ -99,7 +102,7 @@ def game(request: pytest.FixtureRequest) -> Game:
 
 
 def differing(left: Any, right: Any) -> list[str]:
-    """Returns the names of the leaves that differ in type or in any bit."""
+    """Names of the leaves that differ in type or in any bit."""
     pairs = zip(jax.tree_util.tree_leaves_with_path(left), jax.tree_util.tree_leaves_with_path(right), strict=True)
     return [jax.tree_util.keystr(path) for (path, a), (other, b) in pairs if path != other or bits(a) != bits(b)]
 
@@ -110,7 +113,7 @@ def bits(leaf: Any) -> tuple[Any, ...]:
 
 
 def staged_worlds(game: Game) -> Any:
-    """Returns worlds with much in reach, some at the map's edge; of the full game, two in three on a deeper floor."""
+    """Worlds with much in reach, some at the map's edge. Of the full game, two in three are on a deeper floor."""
     rng = np.random.default_rng(0)
     worlds = jax.tree.map(np.array, game.worlds)
     worlds.player_position[::4] = rng.choice([0, 2, worlds.map.shape[-1] - 1], (WORLDS // 4, 2))
@@ -156,7 +159,7 @@ def stage_full(rng: np.random.Generator, worlds: Any) -> Any:
 
 
 def random_inventory(rng: np.random.Generator, inventory: Any, cap: int, tops: dict[str, int]) -> Any:
-    """Returns amounts from none to the cap, often at either, for three worlds in four; ``tops`` caps some lower."""
+    """Amounts from none to the cap, for three worlds in four. Often at either end; ``tops`` caps some lower."""
     rich = np.arange(WORLDS) % 4 > 0
     drawn = {}
     for name in inventory.__dataclass_fields__:
@@ -168,7 +171,7 @@ def random_inventory(rng: np.random.Generator, inventory: Any, cap: int, tops: d
 
 
 def scatter_blocks(rng: np.random.Generator, grids: np.ndarray, positions: np.ndarray, last_block: int) -> None:
-    """Puts blocks of every kind near the player of three worlds in four, so that few actions do much."""
+    """Put blocks of every kind near most players. So that few actions do much."""
     for i, (grid, position) in enumerate(zip(grids, positions, strict=True)):
         for offset in rng.integers(-3, 4, (24 * (i % 4 > 0), 2)):
             spot = position + offset
@@ -248,7 +251,7 @@ def without_places(game: Game, worlds: Any) -> Any:
 
 
 def count_moved(game: Game, theirs: Any, ours: Any) -> int:
-    """Returns how many creatures stand elsewhere; checks that they live and account for the map's differences."""
+    """Count the creatures that stand elsewhere. Checks that they live and account for the map's differences."""
     changed = np.asarray(theirs.mob_map) != np.asarray(ours.mob_map)
     explained, moved = np.zeros_like(changed), 0
     for name in game.herds:
@@ -265,7 +268,7 @@ def count_moved(game: Game, theirs: Any, ours: Any) -> int:
 
 
 def irregular_candidates(position: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, jax.Array]:
-    """Returns candidates as a lake and a shore leave them, and the window's first cell."""
+    """Candidates as a lake and a shore leave them. Comes with the window's first cell."""
     origin = window_origin(jnp.array(position), size)
     rows = np.arange(WINDOW)[:, None] + int(origin[0]) - position[0]
     columns = np.arange(WINDOW)[None] + int(origin[1]) - position[1]
@@ -286,7 +289,7 @@ def test_both_samplers_draw_uniformly(position: tuple[int, int], size: tuple[int
 
 
 def count_draws(choose_fn: Any, seed: int, candidates: Any, origin: jax.Array, size: tuple[int, int]) -> np.ndarray:
-    """Returns how often each cell of the window was drawn in 20,000 draws."""
+    """Count how often each cell was drawn in 20,000 draws."""
     keys, (grid, _) = (
         jax.random.split(jax.random.PRNGKey(seed), 20_000),
         pack_two(jnp.array(candidates), jnp.array(candidates)),
@@ -315,13 +318,13 @@ def test_rank_never_leaves_the_candidates(seed: int, share: float) -> None:
 
 
 def events_of(domain: Domain, transition: Any) -> set[str]:
-    """Returns what happened in the first world, having checked that it is on record in all of them."""
+    """Events of the first world, checked to be on record in all."""
     assert (~transition.events | transition.world.achievements).all()
     return {domain.achievements[i] for i in np.flatnonzero(np.asarray(transition.events[0]))}
 
 
 def facing(worlds: Any, block: int) -> Any:
-    """Returns the worlds with ``block`` just above the player."""
+    """The worlds with ``block`` just above the player."""
     row, column = np.asarray(worlds.player_position).T - np.array([[1], [0]])
     levels = () if worlds.map.ndim == 3 else (worlds.player_level,)
     return worlds.replace(map=worlds.map.at[(jnp.arange(WORLDS), *levels, row, column)].set(block))
@@ -394,7 +397,7 @@ def test_full_cause_of_death_and_the_lava_that_stops_the_player(full_game: Game)
 
 
 def dying_worlds(worlds: Any) -> Any:
-    """Returns the worlds with a different end waiting in each of the first six, in the order of `full.CAUSES`."""
+    """Worlds with a different end waiting in each of the first six. In the order of `full.CAUSES`."""
     melee, shots = worlds.melee_mobs, worlds.mob_projectiles
     return worlds.replace(
         player_health=worlds.player_health.at[:6].set(1.0),

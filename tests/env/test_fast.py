@@ -1,4 +1,4 @@
-"""Steps evaluated so that large arrays are written to at the end: same bits, also on what the games don't do."""
+"""Rewritten steps: the same bits, also on what the games don't do."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ WORLDS = 32
 
 
 def crossing_writes(grid: jax.Array, spot: jax.Array, flag: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cells written, read back through either of two versions, and written again, some of them out of bounds."""
+    """Cells written, read through either version, and written again. Some of them out of bounds."""
     first = grid.at[spot[0], spot[1]].set(5)
     second = first.at[spot[1], spot[0]].set(2).at[spot[0], spot[1]].set(first[spot[1], spot[0]] + 1)
     chosen = jax.lax.select(flag, second, first.at[spot[1], spot[1]].set(7))
@@ -23,7 +23,7 @@ def crossing_writes(grid: jax.Array, spot: jax.Array, flag: jax.Array) -> tuple[
 
 
 def looped_writes(grid: jax.Array, spot: jax.Array, flag: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Loops without a carry, with one, backwards, and one too long to be written out."""
+    """Loops without a carry, with one, backwards, and a long one."""
     _, seen = jax.lax.scan(lambda _, i: (None, grid[spot[0], i]), None, jnp.arange(8))
 
     def write(current: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -36,7 +36,7 @@ def looped_writes(grid: jax.Array, spot: jax.Array, flag: jax.Array) -> tuple[ja
 
 
 def floors(grid: jax.Array, spot: jax.Array, flag: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One floor taken out, written to, read and put back; another by a constant; then where it didn't come from."""
+    """One floor taken out, written to, read and put back. Another by a constant; then where it didn't come from."""
     tower = jnp.stack([grid, grid + 1, grid + 2])
     level = spot[0] % 3
     changed = tower[level].at[spot[0], spot[1]].set(9)
@@ -72,7 +72,7 @@ def test_written_out_random_bits_are_jaxs() -> None:
 
 
 def walk(grid: jax.Array, spot: jax.Array) -> jax.Array:
-    """Two creatures that move to the right where nobody stands, as upstream writes it."""
+    """Two creatures that step right onto free cells, as in upstream."""
     for row in (spot[0], spot[1]):
         column = jnp.where(grid[row, spot[1] + 1] == 0, spot[1] + 1, spot[1])
         grid = grid.at[row, spot[1]].set(jnp.where(grid[row, spot[1]] == 3, 0, grid[row, spot[1]]))

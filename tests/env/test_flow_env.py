@@ -1,4 +1,4 @@
-"""The task layer on real Classic worlds: what skill code sees, when tasks and episodes end, how worlds are replaced."""
+"""The task layer on real Classic worlds."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a skill promises, looked up in the worlds where its task was finished."""
+"""Postconditions of a skill, checked in worlds where its task was finished."""
 
 import dataclasses
 from typing import Any
@@ -74,7 +74,7 @@ def with_promises(env: FlowEnv, spec: SkillSpec) -> FlowEnv:
 
 
 def played(goal: str, spec: SkillSpec, worlds: int = 128) -> Evaluation:
-    """Returns what a policy without any training does in tiny worlds."""
+    """Play tiny worlds with an untrained policy."""
     env = with_promises(plan_env(TINY, goal, 100), spec)
     programs = Programs(plan_trainer(env, tiny_config(), ()))
     players = programs.players(jax.random.PRNGKey(0))

@@ -30,7 +30,7 @@ RICH = {
 
 
 def with_workshop(worlds: Any) -> Any:
-    """Returns Classic worlds with a table and a furnace at the corners of where the players are, who are tired."""
+    """Classic worlds of tired players between a table and a furnace."""
     rows, columns = np.asarray(worlds.player_position).T
     at = np.arange(WORLDS)
     blocks = worlds.map.at[at, rows + 1, columns + 1].set(BlockType.CRAFTING_TABLE.value)
@@ -40,7 +40,7 @@ def with_workshop(worlds: Any) -> Any:
 
 @pytest.fixture(scope="module", params=["poor", "rich"])
 def recorded(request: pytest.FixtureRequest) -> dict[str, list[Any]]:
-    """Returns random play in new worlds of each game, half of the times with full pockets."""
+    """Random play in new worlds of each game, half with full pockets."""
     plays = {}
     for env in BASES:
         game = game_of(env)
@@ -254,7 +254,7 @@ LOOPS = [
 
 @functools.cache
 def scripted(script: Callable[[], tuple[Any, list[str]]]) -> list[Any]:
-    """Returns every step of a script, played in Classic."""
+    """Play a script in Classic; every step of it."""
     game, (world, actions) = game_of(CLASSIC), script()
     moment = Moment(game, copies(world))
     return [moment.step(game.actions[action]) for action in actions]
@@ -325,7 +325,7 @@ def test_the_loops_really_turn(script: Callable[[], tuple[Any, list[str]]], even
 
 
 def known(*offsets: tuple[int, int]) -> Any:
-    """Returns `closest_blocks` of one type, from (dx, dy) pairs, nearest first."""
+    """`closest_blocks` of one type, from (dx, dy) pairs, nearest first."""
     nearest = sorted(offsets, key=lambda offset: abs(offset[0]) + abs(offset[1]))
     padded = itertools.chain(nearest, itertools.repeat((UNKNOWN, UNKNOWN)))
     return jnp.array(list(itertools.islice(padded, 5))).T[None]

@@ -1,4 +1,4 @@
-"""Kept states: few bytes each, back bit for bit, and no foreign file taken for one."""
+"""Snapshots: few bytes each, back bit for bit, and no foreign file taken for one."""
 
 import functools
 from collections.abc import Callable
@@ -56,11 +56,11 @@ def assert_same_bits(one: Any, other: Any) -> None:
     ("name", "max_bytes"), [(TINY, 200), (CLASSIC, 6_000), pytest.param(FULL, 50_000, marks=pytest.mark.slow)]
 )
 def test_states_come_back_bit_for_bit_and_take_few_bytes(name: str, max_bytes: int, tmp_path: Path) -> None:
-    domain, kept = domain_named(name), played(name)
-    write_snapshots(tmp_path / "states", domain, kept)
-    assert_same_bits(read_snapshots(tmp_path / "states", domain), kept)
+    domain, snapshots = domain_named(name), played(name)
+    write_snapshots(tmp_path / "states", domain, snapshots)
+    assert_same_bits(read_snapshots(tmp_path / "states", domain), snapshots)
     assert (tmp_path / "states").stat().st_size / STATES < max_bytes
-    assert pack_arrays(pack(domain, kept)) == (tmp_path / "states").read_bytes(), "the same states, the same bytes"
+    assert pack_arrays(pack(domain, snapshots)) == (tmp_path / "states").read_bytes(), "the same states, the same bytes"
 
 
 def test_a_player_sees_at_a_kept_state_what_it_saw() -> None:
@@ -72,18 +72,18 @@ def test_a_player_sees_at_a_kept_state_what_it_saw() -> None:
 
 def test_a_table_of_values_tells_apart_what_compares_equal() -> None:
     """Two zeros are equal as floats; a world that came back with another one would not be the same."""
-    kept = played(CLASSIC)
-    hunger = kept.world.player_hunger.copy()
+    snapshots = played(CLASSIC)
+    hunger = snapshots.world.player_hunger.copy()
     hunger[:3] = 0.0, -0.0, np.float32(1e-45)
-    odd = kept._replace(world=kept.world.replace(player_hunger=hunger))
+    odd = snapshots._replace(world=snapshots.world.replace(player_hunger=hunger))
     assert_same_bits(unpack(domain_named(CLASSIC), pack(domain_named(CLASSIC), odd)), odd)
 
 
 def test_one_state_and_several_files_of_them() -> None:
-    domain, kept = domain_named(TINY), played(TINY)
-    one = kept.rows(slice(1))
+    domain, snapshots = domain_named(TINY), played(TINY)
+    one = snapshots.rows(slice(1))
     assert_same_bits(unpack(domain, pack(domain, one)), one)
-    assert_same_bits(join([one, kept.rows(slice(1, None))]), kept)
+    assert_same_bits(join([one, snapshots.rows(slice(1, None))]), snapshots)
 
 
 MAP = ".world.map"

@@ -24,7 +24,7 @@ step = jax.jit(tiny.step)
 
 
 def meadow(**inventory: int) -> TinyState:
-    """Returns a world of grass with the player in the middle, looking up."""
+    """A world of grass with the player in the middle, looking up."""
     held = {item: jnp.int32(inventory.get(item, 0)) for item in tiny.ITEMS}
     return TinyState(
         map=jnp.full((tiny.SIZE, tiny.SIZE), Block.GRASS, dtype=jnp.int32),
@@ -40,7 +40,7 @@ def put(world: TinyState, row: int, column: int, block: Block) -> TinyState:
 
 
 def play(world: TinyState, *actions: Action) -> tuple[TinyState, list[set[str]]]:
-    """Returns the world after the actions, and what happened in each."""
+    """Play the actions: the world after them, and what happened in each."""
     happened = []
     for action in actions:
         transition = step(jax.random.key(0), world, jnp.int32(action))
@@ -138,7 +138,7 @@ def test_the_observation_shows_what_stands_where() -> None:
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> FlowEnv:
-    """Returns the task layer over the plan for stone."""
+    """The task layer over the plan for stone."""
     base, domain = load_base("Tiny-Grid-v1"), tiny.domain()
     steps = plan("Collect Stone", base.named()).steps
     sources = [SkillSource(f"skill_{i}", base.skill(step.skill).code) for i, step in enumerate(steps)]
@@ -150,7 +150,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> FlowEnv:
 
 
 def place(state: Any, world: TinyState) -> Any:
-    """Returns the batch with ``world`` in every place."""
+    """Put ``world`` in every place of the batch."""
     worlds = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (WORLDS, *leaf.shape)), world)
     return state._replace(player=state.player._replace(world=worlds))
 

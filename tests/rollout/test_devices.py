@@ -1,4 +1,4 @@
-"""Groups of worlds, spread over devices: what comes out does not depend on how many there are."""
+"""Groups of worlds on devices: results don't depend on the devices' number."""
 
 import functools
 import itertools
@@ -36,7 +36,7 @@ def after_updates(programs: Programs, updates: int) -> Any:
 
 @pytest.mark.parametrize(("groups", "only_last"), [(2, False), (2, True), (4, False)])
 def test_training_is_the_same_on_one_device_and_on_two(groups: int, only_last: bool) -> None:
-    """Bit for bit: groups play apart, and two parts have one sum in whatever order."""
+    """Bit for bit: groups play apart, and sums of two parts commute."""
     made = trainer(only_last, env__groups=groups)
     on_one, on_two = (Programs(made, jax.local_devices()[:n]) for n in (1, 2))
     assert [len(p.groups.devices) for p in (on_one, on_two)] == [1, 2]
@@ -49,7 +49,7 @@ def test_training_is_the_same_on_one_device_and_on_two(groups: int, only_last: b
 
 
 def unordered(program: str) -> tuple[int, list[tuple[str, str]]]:
-    """Returns how many exchanges a compiled program has, and those of which neither takes what the other gave."""
+    """Count a compiled program's exchanges, and its unordered pairs of them."""
     # The order that XLA adds by itself is what a cached program does not know.
     program, computations = re.sub(r"control-predecessors=\{[^}]*\}", "", program), {}
     for name, body in re.findall(r"^(?:ENTRY )?%([\w.-]+) \(.*?\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL):

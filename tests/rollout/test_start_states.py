@@ -1,4 +1,4 @@
-"""Episodes that begin at kept states: which states, how many, and that success is measured without them."""
+"""Episodes that begin at snapshots, and success measured without them."""
 
 import dataclasses
 import functools
@@ -46,8 +46,8 @@ from tests.support.runs import tiny_config
 ONE, EACH = Quantity(base=1), Quantity(per_n=1)
 
 
-def kept_at(name: str, *worlds: Any) -> Snapshots:
-    """The given worlds as kept states whose players remember nothing."""
+def snapshots_at(name: str, *worlds: Any) -> Snapshots:
+    """The given worlds as snapshots whose players remember nothing."""
     domain = domain_named(name)
     stacked = jax.tree.map(lambda *leaves: np.stack([_plain_key(leaf) for leaf in leaves]), *worlds)
     return Snapshots(stacked, np.stack([np.asarray(empty_memory(domain))] * len(worlds)))
@@ -81,16 +81,16 @@ def test_a_state_supports_the_amounts_that_its_needs_are_there_for() -> None:
         hold(near, wood=9, stone=1),
         hold(near, wood=9, stone=2),
     ]
-    min_n, max_n = supported(env, spec, kept_at(CLASSIC, *worlds))
+    min_n, max_n = supported(env, spec, snapshots_at(CLASSIC, *worlds))
     assert [(int(a), int(b)) for a, b in zip(min_n, max_n, strict=True) if a <= b] == [(1, 2), (2, 2)]
     assert list(min_n <= max_n) == [True, False, False, True, False], "nothing is asked for that is there already"
 
 
 def test_only_states_on_the_floors_of_a_skill_are_used() -> None:
     env = ranged(CLASSIC, "Collect Wood", 1, 1)
-    kept = kept_at(CLASSIC, plain(CLASSIC))
+    snapshots = snapshots_at(CLASSIC, plain(CLASSIC))
     for floors, holds in (((0,), True), ((1,), False), (None, True)):
-        min_n, max_n = supported(env, SkillSpec(floors=floors), kept)
+        min_n, max_n = supported(env, SkillSpec(floors=floors), snapshots)
         assert bool(min_n[0] <= max_n[0]) is holds
 
 
@@ -100,22 +100,22 @@ def test_what_the_shipped_skills_need_is_found_in_staged_worlds() -> None:
     there = hold(put(plain(CLASSIC), "CRAFTING_TABLE", (-1, 0)), wood=1, stone=1, wood_pickaxe=1)
     elsewhere = hold(plain(CLASSIC), wood=1, stone=1, wood_pickaxe=1)
     worlds = [there, hold(there, stone=0), hold(there, stone_pickaxe=1), elsewhere]
-    min_n, max_n = supported(env, spec, kept_at(CLASSIC, *worlds))
+    min_n, max_n = supported(env, spec, snapshots_at(CLASSIC, *worlds))
     assert list(min_n <= max_n) == [True, False, False, False]
-    found = starts_at(env, spec, kept_at(CLASSIC, *worlds), 0.5)
+    found = starts_at(env, spec, snapshots_at(CLASSIC, *worlds), 0.5)
     assert found is not None and found.min_n.shape == (1,) and int(found.players.world.inventory.stone[0]) == 1
-    assert starts_at(env, spec, kept_at(CLASSIC, *worlds[1:]), 0.5) is None
+    assert starts_at(env, spec, snapshots_at(CLASSIC, *worlds[1:]), 0.5) is None
 
 
 def test_a_need_that_no_world_can_have_is_refused() -> None:
     with pytest.raises(UsageError, match=r"No fluent 'wod' in Tiny-Grid-v1\. Did you mean 'wood'"):
-        supported(plan_env(TINY, "Collect Wood"), SkillSpec(consumes={"wod": ONE}), kept_at(TINY, plain(TINY)))
+        supported(plan_env(TINY, "Collect Wood"), SkillSpec(consumes={"wod": ONE}), snapshots_at(TINY, plain(TINY)))
 
 
 def begun(share: float, ended: Any, env: FlowEnv, worlds: int) -> tuple[FlowState, np.ndarray, FlowState]:
-    """Returns the batch before, which episodes are left for new worlds, and the batch after."""
-    kept = kept_at(TINY, hold(plain(TINY), wood=2), hold(plain(TINY), wood=5))
-    starts = Starts(players_at(env.domain, kept), jnp.array([1, 3]), jnp.array([2, 3]), jnp.float32(share))
+    """Begin episodes: batch before, which go to new worlds, batch after."""
+    snapshots = snapshots_at(TINY, hold(plain(TINY), wood=2), hold(plain(TINY), wood=5))
+    starts = Starts(players_at(env.domain, snapshots), jnp.array([1, 3]), jnp.array([2, 3]), jnp.float32(share))
     state = env.start(env.new_players(jax.random.split(jax.random.key(0), worlds)), jnp.full((worlds, 3), 1))
     state = state._replace(achieved=jnp.ones_like(state.achieved), steps=state.steps + 9)
     begin = jax.jit(lambda key, state, ended: starts.begin(env, key, state, ended, 4))
@@ -123,7 +123,7 @@ def begun(share: float, ended: Any, env: FlowEnv, worlds: int) -> tuple[FlowStat
     return state, np.asarray(new), after
 
 
-def test_a_share_of_the_ended_episodes_begins_at_kept_states() -> None:
+def test_a_share_of_the_ended_episodes_begins_at_snapshots() -> None:
     worlds = 2000
     env = plan_env(TINY, "Make Pickaxe")
     ended = np.arange(worlds) % 2 == 0
@@ -154,7 +154,7 @@ IMPOSSIBLE = 3
 
 
 def pickaxe_programs(share: float) -> Programs:
-    """Training of one task that cannot be done from new worlds in time, and often is from the kept state."""
+    """Training of one task that cannot be done from new worlds in time, and often is from the snapshot."""
     env = plan_env(TINY, "Make Pickaxe", IMPOSSIBLE)
     tasks = dataclasses.replace(env.tasks, skill_of_task=(2,), expert_of_task=(0,), default_amounts=(None,))
     amounts = dataclasses.replace(env.amounts, low=(1,), high=(1,), item=(-1,))
@@ -162,8 +162,8 @@ def pickaxe_programs(share: float) -> Programs:
     config: RunConfig = tiny_config(ppo__epochs=1)
     trainer = dataclasses.replace(plan_trainer(env, config, (0,)), experts=1)
     programs = Programs(trainer)
-    kept = kept_at(TINY, hold(put(plain(TINY), "TABLE", (-1, 0)), wood=3))
-    starts = starts_at(env, load_base(TINY).skill("Make Pickaxe").spec, kept, share)
+    snapshots = snapshots_at(TINY, hold(put(plain(TINY), "TABLE", (-1, 0)), wood=3))
+    starts = starts_at(env, load_base(TINY).skill("Make Pickaxe").spec, snapshots, share)
     assert starts is not None
     programs.start_from(starts)
     return programs
@@ -192,7 +192,7 @@ def test_success_is_counted_from_new_worlds_only(half: Programs) -> None:
     ended = sum(cohort.ended for cohort in progress.cohorts.values())
     assert ended == new_episodes and recent.causes["timeout"] <= ended
     under_way = int((~np.asarray(state.flow.from_snapshot)).sum())
-    assert started == ended + under_way, "an episode from a kept state counts neither as begun nor as ended"
+    assert started == ended + under_way, "an episode from a snapshot counts neither as begun nor as ended"
     assert 0.4 < kept_episodes / (kept_episodes + new_episodes) < 0.6
 
 
@@ -206,8 +206,8 @@ def test_what_is_measured_begins_in_new_worlds(half: Programs) -> None:
     assert outcome.ended.all() and not outcome.success.any()
 
 
-def test_progress_leaves_out_episodes_from_kept_states() -> None:
-    """Of four that end one began at a kept state, and so do two of those that follow."""
+def test_progress_leaves_out_episodes_from_snapshots() -> None:
+    """Of four that end one began at a snapshot, and so do two of those that follow."""
     progress = Progress()
     progress.begin(3)
     ended = results([0, 0, 0, 7], [False, False, True, True], [0] * 4)
@@ -231,8 +231,10 @@ def harvested(tasks: int, wanted: int = 200, worlds: int = 200, key: int = 0) ->
     return StateCollector(programs, tasks).states(params, jax.random.PRNGKey(key), wanted, worlds)
 
 
-def fluents(kept: Snapshots) -> dict[str, np.ndarray]:
-    return jax.tree.map(np.asarray, jax.vmap(lambda w: fluents_of(table_programs().trainer.env.domain, w))(kept.world))
+def fluents(snapshots: Snapshots) -> dict[str, np.ndarray]:
+    return jax.tree.map(
+        np.asarray, jax.vmap(lambda w: fluents_of(table_programs().trainer.env.domain, w))(snapshots.world)
+    )
 
 
 def test_states_are_kept_from_the_step_that_does_the_task() -> None:

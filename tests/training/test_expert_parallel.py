@@ -1,4 +1,7 @@
-"""Experts placed on devices; on more than two in a process of its own, as that many must be asked for at its start."""
+"""Experts placed on devices, and sent round more than two.
+
+That many must be asked for at a process's start.
+"""
 
 import subprocess
 import sys

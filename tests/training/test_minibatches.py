@@ -1,4 +1,4 @@
-"""Who learns what in an epoch: every sample once, and each expert's spread evenly over the minibatches."""
+"""Minibatches: every sample once, each expert's spread evenly over them."""
 
 import itertools
 from typing import Any

@@ -1,4 +1,4 @@
-"""Products in bfloat16: made where asked for, good enough to learn with, and refused where they are not."""
+"""Products in bfloat16: good enough to learn with, or refused."""
 
 from pathlib import Path
 

@@ -52,7 +52,7 @@ def unpack(columns: UInt32[Array, "w"]) -> Bool[Array, "w w"]:
 
 
 def shape_words(inside_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Pack the columns of a shape round the player into words.
+    """Pack a shape round the player into words, an empty column at each end.
 
     An empty one at each end; ``inside_fn`` takes offsets.
     """

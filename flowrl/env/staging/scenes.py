@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
 from flowrl.env.domain import Domain, World
 from flowrl.env.staging import worlds as staging
@@ -184,7 +184,8 @@ def _put_station(stage: Stage, world: World, blocks: tuple[str, ...], number: in
     nothing = staging.block(world, staging.ground(world) if field == "map" else "NONE")
     place = staging.position(world)
     there = functools.reduce(jnp.logical_or, [cells == each for each in ids])
-    reach = _around(place, cells.shape)
+    rows, columns = jnp.arange(cells.shape[0])[:, None] - place[0], jnp.arange(cells.shape[1])[None] - place[1]
+    reach = (jnp.abs(rows) <= 1) & (jnp.abs(columns) <= 1)  # [R, C]
     is_near = (there & reach).any()
     cleared = jnp.where(there & (reach | (level == ABSENT)), nothing, cells)
     near = _free_corner(stage, world, place)
@@ -194,11 +195,6 @@ def _put_station(stage: Stage, world: World, blocks: tuple[str, ...], number: in
     after = jnp.stack([cleared, with_afar, with_near, cells])[jnp.where(level == AS_IT_IS, 3, level)]
     whole = getattr(world, field)
     return staging.replace(world, **{field: whole.at[staging.here(world)].set(after) if staging.here(world) else after})
-
-
-def _around(place: Int[Array, "2"], shape: tuple[int, ...]) -> Bool[Array, "R C"]:
-    rows, columns = jnp.arange(shape[0])[:, None] - place[0], jnp.arange(shape[1])[None] - place[1]
-    return (jnp.abs(rows) <= 1) & (jnp.abs(columns) <= 1)
 
 
 def _free_corner(stage: Stage, world: World, place: Int[Array, "2"]) -> Int[Array, "2"]:
