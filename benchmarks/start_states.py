@@ -34,7 +34,7 @@ class Outcome:
         frames, seconds: where the run ended.
         step_success: of its last update.
         gate: step success on reserved worlds at its last gate.
-        states: kept states that episodes began at.
+        states: snapshots that episodes began at.
         from_snapshot: share of the frames that were of episodes begun there.
     """
 

@@ -245,7 +245,7 @@ class FlowEnv:
         outcomes = [evaluate_skill(functions, inputs) for functions in self.tasks.skills]
         done = jnp.stack([done for done, _ in outcomes])
         reward = jnp.stack([reward for _, reward in outcomes])
-        pick = (jnp.arange(len(outcomes))[:, None] == skill[None]).astype(jnp.float32)
+        pick = (jnp.arange(len(outcomes))[:, None] == skill[None]).astype(jnp.float32)  # [skills, B]
         # A NaN of a skill that is not the current one must not spread, so choose, do not multiply.
         chosen = jnp.where(pick > 0, reward, 0.0).sum(axis=0)
         return (done & (pick > 0)).any(axis=0), chosen
@@ -264,6 +264,7 @@ class FlowEnv:
         The i-th ended episode gets world (first + i) modulo the number of ``fresh`` worlds.
         """
         available = fresh.memory.shape[0]
+        # ended = [1 0 1] with first = 4 takes worlds [4 4 5], of which the second is not used.
         source = (first + jnp.cumsum(ended) - 1) % available
         return _begun(state, ended, fresh, source, jnp.int32(0), amounts, update)
 

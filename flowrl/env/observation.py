@@ -16,6 +16,7 @@ def view_of(
     """Cut the ``view`` around ``position`` out of a grid, row by row. A cell beyond the grid's edge is ``outside``."""
     rows = position[0] + jnp.arange(view[0]) - view[0] // 2
     columns = position[1] + jnp.arange(view[1]) - view[1] // 2
+    # [view rows, view columns]
     inside = ((rows >= 0) & (rows < grid.shape[0]))[:, None] & ((columns >= 0) & (columns < grid.shape[1]))[None]
     seen = grid[jnp.clip(rows, 0, grid.shape[0] - 1)[:, None], jnp.clip(columns, 0, grid.shape[1] - 1)[None]]
     return jnp.where(inside, seen, outside).reshape(-1)
@@ -34,12 +35,13 @@ def marks_in_view(
     round, and what is written later covers what was written to the same bit of the cell before: this is how
     `render_craftax_symbolic` of upstream's renderer.py behaves, and the observation has to be upstream's as it is.
     """
-    local = position - centre + jnp.array(view) // 2
+    local = position - centre + jnp.array(view) // 2  # [M, 2], row and column in the view
     shown = ((local >= 0) & (local < jnp.array(view))).all(axis=-1) & mask
     wrapped = jnp.where(local < 0, local + jnp.array(view), local)
     written = ((wrapped >= 0) & (wrapped < jnp.array(view))).all(axis=-1)
     cell = jnp.where(written, wrapped[:, 0] * view[1] + wrapped[:, 1], -1)
     later = jnp.arange(cell.shape[0])[:, None] < jnp.arange(cell.shape[0])[None]
+    # [M, M] before any: a later creature in the same cell of the same bit.
     covered = (later & (cell[:, None] == cell[None]) & (bit[:, None] == bit[None])).any(axis=1)
     return jnp.where(shown & ~covered, cell, -1)
 
@@ -61,6 +63,7 @@ def active_columns(domain: Domain, observation: Observation) -> Int[Array, "*B L
         elif plane.kind == "lit":
             parts.append(jnp.where(observation.cells[..., 0] != 255, cell + first, NO_MARK))
         first += plane.size
+    # [*B, cells] a plane, then [*B, slots].
     return jnp.concatenate([*parts, observation.marks.astype(jnp.int32)], axis=-1)
 
 
@@ -68,10 +71,10 @@ def dense_columns(domain: Domain, observation: Observation) -> Float[Array, "*B 
     """The columns after the view's: upstream's, then flowrl's."""
     own = domain.scalars_fn(observation.levels[..., : domain.levels], observation.floats[..., : domain.floats])
     offsets = observation.levels[..., domain.levels :].astype(jnp.int32)
-    offsets = offsets.reshape(*offsets.shape[:-1], -1, 2)
+    offsets = offsets.reshape(*offsets.shape[:-1], -1, 2)  # [*B, things, (dx, dy)]
     known = (offsets != UNKNOWN).any(axis=-1, keepdims=True)
     scaled = jnp.where(known, offsets / _OFFSET_SCALE, 0.0)
-    added = jnp.concatenate([scaled, known], axis=-1, dtype=jnp.float32)
+    added = jnp.concatenate([scaled, known], axis=-1, dtype=jnp.float32)  # [*B, things, (dx, dy, known)]
     added = added.reshape(*added.shape[:-2], -1)
     return jnp.concatenate([own, added, observation.floats[..., domain.floats :]], axis=-1)
 

@@ -85,8 +85,9 @@ class Groups:
         # One number of each is enough for this to wait for all of them.
         before = [leaf[(0,) * leaf.ndim] for leaf in jax.tree.leaves(after)]
         parts = [_as_bytes(leaf) for leaf in (*leaves, *before)]
-        found = jax.lax.all_gather(jnp.concatenate(parts), AXIS)
+        found = jax.lax.all_gather(jnp.concatenate(parts), AXIS)  # [devices, bytes]
         ends = np.cumsum([part.size for part in parts])
+        # One piece a leaf, [devices, bytes of the leaf]; those of ``after`` are dropped.
         pieces = jnp.split(found, ends[:-1], axis=1)[: len(leaves)]
         return jax.tree.unflatten(structure, [_from_bytes(p, leaf) for p, leaf in zip(pieces, leaves, strict=True)])
 

@@ -105,13 +105,13 @@ def collect(
     def body(carry: tuple[FlowState, Array], key: jax.Array) -> tuple[tuple[FlowState, Array], Any]:
         state, first = carry
         act_key, step_key, amount_key = jax.random.split(key, 3)
-        expert = env.expert(state)
+        expert = env.expert(state)  # [B]
         observation = env.observe(state)
-        logits, value = policy(env, observation, expert)
+        logits, value = policy(env, observation, expert)  # [B, A], [B]
         action = sample_action(act_key, logits)
         after, result = env.step(step_key, state, action)
         timeout_value = _value_at_timeouts(env, policy, after, result.timeout)
-        into_new = result.ended
+        into_new = result.ended  # [B], those that begin anew in a new world
         if starts is not None:
             amount_key, start_key = jax.random.split(amount_key)
             into_new, after = starts.begin(env, start_key, after, result.ended, update)
@@ -120,6 +120,7 @@ def collect(
         cut = result.task_done | result.died
         log_prob = log_probability(logits, action)
         samples = (observation, expert, action, log_prob, value, reward, cut, result.timeout, timeout_value)
+        # ``first`` counts the new worlds used so far.
         return (following, first + into_new.sum()), (samples, result)
 
     (state, _), (samples, results) = jax.lax.scan(body, (state, jnp.int32(0)), jax.random.split(key, steps))

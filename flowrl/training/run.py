@@ -1,4 +1,7 @@
-"""One training run from its folder: set up, go on from the newest checkpoint, train, measure, write the result."""
+"""One training run from its folder.
+
+Set up, resume from the newest checkpoint, train, measure, write the result.
+"""
 
 import json
 import logging
@@ -60,12 +63,12 @@ class TrainingRun:
         self.progress = Progress()
 
     def execute(self) -> TrainResult | None:
-        """Returns the run's result, or None where it was asked to stop before the end."""
+        """Train to the result; None if the run was asked to stop."""
         try_tasks(self.env, task_names(self.spec, self.paths), self.key)
         state = self._restore()
         if self.config.ppo.bfloat16:
             check_bfloat16(self.trainer, state, self.programs.groups.devices[0])
-        self._begin_at_kept_states(state)
+        self._use_start_states(state)
         budget = self.config.ppo.frames // self.trainer.frames_per_update
         while int(state.update) < budget:
             if self.stop_requested():
@@ -83,8 +86,8 @@ class TrainingRun:
         best = self._best_params(state)
         return self._finish(best, self._gate(best, int(state.update)))
 
-    def _begin_at_kept_states(self, state: TrainState) -> None:
-        """Finds the states that a share of the episodes begins at, where the run is to have any."""
+    def _use_start_states(self, state: TrainState) -> None:
+        """Find the snapshots that a share of the episodes begins at."""
         if self.config.start.source == "new":
             return
 
@@ -96,7 +99,7 @@ class TrainingRun:
             self.programs.start_from(starts)
 
     def _best_params(self, state: TrainState) -> Any:
-        """The trained experts at their best; as they are where nothing was ever measured."""
+        """The trained experts at their best; the latest without a measurement."""
         return put(state.params, self.spec.trained, state.best) if self.progress.best >= 0 else state.params
 
     def _restore(self) -> TrainState:
@@ -136,7 +139,7 @@ class TrainingRun:
         return state, recent
 
     def _timed_update(self, state: TrainState) -> tuple[TrainState, UpdateStats]:
-        """The first update of a sitting compiles; the clock of the frames a second starts after it."""
+        """Update; the first one of a sitting compiles. The clock of the frames a second starts after it."""
         if self.clock is not None:
             return self.programs.update(state)
         start = time.monotonic()
@@ -247,9 +250,9 @@ class TrainingRun:
 
 
 def _share_from_snapshots(results: StepResult) -> dict[str, float]:
-    """Returns what share of the episodes that ended, and of the frames, were of episodes begun at kept states."""
-    kept, ended = np.asarray(results.from_snapshot), np.asarray(results.ended)
+    """Share of the ended episodes, and of the frames, begun at snapshots."""
+    from_snapshot, ended = np.asarray(results.from_snapshot), np.asarray(results.ended)
     return {
-        "episodes": round(float((kept & ended).sum() / max(1, ended.sum())), 4),
-        "frames": round(float(kept.mean()), 4),
+        "episodes": round(float((from_snapshot & ended).sum() / max(1, ended.sum())), 4),
+        "frames": round(float(from_snapshot.mean()), 4),
     }

@@ -1,4 +1,4 @@
-"""The start states of one run: those that it may begin at, and those that it leaves for others."""
+"""The start states of one run: those it begins at, those it leaves."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ FINAL_FILE = "final_states.safetensors"
 MIN_STATES = 16
 """With fewer, a run begins in new worlds only: it would learn a handful of places by heart."""
 _WORLDS_A_STATE = 4
-"""Where fewer than one in so many worlds leads up to the last task, there are fewer states than wanted."""
+"""At most this many worlds are played per state wanted."""
 _FINAL, _FRONTIER = 0, 1
 Report = Callable[[Mapping[str, Any]], None]
 
@@ -30,10 +30,11 @@ Report = Callable[[Mapping[str, Any]], None]
 def find_starts(
     paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, report_fn: Report
 ) -> Starts | None:
-    """Returns the states that a share of the run's episodes begin at, None where there are too few.
+    """Find the snapshots that a share of the run's episodes begins at.
 
-    They are those of the library in which the skill's preconditions hold. Where that are too few, the run's own plan is
-    played up to its last task, once, and what it reaches is kept in the run's folder.
+    They are those of the library in which the skill's preconditions hold. Where these are too few, the run's own plan
+    is played up to its last task, once, and what it reaches is stored in the run's folder. None where there are still
+    too few.
 
     Args:
         params: who plays up to the last task.
@@ -44,7 +45,7 @@ def find_starts(
     """
     share = spec.config.start.share
     parts = _from_library(paths, spec, programs)
-    of = {name: _count(programs, spec, kept) for name, kept in parts.items()}
+    of = {name: _count(programs, spec, part) for name, part in parts.items()}
     if sum(of.values()) < MIN_STATES:
         own = _own_frontier(paths, spec, programs, params, report_fn)
         if own is not None:
@@ -68,23 +69,23 @@ def _note(of: Mapping[str, int], share: float) -> str:
             f"start states in which all that it needs holds: {there}, fewer than {MIN_STATES}: every episode begins "
             "in a new world"
         )
-    return f"{share:.0%} of the episodes begin at one of {total} kept states: {', '.join(named)}"
+    return f"{share:.0%} of the episodes begin at one of {total} snapshots: {', '.join(named)}"
 
 
 def keep_final_states(paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params) -> tuple[str, str]:
-    """Returns file name and hash of states in which the run's episodes ended in success, empty where there are none.
+    """Store states in which the run's episodes ended in success.
 
-    They are of new worlds that nothing is measured on.
+    Gives file name and hash, empty where there are none. They are of new worlds that nothing is measured on.
     """
     wanted = spec.config.start.keep
     if not wanted or spec.trial:
         return "", ""
-    kept = StateCollector(programs, len(spec.tasks)).states(params, _key(spec, _FINAL), wanted, wanted)
-    if kept is None:
+    found = StateCollector(programs, len(spec.tasks)).states(params, _key(spec, _FINAL), wanted, wanted)
+    if found is None:
         return "", ""
     file = paths.folder / FINAL_FILE
-    write_snapshots(file, programs.runner.env.domain, kept)
-    logger.info("%d final states kept, %d bytes each", kept.size, file.stat().st_size // kept.size)
+    write_snapshots(file, programs.runner.env.domain, found)
+    logger.info("%d final states kept, %d bytes each", found.size, file.stat().st_size // found.size)
     return FINAL_FILE, sha256(file.read_bytes())
 
 
@@ -101,7 +102,7 @@ def _from_library(paths: RunPaths, spec: RunSpec, programs: PlayPrograms) -> dic
 def _own_frontier(
     paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, report_fn: Report
 ) -> Snapshots | None:
-    """Returns states in which episodes from new worlds have just reached the last task, None where none does."""
+    """States in which episodes have just reached the last task. From new worlds; None if there are none."""
     domain, before = programs.runner.env.domain, len(spec.tasks) - 1
     if paths.frontier.exists():
         return read_snapshots(paths.frontier, domain)
@@ -109,17 +110,17 @@ def _own_frontier(
         return None
     report_fn({"kind": "exploring"})
     wanted = spec.config.start.keep
-    kept = StateCollector(programs, before).states(params, _key(spec, _FRONTIER), wanted, _WORLDS_A_STATE * wanted)
-    if kept is not None:
-        write_snapshots(paths.frontier, domain, kept)
-    return kept
+    found = StateCollector(programs, before).states(params, _key(spec, _FRONTIER), wanted, _WORLDS_A_STATE * wanted)
+    if found is not None:
+        write_snapshots(paths.frontier, domain, found)
+    return found
 
 
-def _count(programs: PlayPrograms, spec: RunSpec, kept: Snapshots) -> int:
-    least, most = supported(programs.runner.env, spec.spec, kept)
-    return int((least <= most).sum())
+def _count(programs: PlayPrograms, spec: RunSpec, snapshots: Snapshots) -> int:
+    min_n, max_n = supported(programs.runner.env, spec.spec, snapshots)
+    return int((min_n <= max_n).sum())
 
 
 def _key(spec: RunSpec, what: int) -> jax.Array:
-    """Returns a key of this skill's own: those of different skills begin in different worlds."""
+    """Key of this skill: different skills begin in different worlds."""
     return jax.random.fold_in(world_key(STARTS, spec.config.seed, 2 * spec.runs_before + what), spec.expert)

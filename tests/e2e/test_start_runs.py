@@ -126,7 +126,7 @@ def test_final_states_go_from_the_run_into_the_library(whole: RunPaths) -> None:
     assert (kept.world.inventory.wood == 2).all() and kept.size <= 64
 
 
-def test_without_the_option_nothing_begins_at_kept_states_and_weak_skills_keep_none(tmp_path: Path) -> None:
+def test_without_the_option_nothing_begins_at_snapshots_and_weak_skills_keep_none(tmp_path: Path) -> None:
     run = set_up(tmp_path, config(start__source="new", ppo__frames=2 * 64 * 32, gate__learned_at=1.0))
     result = train(run)
     assert result is not None and result.status == "weak" and result.start_states == ""
