@@ -18,7 +18,11 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.paths import slug
+from flowrl.schema.metrics import GateRow, MetricsRow, StartsRow, UpdateRow
+from flowrl.stats import Share
 
 WANTED, MIN_EPISODES, BUDGET = 0.8, 200, 20_000_000
 SKILLS = ("Make Stone Pickaxe", "Collect Iron")
@@ -70,28 +74,25 @@ def learn_needs(home: Path, skill: str, env: str) -> None:
 
 def copy_home(grown: Path, home: Path, skill: str) -> None:
     """Copies a home's skills but for the one that is to be trained."""
-    slug = skill.replace(" ", "_")
+    own = f"_{slug(skill)}"
     for part in ("home.json", "kb"):
         if (grown / part).is_file():
             home.mkdir(parents=True, exist_ok=True)
             shutil.copy2(grown / part, home / part)
         elif (grown / part).is_dir():
             shutil.copytree(grown / part, home / part)
-    shutil.copytree(
-        grown / "skills", home / "skills", ignore=lambda _, names: [n for n in names if n.endswith(f"_{slug}")]
-    )
+    shutil.copytree(grown / "skills", home / "skills", ignore=lambda _, names: [n for n in names if n.endswith(own)])
 
 
-def rows_of(home: Path, skill: str) -> list[dict[str, Any]]:
-    """Returns the metrics of the skill's run, none before there is one."""
-    slug = skill.replace(" ", "_")
-    files = sorted(home.glob(f"training_runs/skill_*_{slug}/metrics.jsonl"))
-    return [json.loads(line) for line in files[0].read_text().splitlines()] if files else []
+def rows_of(home: Path, skill: str) -> list[MetricsRow]:
+    """The metrics of the skill's run, none before there is one."""
+    files = sorted(home.glob(f"training_runs/skill_*_{slug(skill)}/metrics.jsonl"))
+    return MetricsReader(files[0]).new_rows() if files else []
 
 
 def is_done(home: Path, skill: str) -> bool:
     """Returns whether the skill's run has ended."""
-    return any(home.glob(f"training_runs/skill_*_{skill.replace(' ', '_')}/result.json"))
+    return any(home.glob(f"training_runs/skill_*_{slug(skill)}/result.json"))
 
 
 def train(grown: Path, home: Path, skill: str, start: str, seed: int, share: float, settings: list[str]) -> Outcome:
@@ -102,35 +103,35 @@ def train(grown: Path, home: Path, skill: str, start: str, seed: int, share: flo
         begin = ["--start-from", start, *(["--start-share", str(share)] if start == "frontier" else [])]
         flowrl("train", skill, "--home", str(home), "--seed", str(seed), *begin, *settings, "--json")
     rows = rows_of(home, skill)
-    updates = [row for row in rows if row["kind"] == "update"]
+    updates = [row for row in rows if isinstance(row, UpdateRow)]
     if not updates:
         sys.exit(f"{skill} was not trained; why is said above. Learn what it needs in {grown}, delete {home}, go on.")
-    gates = [row["step_success"] for row in rows if row["kind"] == "gate"]
-    found = [row for row in rows if row["kind"] == "starts"]
-    reached = next((row for row in updates if has_reached(row["step_success"])), None)
+    gates = [row.step_success for row in rows if isinstance(row, GateRow)]
+    found = [row for row in rows if isinstance(row, StartsRow)]
+    reached = next((row for row in updates if has_reached(row.step_success)), None)
     return Outcome(
         skill,
         start,
         seed,
-        reached["frames"] if reached else None,
-        reached["seconds"] if reached else None,
-        updates[-1]["frames"],
-        updates[-1]["seconds"],
-        share_of(updates[-1]["step_success"]),
+        reached.frames if reached else None,
+        reached.seconds if reached else None,
+        updates[-1].frames,
+        updates[-1].seconds,
+        share_of(updates[-1].step_success),
         share_of(gates[-1]) if gates else None,
-        found[-1]["states"] if found and found[-1]["share"] else 0,
-        round(statistics.fmean(row["from_kept"]["frames"] for row in updates), 4),
+        found[-1].states if found and found[-1].share else 0,
+        round(statistics.fmean(row.from_kept.frames for row in updates), 4),
     )
 
 
-def share_of(counts: dict[str, int]) -> float | None:
-    """Returns a share as a number, None where nothing was counted."""
-    return round(counts["successes"] / counts["total"], 4) if counts["total"] else None
+def share_of(counts: Share) -> float | None:
+    """A share as a number, None where nothing was counted."""
+    return None if counts.value is None else round(counts.value, 4)
 
 
-def has_reached(counts: dict[str, int]) -> bool:
-    """Returns whether so many of so many episodes succeeded."""
-    return counts["total"] >= MIN_EPISODES and counts["successes"] >= WANTED * counts["total"]
+def has_reached(counts: Share) -> bool:
+    """Whether enough episodes were counted and enough of them succeeded."""
+    return counts.total >= MIN_EPISODES and (counts.value or 0.0) >= WANTED
 
 
 def line(outcome: Outcome) -> str:

@@ -135,10 +135,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise LibraryError(f"{path} is damaged: {error}. Restore it from a copy, or train the skill again.") from error
 
 
-def append_line(path: Path, value: Mapping[str, Any]) -> None:
+def append_line(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
     """Append one JSON line."""
+    row = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     with open_to_append(path) as file:
-        file.write((json.dumps(value, allow_nan=False) + "\n").encode())
+        file.write((json.dumps(row, allow_nan=False) + "\n").encode())
 
 
 def open_to_append(path: Path, anew: bool = False) -> BinaryIO:

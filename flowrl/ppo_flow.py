@@ -15,6 +15,7 @@ from flowrl.errors import FlowRLError
 from flowrl.files import append_line, write_json, write_text
 from flowrl.jobs.worker import DONE, FAILED, STOPPED, run_worker
 from flowrl.paths import RunPaths
+from flowrl.schema.metrics import PhaseRow
 from flowrl.schema.run import RunSpec, TrainResult
 
 logger = logging.getLogger("flowrl.jobs.worker")
@@ -46,7 +47,7 @@ def work(paths: RunPaths) -> int:
         spec = read_json(paths.config, RunSpec)
         check_jax_version()
         configure_jax(spec.config.gpu_memory, spec.config.groups)
-        append_line(paths.metrics, {"kind": "starting", "frames": 0})
+        append_line(paths.metrics, PhaseRow(kind="starting"))
         write_text(paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
         check_jax_results()
         from flowrl.training.run import TrainingRun

@@ -7,9 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.tables.measure import Row, row, tell
-from flowrl.files import read_json, read_lines
+from flowrl.files import read_json
+from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.schema.metrics import CompiledRow, UpdateRow
 from flowrl.schema.run import RunSpec
-from flowrl.stats import Share
 
 TABLE = "learning the demo's skills"
 SUCCESS = 0.8
@@ -42,12 +43,12 @@ class Reached:
 def reached(home: Path) -> Iterator[Reached]:
     """Yields for each run of a home when it was as good as wanted, or nothing if it never was."""
     for folder in sorted((home / "training_runs").iterdir()):
-        rows = read_lines(folder / "metrics.jsonl")
-        compiling = sum(each["seconds"] for each in rows if each["kind"] == "compiled")
+        rows = MetricsReader(folder / "metrics.jsonl").new_rows()
+        compiling = sum(each.seconds for each in rows if isinstance(each, CompiledRow))
         for each in rows:
-            if each["kind"] == "update" and (Share(**each["step_success"]).value or 0.0) >= SUCCESS:
+            if isinstance(each, UpdateRow) and (each.step_success.value or 0.0) >= SUCCESS:
                 skill = read_json(folder / "run.json", RunSpec).skill
-                yield Reached(skill, each["frames"], max(0.0, each["seconds"] - compiling))
+                yield Reached(skill, each.frames, max(0.0, each.seconds - compiling))
                 break
 
 

@@ -1,8 +1,6 @@
 """The analysis of one skill: segments played with the library's experts, their statistics, then what ablation shows."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -24,10 +22,10 @@ from flowrl.rollout.policy_runner import PolicyRunner
 from flowrl.rollout.rollout import Policy
 from flowrl.rollout.run_env import build_env
 from flowrl.rollout.world_seeds import ANALYSIS, world_key
+from flowrl.schema.metrics import OnRow, PhaseRow, PlayingRow
 from flowrl.schema.run import RunSpec
 from flowrl.weights import unflatten
 
-OnRow = Callable[[Mapping[str, Any]], None]
 _MAX_AMOUNTS, _MAX_BASES = 3, 24
 
 
@@ -35,7 +33,7 @@ def analyse(paths: AnalysisPaths, on_row: OnRow) -> Findings:
     """What is found out about the skill of a folder.
 
     Args:
-        on_row: told of the progress: {"kind": "playing", "segments", "wanted", "frames"}, then "probing", "ablating".
+        on_row: called with the progress: "playing", then "probing", then "ablating".
     """
     begin = time.monotonic()
     spec, request = read_json(paths.run.config, RunSpec), read_json(paths.request, AnalysisRequest)
@@ -46,13 +44,13 @@ def analyse(paths: AnalysisPaths, on_row: OnRow) -> Findings:
     enough = len(recorded.segments) >= ENOUGH
     found = statistics_of(spec.skill, recorded.segments) if enough else None
     notes = [] if enough else [_too_few(spec.skill, recorded)]
-    on_row({"kind": "probing"})
+    on_row(PhaseRow(kind="probing"))
     floor = spec.spec.floors[0] if spec.spec.floors else 0
     stepper = Stepper(Stage.of(env.domain, floor))
     functions = env.tasks.skills[env.tasks.skill_of_task[-1]]
     probing = Probing(stepper, functions, request.vocabulary, spec.spec, stage_key)
     ways = probing.ways()
-    on_row({"kind": "ablating"})
+    on_row(PhaseRow(kind="ablating"))
     again = _last_step_again(probing, recorded, found) if found is not None else None
     return Findings(
         skill=spec.skill,
@@ -83,7 +81,7 @@ def _recorded(
     policy = Policy(PolicyRunner(env, spec.config, experts).network(experts), params)
 
     def tell(segments: int, frames: int) -> None:
-        on_row({"kind": "playing", "segments": segments, "wanted": request.segments, "frames": frames})
+        on_row(PlayingRow(played=segments, wanted=request.segments, frames=frames))
 
     tell(0, 0)
     return SegmentRecorder(env, policy, amounts).record(key, request.segments, request.frames, tell)

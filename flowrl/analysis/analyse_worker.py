@@ -6,15 +6,14 @@ It reads what `flowrl.analysis.job` wrote and writes `analysis.json`; what is ma
 import os
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from flowrl.analysis.request import AnalysisPaths
 from flowrl.errors import FlowRLError
 from flowrl.files import append_line, read_json, write_json, write_text
 from flowrl.jax_runtime import check_jax_results, check_jax_version, configure_jax
 from flowrl.jobs.worker import DONE, FAILED, run_worker
+from flowrl.schema.metrics import MetricsRow, PhaseRow
 from flowrl.schema.run import RunSpec
 
 
@@ -22,12 +21,12 @@ def work(folder: Path) -> int:
     """Answers the request that lies in a folder."""
     paths = AnalysisPaths(folder)
 
-    def on_row(row: Mapping[str, Any]) -> None:
+    def on_row(row: MetricsRow) -> None:
         append_line(paths.run.metrics, row)
         write_text(paths.run.heartbeat, f"{os.getpid()} {time.time():.3f}\n")
 
     try:
-        on_row({"kind": "starting"})
+        on_row(PhaseRow(kind="starting"))
         check_jax_version()
         configure_jax(read_json(paths.run.config, RunSpec).config.gpu_memory)
         check_jax_results()

@@ -4,9 +4,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from flowrl.analysis.findings import Findings
 from flowrl.analysis.request import ANSWER, MODULE, AnalysisPaths, AnalysisRequest
@@ -20,11 +19,11 @@ from flowrl.knowledge.base import load_base
 from flowrl.library.catalog import skill_of
 from flowrl.library.home import SkillLibrary
 from flowrl.schema.home import SkillRecord
+from flowrl.schema.metrics import OnRow
 from flowrl.weights import flatten, named_state
 
 MAX_SECONDS = 3600.0
 """After which an analysis is given up."""
-OnRow = Callable[[Mapping[str, Any]], None]
 
 
 def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **options: int) -> Job:

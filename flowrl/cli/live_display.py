@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,6 +19,7 @@ from rich.text import Text
 from flowrl.paths import RunPaths
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.home import SkillRecord
+from flowrl.schema.metrics import GateRow, MetricsRow, PhaseRow, StartsRow, UpdateRow
 from flowrl.schema.run import RunSpec
 from flowrl.stats import Share
 
@@ -43,13 +44,6 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def share_text(share: Mapping[str, Any] | Share | None) -> str:
-    """Returns a share with its interval, e.g. ``93.2 % [90.7, 95.1]``."""
-    if share is None:
-        return "unknown"
-    return str(share if isinstance(share, Share) else Share(**share))
-
-
 def causes_text(causes: Mapping[str, int], most: int = 3) -> str:
     """Returns what episodes fail of, the most frequent first, e.g. ``zombie 88 %, lava 7 %``."""
     total = sum(causes.values())
@@ -71,29 +65,33 @@ def steps_text(spec: RunSpec) -> str:
 
 
 class RunView:
-    """What is known of the run that is watched; fed with its rows of metrics."""
+    """The latest rows of a run, for display."""
 
     def __init__(self, spec: RunSpec, clock: float):
         self.spec, self.began = spec, clock
-        self.phase, self.row, self.gate = "starting", {}, {}  # type: tuple[str, dict[str, Any], dict[str, Any]]
+        self.row: MetricsRow = PhaseRow(kind="starting")
+        self.update: UpdateRow | None = None
+        self.gate: GateRow | None = None
         self.rates: deque[float] = deque(maxlen=9)
         self.last_line, self.last_phase = 0.0, ""
-        self.starts = ""
 
-    def feed(self, row: Mapping[str, Any]) -> None:
-        """Takes in one row."""
-        self.phase = str(row["kind"])
-        if row["kind"] == "update":
-            self.row = dict(row)
-            if row["fps"]:
-                self.rates.append(float(row["fps"]))
-        elif row["kind"] == "gate":
-            self.gate = dict(row)
-        elif row["kind"] == "starts":
-            self.starts = str(row["note"])
+    @property
+    def phase(self) -> str:
+        """The kind of the newest row."""
+        return self.row.kind
+
+    def feed(self, row: MetricsRow) -> None:
+        """Take in one row."""
+        self.row = row
+        if isinstance(row, UpdateRow):
+            self.update = row
+            if row.fps:
+                self.rates.append(row.fps)
+        elif isinstance(row, GateRow):
+            self.gate = row
 
     def is_line_due(self, now: float) -> bool:
-        """Returns whether there is something to say where lines are printed: a new phase, or the latest frames."""
+        """Whether plain output is due a line: a new phase, or the latest frames."""
         due = self.phase != self.last_phase and self.phase not in {"compiled", "update"}
         if self.phase == "update":
             # The first update compiles; it says nothing of the speed.
@@ -110,9 +108,9 @@ class RunView:
     @property
     def left(self) -> str:
         """The longest that the run can still take."""
-        if not self.rate:
+        if not self.rate or self.update is None:
             return "unknown"
-        frames = self.spec.config.ppo.frames - int(self.row["frames"])
+        frames = self.spec.config.ppo.frames - self.update.frames
         return f"at most {duration(frames / self.rate)}"
 
 
@@ -147,8 +145,8 @@ class Display:
         trained = ", ".join(str(spec.local_to_global[i]) for i in spec.trained)
         self._say(f"{spec.skill}: expert {trained}, plan {steps_text(spec)}")
 
-    def row(self, skill: str, row: Mapping[str, Any]) -> None:
-        """Takes in a row of a skill's metrics; on no terminal, prints a line now and then."""
+    def row(self, skill: str, row: MetricsRow) -> None:
+        """Show a row of metrics; without a terminal, print a line now and then."""
         view = self.views.get(skill)
         if view is None:
             return
@@ -181,17 +179,16 @@ class Display:
 
 
 def _line(view: RunView) -> str:
-    if view.phase == "gate":
-        passed = "passed" if view.gate["passed"] else "not yet learned"
-        return f"measured: step success {share_text(view.gate['step_success'])}, {passed}"
-    if view.phase == "starts":
-        return view.starts
-    if view.phase != "update":
-        return _PHASES[view.phase]
     row = view.row
+    if isinstance(row, GateRow):
+        return f"measured: step success {row.step_success}, {'passed' if row.passed else 'not yet learned'}"
+    if isinstance(row, StartsRow):
+        return row.note
+    if not isinstance(row, UpdateRow):
+        return _PHASES[row.kind]
     return (
-        f"{row['frames']:,} frames, {view.rate:,.0f} frames/s, step success {share_text(row['step_success'])}, "
-        f"fails of {causes_text(row['causes'])}, {view.left} left"
+        f"{row.frames:,} frames, {view.rate:,.0f} frames/s, step success {row.step_success}, "
+        f"failures: {causes_text(row.causes)}, {view.left} left"
     )
 
 
@@ -199,26 +196,22 @@ def _panel(view: RunView) -> Panel:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    row, config = view.row, view.spec.config
-    frames = int(row.get("frames", 0))
+    update, config = view.update, view.spec.config
+    frames = update.frames if update else 0
     grid.add_row("plan", Text(steps_text(view.spec)))
     rate = f"{view.rate:,.0f} frames/s" if view.rate else ""
     bar = ProgressBar(total=max(config.ppo.frames, 1), completed=frames, width=24)
     counts = Table.grid(padding=(0, 2))
     counts.add_row(bar, Text(f"{frames:,} of at most {config.ppo.frames:,}  {rate}"))
     grid.add_row("frames", counts)
-    grid.add_row("step success", share_text(row.get("step_success")))
-    grid.add_row("plan success", share_text(row.get("success")))
-    grid.add_row("fails of", causes_text(row.get("causes", {})))
+    grid.add_row("step success", str(update.step_success) if update else "unknown")
+    grid.add_row("plan success", str(update.success) if update else "unknown")
+    grid.add_row("failures", causes_text(update.causes if update else {}))
     grid.add_row("time", f"{duration(time.monotonic() - view.began)} so far, {view.left} left")
     if view.gate:
-        grid.add_row("last gate", share_text(view.gate["step_success"]))
+        grid.add_row("last gate", str(view.gate.step_success))
     spinner = Spinner("dots", text=_PHASES.get(view.phase, view.phase))
     return Panel(Group(grid, spinner), title=Text(f"learning {view.spec.skill}"), title_align="left", expand=False)
-
-
-def _interval(share: Share) -> str:
-    return str(share)
 
 
 def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = ()) -> Table:
@@ -233,8 +226,8 @@ def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = (
             Text(record.status, style="green" if record.status == "learned" else "yellow"),
             str(record.expert_idx),
             f"{record.frames:,}",
-            _interval(evaluation.step_success),
-            _interval(evaluation.success),
+            str(evaluation.step_success),
+            str(evaluation.success),
             record.path,
         )
     for spec in running:
@@ -255,7 +248,7 @@ def evaluation_tables(evaluation: Evaluation, tasks: Sequence[str]) -> Group:
         f"plan success   {evaluation.success}   ({evaluation.success.successes} of {evaluation.success.total} worlds)",
         f"step success   {evaluation.step_success}   (of {evaluation.step_success.total} that reached the last task)",
         f"episode length {evaluation.length:.1f} steps on average",
-        f"fails of       {causes_text(causes, 9) if causes else 'nothing'}",
+        f"failures       {causes_text(causes, 9) if causes else 'none'}",
     ]
     for n, share in sorted(evaluation.per_amount.items()):
         lines.append(f"  for n = {n}    {share}")

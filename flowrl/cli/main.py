@@ -33,7 +33,20 @@ from flowrl.cli.options import (
     executor_fn,
     stoppable,
 )
-from flowrl.cli.output import DONE, FAILED, HOME, MAX_SEED, STOPPED, USAGE, Env, Home, Json, print_json, print_rich
+from flowrl.cli.output import (
+    DONE,
+    FAILED,
+    HOME,
+    MAX_SEED,
+    STOPPED,
+    USAGE,
+    Env,
+    Home,
+    Json,
+    print_json,
+    print_rich,
+    progress_bar,
+)
 from flowrl.cli.runs import app as runs_app
 from flowrl.cli.runs import status
 from flowrl.cli.skills import app as skills_app
@@ -41,7 +54,6 @@ from flowrl.cli.skills import record_row
 
 if TYPE_CHECKING:
     from flowrl.library.home import SkillLibrary
-    from flowrl.schema.evaluation import Evaluation
 
 app = typer.Typer(
     help="Grows a library of reinforcement-learning skills on Craftax.",
@@ -172,29 +184,17 @@ def evaluate(
 ) -> None:
     """Measure success and step success on worlds that no training has used."""
     from flowrl.cli.live_display import evaluation_tables
+    from flowrl.evaluation.evaluate import evaluate_goal
     from flowrl.library.goal_plans import plan_with_library
 
     library = _library(home)
     tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
-    with stoppable():
-        evaluation = _play_with_bar(library, goal, episodes, seed, steps)
+    with stoppable(), progress_bar(goal) as on_row:
+        evaluation = evaluate_goal(library, goal, episodes, seed, steps, on_row)
     if as_json:
         print_json(evaluation.model_dump() | {"tasks": tasks})
     else:
         print_rich(evaluation_tables(evaluation, tasks))
-
-
-def _play_with_bar(library: "SkillLibrary", goal: str, episodes: int, seed: int, steps: int | None) -> "Evaluation":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from flowrl.evaluation.evaluate import evaluate_goal
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("playing", total=episodes)
-        return evaluate_goal(library, goal, episodes, seed, steps, lambda row: bar.update(task, completed=row["ended"]))
 
 
 @app.command(epilog="Example: flowrl bench moe --json")

@@ -4,13 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrl.cli.output import HOME, MAX_SEED, Home, Json, print_json, print_rich, warn
+from flowrl.cli.output import HOME, MAX_SEED, Home, Json, print_json, print_rich, progress_bar, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from flowrl.analysis.findings import Findings
     from flowrl.library.home import SkillLibrary
     from flowrl.schema.home import SkillRecord
     from flowrl.schema.run import RunSpec
@@ -172,13 +170,15 @@ def skills_analyse(
     as_json: Json = False,
 ) -> None:
     """Find out what a skill really needs, spends and yields, and hold its specification against that."""
+    from flowrl.analysis.job import analyse_skill
     from flowrl.analysis.repair import repair
     from flowrl.cli.tables import analysis_report
     from flowrl.library.versions import respecify
 
     library = _library(home)
     record = library.record(name)
-    findings = _analyse_with_bar(library, record, seed)
+    with progress_bar(record.name) as on_row:
+        findings = analyse_skill(library, record.name, library.skill_paths(record).analysis, on_row, seed=seed)
     found = repair(record.spec, findings)
     if apply and found.changes:
         with library.lock():
@@ -190,21 +190,3 @@ def skills_analyse(
     if found.changes:
         way = library.command("skills", "analyse", record.name, "--apply")
         print("\nThe specification was corrected." if apply else f"\nTo correct the specification: {way}")
-
-
-def _analyse_with_bar(library: "SkillLibrary", record: "SkillRecord", seed: int) -> "Findings":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from flowrl.analysis.job import analyse_skill
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def show(row: "Mapping[str, Any]") -> None:
-            done = {"completed": row["segments"], "total": row["wanted"]} if row["kind"] == "playing" else {}
-            bar.update(task, description=f"{record.name}: {row['kind']}", **done)
-
-        return analyse_skill(library, record.name, library.skill_paths(record).analysis, show, seed=seed)

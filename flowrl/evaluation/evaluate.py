@@ -3,9 +3,8 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +17,7 @@ from flowrl.library.goal_plans import plan_with_library
 from flowrl.library.home import SkillLibrary, description_of
 from flowrl.paths import RunPaths
 from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.metrics import OnRow
 from flowrl.schema.plan import Plan
 from flowrl.schema.skill import Skill
 from flowrl.weights import flatten, named_state
@@ -38,7 +38,7 @@ def evaluate_goal(
     episodes: int,
     seed: int,
     steps: int | None,
-    on_row: Callable[[Mapping[str, Any]], None],
+    on_row: OnRow,
 ) -> Evaluation:
     """Returns what playing the plan for a skill or goal shows, on worlds that no training and no gate has used.
 
@@ -46,7 +46,7 @@ def evaluate_goal(
         episodes: worlds played, one episode each.
         seed: which worlds; the same seed gives the same worlds and the same result.
         steps: time limit of an episode; None for the default.
-        on_row: called with {"kind": "playing", "ended", "episodes", "steps"} now and then.
+        on_row: called with a `PlayingRow` now and then.
 
     Raises:
         UsageError, PlanError, LibraryError: the goal is unknown, out of reach, or an expert's weights are damaged or

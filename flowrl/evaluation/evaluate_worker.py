@@ -9,6 +9,7 @@ from flowrl.files import append_line, read_arrays, read_json, write_json
 from flowrl.jax_runtime import check_jax_results, check_jax_version, configure_jax
 from flowrl.paths import RunPaths
 from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.metrics import PlayingRow
 from flowrl.schema.run import RunSpec
 from flowrl.weights import unflatten
 
@@ -33,9 +34,8 @@ def evaluate_folder(paths: RunPaths) -> Evaluation:
     params = from_named(unflatten(read_arrays(paths.initial)))
     amounts = amounts_to_play(env, request.episodes, 0)
 
-    def report(ended: int, steps: int) -> None:
-        row = {"kind": "playing", "ended": ended, "episodes": request.episodes, "steps": steps}
-        append_line(paths.metrics, row)
+    def report(ended: int, _steps: int) -> None:
+        append_line(paths.metrics, PlayingRow(played=ended, wanted=request.episodes))
 
     outcome = play_worlds(programs, params, world_key(EVALUATION, request.seed), amounts, report)
     return summarise(env, outcome, amounts, env.domain.causes, request.seed)

@@ -11,29 +11,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 from filelock import Timeout
 
-from flowrl.files import lock_of, open_to_append, read_lines
+from flowrl.files import lock_of, open_to_append
 from flowrl.jobs.job import Job, JobEnd
+from flowrl.jobs.metrics_reader import MetricsReader
 from flowrl.paths import RunPaths
+from flowrl.schema.metrics import MetricsRow
 
 _POLL_SECONDS = 0.25
 GRACE_SECONDS = 20.0
 """How long a process that was asked to leave may take to save a checkpoint."""
 
 
-def follow(run: RunPaths, alive_fn: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+def follow(run: RunPaths, alive_fn: Callable[[], bool]) -> Iterator[MetricsRow]:
     """Yields the rows of a run's metrics as they come, until ``alive_fn`` says that no more will."""
-    seen = 0
+    reader = MetricsReader(run.metrics)
     while True:
         over = not alive_fn()
-        rows = read_lines(run.metrics)
-        seen = min(seen, len(rows))
-        yield from rows[seen:]
-        seen = len(rows)
+        yield from reader.new_rows()
         if over:
             return
         time.sleep(_POLL_SECONDS)

@@ -8,14 +8,16 @@ import psutil
 from filelock import Timeout
 
 from flowrl.errors import LibraryError, UsageError, nearest_names
-from flowrl.files import lock_of, read_json, read_lines, write_json
+from flowrl.files import lock_of, read_json, write_json
 from flowrl.jobs.job import Job
 from flowrl.jobs.local import GRACE_SECONDS, is_locked, worker_process
+from flowrl.jobs.metrics_reader import MetricsReader
 from flowrl.library.home import OnDamaged, SkillLibrary, ended_untrained
 from flowrl.parallel.snapshot import Snapshot
 from flowrl.parallel.training_setup import put_aside
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
+from flowrl.schema.metrics import UpdateRow
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import Share
 
@@ -60,17 +62,17 @@ class RunReport:
 
 def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
     """Returns the report on a run."""
-    updates = [row for row in read_lines(paths.metrics) if row.get("kind") == "update"]
-    last: dict[str, Any] = updates[-1] if updates else {}
-    shares = {name: Share(**last[name]) if name in last else None for name in ("success", "step_success")}
-    seconds, state, error = float(last.get("seconds", 0)), "interrupted", ""
+    rows = reversed(MetricsReader(paths.metrics).new_rows())
+    last = next((row for row in rows if isinstance(row, UpdateRow)), None)
+    success, step_success = (last.success, last.step_success) if last else (None, None)
+    seconds, state, error = last.seconds if last else 0.0, "interrupted", ""
     if paths.result.exists():
         result = read_json(paths.result, TrainResult)
         error = result.error
         state = result.outcome
         if result.outcome == "done" and result.evaluation is not None:
             state = result.status if paths.processed.exists() else "trained"
-            shares = {"success": result.evaluation.success, "step_success": result.evaluation.step_success}
+            success, step_success = result.evaluation.success, result.evaluation.step_success
             seconds = result.seconds
     elif is_locked(Job(spec.skill, paths.folder)):
         state = "running"
@@ -78,13 +80,14 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
         skill=spec.skill,
         expert=spec.expert,
         state=state,
-        frames=int(last.get("frames", 0)),
+        frames=last.frames if last else 0,
         budget=spec.config.ppo.frames,
+        success=success,
+        step_success=step_success,
         seconds=seconds,
         error=error,
         needs=needs_of(step.skill for step in spec.plan.steps if step.skill != spec.skill),
         folder=str(paths.folder),
-        **shares,
     )
 
 

@@ -3,11 +3,10 @@
 Set up, resume from the newest checkpoint, train, measure, write the result.
 """
 
-import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +18,22 @@ from flowrl.env.dry_run import try_tasks
 from flowrl.env.flow_env import StepResult
 from flowrl.errors import TrainingError
 from flowrl.evaluation.summary import is_learned
-from flowrl.files import append_line, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
+from flowrl.files import append_line, read_arrays, read_json, read_text, write_arrays, write_json, write_text
 from flowrl.models.experts import put, take, to_named
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env, task_names
 from flowrl.rollout.world_seeds import training_key
 from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.metrics import (
+    CompiledRow,
+    GateRow,
+    KeptShare,
+    MeasuringRow,
+    MetricsRow,
+    PhaseRow,
+    UpdateRow,
+    parse_row,
+)
 from flowrl.schema.run import RunSpec, Status, TrainResult
 from flowrl.training.checkpoints import load_newest, save_checkpoint
 from flowrl.training.episode_stats import Progress, TrainingSuccess
@@ -91,10 +100,7 @@ class TrainingRun:
         if self.config.start.source == "new":
             return
 
-        def report(row: Mapping[str, Any]) -> None:
-            append_line(self.paths.metrics, {"frames": self.progress.frames, **row})
-
-        starts = find_starts(self.paths, self.spec, self.programs, state.params, report)
+        starts = find_starts(self.paths, self.spec, self.programs, state.params, self._write_row)
         if starts is not None:
             self.programs.start_from(starts)
 
@@ -117,8 +123,12 @@ class TrainingRun:
 
     def _drop_rows_after(self, frames: int) -> None:
         """Rows written after the checkpoint will be written again."""
-        rows = [row for row in read_lines(self.paths.metrics) if row.get("frames", 0) <= frames]
-        write_text(self.paths.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        lines = read_text(self.paths.metrics).splitlines()
+        kept = [line for line in lines if (row := parse_row(line)) is not None and row.frames <= frames]
+        write_text(self.paths.metrics, "".join(f"{line}\n" for line in kept))
+
+    def _write_row(self, row: MetricsRow) -> None:
+        append_line(self.paths.metrics, row.model_copy(update={"frames": self.progress.frames}))
 
     def _advance(self, state: TrainState) -> tuple[TrainState, TrainingSuccess]:
         state, stats = self._timed_update(state)
@@ -143,12 +153,11 @@ class TrainingRun:
         if self.clock is not None:
             return self.programs.update(state)
         start = time.monotonic()
-        append_line(self.paths.metrics, {"kind": "compiling", "frames": self.progress.frames})
+        self._write_row(PhaseRow(kind="compiling"))
         done = jax.block_until_ready(self.programs.update(state))
         seconds = time.monotonic() - start
         self.progress.compile_seconds += seconds
-        row = {"kind": "compiled", "seconds": round(seconds, 2), "frames": self.progress.frames}
-        append_line(self.paths.metrics, row)
+        self._write_row(CompiledRow(seconds=round(seconds, 2)))
         return done
 
     def _require_finite(self, stats: UpdateStats, state: TrainState, update: int) -> None:
@@ -174,45 +183,39 @@ class TrainingRun:
 
     def _report(self, stats: UpdateStats, recent: TrainingSuccess, update: int) -> None:
         now = time.monotonic()
-        row: dict[str, Any] = {
-            "kind": "update",
-            "update": update,
-            "frames": self.progress.frames,
-            "budget": self.config.ppo.frames,
-            "fps": round(self.trainer.frames_per_update / (now - self.clock), 1) if self.clock else None,
-            "seconds": round(self._seconds(), 2),
-            "success": recent.success.model_dump(),
-            "step_success": recent.step_success.model_dump(),
-            "causes": recent.causes,
-            "from_kept": _share_from_snapshots(stats.results),
-            "trained_samples": int(stats.metrics.trained_samples),
-            "reward": [round(float(r), 5) for r in stats.metrics.reward],
-            "lr": float(stats.metrics.lr),
+        row = UpdateRow(
+            update=update,
+            budget=self.config.ppo.frames,
+            fps=round(self.trainer.frames_per_update / (now - self.clock), 1) if self.clock else None,
+            seconds=round(self._seconds(), 2),
+            success=recent.success,
+            step_success=recent.step_success,
+            causes=recent.causes,
+            from_kept=_share_from_snapshots(stats.results),
+            trained_samples=int(stats.metrics.trained_samples),
+            reward=tuple(round(float(r), 5) for r in stats.metrics.reward),
+            lr=float(stats.metrics.lr),
             **{name: round(float(value), 6) for name, value in stats.metrics.losses._asdict().items()},
-        }
+        )
         self.clock = now
-        append_line(self.paths.metrics, row)
+        self._write_row(row)
         write_text(self.paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
 
     def _gate(self, params: Any, update: int) -> Evaluation:
         gate = self.progress.gates
         self.progress.gates += 1
-        append_line(self.paths.metrics, {"kind": "measuring", "frames": self.progress.frames, "gate": gate})
+        self._write_row(MeasuringRow(gate=gate))
         number = gate_number(self.spec.runs_before, gate)
         evaluation = measure(self.programs, params, self.config.gate, self.config.seed, number)
-        passed = is_learned(self.config.gate, evaluation)
-        append_line(
-            self.paths.metrics,
-            {
-                "kind": "gate",
-                "gate": gate,
-                "update": update,
-                "frames": self.progress.frames,
-                "passed": passed,
-                "success": evaluation.success.model_dump(),
-                "step_success": evaluation.step_success.model_dump(),
-                "causes": evaluation.causes,
-            },
+        self._write_row(
+            GateRow(
+                gate=gate,
+                update=update,
+                passed=is_learned(self.config.gate, evaluation),
+                success=evaluation.success,
+                step_success=evaluation.step_success,
+                causes=evaluation.causes,
+            )
         )
         self.clock = time.monotonic()
         return evaluation
@@ -245,14 +248,12 @@ class TrainingRun:
         return result
 
     def _keep_final_states(self, params: Any) -> tuple[str, str]:
-        append_line(self.paths.metrics, {"kind": "keeping", "frames": self.progress.frames})
+        self._write_row(PhaseRow(kind="keeping"))
         return keep_final_states(self.paths, self.spec, self.programs, params)
 
 
-def _share_from_snapshots(results: StepResult) -> dict[str, float]:
+def _share_from_snapshots(results: StepResult) -> KeptShare:
     """Share of the ended episodes, and of the frames, begun at snapshots."""
     from_snapshot, ended = np.asarray(results.from_snapshot), np.asarray(results.ended)
-    return {
-        "episodes": round(float((from_snapshot & ended).sum() / max(1, ended.sum())), 4),
-        "frames": round(float(from_snapshot.mean()), 4),
-    }
+    episodes = float((from_snapshot & ended).sum() / max(1, ended.sum()))
+    return KeptShare(episodes=round(episodes, 4), frames=round(float(from_snapshot.mean()), 4))

@@ -1,8 +1,7 @@
 """The start states of one run: those it begins at, those it leaves."""
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 
@@ -14,6 +13,7 @@ from flowrl.rollout.collect_states import StateCollector
 from flowrl.rollout.programs import PlayPrograms
 from flowrl.rollout.start_states import Starts, starts_at, supported
 from flowrl.rollout.world_seeds import STARTS, world_key
+from flowrl.schema.metrics import OnRow, PhaseRow, StartsRow
 from flowrl.schema.run import RunSpec
 from flowrl.weights import sha256
 
@@ -24,12 +24,9 @@ MIN_STATES = 16
 _WORLDS_A_STATE = 4
 """At most this many worlds are played per state wanted."""
 _FINAL, _FRONTIER = 0, 1
-Report = Callable[[Mapping[str, Any]], None]
 
 
-def find_starts(
-    paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, report_fn: Report
-) -> Starts | None:
+def find_starts(paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, on_row: OnRow) -> Starts | None:
     """Find the snapshots that a share of the run's episodes begins at.
 
     They are those of the library in which the skill's preconditions hold. Where these are too few, the run's own plan
@@ -38,7 +35,7 @@ def find_starts(
 
     Args:
         params: who plays up to the last task.
-        report_fn: told what was found as a row of metrics, and before anything is played.
+        on_row: called before anything is played and with what was found, frames not filled in.
 
     Raises:
         LibraryError: a file of states is damaged, was changed, or is of another game.
@@ -47,13 +44,13 @@ def find_starts(
     parts = _from_library(paths, spec, programs)
     of = {name: _count(programs, spec, part) for name, part in parts.items()}
     if sum(of.values()) < MIN_STATES:
-        own = _own_frontier(paths, spec, programs, params, report_fn)
+        own = _own_frontier(paths, spec, programs, params, on_row)
         if own is not None:
             parts, of = parts | {"": own}, of | {"": _count(programs, spec, own)}
     states = sum(of.values())
     is_enough = states >= MIN_STATES
     note = _note(of, share)
-    report_fn({"kind": "starts", "share": share if is_enough else 0.0, "states": states, "note": note})
+    on_row(StartsRow(share=share if is_enough else 0.0, states=states, note=note))
     logger.info("%s", note)
     return starts_at(programs.runner.env, spec.spec, join(list(parts.values())), share) if is_enough else None
 
@@ -100,7 +97,7 @@ def _from_library(paths: RunPaths, spec: RunSpec, programs: PlayPrograms) -> dic
 
 
 def _own_frontier(
-    paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, report_fn: Report
+    paths: RunPaths, spec: RunSpec, programs: PlayPrograms, params: Params, on_row: OnRow
 ) -> Snapshots | None:
     """States in which episodes have just reached the last task. From new worlds; None if there are none."""
     domain, before = programs.runner.env.domain, len(spec.tasks) - 1
@@ -108,7 +105,7 @@ def _own_frontier(
         return read_snapshots(paths.frontier, domain)
     if not before or not spec.config.start.keep:
         return None
-    report_fn({"kind": "exploring"})
+    on_row(PhaseRow(kind="exploring"))
     wanted = spec.config.start.keep
     found = StateCollector(programs, before).states(params, _key(spec, _FRONTIER), wanted, _WORLDS_A_STATE * wanted)
     if found is not None:

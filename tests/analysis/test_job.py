@@ -42,8 +42,8 @@ def findings(grown: Path, tmp_path_factory: pytest.TempPathFactory) -> Findings:
     rows: list[Any] = []
     folder = tmp_path_factory.mktemp("analysis") / "table"
     found = analyse_skill(SkillLibrary.open(grown), TABLE, folder, rows.append)
-    assert [row["kind"] for row in rows if row["kind"] != "playing"] == ["starting", "probing", "ablating"]
-    assert [row for row in rows if row["kind"] == "playing"][-1]["segments"] == found.statistics.segments  # type: ignore[union-attr]
+    assert [row.kind for row in rows if row.kind != "playing"] == ["starting", "probing", "ablating"]
+    assert [row for row in rows if row.kind == "playing"][-1].played == found.statistics.segments  # type: ignore[union-attr]
     assert read_json(folder / "analysis.json", Findings) == found and (folder / "heartbeat").exists()
     return found
 

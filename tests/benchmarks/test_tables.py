@@ -133,12 +133,13 @@ def test_the_table_of_learning_reads_when_each_run_was_good_enough(
     program = tmp_path / "fake_grow.py"
     program.write_text(
         textwrap.dedent("""
-        import json
         from flowrl.config import build_config
-        from flowrl.files import write_json
+        from flowrl.files import append_line, write_json
+        from flowrl.schema.metrics import CompiledRow
         from flowrl.schema.plan import Plan
         from flowrl.schema.run import RunSpec, TaskSpec
         from flowrl.stats import Share
+        from tests.support.runs import update_row
 
         def grow(home, seed, skills, settings):
             assert (skills, settings) == (1, ["--set", "ppo.lr=1e-3"])
@@ -146,12 +147,12 @@ def test_the_table_of_learning_reads_when_each_run_was_good_enough(
             spec = RunSpec(skill="Wood", config=build_config(), tasks=(TaskSpec(skill="Wood", low=1, high=1),),
                            local_to_global=(0,), trained=(0,), own=0, plan=Plan(goal="Wood", steps=()))
             write_json(folder / "run.json", spec)
-            rows = [{"kind": "compiled", "seconds": 7.0, "frames": 0}]
+            rows = [CompiledRow(seconds=7.0)]
             for i, share in enumerate((Share(successes=0, total=0), Share(successes=1, total=2),
                                        Share(successes=81, total=100), Share(successes=9, total=10))):
-                rows.append({"kind": "update", "frames": 100 * (i + 1 + seed), "seconds": 10.0 * (i + 1),
-                             "step_success": share.model_dump()})
-            (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+                rows.append(update_row(100 * (i + 1 + seed), share, seconds=10.0 * (i + 1)))
+            for row in rows:
+                append_line(folder / "metrics.jsonl", row)
             return [], 1.5, True
         """)
     )

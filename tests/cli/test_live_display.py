@@ -7,8 +7,11 @@ import pytest
 from flowrl.cli.live_display import Display, causes_text, duration, steps_text
 from flowrl.config import RunConfig
 from flowrl.paths import RunPaths
+from flowrl.schema.metrics import GateRow, MeasuringRow, PhaseRow, UpdateRow
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TaskSpec
+from flowrl.stats import Share
+from tests.support.runs import update_row
 
 NAME = "Place Table"
 SPEC = RunSpec(
@@ -22,10 +25,8 @@ SPEC = RunSpec(
 )
 
 
-def update(frames: int, fps: float | None, successes: int, total: int) -> dict[str, object]:
-    share = {"successes": successes, "total": total}
-    causes = {"zombie": 30, "lava": 10}
-    return {"kind": "update", "frames": frames, "fps": fps, "success": share, "step_success": share, "causes": causes}
+def update(frames: int, fps: float | None, successes: int, total: int) -> UpdateRow:
+    return update_row(frames, Share(successes=successes, total=total), fps=fps, causes={"zombie": 30, "lava": 10})
 
 
 def test_lines_are_plain_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,20 +35,21 @@ def test_lines_are_plain_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> No
     stream = io.StringIO()
     with Display(stream) as display:
         display.started(SPEC, RunPaths("run", 4))  # type: ignore[arg-type]
-        display.row(NAME, {"kind": "starting", "frames": 0})
-        display.row(NAME, {"kind": "compiling", "frames": 0})
+        display.row(NAME, PhaseRow(kind="starting"))
+        display.row(NAME, PhaseRow(kind="compiling"))
         display.row(NAME, update(16384, None, 0, 0))
         for i in range(40):
             now[0] += 1.0
             display.row(NAME, update(16384 * (i + 2), 10_000.0, 90, 100))
-        gate = {"kind": "gate", "passed": True, "step_success": {"successes": 480, "total": 485}}
-        display.row(NAME, {"kind": "measuring", "frames": 1})
+        share = Share(successes=480, total=485)
+        gate = GateRow(gate=0, update=41, passed=True, success=share, step_success=share, causes={})
+        display.row(NAME, MeasuringRow(gate=0))
         display.row(NAME, gate)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "Place Table: expert 4, plan Collect Wood x2 > [Place Table]"
     training = [line for line in lines if "frames/s" in line]
     assert 3 <= len(training) <= 5
-    assert "10,000 frames/s, step success 90.0 % [82.6, 94.5], fails of zombie 75 %, lava 25 %, at most" in training[0]
+    assert "10,000 frames/s, step success 90.0 % [82.6, 94.5], failures: zombie 75 %, lava 25 %, at most" in training[0]
     assert lines[-1] == "  measured: step success 99.0 % [97.6, 99.6], passed"
     assert "\x1b" not in stream.getvalue()
 
@@ -57,12 +59,12 @@ def test_lines_of_several_runs_say_whose_they_are() -> None:
     other = SPEC.model_copy(update={"skill": "Collect Wood"})
     with Display(stream) as display:
         display.started(SPEC, RunPaths("run", 4))  # type: ignore[arg-type]
-        display.row(NAME, {"kind": "starting", "frames": 0})
+        display.row(NAME, PhaseRow(kind="starting"))
         display.started(other, RunPaths("other", 4))  # type: ignore[arg-type]
-        display.row("Collect Wood", {"kind": "compiling", "frames": 0})
+        display.row("Collect Wood", PhaseRow(kind="compiling"))
         display.failed("Collect Wood", "its reward is not finite")
-        display.row("Collect Wood", {"kind": "measuring", "frames": 0})
-        display.row("Nothing", {"kind": "measuring", "frames": 0})
+        display.row("Collect Wood", MeasuringRow(gate=0))
+        display.row("Nothing", MeasuringRow(gate=0))
     assert stream.getvalue().splitlines()[1:] == [
         "  starting: jax, the game, new worlds",
         "Collect Wood: expert 4, plan Collect Wood x2 > [Place Table]",

@@ -1,4 +1,4 @@
-"""`flowrl runs`, `flowrl status`, `flowrl skills history` through the real entry point; metrics read as they come."""
+"""`flowrl runs`, `flowrl status`, `flowrl skills history` through the real entry point."""
 
 import json
 from pathlib import Path
@@ -7,15 +7,14 @@ import pytest
 
 from benchmarks.tables.library import expert_arrays, fill_library, small_config
 from flowrl.files import append_line, write_json, write_text
-from flowrl.jobs.metrics_reader import MetricsReader
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install
 from flowrl.parallel.requests import HomeRequest, leave_request, take_requests
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
+from flowrl.stats import Share
 from tests.support.commands import flowrl
-
-SHARE = {"successes": 30, "total": 60}
+from tests.support.runs import update_row
 
 
 def set_up(library: SkillLibrary, expert: int, skill: str, needs: tuple[str, ...] = ()) -> None:
@@ -26,8 +25,7 @@ def set_up(library: SkillLibrary, expert: int, skill: str, needs: tuple[str, ...
     )  # fmt: skip
     paths = library.paths.run(expert, skill)
     write_json(paths.config, spec)
-    row = {"kind": "update", "frames": 4096, "success": SHARE, "step_success": SHARE, "seconds": 12.0, "fps": 9.0}
-    append_line(paths.metrics, row)
+    append_line(paths.metrics, update_row(4096, Share(successes=30, total=60)))
     write_text(paths.log, "".join(f"line {i}\n" for i in range(100)))
 
 
@@ -114,23 +112,6 @@ def test_the_history_lists_versions_and_an_old_one_is_restored(home: Path) -> No
     assert restored["version"] == 3
     missing = flowrl("skills", "restore", "Collect Wood", "7", "--home", str(home))
     assert missing.returncode == 2 and "no version 7 in its history; there are: 1, 2" in missing.stderr
-
-
-def test_rows_are_read_once_as_they_come_and_after_a_rewrite_too(tmp_path: Path) -> None:
-    file = tmp_path / "metrics.jsonl"
-    reader = MetricsReader(file)
-    assert reader.new_rows() == []
-    file.write_text('{"a": 1}\n{"a": 2}\n{"a"')
-    assert reader.new_rows() == [{"a": 1}, {"a": 2}]
-    with file.open("a") as more:
-        more.write(": 3}\n")
-    assert reader.new_rows() == [{"a": 3}] and reader.new_rows() == []
-    write_text(file, '{"a": 1}\n')  # a run that goes on from a checkpoint drops rows and writes them again
-    assert reader.new_rows() == []
-    append_line(file, {"a": 2})
-    assert reader.new_rows() == [{"a": 2}]
-    file.write_bytes(file.read_bytes() + b'{"a": \n{"a": 4}\n')
-    assert reader.new_rows() == [{"a": 4}], "a line that a killed worker left half-written is left out"
 
 
 def test_requests_are_taken_once_in_the_order_in_which_they_were_left(tmp_path: Path) -> None:

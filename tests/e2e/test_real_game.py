@@ -8,6 +8,7 @@ from flowrl.config import build_config
 from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.growing.grow import grow
 from flowrl.library.home import SkillLibrary
+from flowrl.schema.metrics import UpdateRow
 from tests.support.runs import Watcher
 
 pytestmark = pytest.mark.slow
@@ -25,5 +26,5 @@ def test_collect_wood_is_learned_on_craftax_classic(tmp_path: Path) -> None:
     # Other worlds, another process, the weights from disk: the number must hold.
     measured = evaluate_goal(SkillLibrary.open(home), "wood=3", 256, 1, None, lambda row: None)
     assert measured.success.low > 0.75
-    untrained = [row["success"] for row in watcher.rows if row["kind"] == "update"][2]
-    assert untrained["successes"] / max(untrained["total"], 1) < 0.6, "it was not so from the start"
+    untrained = [row.success for row in watcher.rows if isinstance(row, UpdateRow)][2]
+    assert (untrained.value or 0.0) < 0.6, "it was not so from the start"

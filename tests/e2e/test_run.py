@@ -249,7 +249,7 @@ def test_a_function_that_misbehaves_is_refused_before_training(home: Path, tmp_p
     with pytest.raises(TrainingError, match=REFUSED[reward]):
         train_module(home, tiny_config(), write_module(tmp_path, reward=reward), None, watcher)
     assert f"{tmp_path / 'two_wood.py'}: task_1_reward" in watcher.failures["two_wood"]
-    assert not [row for row in watcher.rows if row["kind"] == "update"]
+    assert not [row for row in watcher.rows if row.kind == "update"]
     assert "two_wood" not in SkillLibrary.open(home).named()
 
 
@@ -264,7 +264,7 @@ def test_a_worker_that_dies_shows_the_end_of_its_log(home: Path, monkeypatch: py
     watcher = Watcher()
 
     def kill(skill: str, row: Any) -> None:
-        if row["kind"] == "compiling":
+        if row.kind == "compiling":
             os.kill(int(_pid_of(watcher.runs[0].folder)), signal.SIGKILL)
 
     watcher.row = kill  # type: ignore[method-assign]
@@ -291,7 +291,7 @@ def test_the_same_worlds_give_the_same_evaluation(home: Path) -> None:
     rows: list[Any] = []
     one, two, other = (evaluate_goal(library, "Place Table", 100, seed, 100, rows.append) for seed in (0, 0, 1))
     assert one == two and one != other
-    assert one.success.total == 100 and rows[-1]["ended"] == 100
+    assert one.success.total == 100 and rows[-1].played == 100
     assert sum(one.causes.values()) == 100 - one.success.successes
     assert one.reached[0] == 100 and one.reached[1] == one.finished[0] >= one.finished[1] == one.success.successes
 

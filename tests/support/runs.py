@@ -14,7 +14,9 @@ from flowrl.library.home import SkillLibrary
 from flowrl.parallel.scheduler import Proposal
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
+from flowrl.schema.metrics import KeptShare, MetricsRow, UpdateRow
 from flowrl.schema.run import RunSpec
+from flowrl.stats import Share
 
 TINY = "Tiny-Grid-v1"
 
@@ -25,7 +27,7 @@ class Watcher:
     def __init__(self) -> None:
         self.specs: list[RunSpec] = []
         self.runs: list[RunPaths] = []
-        self.rows: list[Mapping[str, Any]] = []
+        self.rows: list[MetricsRow] = []
         self.records: list[SkillRecord] = []
         self.notes: list[str] = []
         self.failures: dict[str, str] = {}
@@ -34,7 +36,7 @@ class Watcher:
         self.specs.append(spec)
         self.runs.append(paths)
 
-    def row(self, skill: str, row: Mapping[str, Any]) -> None:
+    def row(self, skill: str, row: MetricsRow) -> None:
         self.rows.append(row)
 
     def finished(self, record: SkillRecord) -> None:
@@ -56,6 +58,16 @@ def tiny_config(**options: Any) -> RunConfig:
         "start__keep": 0,
     }  # fmt: skip
     return build_config(**{**small, **options})
+
+
+def update_row(frames: int, step_success: Share, **fields: Any) -> UpdateRow:
+    """A row of a first update, other fields as given."""
+    row = UpdateRow(
+        update=1, frames=frames, budget=400_000, fps=9.0, seconds=12.0, success=step_success, step_success=step_success,
+        causes={}, from_kept=KeptShare(episodes=0.0, frames=0.0), trained_samples=1, reward=(0.0,), lr=1e-3,
+        policy=0.0, value=0.0, entropy=0.0, kl=0.0, grad_norm=0.0,
+    )  # fmt: skip
+    return row.model_copy(update=fields)
 
 
 def tree_bytes(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,122 @@
+"""The rows of a run's `metrics.jsonl`, told apart by their `kind`."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from flowrl.schema.frozen import Frozen
+from flowrl.stats import Share
+
+
+class _Row(Frozen):
+    """What all rows share; fields of a later version are ignored.
+
+    Attributes:
+        frames: played by the run so far.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str
+    frames: int = 0
+
+
+class PhaseRow(_Row):
+    """A phase begins that has nothing to say but its name."""
+
+    kind: Literal["starting", "compiling", "exploring", "keeping", "probing", "ablating"]
+
+
+class CompiledRow(_Row):
+    """The first update of a sitting is done, compiling included."""
+
+    kind: Literal["compiled"] = "compiled"
+    seconds: float
+
+
+class KeptShare(Frozen):
+    """Shares of an update's ended episodes and frames that belong to episodes begun at kept states."""
+
+    episodes: float
+    frames: float
+
+
+class UpdateRow(_Row):
+    """One update: success of the run's own episodes so far, and what the learning did.
+
+    Attributes:
+        budget: frames after which the run gives up.
+        fps: frames a second; None for the first update of a sitting, which compiles.
+        seconds: of all sittings so far.
+        causes: how failed episodes ended, by name.
+        reward: mean reward a step of each task.
+        policy, value, entropy, kl, grad_norm: see `flowrl.training.ppo.Losses`.
+    """
+
+    kind: Literal["update"] = "update"
+    update: int
+    budget: int
+    fps: float | None
+    seconds: float
+    success: Share
+    step_success: Share
+    causes: dict[str, int]
+    from_kept: KeptShare
+    trained_samples: int
+    reward: tuple[float, ...]
+    lr: float
+    policy: float
+    value: float
+    entropy: float
+    kl: float
+    grad_norm: float
+
+
+class MeasuringRow(_Row):
+    """A gate begins: reserved worlds are played."""
+
+    kind: Literal["measuring"] = "measuring"
+    gate: int
+
+
+class GateRow(_Row):
+    """What a gate measured, and whether the skill counts as learned."""
+
+    kind: Literal["gate"] = "gate"
+    gate: int
+    update: int
+    passed: bool
+    success: Share
+    step_success: Share
+    causes: dict[str, int]
+
+
+class StartsRow(_Row):
+    """The states that a share of the episodes begins at; a share of 0 where there are too few."""
+
+    kind: Literal["starts"] = "starts"
+    share: float
+    states: int
+    note: str
+
+
+class PlayingRow(_Row):
+    """An evaluation or analysis has played so many of the episodes or segments wanted."""
+
+    kind: Literal["playing"] = "playing"
+    played: int
+    wanted: int
+
+
+MetricsRow = PhaseRow | CompiledRow | UpdateRow | MeasuringRow | GateRow | StartsRow | PlayingRow
+OnRow = Callable[[MetricsRow], None]
+_ADAPTER: TypeAdapter[MetricsRow] = TypeAdapter(Annotated[MetricsRow, Field(discriminator="kind")])
+
+
+def parse_row(line: str | bytes) -> MetricsRow | None:
+    """The row on a line; None if it is damaged or foreign."""
+    try:
+        return _ADAPTER.validate_json(line)
+    except ValidationError:
+        return None
