@@ -1,4 +1,4 @@
-"""A question that takes its time, put from a process that does not wait."""
+"""A proposer call in a background thread."""
 
 import contextlib
 import queue
@@ -8,22 +8,22 @@ from collections.abc import Callable
 from flowrl.parallel.scheduler import Event
 
 
-class Asking:
-    """A question to a proposer, answered in a thread of its own; the thread ends with the process at the latest."""
+class BackgroundCall:
+    """A proposer call in a daemon thread."""
 
-    def __init__(self, ask_fn: Callable[[], Event]):
+    def __init__(self, propose_fn: Callable[[], Event]):
         self._answers: queue.Queue[Event | BaseException] = queue.Queue()
 
-        def ask() -> None:
+        def call() -> None:
             try:
-                self._answers.put(ask_fn())
-            except BaseException as error:  # raised where somebody sees it: in `answer`
+                self._answers.put(propose_fn())
+            except BaseException as error:  # raised in `answer`
                 self._answers.put(error)
 
-        threading.Thread(target=ask, daemon=True).start()
+        threading.Thread(target=call, daemon=True).start()
 
     def answer(self) -> Event | None:
-        """Returns the answer, None while there is none; what the proposer raised is raised here."""
+        """The answer, None while there is none; raises what the proposer raised."""
         with contextlib.suppress(queue.Empty):
             answer = self._answers.get_nowait()
             if isinstance(answer, BaseException):

@@ -1,4 +1,4 @@
-"""The one process that holds a home: carries out what the scheduler's core decides, and tells it what came of it."""
+"""The process that owns a home: executes the scheduler's actions and feeds their results back as events."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from flowrl.errors import FlowRLError, TrainingError
 from flowrl.files import read_json, write_json
-from flowrl.growing.background import Asking
+from flowrl.growing.background import BackgroundCall
 from flowrl.growing.merging import comparison
 from flowrl.growing.observer import Observer
 from flowrl.growing.proposers import Proposer
@@ -34,7 +34,7 @@ from flowrl.parallel.scheduler import (
     Lost,
     Proposal,
     Propose,
-    Respecified,
+    Respecify,
     RetryRequested,
     RunOutcome,
     ScheduledRun,
@@ -52,18 +52,18 @@ from flowrl.schema.run import RunSpec, TrainResult
 logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.25
 STOP_SECONDS = 40.0
-"""How long stopped workers are waited for; one on another machine may not hear of it."""
+"""How long to wait for stopped workers; one on another machine may not get the signal."""
 
 
 @dataclass(frozen=True)
 class GrowLimits:
-    """How much is done at once, and for how long something is tried.
+    """Limits on parallel runs, skills and worker failures.
 
     Attributes:
-        jobs: most runs at once.
+        jobs: maximum number of runs at once.
         count: learned skills wanted; None: as many as are proposed.
         losses: workers lost in a row without progress after which a run is given up.
-        hang_seconds: a worker that has shown no sign of life for so long is ended.
+        hang_seconds: a worker without a heartbeat for this long is killed.
     """
 
     jobs: int = 1
@@ -73,14 +73,14 @@ class GrowLimits:
 
 
 class Controller:
-    """Grows a library with the runs that a proposer names, up to some at once.
+    """Grows a library with the skills that a proposer names, several runs at once.
 
     Args:
-        library: the home, which this process has locked.
-        set_up_fn: sets up the run of a proposal with its expert's number, or lets it go on.
-        again: skills that may be tried again although they ended without being learned.
-        adopt: the skills whose workers are watched on, if an earlier process started them; None: all.
-        messages: what the proposer says meanwhile, from a thread of its own.
+        library: a home locked by this process.
+        set_up_fn: sets up or resumes the run of a proposal, given its expert's number.
+        again: skills to be tried again although they ended unlearned.
+        adopt: skills whose workers, if left by an earlier process, are watched further; None: all.
+        messages: remarks of the proposer from its own thread.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class Controller:
         self.events: deque[Event] = deque()
         self.watched: dict[str, Watched] = {}
         self.finish: Finish | None = None
-        self.asking: Asking | None = None
+        self.call: BackgroundCall | None = None
         self.state = State(jobs=limits.jobs, count=limits.count, max_losses=limits.losses)
         self.again, self.adopt, self.messages = again, adopt, messages
 
     def run(self) -> Finish:
-        """Returns how it ended; runs that are still under way then are stopped, and go on another time."""
+        """Grow until the scheduler finishes, then stop runs in progress; a later call resumes them."""
         try:
             self._begin()
             self._advance(None)
@@ -122,9 +122,9 @@ class Controller:
         return self.finish
 
     def _begin(self) -> None:
-        """Takes up what earlier processes left: what is learned, what ended otherwise, what is under way."""
+        """Restore the state from the library and from runs left by earlier processes."""
         for name in mend(self.library):
-            self.observer.note(f"{name}: a version that was half put into the library was taken back.")
+            self.observer.note(f"{name}: an incomplete update of the library was undone.")
         records = self.library.named()
         learned = {name for name, record in records.items() if record.status == "learned"} - self.again
         ended: dict[str, RunOutcome] = {n: "weak" for n, record in records.items() if record.status == "weak"}
@@ -153,11 +153,11 @@ class Controller:
         )
 
     def _takes_up(self, spec: RunSpec, paths: RunPaths, job: Job) -> bool:
-        """Returns whether a run is under way, which is watched on then; one that somebody else set up is not."""
+        """Resume watching a run left by an earlier process. False if it is not running or is not ours."""
         try:
             if not self.executor.is_under_way(job):
                 return False
-            require_ours(paths, spec)  # its worker may end at any moment, and would be started again
+            require_ours(paths, spec)  # a lost worker would be restarted
             self._submit(spec, paths, job)
         except FlowRLError as error:
             self.failures[spec.skill] = error
@@ -166,8 +166,6 @@ class Controller:
         return True
 
     def _advance(self, event: Event | None) -> None:
-        if isinstance(event, Respecified):
-            respecify(self.library, event.name, event.spec)
         self.state, actions = next_actions(self.state, event)
         for action in actions:
             self._do(action)
@@ -177,6 +175,8 @@ class Controller:
         match action:
             case Propose():
                 self._ask()
+            case Respecify(name, spec):
+                respecify(self.library, name, spec)
             case Launch(proposal, expert):
                 self._launch(proposal, expert)
             case Collect(name):
@@ -189,12 +189,12 @@ class Controller:
                 self.finish = action
 
     def _ask(self) -> None:
-        """Asks the proposer; one that takes its time answers when it has one, and holds up nothing that trains."""
-        ask_fn = functools.partial(self.proposer.propose, self.state.learned_or_pending, dict(self.state.ended))
+        """Call the proposer; a slow one runs in the background and does not block training."""
+        propose_fn = functools.partial(self.proposer.propose, self.state.learned_or_pending, dict(self.state.ended))
         if self.proposer.in_background:
-            self.asking = Asking(ask_fn)
+            self.call = BackgroundCall(propose_fn)
         else:
-            self.events.append(ask_fn())
+            self.events.append(propose_fn())
 
     def _launch(self, proposal: Proposal, expert: int) -> None:
         try:
@@ -218,11 +218,11 @@ class Controller:
 
     def _end(self, name: str, outcome: RunOutcome, trained: bool = True) -> None:
         self.watched.pop(name, None)
-        # The number of a skill that the library holds is its own, whatever became of this run.
+        # A skill of the library keeps its number even if this run failed.
         self.events.append(Ended(name, outcome, trained or name in self.library.named()))
 
     def _on_end(self, end: JobEnd) -> None:
-        """Takes in that a process is gone: a run's worker, or one that held candidates against the library."""
+        """Handle the end of a process: a run's worker or a comparison."""
         watched = self.watched.get(end.job.name)
         if watched is None:
             return
@@ -242,13 +242,13 @@ class Controller:
 
     def _give_up(self, name: str) -> None:
         watched = self.watched[name]
-        error = watched.last_end.why() if watched.last_end else f"The worker of {watched.paths.folder} is gone."
-        with contextlib.suppress(FlowRLError):  # on a full disk the reason is at least told
+        error = watched.last_end.why() if watched.last_end else f"The worker of {watched.paths.folder} disappeared."
+        with contextlib.suppress(FlowRLError):  # on a full disk the error is at least shown
             write_json(watched.paths.result, TrainResult(outcome="failed", error=error))
         self._fail(name, TrainingError(error), watched.paths.has_trained)
 
     def _collect(self, name: str, end: JobEnd | None = None) -> None:
-        """Puts a run's result into the library; what has to be held against the library's experts is played first."""
+        """Put a run's result into the library, after a comparison if one is needed."""
         watched = self.watched[name]
         try:
             if self.state.running[name].proposal.trial:
@@ -257,7 +257,7 @@ class Controller:
                 return
             job = comparison(self.library, watched.paths, failed=end)
             if job is not None:
-                self.observer.note(f"{name}: candidates are held against the library on common worlds.")
+                self.observer.note(f"{name}: comparing its experts with the library's on common worlds.")
                 self.watched[name] = Watched(job, watched.paths, watched.reader)
                 self.executor.submit(job)
                 return
@@ -269,11 +269,11 @@ class Controller:
         self._end(name, record.status)
 
     def _look_around(self) -> None:
-        """Reads what runs wrote, what people ask for and what the proposer says; ends workers that hang."""
+        """Handle new metrics, user requests and proposer messages; kill hanging workers."""
         while self.messages is not None and not self.messages.empty():
             self.observer.note(self.messages.get())
-        if self.asking is not None and (answer := self.asking.answer()) is not None:
-            self.asking = None
+        if self.call is not None and (answer := self.call.answer()) is not None:
+            self.call = None
             self.events.append(answer)
         if self.adopt is None:
             for request in take_requests(self.library.paths):
@@ -282,13 +282,13 @@ class Controller:
             self._read_rows(name, watched)
             if watched.silent_for() > self.limits.hang_seconds and not self.executor.is_waiting(watched.job):
                 self.observer.note(
-                    f"{name}: its worker has shown no sign of life for {self.limits.hang_seconds:.0f} s and is ended. "
+                    f"{name}: its worker gave no sign of life for {self.limits.hang_seconds:.0f} s and was killed. "
                     f"Its log ends:\n{watched.job.last_words()}"
                 )
                 watched.seen_alive()
                 self.executor.cancel(watched.job, kill=True)
 
-    def _read_rows(self, name: str, watched: "Watched") -> None:
+    def _read_rows(self, name: str, watched: Watched) -> None:
         for row in watched.reader.new_rows():
             self.observer.row(name, row)
 
@@ -311,7 +311,7 @@ class Controller:
         )
 
     def _stop_all(self) -> None:
-        """Stops what is under way; each worker saves a checkpoint, and the same command goes on from there."""
+        """Stop all workers; each saves a checkpoint that the same command resumes from."""
         under_way = {name for name, w in self.watched.items() if self.executor.is_under_way(w.job)}
         for name in under_way:
             self.executor.cancel(self.watched[name].job)
@@ -322,7 +322,7 @@ class Controller:
 
 
 def _proposal_of(spec: RunSpec) -> Proposal:
-    """Returns what a run was proposed as; what a module brings along is nothing that it needs."""
+    """The proposal behind a run; experts that a module brings along are not dependencies."""
     brought = {spec.local_to_global[local] for local in spec.random}
     steps = [step for step in spec.plan.steps if step.expert not in brought]
     needs = frozenset(step.skill for step in steps if step.skill != spec.skill)

@@ -1,4 +1,4 @@
-"""Growing a library: what to learn, runs for it, their results into the library."""
+"""Entry points: grow a library, train one skill or one task module."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,10 +31,9 @@ class GrowOutcome:
     """How growing ended.
 
     Attributes:
-        records: the skills of the library.
-        complete: all that was asked for is learned.
+        complete: everything that was asked for is learned.
         reason: why it ended, as a sentence.
-        failures: why skills failed, by name.
+        failures: errors by skill.
     """
 
     records: tuple[SkillRecord, ...]
@@ -53,14 +52,14 @@ def grow(
     limits: GrowLimits | None = None,
     executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> GrowOutcome:
-    """Learns skills of the knowledge base until the library holds ``count``, or the goal's are learned.
+    """Learn skills of the knowledge base until `count` or the goal is reached.
 
     Args:
         count: learned skills wanted; None: as many as the goal needs, or 3 without a goal.
         goal: a skill or an item; only what it needs is learned.
-        own_skills: a folder of skill files that the base is extended by, beside the home's own.
-        limits: how much is done at once; its count is not looked at.
-        executor_fn: makes what runs the workers; None: child processes on this machine.
+        own_skills: a folder of skill files that extend the base, besides the home's own.
+        limits: its count is ignored.
+        executor_fn: makes the executor of the workers; None: child processes on this machine.
 
     Raises:
         FlowRLError: the home cannot be used, or the goal is unknown.
@@ -90,7 +89,7 @@ def grow(
 
 
 def local_executor(limits: GrowLimits) -> Executor:
-    """Returns what runs workers as child processes on this machine."""
+    """An executor that runs workers as child processes on this machine."""
     return LocalExecutor(limits.jobs)
 
 
@@ -103,16 +102,16 @@ def train(
     limits: GrowLimits | None = None,
     executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> SkillRecord:
-    """Trains one skill of the knowledge base, or goes on with one of the library, and returns its record.
+    """Train one skill of the knowledge base, or continue one of the library.
 
-    A skill that came as a task module goes on with the module as the library holds it.
+    A skill that came as a task module continues with the module stored in the library.
 
     Args:
-        own_skills: a folder of skill files that the base is extended by, beside the home's own.
+        own_skills: a folder of skill files that extend the base, besides the home's own.
 
     Raises:
         UsageError: there is no such skill.
-        PlanError: its requirements cannot be reached with learned skills; says what is missing.
+        PlanError: its requirements cannot be reached with learned skills.
         FlowRLError: the run cannot be set up, or fails.
     """
     base = base_for(config.env.name, home, own_skills)
@@ -125,7 +124,7 @@ def train(
     with library.lock():
         held = _spelt(library.named(), name)
         if held is not None and held.status == "learned" and config.dependencies == "frozen":
-            observer.note(f"{held.name} is learned already; there is nothing to do.")
+            observer.note(f"{held.name} is already learned; there is nothing to do.")
             return held
         if held is not None and held.is_module:
             return _train_module(_stored_module(library, config, held), held.name, observer, limits, executor_fn)
@@ -146,10 +145,10 @@ def train_module(
     limits: GrowLimits | None = None,
     executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> SkillRecord:
-    """Trains the last task of a task module in the seed's format and returns its record.
+    """Train the last task of a task module.
 
-    Experts that the module plays with come from the library; those that it lacks start random, learn in the run too,
-    and lie in the new skill's folder afterwards.
+    Experts that the module plays with come from the library. Missing ones start random, learn in the same run and are
+    stored in the new skill's folder.
 
     Raises:
         ModuleError: the file cannot be used, or its last number belongs to another skill.
@@ -168,15 +167,15 @@ def train_module(
 
 
 def _spelt(records: Mapping[str, SkillRecord], name: str) -> SkillRecord | None:
-    """Returns the record of that name, capitals making no difference."""
+    """The record of that name, ignoring case."""
     return {known.casefold(): record for known, record in records.items()}.get(name.casefold())
 
 
 def _stored_module(library: SkillLibrary, config: RunConfig, record: SkillRecord) -> ModuleSetUp:
-    """Returns how a skill that came as a task module goes on, without the file that it came from.
+    """The set-up that continues a skill from the task module stored in the library.
 
     Raises:
-        ModuleError: nobody here vouched for it.
+        ModuleError: this user has not approved the module.
     """
     file = library.skill_paths(record).module
     require_module(skill_of(library, record), library.command("skills", "vouch", record.name))
@@ -205,7 +204,7 @@ def _train(
     limits: GrowLimits | None,
     executor_fn: Callable[[GrowLimits], Executor] | None,
 ) -> SkillRecord:
-    """Trains one proposal, whatever became of it before, and leaves workers of other skills alone."""
+    """Train one proposal even if it failed before; workers of other skills are left alone."""
     limits = replace(limits or GrowLimits(), jobs=1, count=None)
     again = frozenset([proposal.name])
     controller = Controller(

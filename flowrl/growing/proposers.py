@@ -1,4 +1,4 @@
-"""Who names the next skill to learn: the knowledge base in its curriculum's order, or somebody who wants just one."""
+"""Proposers: choose the next skill to learn, from the knowledge base or as one given skill."""
 
 from collections.abc import Collection, Mapping
 from typing import Protocol
@@ -14,52 +14,51 @@ from flowrl.schema.skill import Skill
 
 
 class Proposer(Protocol):
-    """Names skills to learn; whatever it names is feasible and novel, given what is learned or under way.
+    """Proposes feasible, novel skills, given what is learned or in progress.
 
     Attributes:
-        in_background: it may take long, and is asked in a thread of its own.
+        in_background: it may take long and is called in its own thread.
     """
 
     in_background: bool
 
     def stop(self) -> None:
-        """Makes a question that is under way come to an end soon; nothing is asked any more."""
+        """Cut short a call in progress; there will be no other."""
 
     def propose(
         self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
     ) -> Proposed | NothingToPropose | Respecified:
-        """Returns the next skill.
+        """Propose the next skill.
 
         Args:
-            learned_or_pending: names of skills that are learned, being learned, or wait for it.
-            given_up: skills that ended otherwise, and how; nothing may build on them.
+            learned_or_pending: skills that are learned, running or queued.
+            given_up: outcome of skills that ended unlearned; nothing may build on them.
         """
 
 
 class _Prompt:
-    """A proposer that answers at once."""
+    """A proposer that needs no background thread."""
 
     in_background = False
 
     def stop(self) -> None:
-        """Does nothing: it never takes long."""
+        """Do nothing: a call takes no time."""
 
 
 class KnowledgeProposer(_Prompt):
-    """Goes through a knowledge base in its order: the first skill that is feasible and novel comes next.
+    """Proposes the first feasible, novel skill of a knowledge base, in its order.
 
-    Feasible and novel are judged as if all that is under way were learned already, so that the same skills are named in
-    the same order, each with the same plan, however long each takes to learn.
+    Runs in progress count as learned, so that order and plans do not depend on how long each run takes.
 
     Args:
-        goal: what must be reached; only what it needs is named. None: any skill of the base.
+        goal: only skills that it needs are proposed; None: any skill of the base.
     """
 
     def __init__(self, base: KnowledgeBase, library: SkillLibrary, goal: str | None = None):
         self.base, self.library, self.goal = base, library, goal
 
     def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
-        """Returns the next skill of the base, or why there is none."""
+        """Propose the next skill of the base, or say why there is none."""
         learned = known_skills(self.library)
         if self.goal is not None and self._is_reached(learned):
             return NothingToPropose(f"{self.goal} is learned", complete=True)
@@ -73,21 +72,21 @@ class KnowledgeProposer(_Prompt):
             if verdict.standing == "ready":
                 return Proposed(Proposal(name, self._needs(skill, known)))
             if verdict.standing == "not settled":
-                unsettled = unsettled or f"whether {name} can be learned next is not settled: {verdict.reason}"
+                unsettled = unsettled or f"whether {name} can be learned is undecided: {verdict.reason}"
         return NothingToPropose(unsettled or self._why_stuck(given_up, learned))
 
     def _wanted(self, given_up: Mapping[str, str], learned: Mapping[str, Skill]) -> list[str]:
-        """Returns what the goal needs if it is reached without the skills that were given up, in curriculum order."""
+        """The skills that the goal needs without those given up, in curriculum order."""
         if self.goal is None:
             return [skill.name for skill in self.base.skills]
         usable = [learned.get(s.name, s) for s in self.base.skills if s.name not in given_up]
         try:
             return curriculum_for(self.goal, usable, vocabulary=self.base.vocabulary)
-        except (PlanError, UsageError):  # the latter where the goal is a skill that was given up itself
+        except (PlanError, UsageError):  # the latter if the goal itself was given up
             return []
 
     def _needs(self, skill: Skill, known: Mapping[str, Skill]) -> frozenset[str]:
-        """Returns the skills of its plan: those before it in the base's order, where they suffice."""
+        """The skills of its plan, preferably only those before it in the base's order."""
         order = [each.name for each in self.base.skills]
         before = {name: each for name, each in known.items() if name in order[: order.index(skill.name)]}
         for usable in (before, known):
@@ -99,7 +98,7 @@ class KnowledgeProposer(_Prompt):
         raise PlanError(f"{skill.name!r} was called feasible, but no plan of {sorted(known)} leads to it.")
 
     def _is_reached(self, learned: Mapping[str, Skill]) -> bool:
-        """Whether learned skills alone lead to the goal, be it by the base's way or by another."""
+        """Whether learned skills alone reach the goal, in any way."""
         try:
             plan(str(self.goal), learned, vocabulary=self.base.vocabulary, unlearned=self.base.named())
         except PlanError:
@@ -113,18 +112,18 @@ class KnowledgeProposer(_Prompt):
             return "no skill of the knowledge base can be learned next"
         name, how = lost[0]
         again = self.library.command(*(["train", name] if how == "weak" else ["runs", "retry", name]))
-        return f"{name} is {how}, and what is left builds on it. Go on with it: {again}"
+        return f"{name} is {how}, and the remaining skills build on it. To continue: {again}"
 
 
 class OneSkill(_Prompt):
-    """Names one skill, and is content when it is learned."""
+    """Proposes one skill and is complete once it is learned."""
 
     def __init__(self, proposal: Proposal, library: SkillLibrary):
         self.proposal, self.library = proposal, library
         self.asked = False
 
     def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
-        """Returns the skill the first time, then whether it is learned."""
+        """Propose the skill the first time, then report whether it is learned."""
         if not self.asked:
             self.asked = True
             return Proposed(self.proposal)

@@ -1,7 +1,7 @@
-"""The scheduler's core: which runs to start, collect and stop, as a pure function of what is known and what happened.
+"""The scheduler's core: a pure function from state and event to new state and actions.
 
-Nothing here reads a file, a clock or a random number. `controller.py` carries out the actions and reports what came of
-them as events. A skill goes: proposed, queued until what it needs is learned, training, trained, collecting, ended.
+No file, clock or random number is read here. The controller executes the actions and reports results as events. The
+stages of a skill: proposed, queued until its dependencies are learned, training, trained, collecting, ended.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ Phase = Literal["training", "trained", "collecting"]
 
 @dataclass(frozen=True)
 class Proposal:
-    """A skill that somebody wants trained.
+    """A skill to be trained.
 
     Attributes:
-        needs: the skills whose experts its run plays with.
-        expert: the global expert that it must get; None: the lowest free one.
-        trial: its run only measures one way of rewarding a skill; nothing of it enters the library.
+        needs: skills whose experts its run plays with.
+        expert: the global expert it must get; None: the lowest free one.
+        trial: the run only measures a reward candidate; the library gets nothing of it.
     """
 
     name: str
@@ -32,7 +32,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Proposed:
-    """The proposer names a skill; ``again``: one that ended without being learned, to be trained further."""
+    """The proposer names a skill.
+
+    Attributes:
+        again: it ended without being learned and is to be trained further.
+    """
 
     proposal: Proposal
     again: bool = False
@@ -40,8 +44,7 @@ class Proposed:
 
 @dataclass(frozen=True)
 class Respecified:
-    """The proposer has found out what a skill of the library really needs and brings; what builds on it is planned
-    anew."""
+    """The proposer corrects the specification of a skill of the library."""
 
     name: str
     spec: SkillSpec
@@ -49,7 +52,11 @@ class Respecified:
 
 @dataclass(frozen=True)
 class NothingToPropose:
-    """The proposer has nothing until something changes; ``complete``: and all that was asked for is learned."""
+    """The proposer has nothing until something changes.
+
+    Attributes:
+        complete: everything that was asked for is learned.
+    """
 
     reason: str
     complete: bool = False
@@ -57,7 +64,7 @@ class NothingToPropose:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's worker ended with a result, which waits to be collected."""
+    """A run's worker ended with a result to be collected."""
 
     name: str
 
@@ -67,7 +74,7 @@ class Lost:
     """A run's worker is gone without a result.
 
     Attributes:
-        progressed: it had saved a new checkpoint since it was started.
+        progressed: it saved a new checkpoint since it was started.
     """
 
     name: str
@@ -76,10 +83,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class Ended:
-    """A run is over and what it left is in the library, if anything.
+    """A run is over; its result, if any, is in the library.
 
     Attributes:
-        trained: it trained at all; else its expert's number is free again.
+        trained: it saved a checkpoint; otherwise its expert's number becomes free.
     """
 
     name: str
@@ -89,14 +96,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class CancelRequested:
-    """Somebody wants a skill's run stopped, or taken out of the queue."""
+    """A user wants a skill's run stopped or taken out of the queue."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class RetryRequested:
-    """Somebody wants a skill that ended without being learned to be tried again, when the proposer comes to it."""
+    """A user wants a skill that ended unlearned to be tried again when it is next proposed."""
 
     name: str
 
@@ -110,8 +117,16 @@ class Propose:
 
 
 @dataclass(frozen=True)
+class Respecify:
+    """Write a corrected specification to the library."""
+
+    name: str
+    spec: SkillSpec
+
+
+@dataclass(frozen=True)
 class Launch:
-    """Set up a skill's run, or let it go on, and start its worker."""
+    """Set up or resume a skill's run and start its worker."""
 
     proposal: Proposal
     expert: int
@@ -133,29 +148,29 @@ class Stop:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Record that a run failed, its worker being lost too often; then report `Ended`."""
+    """Record a run as failed because its worker was lost too often; then report `Ended`."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Finish:
-    """All that was asked for is learned, or nothing is left that could be done; runs under way may be stopped."""
+    """Stop: everything asked for is learned, or nothing more can be done. Runs in progress may be stopped."""
 
     reason: str
     complete: bool
 
 
-SchedulerAction = Propose | Launch | Collect | Stop | GiveUp | Finish
+SchedulerAction = Propose | Respecify | Launch | Collect | Stop | GiveUp | Finish
 
 
 @dataclass(frozen=True)
 class ScheduledRun:
-    """A skill that has a worker, or waits for its result to be collected.
+    """A skill with a worker, or with a result to be collected.
 
     Attributes:
         losses: workers lost in a row without progress.
-        stopping: it was told to stop, or is given up.
+        stopping: it was told to stop or given up.
     """
 
     proposal: Proposal
@@ -167,21 +182,21 @@ class ScheduledRun:
 
 @dataclass(frozen=True)
 class State:
-    """All that the scheduler knows.
+    """Everything the scheduler knows.
 
     Attributes:
-        jobs: most runs at once.
+        jobs: maximum number of runs at once.
         count: learned skills wanted; None: as many as are proposed.
         learned: names of learned skills.
-        ended: skills that ended otherwise, by outcome; nothing builds on them.
-        queue: proposals that wait, in the order in which they were made.
+        ended: outcome of skills that ended unlearned; nothing builds on them.
+        queue: waiting proposals, oldest first.
         running: runs by name.
-        experts: the number of every expert that is taken, by skill.
-        idle: the proposer's last word, if it had nothing to propose since something changed.
+        experts: numbers of taken experts, by skill.
+        idle: the proposer's answer, if it had nothing to propose since the last change.
         asked: the proposer was asked and has not answered.
-        stale: something ended since the proposer was asked: that it has nothing to say may be old news.
+        stale: a run ended since the proposer was asked, so that its answer may be outdated.
         max_losses: workers lost in a row after which a run is given up.
-        finished: `Finish` was said.
+        finished: `Finish` was issued.
     """
 
     jobs: int = 1
@@ -199,23 +214,22 @@ class State:
 
     @property
     def learned_or_pending(self) -> frozenset[str]:
-        """The skills that are learned, or may be before long."""
+        """Skills that are learned, running or queued."""
         return self.learned | self.running.keys() | {proposal.name for proposal in self.queue}
 
     @property
     def is_full(self) -> bool:
-        """Whether as many skills are learned or under way as are wanted; trials of rewards are none."""
+        """Whether enough skills are learned or in progress; reward trials do not count."""
         proposals = [*self.queue, *(run.proposal for run in self.running.values())]
         trials = {proposal.name for proposal in proposals if proposal.trial}
         return self.count is not None and len(self.learned_or_pending - trials) >= self.count
 
 
 def next_actions(state: State, event: Event | None = None) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Returns the state after an event and what has to be done now; without an event, what to begin with.
+    """Advance the state by an event and decide what to do; without an event, begin.
 
-    Every action but `Finish` and `Propose` concerns one run and is answered by events about that run; `Propose` is
-    answered by `Proposed`, `Respecified` or `NothingToPropose`. An event about a run that is not under way changes
-    nothing.
+    `Propose` is answered by `Proposed`, `Respecified` or `NothingToPropose`; `Launch`, `Collect`, `Stop` and `GiveUp`
+    by events about their run. An event about a run that is not in progress changes nothing.
     """
     if state.finished:
         return state, ()
@@ -231,9 +245,9 @@ def _take_in(state: State, event: Event) -> tuple[State, tuple[SchedulerAction, 
         case Proposed(proposal, again):
             state = replace(state, asked=False)
             return _accept(_forget(state, proposal.name) if again else state, proposal), ()
-        case Respecified():
-            # Who proposed what waits will propose it again, with the plan that holds now.
-            return replace(state, asked=False, queue=(), idle=None), ()
+        case Respecified(name, spec):
+            # What is queued was planned with the old specification: it will be proposed again.
+            return replace(state, asked=False, queue=(), idle=None), (Respecify(name, spec),)
         case NothingToPropose():
             idle = None if state.stale and not event.complete else event
             return replace(state, asked=False, idle=idle), ()
@@ -250,21 +264,24 @@ def _take_in(state: State, event: Event) -> tuple[State, tuple[SchedulerAction, 
 
 
 def why_refused(state: State, proposal: Proposal) -> str | None:
-    """Returns why a proposal cannot be queued, None if it can; what it needs must be learned or under way, so that no
-    cycle and no skill that nobody knows can hold up the queue."""
+    """The reason why a proposal cannot be queued, None if it can.
+
+    Dependencies must be learned or in progress, which rules out cycles and unknown skills.
+    """
     name = proposal.name
     if name in state.learned_or_pending:
-        return f"{name!r} is learned or under way already"
+        return f"{name!r} is already learned or in progress"
     if name in state.ended:
         return f"{name!r} has ended as {state.ended[name]}"
     if lacking := sorted(proposal.needs - state.learned_or_pending):
-        whose = f"which ended as {state.ended[lacking[0]]}" if lacking[0] in state.ended else "which nobody is learning"
-        return f"{name!r} needs {lacking[0]!r}, {whose}"
+        outcome = state.ended.get(lacking[0])
+        what = f"ended as {outcome}" if outcome else "is neither learned nor in progress"
+        return f"{name!r} needs {lacking[0]!r}, which {what}"
     return None
 
 
 def _accept(state: State, proposal: Proposal) -> State:
-    """Queues a proposal; after one that is refused the proposer is not asked again until something changes."""
+    """Queue a proposal; after a rejected one the proposer waits until something changes."""
     if (reason := why_refused(state, proposal)) is not None:
         return replace(state, idle=None if state.stale else NothingToPropose(reason))
     return replace(state, queue=(*state.queue, proposal), idle=None)
@@ -278,7 +295,7 @@ def _with_phase(state: State, name: str, phase: Phase) -> State:
 
 
 def _lose(state: State, event: Lost) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Starts a lost worker again, unless that came to nothing too often in a row."""
+    """Restart a lost worker, unless it was lost too often in a row."""
     run = state.running.get(event.name)
     if run is None or run.phase != "training" or run.stopping:
         return state, ()
@@ -303,18 +320,17 @@ def _end(state: State, event: Ended) -> State:
 
 
 def _forget(state: State, name: str) -> State:
-    """Forgets that a skill ended without being learned."""
+    """Forget that a skill ended unlearned."""
     return replace(state, ended={other: outcome for other, outcome in state.ended.items() if other != name})
 
 
 def _drop(state: State) -> State:
-    """Takes out of the queue what builds on skills that are given up; the proposer may find another way to it."""
-    hopeless = [p.name for p in state.queue if not p.needs.isdisjoint(state.ended)]
-    queue = tuple(p for p in state.queue if p.name not in hopeless)
-    dropped = replace(state, queue=queue)
-    # What needs one that was dropped waits for it in vain, until it is proposed again.
-    while stranded := [p.name for p in dropped.queue if not p.needs <= dropped.learned_or_pending]:
-        dropped = replace(dropped, queue=tuple(p for p in dropped.queue if p.name not in stranded))
+    """Drop queued proposals that build on ended skills; the proposer may find another plan."""
+    kept = tuple(p for p in state.queue if p.needs.isdisjoint(state.ended))
+    dropped = replace(state, queue=kept)
+    # A proposal that needs a dropped one would wait for ever: dropped too, until nothing changes.
+    while (kept := tuple(p for p in dropped.queue if p.needs <= dropped.learned_or_pending)) != dropped.queue:
+        dropped = replace(dropped, queue=kept)
     return dropped
 
 
@@ -331,7 +347,7 @@ def _cancel(state: State, name: str) -> tuple[State, tuple[SchedulerAction, ...]
 
 
 def _launch(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Starts what waits in the order of the queue, where all that it needs is learned, up to ``jobs`` at once."""
+    """Start queued proposals whose dependencies are learned, oldest first, up to `jobs` at once."""
     actions: list[SchedulerAction] = []
     for proposal in state.queue:
         if len(state.running) >= state.jobs:
@@ -350,7 +366,7 @@ def _launch(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
 
 
 def _expert_for(state: State, proposal: Proposal) -> int:
-    """Returns the skill's own number where it has one, else the one it asks for, else the lowest free one."""
+    """The skill's own number, else the one it asks for, else the lowest free one."""
     if proposal.name in state.experts:
         return state.experts[proposal.name]
     if proposal.expert is not None:
@@ -360,7 +376,7 @@ def _expert_for(state: State, proposal: Proposal) -> int:
 
 
 def _collect(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Collects results one after another, each into the library that the one before has left."""
+    """Collect the next result: one at a time, since each changes the library."""
     if any(run.phase == "collecting" for run in state.running.values()):
         return state, ()
     name = next((name for name, run in state.running.items() if run.phase == "trained"), None)
@@ -371,8 +387,10 @@ def _collect(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
 
 
 def _propose_or_finish(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Asks for a proposal while there is room for one that could start; says so when nothing is left to do. What is
-    trained is collected before that."""
+    """Ask for a proposal while a run could start; finish when nothing is left to do.
+
+    Trained runs are collected before it finishes.
+    """
     unsettled = any(run.phase != "training" for run in state.running.values())
     if state.idle is not None and state.idle.complete and not unsettled:
         return _finish(state, state.idle.reason, True)

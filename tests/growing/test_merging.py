@@ -211,7 +211,7 @@ def test_a_version_that_was_half_put_into_the_library_is_taken_back_and_put_ther
     assert sha256(policy(home, "Make Pickaxe").read_bytes()) != SkillLibrary.open(home).record("Make Pickaxe").weights
     watcher = Watcher()
     assert grow(home, tiny_config(), 4, None, watcher).complete
-    assert "half put into the library was taken back" in watcher.notes[0]
+    assert "incomplete update of the library was undone" in watcher.notes[0]
     library = SkillLibrary.open(home)
     record = library.record("Make Pickaxe")
     assert (record.status, record.version) == ("learned", 2) and record.evaluation == answer_of(run).evaluation

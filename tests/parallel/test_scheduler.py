@@ -21,6 +21,7 @@ from flowrl.parallel.scheduler import (
     Propose,
     Proposed,
     Respecified,
+    Respecify,
     RetryRequested,
     RunOutcome,
     SchedulerAction,
@@ -47,6 +48,8 @@ class World:
 
     Attributes:
         pending: events that may happen next, for each run one.
+        corrections: specifications that the core was told of and that are not in the library yet.
+        corrected: the skills whose specifications were corrected in the library, in order.
     """
 
     fates: Mapping[str, Fate]
@@ -58,6 +61,8 @@ class World:
     collecting: str | None = None
     proposed: int = 0
     respecify: set[str] = field(default_factory=set)
+    corrections: list[str] = field(default_factory=list)
+    corrected: list[str] = field(default_factory=list)
 
     def tell(self, event: Event | None) -> None:
         """Gives the core an event and does what it says, proposals at once."""
@@ -70,7 +75,11 @@ class World:
             case Propose():
                 self.proposed += 1
                 assert self.proposed < 1000, "the proposer is asked again and again"
+                assert not self.corrections, "it is asked before the library has the correction"
                 self.tell(self.proposal())
+            case Respecify(name):
+                self.corrections.remove(name)
+                self.corrected.append(name)
             case Launch(proposal, expert):
                 self.launch(proposal, expert)
             case Collect(name):
@@ -100,6 +109,7 @@ class World:
         that, once, the corrected specification of each learned skill that is to have one."""
         for name in self.respecify & self.state.learned:
             self.respecify.discard(name)
+            self.corrections.append(name)
             return Respecified(name, SkillSpec())
         for name, fate in self.fates.items():
             learned_or_pending, known = self.state.learned_or_pending, name in self.state.ended
@@ -223,6 +233,8 @@ def test_specifications_corrected_in_between_change_nothing_of_what_is_learned(
     world.tell(None)
     world.drain(data)
     assert world.finish is not None and world.state.learned == reachable(fates)
+    assert set(world.corrected) == (corrected - world.respecify) <= world.state.learned and not world.corrections
+    assert len(set(world.corrected)) == len(world.corrected), "a correction is carried out twice"
     assert len(set(world.launched)) == len(world.launched), "a skill is trained twice"
 
 
@@ -231,7 +243,7 @@ def test_a_corrected_specification_takes_back_what_waits_and_asks_again() -> Non
     world = begin(fates, 2, None)
     assert [p.name for p in world.state.queue] == ["b"] and world.state.idle is not None
     state, actions = next_actions(replace(world.state, asked=True), Respecified("a", SkillSpec()))
-    assert state.queue == () and actions == (Propose(),) and set(state.running) == {"a"}
+    assert state.queue == () and actions == (Respecify("a", SkillSpec()), Propose()) and set(state.running) == {"a"}
 
 
 def test_a_weak_skill_is_trained_again_if_that_is_what_is_proposed() -> None:
@@ -287,9 +299,9 @@ def test_a_run_is_given_up_after_losses_in_a_row_and_not_for_losses_with_progres
 @pytest.mark.parametrize(
     ("proposal", "reason"),
     [
-        (Proposal("b", frozenset(["a"])), "'b' needs 'a', which nobody is learning"),
-        (Proposal("b", frozenset(["b"])), "'b' needs 'b', which nobody is learning"),
-        (Proposal("old"), "'old' is learned or under way already"),
+        (Proposal("b", frozenset(["a"])), "'b' needs 'a', which is neither learned nor in progress"),
+        (Proposal("b", frozenset(["b"])), "'b' needs 'b', which is neither learned nor in progress"),
+        (Proposal("old"), "'old' is already learned or in progress"),
         (Proposal("weak one"), "'weak one' has ended as weak"),
         (Proposal("b", frozenset(["weak one"])), "'b' needs 'weak one', which ended as weak"),
     ],
