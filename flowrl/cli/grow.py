@@ -1,4 +1,4 @@
-"""flowrl grow: skills of the knowledge base, or of a language model."""
+"""`flowrl grow`: skills of the knowledge base or of a language model."""
 
 import sys
 from collections.abc import Callable
@@ -6,32 +6,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowrl.cli.llm_options import (
+from flowrl.cli.options import (
+    Address,
     AnswerSeconds,
     Attempts,
     BaseUrl,
     CandidateFrames,
     Candidates,
+    Cores,
+    Dependencies,
+    Engine,
+    Env,
+    Hang,
+    Home,
+    Jobs,
+    Json,
     KeyFile,
+    LossesOption,
     Manual,
     MaxCalls,
     MaxCost,
     Model,
+    OwnSkills,
+    Preset,
     Prices,
     Record,
     Replay,
     ReplayStrict,
-)
-from flowrl.cli.options import (
-    Address,
-    Cores,
-    Dependencies,
-    Engine,
-    Hang,
-    Jobs,
-    LossesOption,
-    OwnSkills,
-    Preset,
     Seed,
     Settings,
     StartFrom,
@@ -40,8 +41,9 @@ from flowrl.cli.options import (
     executor_fn,
     stoppable,
 )
-from flowrl.cli.output import DONE, FAILED, HOME, Env, Home, Json, print_json, print_rich
+from flowrl.cli.output import DONE, FAILED, print_json, print_rich
 from flowrl.cli.skills import record_row
+from flowrl.paths import DEFAULT_HOME
 
 if TYPE_CHECKING:
     from flowrl.growing.grow import GrowOutcome
@@ -53,10 +55,10 @@ PROPOSERS = ("knowledge", "llm")
 def grow(
     env: Env = None,
     skills: Annotated[
-        int | None, typer.Option("--skills", min=1, help="Size of the library wanted; 3 if no goal.")
+        int | None, typer.Option("--skills", min=1, help="Learned skills wanted; 3 without a goal.")
     ] = None,
     goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
-    home: Home = HOME,
+    home: Home = DEFAULT_HOME,
     own_skills: OwnSkills = None,
     preset: Preset = "cpu",
     seed: Seed = 0,
@@ -89,7 +91,7 @@ def grow(
     llm_timeout: AnswerSeconds = 300.0,
     as_json: Json = False,
 ) -> None:
-    """Learn skills until the library has the size wanted or reaches the goal, those that can be at the same time."""
+    """Learn skills, several at once, until the library has the wanted size or reaches the goal."""
     from flowrl.growing.controller import GrowLimits
     from flowrl.growing.grow import grow as grow_library
 
@@ -120,7 +122,10 @@ def grow(
 
 
 def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> None:
-    """Checks that the options given, those of a language model by name, go with the proposer.
+    """Check that the options given go with the proposer.
+
+    Args:
+        given: names of the language model options that were given.
 
     Raises:
         UsageError: one does not, or there is no such proposer.
@@ -128,7 +133,7 @@ def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> N
     from flowrl.errors import UsageError, nearest_names
 
     if proposer not in PROPOSERS:
-        raise UsageError(f"--proposer {proposer!r} is neither of two. {nearest_names(proposer, PROPOSERS)}")
+        raise UsageError(f"Unknown --proposer {proposer!r}. {nearest_names(proposer, PROPOSERS)}")
     if proposer == "knowledge" and given:
         raise UsageError(f"{given[0]} goes with --proposer llm.")
     if proposer == "llm" and has_own_skills:
@@ -136,8 +141,9 @@ def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> N
 
 
 def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: int, as_json: bool) -> None:
-    """Does the work under a display, then prints the library; ``env``: where memory of this machine is used."""
-    from flowrl.cli.live_display import Display, library_table
+    """Run the work under a display, then print the library; `env`: warn if it needs too much memory here."""
+    from flowrl.cli.live_display import Display
+    from flowrl.cli.tables import library_table
     from flowrl.jobs.memory import memory_warning
 
     with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:

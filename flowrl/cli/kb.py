@@ -1,20 +1,19 @@
-"""The command line of knowledge bases: flowrl kb list, new, check, import, verify."""
+"""`flowrl kb`: list, new, check, import and verify skills of a knowledge base."""
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowrl.cli.options import DEFAULT_ENV, Env, Home, Json, OwnSkills
+from flowrl.cli.output import DONE, FAILED, print_json, print_rich
+from flowrl.paths import DEFAULT_HOME, slug
+
 if TYPE_CHECKING:
     from flowrl.knowledge.base import KnowledgeBase
     from flowrl.schema.skill import Quantity, Skill
     from flowrl.verify.verdict import Verdict
-
-DONE, FAILED = 0, 1
-DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
 
 app = typer.Typer(
     help="The skills that can be learned: what ships, your own, imported ones.",
@@ -23,38 +22,28 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Env = Annotated[str | None, typer.Option("--env", help=f"The game; what the home holds, else {DEFAULT_ENV}.")]
-Home = Annotated[Path, typer.Option("--home", help="The folder that holds the library; own skills lie in its kb/.")]
-Folder = Annotated[Path | None, typer.Option("--kb", help="A folder with skills of your own, beside those that ship.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-HOME = Path("flowrl-home")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-
 
 def _game(env: str | None, home: Path) -> str:
-    """Returns the game that is meant: the one named, else the home's."""
+    """The game named, else the home's."""
     from flowrl.library.catalog import game_of
 
     return env if env is not None else game_of(home) or DEFAULT_ENV
 
 
 @app.command("list", epilog="Example: flowrl kb list --env Craftax-Classic-Symbolic-v1 --json")
-def kb_list(env: Env = None, folder: Folder = None, home: Home = HOME, as_json: Json = False) -> None:
+def kb_list(env: Env = None, folder: OwnSkills = None, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List the skills that can be learned, with what each needs, spends and yields."""
     from flowrl.library.catalog import base_for
 
     base = base_for(_game(env, home), home, folder)
     if as_json:
-        _say(json.dumps([_row(skill, base.env) for skill in base.skills], indent=1))
+        print_json([_row(skill, base.env) for skill in base.skills])
     else:
         _print_table(base)
 
 
 def _standing(skill: "Skill", env: str) -> str:
-    """Returns how far a skill's code may go: trusted, verified, refused, or not verified yet."""
+    """What is known of a skill's code: trusted, verified, refused or not verified."""
     from flowrl.verify.verdict_cache import find_verdict, verdict_key
 
     if skill.trusted:
@@ -64,7 +53,7 @@ def _standing(skill: "Skill", env: str) -> str:
 
 
 def _row(skill: "Skill", env: str) -> dict[str, Any]:
-    """Returns a skill as `--json` shows it, amounts as people write them."""
+    """A skill as `--json` shows it."""
     from flowrl.knowledge.quantities import quantity_text
 
     def texts(amounts: "Mapping[str, Quantity]") -> dict[str, str]:
@@ -78,7 +67,6 @@ def _row(skill: "Skill", env: str) -> dict[str, Any]:
 
 
 def _print_table(base: "KnowledgeBase") -> None:
-    from rich.console import Console
     from rich.markup import escape
 
     from flowrl.cli.tables import plain_table
@@ -98,8 +86,8 @@ def _print_table(base: "KnowledgeBase") -> None:
             str(low) if low == high else f"{low} to {high}",
         )
         table.add_row(*(escape(cell) for cell in cells))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
-    _say(f"\nWhat specs can name: {', '.join(base.vocabulary.names())}")
+    print_rich(table)
+    print(f"\nWhat specs can name: {', '.join(base.vocabulary.names())}")
 
 
 def _amounts(texts: Mapping[str, str]) -> list[str]:
@@ -108,44 +96,43 @@ def _amounts(texts: Mapping[str, str]) -> list[str]:
 
 @app.command("new", epilog="Example: flowrl kb new 'Collect Two' --out my_skills/collect_two.py")
 def kb_new(
-    name: Annotated[str, typer.Argument(help="What the skill is called.")],
+    name: Annotated[str, typer.Argument(help="Name of the skill.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The file to write; named after the skill if left out.")
+        Path | None, typer.Option("--out", help="The file to write; by default named after the skill.")
     ] = None,
     env: Env = None,
-    home: Home = HOME,
+    home: Home = DEFAULT_HOME,
 ) -> None:
-    """Write a skill file to fill in; it is complete as it stands."""
+    """Write a template of a skill file; it is valid as it stands."""
     from flowrl.errors import UsageError
     from flowrl.files import write_text
     from flowrl.knowledge.base import load_base
     from flowrl.knowledge.own_skills import check_text
     from flowrl.knowledge.template import template
     from flowrl.knowledge.validate import name_problems
-    from flowrl.paths import slug
 
     base = load_base(_game(env, home))
     file = out or Path(f"{slug(name).lower()}.py")
     if file.suffix != ".py":
-        raise UsageError(f"{file} must end in .py, or it is not found later. For example: --out {file.stem}.py")
+        raise UsageError(f"{file} must end in .py to be found later. For example: --out {file.stem}.py")
     if file.exists():
-        raise UsageError(f"{file} exists and is not overwritten. Name another file with --out, or remove it.")
+        raise UsageError(f"{file} already exists. Choose another file with --out, or remove it.")
     text = template(name, base.vocabulary)
     if problems := name_problems(name) or check_text(text, str(file), base):
         raise UsageError(f"{name!r} cannot be the name of a skill. {problems[0]}")
     write_text(file, text)
-    _say(f"Wrote {file}. Change it, then: flowrl kb check {file}")
+    print(f"Wrote {file}. Change it, then: flowrl kb check {file}")
 
 
 @app.command("check", epilog="Example: flowrl kb check my_skills/collect_two.py")
 def kb_check(
     file: Annotated[Path, typer.Argument(help="A skill file.")],
     env: Env = None,
-    folder: Folder = None,
-    home: Home = HOME,
+    folder: OwnSkills = None,
+    home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Say all that is wrong with a skill file; exit code 0 if nothing is."""
+    """Check a skill file and print every problem; exit code 0 if there is none."""
     from flowrl.knowledge.base import load_base
     from flowrl.knowledge.own_skills import check_file, obstacle_of, read_skill_file
     from flowrl.library.catalog import read_skill_folder
@@ -158,12 +145,12 @@ def kb_check(
     problems = check_file(file, base)
     obstacle = None if problems else obstacle_of(read_skill_file(file, base.vocabulary), base)
     if as_json:
-        _say(json.dumps({"file": str(file), "ok": not problems, "problems": problems, "obstacle": obstacle}, indent=1))
+        print_json({"file": str(file), "ok": not problems, "problems": problems, "obstacle": obstacle})
     else:
-        for line in problems or [f"{file} is a skill that can be used."]:
-            _say(line)
+        for line in problems or [f"{file} is a valid skill."]:
+            print(line)
         if obstacle is not None:
-            _say(f"But it could not be learned yet: {obstacle}")
+            print(f"It cannot be learned yet: {obstacle}")
     raise typer.Exit(FAILED if problems else DONE)
 
 
@@ -171,10 +158,10 @@ def kb_check(
 def kb_import(
     file: Annotated[Path, typer.Argument(help="A published-style knowledge base in JSON.")],
     env: Env = None,
-    home: Home = HOME,
+    home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Bring over the skills of a published-style knowledge base: all of them or none; their code is not run."""
+    """Import the skills of a published-style knowledge base, all or none; their code is not run."""
     from flowrl.knowledge.import_base import import_base, write_imported
     from flowrl.library.catalog import base_without_import, home_folder
 
@@ -184,29 +171,29 @@ def kb_import(
     if as_json:
         names = [skill.name for skill in report.skills]
         rows = {"imported": names, "held": report.held, "notes": report.notes, "file": written and str(written)}
-        _say(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     for note in report.notes:
-        _say(f"{note}.")
+        print(f"{note}.")
     if report.held:
-        _say(f"{len(report.held)} are in the base already, whose own stay: {', '.join(report.held)}.")
+        print(f"{len(report.held)} are already in the base and stay as they are: {', '.join(report.held)}.")
     if written is None:
-        _say("Nothing new was imported.")
+        print("Nothing new was imported.")
     else:
-        _say(f"Imported {len(report.skills)} skills into {written}: {', '.join(s.name for s in report.skills)}.")
-        _say("None of their code was run. It is verified in a sandbox before it is trained: flowrl kb verify --all")
+        print(f"Imported {len(report.skills)} skills into {written}: {', '.join(s.name for s in report.skills)}.")
+        print("Their code was not run; it is verified in a sandbox before training: flowrl kb verify --all")
 
 
 @app.command("verify", epilog="Example: flowrl kb verify 'Collect Two' --home demo   or   flowrl kb verify --all")
 def kb_verify(
-    name: Annotated[str | None, typer.Argument(help="A skill that can be learned, or one of the home.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All skills whose code is not trusted.")] = False,
+    name: Annotated[str | None, typer.Argument(help="A skill of the base or of the home.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All skills with untrusted code.")] = False,
     env: Env = None,
-    folder: Folder = None,
-    home: Home = HOME,
+    folder: OwnSkills = None,
+    home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Check the code of skills in a sandbox, as is done before code is trained that you have not passed by hand."""
+    """Verify the code of skills in the sandbox, as happens before untrusted code is trained."""
     from flowrl.errors import UsageError
     from flowrl.library.catalog import base_for, spelt_as_known, with_library
     from flowrl.verify.verify import verify
@@ -220,28 +207,27 @@ def kb_verify(
         skills = [skill for skill in base.skills if not skill.trusted]
     verdicts = {}
     for skill in skills:
-        # All of it is checked, be the code trusted or not: that is what was asked for.
+        # Trusted code is checked too, since the user asks for it.
         verdicts[skill.name] = verify(skill.model_copy(update={"trusted": False}), base.env)
         if not as_json:
             _print_verdict(skill.name, verdicts[skill.name])
     if as_json:
-        _say(json.dumps({name: verdict.model_dump() for name, verdict in verdicts.items()}, indent=1))
+        print_json({name: verdict.model_dump() for name, verdict in verdicts.items()})
     elif not skills:
-        _say("The code of all skills is trusted; name one to have it checked nevertheless.")
+        print("The code of all skills is trusted; name one to verify it anyway.")
     raise typer.Exit(DONE if all(verdict.ok for verdict in verdicts.values()) else FAILED)
 
 
 def _print_verdict(name: str, verdict: "Verdict") -> None:
-    from rich.console import Console
     from rich.markup import escape
 
     from flowrl.cli.tables import plain_table
 
-    table = plain_table("check", "", "seconds", "what was looked at, or what is wrong", title=name)
+    table = plain_table("check", "", "seconds", "detail", title=name)
     for check in verdict.checks:
         passed = "ok" if check.passed else "BAD"
         table.add_row(*(escape(cell) for cell in (check.name, passed, f"{check.seconds:.2f}", check.detail)))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
-    _say(f"held in by: {', '.join(verdict.enforced) or 'nothing, as nothing of it was run'}")
+    print_rich(table)
+    print(f"sandbox: {', '.join(verdict.enforced) or 'not used, as no code was run'}")
     outcome = "verified" if verdict.ok else f"refused: {verdict.error}"
-    _say(f"{name} is {outcome} ({verdict.seconds:.1f} s)\n")
+    print(f"{name} is {outcome} ({verdict.seconds:.1f} s)\n")

@@ -1,10 +1,9 @@
-"""What a person sees of a library growing: a live panel on a terminal, plain lines elsewhere, and tables."""
+"""Progress of a growing library: live panels on a terminal, plain lines elsewhere."""
 
 import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -16,12 +15,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from flowrl.cli.tables import causes_text
 from flowrl.paths import RunPaths
-from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import GateRow, MetricsRow, PhaseRow, StartsRow, UpdateRow
 from flowrl.schema.run import RunSpec
-from flowrl.stats import Share
 
 _LINE_SECONDS = 10.0
 _PHASES = {
@@ -31,30 +29,21 @@ _PHASES = {
     "update": "training",
     "measuring": "measuring on reserved worlds",
     "gate": "measured",
-    "exploring": "playing up to its task, for states to begin at",
+    "exploring": "collecting start states",
     "starts": "start states found",
-    "keeping": "playing for final states to keep",
+    "keeping": "collecting final states",
 }
 
 
 def duration(seconds: float) -> str:
-    """Returns e.g. ``1:05`` or ``2:03:04``."""
+    """Minutes and seconds, e.g. ``1:05`` or ``2:03:04``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def causes_text(causes: Mapping[str, int], most: int = 3) -> str:
-    """Returns what episodes fail of, the most frequent first, e.g. ``zombie 88 %, lava 7 %``."""
-    total = sum(causes.values())
-    if not total:
-        return "nothing yet"
-    ranked = sorted(causes.items(), key=lambda item: -item[1])[:most]
-    return ", ".join(f"{name} {100 * number / total:.0f} %" for name, number in ranked)
-
-
 def steps_text(spec: RunSpec) -> str:
-    """Returns the plan of a run on one line, the skill that is trained in brackets."""
+    """The plan of a run on one line, the trained skill in brackets."""
     parts = []
     for i, task in enumerate(spec.tasks):
         amount = f" x{task.high}" if task.high > 1 and task.low == task.high else ""
@@ -94,7 +83,7 @@ class RunView:
         """Whether plain output is due a line: a new phase, or the latest frames."""
         due = self.phase != self.last_phase and self.phase not in {"compiled", "update"}
         if self.phase == "update":
-            # The first update compiles; it says nothing of the speed.
+            # The first update compiles, so its speed is unknown.
             due = bool(self.rates) and now - self.last_line >= _LINE_SECONDS
         if due:
             self.last_line, self.last_phase = now, self.phase
@@ -107,7 +96,7 @@ class RunView:
 
     @property
     def left(self) -> str:
-        """The longest that the run can still take."""
+        """The longest time that the run can still take."""
         if not self.rate or self.update is None:
             return "unknown"
         frames = self.spec.config.ppo.frames - self.update.frames
@@ -115,11 +104,7 @@ class RunView:
 
 
 class Display:
-    """An observer of growth that shows it; use as a context manager.
-
-    Args:
-        stream: where to write.
-    """
+    """An observer that shows progress; use as a context manager."""
 
     def __init__(self, stream: TextIO | None = None):
         self.console = Console(file=stream or sys.stdout, highlight=False)
@@ -139,7 +124,7 @@ class Display:
             self.live.stop()
 
     def started(self, spec: RunSpec, paths: RunPaths) -> None:
-        """Shows that a run begins or goes on."""
+        """Show that a run begins or resumes."""
         self.several = self.several or bool(self.views)
         self.views[spec.skill] = RunView(spec, time.monotonic())
         trained = ", ".join(str(spec.local_to_global[i]) for i in spec.trained)
@@ -155,23 +140,23 @@ class Display:
             self._say(f"  {f'{skill}: ' if self.several else ''}{_line(view)}")
 
     def finished(self, record: SkillRecord) -> None:
-        """Shows how a run ended."""
+        """Show the result of a run."""
         step, plan = record.evaluation.step_success, record.evaluation.success
         self._say(f"{record.name} is {record.status}: step success {step}, plan success {plan}")
         self.views.pop(record.name, None)
 
     def failed(self, skill: str, reason: str) -> None:
-        """Shows that a run came to nothing."""
+        """Show that a run failed."""
         self._say(f"{skill} failed: {reason}")
         self.views.pop(skill, None)
 
     def note(self, text: str) -> None:
-        """Shows a remark."""
+        """Show a remark."""
         self._say(text)
 
     def _say(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
-        # Into a file or pipe, too, a line should be there when it is said.
+        # Lines should appear at once in a file or pipe, too.
         self.console.file.flush()
 
     def _panels(self) -> Group:
@@ -212,44 +197,3 @@ def _panel(view: RunView) -> Panel:
         grid.add_row("last gate", str(view.gate.step_success))
     spinner = Spinner("dots", text=_PHASES.get(view.phase, view.phase))
     return Panel(Group(grid, spinner), title=Text(f"learning {view.spec.skill}"), title_align="left", expand=False)
-
-
-def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = ()) -> Table:
-    """Returns the table of a library, running skills last."""
-    table = Table(title="library", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("skill", "status", "expert", "frames", "step success", "plan success", "path"):
-        table.add_column(name, justify="right" if name in {"expert", "frames"} else "left", overflow="fold")
-    for record in records:
-        evaluation = record.evaluation
-        table.add_row(
-            record.name,
-            Text(record.status, style="green" if record.status == "learned" else "yellow"),
-            str(record.expert_idx),
-            f"{record.frames:,}",
-            str(evaluation.step_success),
-            str(evaluation.success),
-            record.path,
-        )
-    for spec in running:
-        table.add_row(spec.skill, Text("running", style="cyan"), str(spec.expert), "", "", "", "")
-    return table
-
-
-def evaluation_tables(evaluation: Evaluation, tasks: Sequence[str]) -> Group:
-    """Returns an evaluation: shares, per task, causes."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("task", "skill", "reached", "finished", "of those that reached it"):
-        table.add_column(name, justify="left" if name == "skill" else "right")
-    for i, skill in enumerate(tasks):
-        share = Share(successes=evaluation.finished[i], total=evaluation.reached[i])
-        table.add_row(str(i), skill, str(share.total), str(share.successes), str(share))
-    causes = evaluation.causes
-    lines = [
-        f"plan success   {evaluation.success}   ({evaluation.success.successes} of {evaluation.success.total} worlds)",
-        f"step success   {evaluation.step_success}   (of {evaluation.step_success.total} that reached the last task)",
-        f"episode length {evaluation.length:.1f} steps on average",
-        f"failures       {causes_text(causes, 9) if causes else 'none'}",
-    ]
-    for n, share in sorted(evaluation.per_amount.items()):
-        lines.append(f"  for n = {n}    {share}")
-    return Group(*(Text(line) for line in lines), Text(""), table)

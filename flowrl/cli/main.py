@@ -1,7 +1,7 @@
 """The command line: flowrl grow, train, plan, eval, skills, runs, status, cost, kb, bench, doctor.
 
-Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. What is heavy is imported inside a command,
-and jax by none of them: that is for worker processes.
+Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. Heavy modules are imported inside commands;
+jax is left to worker processes.
 """
 
 import json
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,37 +23,27 @@ from flowrl.cli.options import (
     Cores,
     Dependencies,
     Engine,
+    Env,
+    Home,
+    Json,
     OwnSkills,
     Preset,
     Seed,
     Settings,
     StartFrom,
     StartShare,
+    WorldsSeed,
     configure,
     executor_fn,
+    open_library,
     stoppable,
 )
-from flowrl.cli.output import (
-    DONE,
-    FAILED,
-    HOME,
-    MAX_SEED,
-    STOPPED,
-    USAGE,
-    Env,
-    Home,
-    Json,
-    print_json,
-    print_rich,
-    progress_bar,
-)
+from flowrl.cli.output import DONE, FAILED, STOPPED, USAGE, print_json, print_rich, progress_bar
 from flowrl.cli.runs import app as runs_app
 from flowrl.cli.runs import status
 from flowrl.cli.skills import app as skills_app
 from flowrl.cli.skills import record_row
-
-if TYPE_CHECKING:
-    from flowrl.library.home import SkillLibrary
+from flowrl.paths import DEFAULT_HOME, PACKAGE_ROOT
 
 app = typer.Typer(
     help="Grows a library of reinforcement-learning skills on Craftax.",
@@ -77,12 +67,6 @@ app.command("status", epilog="Example: flowrl status --home demo")(status)
 app.command("cost", epilog="Example: flowrl cost --home demo")(cost)
 
 
-def _library(home: Path) -> "SkillLibrary":
-    from flowrl.library.home import SkillLibrary
-
-    return SkillLibrary.open(home)
-
-
 @app.command(
     epilog="Example: flowrl train 'Place Table' --home demo   or   flowrl train --module my_tasks.py --name Mine   "
     "or   flowrl train 'Collect Iron' --home demo --start-from frontier --start-share 0.5"
@@ -90,9 +74,9 @@ def _library(home: Path) -> "SkillLibrary":
 def train(
     skill: Annotated[str | None, typer.Argument(help="A skill of the knowledge base.")] = None,
     module: Annotated[Path | None, typer.Option("--module", help="A task module; its last task is trained.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The module's skill; the file's stem if left out.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The module's skill; by default the file's stem.")] = None,
     env: Env = None,
-    home: Home = HOME,
+    home: Home = DEFAULT_HOME,
     own_skills: OwnSkills = None,
     preset: Preset = "cpu",
     seed: Seed = 0,
@@ -105,8 +89,9 @@ def train(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Train one skill, or go on with a weak one."""
-    from flowrl.cli.live_display import Display, library_table
+    """Train one skill, or continue a weak one."""
+    from flowrl.cli.live_display import Display
+    from flowrl.cli.tables import library_table
     from flowrl.errors import UsageError
     from flowrl.growing.grow import train as train_skill
     from flowrl.growing.grow import train_module
@@ -114,7 +99,7 @@ def train(
     if (skill is None) == (module is None):
         raise UsageError("Give either a skill or --module FILE.py. For example: flowrl train 'Collect Wood'")
     if name is not None and module is None:
-        raise UsageError("--name goes with --module; a skill of the knowledge base has its name.")
+        raise UsageError("--name goes with --module; a skill of the knowledge base has a name.")
     config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
     make_executor = executor_fn(executor, address, cores)
     with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
@@ -144,7 +129,7 @@ def plan(
         bool, typer.Option("--frontier", help="Show instead which skills can be learned next, and why others cannot.")
     ] = False,
     env: Env = None,
-    home: Home = HOME,
+    home: Home = DEFAULT_HOME,
     own_skills: OwnSkills = None,
     as_json: Json = False,
 ) -> None:
@@ -157,7 +142,7 @@ def plan(
     if frontier == (goal is not None):
         raise UsageError("Give either a goal or --frontier. For example: flowrl plan 'Collect Wood'")
     if known not in ("learned", "nothing"):
-        raise UsageError(f"--from {known!r} is neither of two. {nearest_names(known, ['learned', 'nothing'])}")
+        raise UsageError(f"Unknown --from {known!r}. {nearest_names(known, ['learned', 'nothing'])}")
     base = base_for(configure(home, env, "cpu", 0, None).env.name, home, own_skills)
     if goal is None:
         verdicts = frontier_of(base, home)
@@ -177,17 +162,17 @@ def plan(
 def evaluate(
     goal: Annotated[str, typer.Argument(metavar="SKILL_OR_GOAL", help="A skill of the library, or a goal for it.")],
     episodes: Annotated[int, typer.Option("--episodes", min=1, help="Worlds played, one episode each.")] = 1024,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Which worlds.")] = 0,
+    seed: WorldsSeed = 0,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Time limit of an episode.")] = None,
-    home: Home = HOME,
+    home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Measure success and step success on worlds that no training has used."""
-    from flowrl.cli.live_display import evaluation_tables
+    from flowrl.cli.tables import evaluation_tables
     from flowrl.evaluation.evaluate import evaluate_goal
     from flowrl.library.goal_plans import plan_with_library
 
-    library = _library(home)
+    library = open_library(home)
     tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
     with stoppable(), progress_bar(goal) as on_row:
         evaluation = evaluate_goal(library, goal, episodes, seed, steps, on_row)
@@ -210,18 +195,17 @@ def bench(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure speed and memory, and hold them against their targets."""
+    """Measure speed and memory and compare them with targets."""
     from flowrl.cli.tables import bench_table
     from flowrl.errors import TrainingError, UsageError
-    from flowrl.paths import PACKAGE_ROOT
 
     if not (PACKAGE_ROOT / "benchmarks" / "tables").is_dir():
         raise UsageError(
-            f"The benchmarks come with a checkout of flowrl, and {PACKAGE_ROOT} is none. Clone the repository, install "
+            f"The benchmarks need a checkout of flowrl, and {PACKAGE_ROOT} is not one. Clone the repository, install "
             "it with `pip install --editable .`, and run flowrl bench there."
         )
     command = [sys.executable, "-P", "-m", "benchmarks.tables", table, *(["--slow"] if slow else [])]
-    # What XLA says of programs that it loads from the cache would bury what is said of the measuring.
+    # XLA's messages about cached programs would hide those of the measurements.
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(os.environ)
     quiet["PYTHONPATH"] = os.pathsep.join([str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     rows = []
@@ -234,10 +218,10 @@ def bench(
                 if found and not as_json:
                     print_rich(bench_table(found))
         except BaseException:
-            process.send_signal(signal.SIGINT)  # so that it ends what it has started
+            process.send_signal(signal.SIGINT)  # so that it stops its children
             raise
     if not rows and process.returncode == USAGE:
-        raise typer.Exit(USAGE)  # the process has said what is wrong
+        raise typer.Exit(USAGE)  # the process has printed the error
     if not rows:
         raise TrainingError(f"Measuring {table} failed with exit code {process.returncode}; its messages are above.")
     if as_json:
@@ -246,7 +230,7 @@ def bench(
 
 
 @app.command(epilog="Example: flowrl doctor --json")
-def doctor(home: Home = HOME, as_json: Json = False) -> None:
+def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Check Python, jax and its results, devices, memory and disk."""
     from flowrl.errors import PlatformError
 
@@ -268,7 +252,7 @@ def doctor(home: Home = HOME, as_json: Json = False) -> None:
 
 
 def main() -> int:
-    """Runs the command line and returns its exit code."""
+    """Run the command line and return its exit code."""
     from flowrl.errors import FlowRLError, ModuleError, SpecError, UsageError
 
     try:

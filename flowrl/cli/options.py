@@ -1,4 +1,4 @@
-"""The options that growing and training share, and what becomes of them."""
+"""Options of the commands, and the values made of them."""
 
 import contextlib
 import shlex
@@ -10,43 +10,51 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from flowrl.cli.output import DEFAULT_ENV, MAX_SEED, STOPPED
+from flowrl.cli.output import STOPPED
 
 if TYPE_CHECKING:
     from flowrl.config import RunConfig
     from flowrl.growing.controller import GrowLimits
     from flowrl.jobs.job import Executor
+    from flowrl.library.home import SkillLibrary
 
-Preset = Annotated[str, typer.Option("--preset", help="Starting point of the options: cpu or gpu.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of everything random.")]
+DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
+MAX_SEED = 2**32 - 1
+"""As in `flowrl.config`, which takes too long to import for `--help`."""
+
+Env = Annotated[str | None, typer.Option("--env", help=f"The game; by default the home's, else {DEFAULT_ENV}.")]
+Home = Annotated[Path, typer.Option("--home", help="The folder of the library; your own skills are in its kb/.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")]
+WorldsSeed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of the worlds played.")]
+Preset = Annotated[str, typer.Option("--preset", help="Defaults of a run: cpu or gpu.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Random seed of the run.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
 ]
 OwnSkills = Annotated[
     Path | None,
-    typer.Option("--kb", help="A folder of skill files of your own (flowrl kb new), besides the home's kb/."),
+    typer.Option("--kb", help="A folder of your own skill files (flowrl kb new), besides the home's kb/."),
 ]
-
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many skills are trained at once.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Skills trained at once.")]
 Cores = Annotated[
-    int | None, typer.Option("--cores", min=1, help="Processor cores of each worker; an even share if left out.")
+    int | None, typer.Option("--cores", min=1, help="Processor cores of each worker; by default an even share.")
 ]
 LossesOption = Annotated[
     int, typer.Option("--losses", min=1, help="Workers lost in a row without progress before a run is given up.")
 ]
 Hang = Annotated[
-    float, typer.Option("--hang-minutes", min=0.1, help="Minutes without a sign of life after which a worker is ended.")
+    float, typer.Option("--hang-minutes", min=0.1, help="Minutes without a heartbeat after which a worker is killed.")
 ]
 Engine = Annotated[
     str, typer.Option("--executor", help="Where workers run: local (this machine) or ray (a cluster; flowrl[ray]).")
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="With --executor ray: auto or HOST:PORT; starts Ray here if left out."),
+    typer.Option("--address", help="With --executor ray: auto or HOST:PORT; by default Ray is started here."),
 ]
 Dependencies = Annotated[
     str | None,
-    typer.Option("--dependencies", help="frozen, or train: the experts that a skill builds on learn along."),
+    typer.Option("--dependencies", help="frozen, or train: experts that the skill builds on keep learning."),
 ]
 StartFrom = Annotated[
     str | None,
@@ -61,13 +69,53 @@ StartShare = Annotated[
     typer.Option(
         "--start-share",
         metavar="P",
-        help="With --start-from frontier: the share of episodes that begins there, from 0 to below 1; 0.5 if left out.",
+        help="With --start-from frontier: the share of episodes that begins there, from 0 to below 1; 0.5 by default.",
     ),
+]
+
+Model = Annotated[str | None, typer.Option("--model", help="The model's name on its server.")]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="An OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1; by default OpenAI's own.",
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key-file", help="A file with the key; else FLOWRL_API_KEY, then OPENAI_API_KEY. Never stored."),
+]
+Record = Annotated[Path | None, typer.Option("--record", help="Add every exchange with the model to this transcript.")]
+Replay = Annotated[Path | None, typer.Option("--replay", help="Take answers from a transcript: no network.")]
+ReplayStrict = Annotated[
+    bool, typer.Option("--replay-strict", help="With --replay: measured values in a prompt must match too.")
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0, help="US dollars to spend on this home at most, earlier commands included."),
+]
+MaxCalls = Annotated[
+    int | None,
+    typer.Option("--max-calls", min=0, help="Model calls to make for this home at most, earlier ones included."),
+]
+Prices = Annotated[
+    Path | None,
+    typer.Option("--prices", help="A TOML table of US dollars per million tokens; by default the home's prices.toml."),
+]
+AnswerSeconds = Annotated[float, typer.Option("--llm-timeout", min=1, help="Seconds a model may take for one answer.")]
+Manual = Annotated[Path | None, typer.Option("--manual", help="A text about the game instead of the built-in one.")]
+Candidates = Annotated[int, typer.Option("--candidates", min=1, max=16, help="Rewards written and compared per skill.")]
+CandidateFrames = Annotated[
+    int, typer.Option("--candidate-frames", min=1, help="With --candidates: frames that each reward is trained for.")
+]
+Attempts = Annotated[
+    int, typer.Option("--attempts", min=1, max=20, help="Answers asked for per stage before a proposal is given up.")
 ]
 
 
 def executor_fn(name: str, address: str | None, cores: int | None) -> "Callable[[GrowLimits], Executor]":
-    """Returns what makes the executor that was asked for."""
+    """The factory of the executor asked for."""
     from flowrl.errors import UsageError, nearest_names
     from flowrl.jobs.local import LocalExecutor
 
@@ -79,7 +127,7 @@ def executor_fn(name: str, address: str | None, cores: int | None) -> "Callable[
         from flowrl.jobs.ray_executor import RayExecutor
 
         return lambda limits: RayExecutor(address, limits.jobs, cores or 1)
-    raise UsageError(f"--executor {name!r} is neither of two. {nearest_names(name, ['local', 'ray'])}")
+    raise UsageError(f"Unknown --executor {name!r}. {nearest_names(name, ['local', 'ray'])}")
 
 
 def configure(
@@ -92,7 +140,7 @@ def configure(
     start_from: str | None = None,
     start_share: float | None = None,
 ) -> "RunConfig":
-    """The options of a run: those given, and for environment and shape those of a home that exists."""
+    """The configuration of a run; an existing home gives game and network shape unless options do."""
     from flowrl.config import build_config, parse_settings
     from flowrl.errors import UsageError
     from flowrl.library.home import SkillLibrary
@@ -113,7 +161,7 @@ def configure(
 
 
 def command_again() -> str:
-    """Returns the command line as it was given, so that it can be given again from the same folder."""
+    """The command line as given, ready to be repeated from the same folder."""
     called = sys.argv[0]
     program = [sys.executable, "-m", "flowrl"] if called.endswith("__main__.py") else [called]
     return shlex.join([*program, *sys.argv[1:]])
@@ -121,7 +169,7 @@ def command_again() -> str:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does."""
+    """Make SIGTERM stop as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -130,7 +178,14 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nStopped; nothing is lost. This goes on:\n    {command_again()}\n")
+        sys.stderr.write(f"\nStopped; nothing is lost. To continue:\n    {command_again()}\n")
         raise typer.Exit(STOPPED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def open_library(home: Path) -> "SkillLibrary":
+    """Open an existing home."""
+    from flowrl.library.home import SkillLibrary
+
+    return SkillLibrary.open(home)

@@ -1,26 +1,16 @@
-"""What the commands of flowrl share: how they print, and the options that several of them have."""
+"""Output of the commands: exit codes, JSON, tables, warnings, a progress bar."""
 
 import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowrl.schema.metrics import MetricsRow, OnRow
 
-DEFAULT_ENV = "Craftax-Classic-Symbolic-v1"
-HOME = Path("flowrl-home")
-MAX_SEED = 2**32 - 1
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 """Exit codes."""
-
-Env = Annotated[str | None, typer.Option("--env", help=f"The game; what the home holds, else {DEFAULT_ENV}.")]
-Home = Annotated[Path, typer.Option("--home", help="The folder that holds the library.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; progress goes to stderr.")]
 
 
 @contextlib.contextmanager
@@ -44,17 +34,17 @@ def progress_bar(name: str) -> "Iterator[OnRow]":
 
 
 def warn(error: Exception) -> None:
-    """Says on stderr what is wrong but keeps nothing from being shown."""
+    """Print a problem that does not stop the command."""
     sys.stderr.write(f"flowrl: warning: {error}\n")
 
 
 def print_json(value: Any) -> None:
-    """Prints a value as indented JSON."""
+    """Print a value as indented JSON."""
     print(json.dumps(value, indent=1))
 
 
 def print_rich(renderable: Any) -> None:
-    """Prints a table or the like; one that is piped is not folded at 80 columns."""
+    """Print a table or the like; piped output is 160 columns wide."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 160

@@ -1,4 +1,4 @@
-"""`flowrl runs` and `flowrl status`: what trains, what has failed, and how to stop it or try it again."""
+"""`flowrl runs` and `flowrl status`: training runs of a home."""
 
 import sys
 import time
@@ -6,37 +6,31 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flowrl.cli.output import HOME, Home, Json, print_json, print_rich, warn
+from flowrl.cli.options import Home, Json, open_library
+from flowrl.cli.output import print_json, print_rich, warn
+from flowrl.paths import DEFAULT_HOME
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from flowrl.library.home import SkillLibrary
 
 app = typer.Typer(help="The training runs of a home.", rich_markup_mode=None)
 SkillName = Annotated[str, typer.Argument(help="The skill whose run it is.")]
 
 
-def _library(home: "Path") -> "SkillLibrary":
-    from flowrl.library.home import SkillLibrary
-
-    return SkillLibrary.open(home)
-
-
 @app.callback(invoke_without_command=True, epilog="Example: flowrl runs list --home demo --json")
-def runs_default(context: typer.Context, home: Home = HOME, as_json: Json = False) -> None:
-    """List the runs of a home, show one or its log, stop one, or try one again."""
+def runs_default(context: typer.Context, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """List the runs of a home; show, stop or retry one."""
     if context.invoked_subcommand is None:
         runs_list(home, as_json)
 
 
 @app.command("list", epilog="Example: flowrl runs list --home demo --json")
-def runs_list(home: Home = HOME, as_json: Json = False) -> None:
+def runs_list(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List the runs of a home: state, frames, success so far."""
     from flowrl.cli.tables import runs_table
     from flowrl.parallel.run_reports import reports
 
-    found = reports(_library(home), warn)
+    found = reports(open_library(home), warn)
     if as_json:
         print_json([report.row() for report in found])
     else:
@@ -44,13 +38,13 @@ def runs_list(home: Home = HOME, as_json: Json = False) -> None:
 
 
 @app.command("show", epilog="Example: flowrl runs show 'Collect Wood' --home demo")
-def runs_show(skill: SkillName, home: Home = HOME, as_json: Json = False) -> None:
-    """Show one run: its plan, its experts, how far it is, why it failed."""
+def runs_show(skill: SkillName, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Show one run: plan, experts, progress, error."""
     from flowrl.cli.live_display import steps_text
     from flowrl.cli.tables import runs_table
     from flowrl.parallel.run_reports import report_on, run_of
 
-    paths, spec = run_of(_library(home), skill)
+    paths, spec = run_of(open_library(home), skill)
     report = report_on(paths, spec)
     if as_json:
         print_json(report.row() | {"run": spec.model_dump(mode="json")})
@@ -67,14 +61,14 @@ def runs_show(skill: SkillName, home: Home = HOME, as_json: Json = False) -> Non
 @app.command("logs", epilog="Example: flowrl runs logs 'Collect Wood' --home demo --follow")
 def runs_logs(
     skill: SkillName,
-    home: Home = HOME,
-    lines: Annotated[int, typer.Option("--lines", min=1, help="How many of the last lines.")] = 40,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on printing as lines come; Ctrl-C ends it.")] = False,
+    home: Home = DEFAULT_HOME,
+    lines: Annotated[int, typer.Option("--lines", min=1, help="Number of lines.")] = 40,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep printing new lines; Ctrl-C ends it.")] = False,
 ) -> None:
     """Print the end of a run's log."""
     from flowrl.parallel.run_reports import run_of
 
-    paths, _ = run_of(_library(home), skill)
+    paths, _ = run_of(open_library(home), skill)
     text = paths.log.read_text(errors="replace") if paths.log.exists() else ""
     print("\n".join(text.splitlines()[-lines:]))
     seen = len(text)
@@ -87,35 +81,35 @@ def runs_logs(
 
 
 @app.command("cancel", epilog="Example: flowrl runs cancel 'Collect Wood' --home demo")
-def runs_cancel(skill: SkillName, home: Home = HOME) -> None:
-    """Stop a run, or take a skill out of the queue; checkpoints stay, and `flowrl runs retry` goes on from them."""
+def runs_cancel(skill: SkillName, home: Home = DEFAULT_HOME) -> None:
+    """Stop a run or take a skill out of the queue; `flowrl runs retry` continues from its checkpoints."""
     from flowrl.parallel.run_reports import cancel_run
 
-    library = _library(home)
+    library = open_library(home)
     if _was_asked(library, "cancel", skill):
-        print(f"The process that grows {home} was asked to cancel {skill}.")
+        print(f"Asked the process that grows {home} to cancel {skill}.")
         return
     with library.lock():
         cancel_run(library, skill)
-    print(f"{skill} is cancelled. Try it again: {library.command('runs', 'retry', skill)}")
+    print(f"{skill} is cancelled. To retry: {library.command('runs', 'retry', skill)}")
 
 
 @app.command("retry", epilog="Example: flowrl runs retry 'Collect Wood' --home demo")
-def runs_retry(skill: SkillName, home: Home = HOME) -> None:
-    """Try a skill again whose run failed or was cancelled; it goes on from its last checkpoint."""
+def runs_retry(skill: SkillName, home: Home = DEFAULT_HOME) -> None:
+    """Retry a skill whose run failed or was cancelled, from its last checkpoint."""
     from flowrl.parallel.run_reports import retry_run
 
-    library = _library(home)
+    library = open_library(home)
     if _was_asked(library, "retry", skill):
-        print(f"The process that grows {home} was asked to try {skill} again.")
+        print(f"Asked the process that grows {home} to retry {skill}.")
         return
     with library.lock():
         retry_run(library, skill)
-    print(f"The next {library.command('grow')} takes {skill} up again.")
+    print(f"The next {library.command('grow')} retries {skill}.")
 
 
 def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill: str) -> bool:
-    """Returns whether a process grows the home, which then finds the request.
+    """Leave a request if a process grows the home; False if none does.
 
     Raises:
         UsageError: no skill of that name has a run or waits for one.
@@ -130,7 +124,7 @@ def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill:
 
 
 def _known(library: "SkillLibrary", skill: str) -> str:
-    """Returns the name of a skill that has a run or waits for one.
+    """The exact name of a skill that has a run or waits for one.
 
     Raises:
         UsageError: there is none; the nearest names are given.
@@ -144,12 +138,12 @@ def _known(library: "SkillLibrary", skill: str) -> str:
     return run_of(library, skill)[1].skill
 
 
-def status(home: Home = HOME, as_json: Json = False) -> None:
-    """Show a home on one screen: skills by state, running jobs with success so far, the queue, failures with cause."""
+def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Show a home on one screen: skills, running jobs with their success so far, queue, failures."""
     from flowrl.cli.tables import status_view
     from flowrl.parallel.run_reports import status_of
 
-    found = status_of(_library(home), warn)
+    found = status_of(open_library(home), warn)
     if as_json:
         print_json(found.row())
     else:

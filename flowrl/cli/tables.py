@@ -1,4 +1,4 @@
-"""Tables that commands print: plans, the frontier, measurements."""
+"""Tables of the commands: plans, skills, runs, measurements."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,22 @@ from flowrl.library.goal_plans import Outlook
 from flowrl.library.versions import Version
 from flowrl.parallel.run_reports import HomeStatus, RunReport, needs_of
 from flowrl.planning.frontier import SkillStanding
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.run import RunSpec
+from flowrl.stats import Share
 
 _QUIET = (ACHIEVEMENT, INTRINSIC, PLACED, REACHED)
-"""What a plan's table leaves out, as `--json` has it all: what only grows, and what says itself."""
+"""Fluents left out of a plan's table; `--json` has them."""
+
+_STATES = {
+    "learned": "green", "weak": "yellow", "running": "cyan", "trained": "cyan", "interrupted": "blue",
+    "waiting": "dim", "failed": "red", "cancelled": "magenta",
+}  # fmt: skip
 
 
 def plain_table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """Returns an empty table without lines."""
+    """An empty table without lines."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left")
@@ -32,7 +41,7 @@ def plain_table(*columns: str, right: Sequence[str] = (), title: str | None = No
 
 
 def held_text(held: Mapping[str, int]) -> str:
-    """Returns what is in hand and within reach, e.g. ``2 wood, wood_pickaxe, near crafting_table``."""
+    """Items in hand and stations in reach, e.g. ``2 wood, wood_pickaxe, near crafting_table``."""
     parts = []
     for fluent, amount in held.items():
         if fluent.startswith(NEAR):
@@ -43,7 +52,7 @@ def held_text(held: Mapping[str, int]) -> str:
 
 
 def plan_table(outlook: Outlook) -> Table:
-    """Returns a row for each step of a plan."""
+    """A row for each step of a plan."""
     columns = ("step", "skill", "n", "expert", "status", "why", "held after it")
     table = plain_table(*columns, right=("step", "n", "expert"), title=f"plan for {outlook.plan.goal}")
     for i, row in enumerate(outlook.rows(), start=1):
@@ -55,7 +64,7 @@ def plan_table(outlook: Outlook) -> Table:
 
 
 def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:
-    """Returns a row for each skill of a base: where it stands, and why."""
+    """A row for each skill of a base: its standing and the reason."""
     table = plain_table("skill", "standing", "reason", title="what can be learned next")
     for verdict in verdicts:
         style = {"ready": "bold green", "learned": "green"}.get(verdict.standing, "dim")
@@ -63,21 +72,54 @@ def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:
     return table
 
 
-def history_table(versions: Sequence[Version]) -> Table:
-    """Returns a row for each version of a skill, the library's own marked."""
-    table = plain_table("version", "status", "frames", "step success", "plan success", "", right=("version", "frames"))
-    for version in versions:
-        record, evaluation = version.record, version.record.evaluation
-        mark = "the library's" if version.current else ""
-        shares = (str(evaluation.step_success), str(evaluation.success))
-        table.add_row(str(record.version), record.status, f"{record.frames:,}", *shares, mark)
+def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = ()) -> Table:
+    """A row for each skill of a library, running ones last."""
+    columns = ("skill", "status", "expert", "frames", "step success", "plan success", "path")
+    table = plain_table(*columns, right=("expert", "frames"), title="library")
+    for record in records:
+        shares = (str(record.evaluation.step_success), str(record.evaluation.success))
+        status = Text(record.status, style=_STATES[record.status])
+        table.add_row(record.name, status, str(record.expert_idx), f"{record.frames:,}", *shares, record.path)
+    for spec in running:
+        table.add_row(spec.skill, Text("running", style=_STATES["running"]), str(spec.expert), "", "", "", "")
     return table
 
 
-_STATES = {
-    "learned": "green", "weak": "yellow", "running": "cyan", "trained": "cyan", "interrupted": "blue",
-    "waiting": "dim", "failed": "red", "cancelled": "magenta",
-}  # fmt: skip
+def causes_text(causes: Mapping[str, int], max_causes: int = 3) -> str:
+    """Causes of failure, the most frequent first, e.g. ``zombie 88 %, lava 7 %``."""
+    total = sum(causes.values())
+    if not total:
+        return "none"
+    ranked = sorted(causes.items(), key=lambda item: -item[1])[:max_causes]
+    return ", ".join(f"{name} {100 * number / total:.0f} %" for name, number in ranked)
+
+
+def evaluation_tables(evaluation: Evaluation, tasks: Sequence[str]) -> Group:
+    """Shares, causes of failure, and a row for each task of an evaluation."""
+    figures = ("task", "reached", "finished", "of those that reached it")
+    table = plain_table("task", "skill", *figures[1:], right=figures)
+    for i, skill in enumerate(tasks):
+        share = Share(successes=evaluation.finished[i], total=evaluation.reached[i])
+        table.add_row(str(i), skill, str(share.total), str(share.successes), str(share))
+    lines = [
+        f"plan success   {evaluation.success}   ({evaluation.success.successes} of {evaluation.success.total} worlds)",
+        f"step success   {evaluation.step_success}   (of {evaluation.step_success.total} that reached the last task)",
+        f"episode length {evaluation.length:.1f} steps on average",
+        f"failures       {causes_text(evaluation.causes, 9)}",
+        *(f"  for n = {n}    {share}" for n, share in sorted(evaluation.per_amount.items())),
+    ]
+    return Group(*(Text(line) for line in lines), Text(""), table)
+
+
+def history_table(versions: Sequence[Version]) -> Table:
+    """A row for each version of a skill, the current one marked."""
+    table = plain_table("version", "status", "frames", "step success", "plan success", "", right=("version", "frames"))
+    for version in versions:
+        record, evaluation = version.record, version.record.evaluation
+        mark = "current" if version.current else ""
+        shares = (str(evaluation.step_success), str(evaluation.success))
+        table.add_row(str(record.version), record.status, f"{record.frames:,}", *shares, mark)
+    return table
 
 
 def _so_far(report: RunReport) -> str:
@@ -85,9 +127,9 @@ def _so_far(report: RunReport) -> str:
 
 
 def runs_table(found: Sequence[RunReport]) -> Table:
-    """Returns a row for each run."""
-    columns = ("skill", "state", "expert", "frames", "of at most", "step success", "minutes", "error")
-    table = plain_table(*columns, right=("expert", "frames", "of at most", "minutes"), title="runs")
+    """A row for each run."""
+    columns = ("skill", "state", "expert", "frames", "budget", "step success", "minutes", "error")
+    table = plain_table(*columns, right=("expert", "frames", "budget", "minutes"), title="runs")
     for report in found:
         table.add_row(
             report.skill,
@@ -103,13 +145,13 @@ def runs_table(found: Sequence[RunReport]) -> Table:
 
 
 def first_line(text: str) -> str:
-    """Returns the first line of a message."""
+    """The first line of a message."""
     return text.splitlines()[0] if text else ""
 
 
 def status_view(status: HomeStatus) -> Group:
-    """Returns a home on one screen: its skills as a graph, each below the last of those that it builds on."""
-    owner = f"grown by process {status.owner}, up to {status.jobs} at once" if status.owner else "nobody grows it"
+    """A home on one screen: its skills as a tree, each below the last one it builds on."""
+    owner = f"growing in process {status.owner}, up to {status.jobs} runs at once" if status.owner else "not running"
     root = Tree(Text(f"{status.home}: {status.env}, {owner}"), guide_style="dim")
     nodes: dict[str, Tree] = {}
     for name, (label, needs) in _labels(status).items():
@@ -120,12 +162,12 @@ def status_view(status: HomeStatus) -> Group:
     counts["waiting"] = len(status.waiting)
     line = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     failures = [report for report in status.runs if report.state == "failed"]
-    told = [Text(f"{report.skill} failed: {first_line(report.error)}", style="red") for report in failures]
-    return Group(root, Text(line or "nothing was learned yet"), *told)
+    errors = [Text(f"{report.skill} failed: {first_line(report.error)}", style="red") for report in failures]
+    return Group(root, Text(line or "nothing learned yet"), *errors)
 
 
 def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
-    """Returns for each skill what is shown of it and what it builds on; learned ones first."""
+    """Label and needs of each skill, learned ones first."""
     found: dict[str, tuple[Text, tuple[str, ...]]] = {}
     for record in status.records:
         text = f"{record.name}  {record.status}, step success {record.evaluation.step_success}"
@@ -138,13 +180,13 @@ def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
         text = f"{report.skill}  {report.state}, {frames}, step success {_so_far(report)}"
         found[report.skill] = (Text(text, style=_STATES[report.state]), report.needs)
     for name, needs in status.waiting.items():
-        label = Text(f"{name}  waits for {', '.join(needs) or 'a free place'}", style=_STATES["waiting"])
+        label = Text(f"{name}  waits for {', '.join(needs) or 'a free slot'}", style=_STATES["waiting"])
         found.setdefault(name, (label, needs))
     return found
 
 
 def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Returns a row for each figure measured, held against its target."""
+    """A row for each measured figure, with its target."""
     columns = ("what", "median", "unit", "range", "target", "", "bytes moved, operations")
     table = plain_table(*columns, right=("median", "range"))
     title = ""
@@ -162,14 +204,14 @@ def bench_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _bound_text(row: Mapping[str, Any]) -> str:
-    """Returns the two numbers that bound a figure, e.g. ``1.2 MB, 34 M a step``."""
+    """Bytes moved and operations, e.g. ``1.2 MB, 34 M a step``."""
     if row["bytes_moved"] is None:
         return ""
     return f"{_short(row['bytes_moved'])}B, {_short(row['operations']).rstrip()} a {row['per']}"
 
 
 def _short(number: float) -> str:
-    """Returns a number with three digits and a prefix, e.g. ``1.2 M``."""
+    """A number with three digits and a prefix, e.g. ``1.2 M``."""
     for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g} {prefix}"
@@ -177,7 +219,7 @@ def _short(number: float) -> str:
 
 
 def analysis_report(findings: Findings, found: Repair) -> Group:
-    """Returns what an analysis found out, and what a specification should say otherwise."""
+    """The findings of an analysis and the changes they suggest to the specification."""
     parts: list[Any] = [Text(note, style="yellow") for note in findings.notes]
     if findings.statistics is not None:
         parts.append(_segments_table(findings.statistics))
@@ -191,7 +233,7 @@ def analysis_report(findings: Findings, found: Repair) -> Group:
 
 def _segments_table(found: Statistics) -> Table:
     how = "a script" if found.scripted else "the skill's policy"
-    title = f"{found.segments} successful segments of {found.skill}, played by {how}: least / median / most"
+    title = f"{found.segments} successful segments of {found.skill}, played by {how}: min / median / max"
     table = plain_table("fluent", "start", "end", "consumed", "gained", right=("start", "end"), title=title)
     for each in found.fluents:
         changes = (str(change) if change.most else "" for change in (each.consumed, each.gained))

@@ -74,12 +74,12 @@ def test_a_damaged_line_is_named_and_left_out(tmp_path: Path) -> None:
     ledger.complete(asked())
     done = flowrl("cost", "--home", str(tmp_path), "--json")
     assert json.loads(done.stdout)["total"]["calls"] == 2 and done.returncode == 0
-    assert "damaged lines are left out: 2" in done.stderr
+    assert "skipped damaged lines 2" in done.stderr
 
 
 def test_a_home_that_asked_nothing_says_so(tmp_path: Path) -> None:
     empty_home(tmp_path)
-    assert "Nothing was asked" in flowrl("cost", "--home", str(tmp_path)).stdout
+    assert "No calls of a language model" in flowrl("cost", "--home", str(tmp_path)).stdout
     assert json.loads(flowrl("cost", "--home", str(tmp_path), "--json").stdout)["rows"] == []
 
 

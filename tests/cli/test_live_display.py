@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from flowrl.cli.live_display import Display, causes_text, duration, steps_text
+from flowrl.cli.live_display import Display, duration, steps_text
+from flowrl.cli.tables import causes_text
 from flowrl.config import RunConfig
 from flowrl.paths import RunPaths
 from flowrl.schema.metrics import GateRow, MeasuringRow, PhaseRow, UpdateRow
@@ -75,5 +76,5 @@ def test_lines_of_several_runs_say_whose_they_are() -> None:
 
 def test_words() -> None:
     assert duration(65) == "1:05" and duration(7384) == "2:03:04"
-    assert causes_text({}) == "nothing yet" and causes_text({"a": 1, "b": 3}) == "b 75 %, a 25 %"
+    assert causes_text({}) == "none" and causes_text({"a": 1, "b": 3}) == "b 75 %, a 25 %"
     assert steps_text(SPEC) == "Collect Wood x2 > [Place Table]"

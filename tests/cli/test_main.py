@@ -303,10 +303,10 @@ def test_ctrl_c_prints_the_command_that_goes_on_and_it_does(tmp_path: Path) -> N
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 130 and "--home 'my home'" in said and "This goes on:" in said
+    assert process.returncode == 130 and "--home 'my home'" in said and "To continue:" in said
     listed = json.loads(flowrl("skills", "list", "--home", "my home", "--json", cwd=tmp_path).stdout)
     assert [(row["name"], row["status"], row["success"]) for row in listed] == [("Collect Wood", "running", None)]
-    again = said.split("This goes on:")[1].strip()
+    again = said.split("To continue:")[1].strip()
     done = subprocess.run(again, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=600)
     assert done.returncode == 0 and "the library holds 1 learned skills" in done.stdout, done.stderr
     assert "\x1b" not in done.stdout, "no control characters where there is no terminal"

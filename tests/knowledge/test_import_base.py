@@ -460,7 +460,7 @@ def test_what_was_looked_at_is_shown_as_a_table(tmp_path: Path) -> None:
     assert all(
         re.search(rf"(?m)^{name} +ok ", output) for name in ("parse", "allow-list", "trace", "artefact", "finite")
     )
-    assert "held in by: processor time" in output
+    assert "sandbox: processor time" in output
     with pytest.raises(UsageError, match="either a skill or --all"):
         kb("verify", "--home", str(tmp_path / "none"))
     assert "code of all skills is trusted" in kb("verify", "--all", "--home", str(tmp_path / "none"))[1]

@@ -123,7 +123,11 @@ def test_a_module_in_a_home_runs_only_where_its_user_passed_it(tmp_path: Path) -
             act()
     assert not (tmp_path / "ran").exists()
     done = flowrl("skills", "vouch", "Two", "--home", str(tmp_path / "home"))
-    assert done.returncode == 0 and "run as it is from now on" in done.stdout and skill_of(library, record).trusted
+    assert (
+        done.returncode == 0
+        and "runs outside the sandbox from now on" in done.stdout
+        and skill_of(library, record).trusted
+    )
 
 
 def test_a_record_cannot_vouch_for_itself(tmp_path: Path) -> None:

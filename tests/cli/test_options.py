@@ -1,4 +1,4 @@
-"""flowrl grow --proposer llm on the command line: options, a server that is not there, a stop in the middle."""
+"""`flowrl grow --proposer llm` on the command line: options, a server that is not there, a stop in the middle."""
 
 import os
 import signal
@@ -19,8 +19,8 @@ GROW = ("grow", "--env", "Tiny-Grid-v1", "--proposer", "llm")
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--proposer", "llm"), "Say which model: --model NAME"),
-        (("--proposer", "banana"), "--proposer 'banana' is neither of two"),
+        (("--proposer", "llm"), "No model. Give --model NAME"),
+        (("--proposer", "banana"), "Unknown --proposer 'banana'"),
         (("--model", "x"), "--model goes with --proposer llm"),
         (("--max-cost", "0"), "--max-cost goes with --proposer llm"),
         (("--proposer", "llm", "--kb", "somewhere"), "--kb goes with --proposer knowledge"),
@@ -62,4 +62,4 @@ def test_ctrl_c_while_the_model_is_asked_ends_at_once(tmp_path: Path) -> None:
             time.sleep(0.05)
         os.kill(child.pid, signal.SIGINT)
         _, err = child.communicate(timeout=20)
-    assert child.returncode == 130 and b"This goes on:" in err
+    assert child.returncode == 130 and b"To continue:" in err
