@@ -23,32 +23,27 @@ def _running(library: "SkillLibrary") -> "list[RunSpec]":
     return [spec for paths, spec in library.runs(warn) if not paths.result.exists()]
 
 
-def _share_fields(prefix: str, share: Any) -> dict[str, Any]:
-    known = share is not None and share.total > 0
-    return {
-        prefix: share.value if known else None,
-        f"{prefix}_low": share.low if known else None,
-        f"{prefix}_high": share.high if known else None,
-    }
-
-
 def record_row(record: "SkillRecord") -> dict[str, Any]:
     """A skill as `--json` shows it."""
+    from flowrl.parallel.run_reports import share_fields
+
     evaluation = record.evaluation
     return {
         "name": record.name,
         "status": record.status,
         "expert": record.expert_idx,
         "frames": record.frames,
-        **_share_fields("success", evaluation.success),
-        **_share_fields("step_success", evaluation.step_success),
+        **share_fields("success", evaluation.success),
+        **share_fields("step_success", evaluation.step_success),
         "episodes": evaluation.success.total,
         "path": record.path,
     }
 
 
 def _running_row(spec: "RunSpec") -> dict[str, Any]:
-    nothing = _share_fields("success", None) | _share_fields("step_success", None)
+    from flowrl.parallel.run_reports import share_fields
+
+    nothing = share_fields("success", None) | share_fields("step_success", None)
     row = {"name": spec.skill, "status": "running", "expert": spec.expert, "frames": None, **nothing}
     return row | {"episodes": None, "path": None}
 

@@ -1,4 +1,4 @@
-"""What there is to say of a home's runs, whoever grows it: read from files, nothing is touched."""
+"""Read-only status of a home's runs, from its files; also cancels and retries runs."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -24,14 +24,15 @@ from flowrl.stats import Share
 
 @dataclass(frozen=True)
 class RunReport:
-    """A training run as people look at it.
+    """The status of a training run.
 
     Attributes:
-        state: "running", "interrupted" (it goes on with the next `grow`), "trained" (its result is not in the library
-            yet), "learned", "weak", "failed" or "cancelled".
-        frames, budget: frames played, and after which it gives up.
-        success, step_success: of its own episodes so far, or as measured in the end; None where nothing is known.
-        seconds: of training and measuring, all sittings together.
+        state: "running", "interrupted" (the next `grow` resumes it), "trained" (not in the library yet), "learned",
+            "weak", "failed" or "cancelled".
+        frames: played so far.
+        budget: frames after which it gives up.
+        success, step_success: of its own episodes so far, or as finally measured; None if unknown.
+        seconds: of training and measuring, over all sittings.
         error: why it failed.
     """
 
@@ -48,20 +49,18 @@ class RunReport:
     folder: str
 
     def row(self) -> dict[str, Any]:
-        """Returns it as JSON takes it."""
-        row = asdict(self)
-        for name in ("success", "step_success"):
-            share: Share | None = getattr(self, name)
-            row |= {
-                name: share and share.value,
-                f"{name}_low": share and share.low,
-                f"{name}_high": share and share.high,
-            }
-        return row
+        """The report as JSON."""
+        return asdict(self) | share_fields("success", self.success) | share_fields("step_success", self.step_success)
+
+
+def share_fields(name: str, share: Share | None) -> dict[str, float | None]:
+    """A share and its interval as three JSON fields, None where nothing was counted."""
+    value, low, high = (share.value, share.low, share.high) if share is not None and share.total else (None,) * 3
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
-    """Returns the report on a run."""
+    """The status of a run, from its files."""
     rows = reversed(MetricsReader(paths.metrics).new_rows())
     last = next((row for row in rows if isinstance(row, UpdateRow)), None)
     success, step_success = (last.success, last.step_success) if last else (None, None)
@@ -92,20 +91,20 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
 
 
 def needs_of(skills: Iterable[str]) -> tuple[str, ...]:
-    """Returns the distinct skills in the order of their first use."""
+    """The distinct skills in order of first use."""
     return tuple(dict.fromkeys(skills))
 
 
 def reports(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> list[RunReport]:
-    """Returns the reports on all runs of a home, by expert; ``on_damaged`` is told of those that cannot be read."""
+    """The status of all runs of a home, by expert; `on_damaged` gets those that cannot be read."""
     return [report_on(paths, spec) for paths, spec in library.runs(on_damaged)]
 
 
 def run_of(library: SkillLibrary, skill: str) -> tuple[RunPaths, RunSpec]:
-    """Returns the run of a skill; capitals make no difference.
+    """The run of a skill, ignoring case.
 
     Raises:
-        UsageError: there is none; the nearest names are given.
+        UsageError: there is none.
     """
     runs = {spec.skill: (paths, spec) for paths, spec in library.runs()}
     folded = {name.casefold(): run for name, run in runs.items()}
@@ -117,7 +116,7 @@ def run_of(library: SkillLibrary, skill: str) -> tuple[RunPaths, RunSpec]:
 
 
 def is_grown(library: SkillLibrary) -> bool:
-    """Returns whether a process grows the home at this moment."""
+    """Whether a process grows the home right now."""
     try:
         with lock_of(library.paths.lock, timeout=0):
             return False
@@ -126,14 +125,14 @@ def is_grown(library: SkillLibrary) -> bool:
 
 
 def snapshot_of(library: SkillLibrary) -> Snapshot | None:
-    """Returns what the process that grows a home last knew, None where it never said anything."""
+    """The last snapshot of the process that grows a home, None if there is none."""
     if not library.paths.state.exists():
         return None
     return read_json(library.paths.state, Snapshot)
 
 
 def cancel_run(library: SkillLibrary, skill: str) -> None:
-    """Stops a run that no process grows any more, and marks it as cancelled; it keeps its checkpoints.
+    """Stop a run of a home that is not growing and mark it as cancelled; its checkpoints stay.
 
     Raises:
         UsageError: there is no such run, or it has ended.
@@ -146,7 +145,7 @@ def cancel_run(library: SkillLibrary, skill: str) -> None:
     if is_locked(job):
         worker = worker_process(job)
         if worker is None:
-            raise LibraryError(f"The worker of {paths.folder} is not on this machine, or has not begun yet.")
+            raise LibraryError(f"The worker of {paths.folder} is not on this machine or has not started yet.")
         worker.terminate()
         try:
             worker.wait(GRACE_SECONDS)
@@ -158,20 +157,18 @@ def cancel_run(library: SkillLibrary, skill: str) -> None:
 
 
 def retry_run(library: SkillLibrary, skill: str) -> None:
-    """Makes a run that failed or was cancelled one that goes on, from its last checkpoint, with the next `grow`.
+    """Let the next `grow` resume a failed or cancelled run from its last checkpoint.
 
     Raises:
-        UsageError: there is no such run, or it did not end so.
+        UsageError: there is no such run, or it neither failed nor was cancelled.
     """
     paths, spec = run_of(library, skill)
     state = report_on(paths, spec).state
     if state not in ("failed", "cancelled"):
-        again = f" Go on with it: {library.command('train', spec.skill)}" if state == "weak" else ""
-        raise UsageError(
-            f"The run of {spec.skill} is {state}; only one that failed or was cancelled is tried again.{again}"
-        )
+        again = f" To continue: {library.command('train', spec.skill)}" if state == "weak" else ""
+        raise UsageError(f"The run of {spec.skill} is {state}; only a failed or cancelled run can be retried.{again}")
     if ended_untrained(paths):
-        put_aside(paths.folder)  # its number may be another skill's by now
+        put_aside(paths.folder)  # its number may belong to another skill by now
     else:
         paths.result.unlink()
 
@@ -181,8 +178,8 @@ class HomeStatus:
     """A home at a glance.
 
     Attributes:
-        owner: the process that grows it, None if none does.
-        waiting: skills that wait for others, and for which.
+        owner: the process that grows it, if any.
+        waiting: queued skills and what they need.
     """
 
     home: str
@@ -194,7 +191,7 @@ class HomeStatus:
     waiting: dict[str, tuple[str, ...]]
 
     def row(self) -> dict[str, Any]:
-        """Returns it as JSON takes it."""
+        """The status as JSON."""
         learned = [r.name for r in self.records if r.status == "learned"]
         weak = [r.name for r in self.records if r.status == "weak"]
         return {
@@ -210,7 +207,7 @@ class HomeStatus:
 
 
 def status_of(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> HomeStatus:
-    """Returns a home at a glance; ``on_damaged`` is told of records and runs that cannot be read."""
+    """The status of a home; `on_damaged` gets records and runs that cannot be read."""
     snapshot, grown = snapshot_of(library), is_grown(library)
     return HomeStatus(
         home=str(library.paths.root),

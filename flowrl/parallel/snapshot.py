@@ -1,15 +1,13 @@
-"""What the process that grows a home last knew, for those who look on."""
+"""The controller's view of a home, for other processes."""
 
-from pydantic import BaseModel, ConfigDict
+from flowrl.schema.frozen import Frozen
 
 
-class Snapshot(BaseModel):
-    """What the process that grows a home last knew, for those who look on: `state.json`.
+class Snapshot(Frozen):
+    """The controller's latest state: `state.json`.
 
-    The library and the folders of the runs are the truth, from which a new process starts; this is a view.
+    Only a view: a new controller starts from the library and the runs' folders.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pid: int
     updated: float

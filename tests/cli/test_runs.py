@@ -87,7 +87,7 @@ def test_a_run_that_has_ended_is_not_cancelled_and_one_that_has_not_failed_not_t
     cancelled = flowrl("runs", "cancel", "Collect Drink", "--home", str(home))
     assert cancelled.returncode == 2 and "has ended: failed" in cancelled.stderr
     again = flowrl("runs", "retry", "Make Pickaxe", "--home", str(home))
-    assert again.returncode == 2 and "is interrupted; only one that failed or was cancelled" in again.stderr
+    assert again.returncode == 2 and "is interrupted; only a failed or cancelled run can be retried" in again.stderr
 
 
 def test_a_home_that_is_grown_is_asked_by_a_file(home: Path) -> None:
