@@ -8,7 +8,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowrl.errors import FlowRLError, TrainingError
 from flowrl.files import read_json, write_json
@@ -138,21 +138,19 @@ class Controller:
                     self.watched[spec.skill] = Watched(job, paths)
                 elif outcome == "failed" or outcome == "cancelled":
                     ended.setdefault(spec.skill, outcome)
-            elif (self.adopt is None or spec.skill in self.adopt) and self._takes_up(spec, paths, job):
+            elif (self.adopt is None or spec.skill in self.adopt) and self._resume_watching(spec, paths, job):
                 running[spec.skill] = ScheduledRun(_proposal_of(spec), spec.expert)
             elif spec.skill in self.failures:
                 ended.setdefault(spec.skill, "failed")
-        self.state = State(
-            jobs=self.limits.jobs,
-            count=self.limits.count,
-            max_losses=self.limits.losses,
+        self.state = replace(
+            self.state,
             learned=frozenset(learned),
             ended={name: outcome for name, outcome in ended.items() if name not in self.again},
             running=running,
             experts=self.library.taken_experts(),
         )
 
-    def _takes_up(self, spec: RunSpec, paths: RunPaths, job: Job) -> bool:
+    def _resume_watching(self, spec: RunSpec, paths: RunPaths, job: Job) -> bool:
         """Resume watching a run left by an earlier process. False if it is not running or is not ours."""
         try:
             if not self.executor.is_under_way(job):
@@ -205,10 +203,10 @@ class Controller:
             self._fail(proposal.name, error, trained=run.has_trained)
 
     def _submit(self, spec: RunSpec, paths: RunPaths, job: Job) -> None:
-        again = self.watched.get(spec.skill)
-        if again is None:
+        before = self.watched.get(spec.skill)
+        if before is None:
             self.observer.started(spec, paths)
-        self.watched[spec.skill] = Watched(job, paths, again.reader if again else None)
+        self.watched[spec.skill] = Watched(job, paths, before.reader if before else None)
         self.executor.submit(job)
 
     def _fail(self, name: str, error: FlowRLError, trained: bool) -> None:

@@ -87,7 +87,7 @@ class SkillLibrary:
         if not home.exists():
             raise LibraryError(f"There is no home {home}. Make one: {command_for(home, 'grow')}")
         if not paths.description.exists():
-            raise LibraryError(f"{home} is no flowrl home: it has no home.json. Give another folder with --home.")
+            raise LibraryError(f"{home} is not a flowrl home: it has no home.json. Give another folder with --home.")
         return SkillLibrary(paths, read_description(paths))
 
     @staticmethod

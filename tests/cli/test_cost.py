@@ -85,7 +85,7 @@ def test_a_home_that_asked_nothing_says_so(tmp_path: Path) -> None:
 
 def test_what_is_no_home_is_refused(tmp_path: Path) -> None:
     done = flowrl("cost", "--home", str(tmp_path))
-    assert done.returncode != 0 and "no flowrl home" in done.stderr
+    assert done.returncode != 0 and "not a flowrl home" in done.stderr
 
 
 def test_help_has_an_example() -> None:

@@ -173,7 +173,7 @@ def spoil_description(home: Path) -> None:
 
 
 HOMES: dict[str, tuple[Any, list[str], str]] = {
-    "not ours": (spoil_foreign, [], "is no flowrl home: it has no home.json"),
+    "not ours": (spoil_foreign, [], "is not a flowrl home: it has no home.json"),
     "of another game": (made_up_home, ["--env", "Craftax-Classic-Symbolic-v1"], "holds env='Tiny-Grid-v1', not"),
     "of another shape": (made_up_home, ["--set", "model.width=16"], "holds width=8, not 16"),
     "with a truncated record": (spoil_record, [], r"skill\.json is damaged"),

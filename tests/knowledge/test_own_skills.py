@@ -50,7 +50,7 @@ def test_skills_of_the_homes_own_folder_need_no_option(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_ours_stays_so_with_a_kb_in_it(tmp_path: Path) -> None:
     (tmp_path / "kb").mkdir()
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(LibraryError, match="is no flowrl home"):
+    with pytest.raises(LibraryError, match="is not a flowrl home"):
         train(tmp_path, tiny_config(), "Collect Wood", Watcher())
 
 
