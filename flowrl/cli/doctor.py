@@ -85,7 +85,7 @@ def _machine(home: Path) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Prints the checks and returns 0 if all are well."""
+    """Print the checks; exit code 0 if all passed."""
     home = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     checks = [*_versions(), *_jax_checks(), *_machine(home)]
     print(json.dumps({"checks": checks}))

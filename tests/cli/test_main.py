@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flowrl.cli import options
 from flowrl.cli.options import configure
-from flowrl.config import build_config
+from flowrl.config import MAX_SEED, build_config
 from flowrl.errors import LibraryError
 from flowrl.files import write_json, write_text
 from flowrl.knowledge.base import load_base
@@ -84,6 +85,10 @@ def test_options_say_where_episodes_begin(tmp_path: Path) -> None:
     assert (given.start.source, given.start.share) == ("frontier", 0.25)
     set_so = configure(tmp_path, TINY, "cpu", 0, ["start.source=frontier", "start.keep=10"], start_share=0.25)
     assert (set_so.start.source, set_so.start.share, set_so.start.keep) == ("frontier", 0.25, 10)
+
+
+def test_seeds_have_one_range() -> None:
+    assert options.MAX_SEED == MAX_SEED
 
 
 def test_help_is_instant() -> None:
