@@ -6,41 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowrl.cli.options import (
-    Address,
-    AnswerSeconds,
-    Attempts,
-    BaseUrl,
-    CandidateFrames,
-    Candidates,
-    Cores,
-    Dependencies,
-    Engine,
-    Env,
-    Hang,
-    Home,
-    Jobs,
-    Json,
-    KeyFile,
-    LossesOption,
-    Manual,
-    MaxCalls,
-    MaxCost,
-    Model,
-    OwnSkills,
-    Preset,
-    Prices,
-    Record,
-    Replay,
-    ReplayStrict,
-    Seed,
-    Settings,
-    StartFrom,
-    StartShare,
-    configure,
-    executor_fn,
-    stoppable,
-)
+from flowrl.cli import options
 from flowrl.cli.output import DONE, FAILED, print_json, print_rich
 from flowrl.cli.skills import record_row
 from flowrl.paths import DEFAULT_HOME
@@ -53,43 +19,43 @@ PROPOSERS = ("knowledge", "llm")
 
 
 def grow(
-    env: Env = None,
+    env: options.Env = None,
     skills: Annotated[
         int | None, typer.Option("--skills", min=1, help="Learned skills wanted; 3 without a goal.")
     ] = None,
     goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
-    home: Home = DEFAULT_HOME,
-    own_skills: OwnSkills = None,
-    preset: Preset = "cpu",
-    seed: Seed = 0,
-    jobs: Jobs = 1,
-    cores: Cores = None,
-    losses: LossesOption = 3,
-    hang_minutes: Hang = 30.0,
-    executor: Engine = "local",
-    address: Address = None,
-    dependencies: Dependencies = None,
-    start_from: StartFrom = None,
-    start_share: StartShare = None,
-    settings: Settings = None,
+    home: options.Home = DEFAULT_HOME,
+    own_skills: options.OwnSkills = None,
+    preset: options.Preset = "cpu",
+    seed: options.Seed = 0,
+    jobs: options.Jobs = 1,
+    cores: options.Cores = None,
+    losses: options.LossesOption = 3,
+    hang_minutes: options.Hang = 30.0,
+    executor: options.Engine = "local",
+    address: options.Address = None,
+    dependencies: options.Dependencies = None,
+    start_from: options.StartFrom = None,
+    start_share: options.StartShare = None,
+    settings: options.Settings = None,
     proposer: Annotated[
         str, typer.Option("--proposer", help="Who names skills: knowledge (the base that ships) or llm (a model).")
     ] = "knowledge",
-    model: Model = None,
-    base_url: BaseUrl = None,
-    key_file: KeyFile = None,
-    manual: Manual = None,
-    candidates: Candidates = 1,
-    candidate_frames: CandidateFrames = 400_000,
-    attempts: Attempts = 4,
-    record: Record = None,
-    replay: Replay = None,
-    replay_strict: ReplayStrict = False,
-    max_calls: MaxCalls = None,
-    max_cost: MaxCost = None,
-    prices: Prices = None,
-    llm_timeout: AnswerSeconds = 300.0,
-    as_json: Json = False,
+    model: options.Model = None,
+    base_url: options.BaseUrl = None,
+    key_file: options.KeyFile = None,
+    manual: options.Manual = None,
+    candidates: options.Candidates = 1,
+    candidate_frames: options.CandidateFrames = 400_000,
+    attempts: options.Attempts = 4,
+    record: options.Record = None,
+    replay: options.Replay = None,
+    replay_strict: options.ReplayStrict = False,
+    max_calls: options.MaxCalls = None,
+    max_cost: options.MaxCost = None,
+    prices: options.Prices = None,
+    llm_timeout: options.AnswerSeconds = 300.0,
+    as_json: options.Json = False,
 ) -> None:
     """Learn skills, several at once, until the library has the wanted size or reaches the goal."""
     from flowrl.growing.controller import GrowLimits
@@ -100,9 +66,9 @@ def grow(
         "--replay": replay, "--max-calls": max_calls, "--max-cost": max_cost, "--prices": prices,
     }  # fmt: skip
     _require_fitting(proposer, [name for name, value in asked.items() if value is not None], own_skills is not None)
-    config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
+    config = options.configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
     limits = GrowLimits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
-    make_executor = executor_fn(executor, address, cores)
+    make_executor = options.executor_fn(executor, address, cores)
 
     def work(observer: "Observer") -> "GrowOutcome":
         if proposer == "knowledge":
@@ -146,7 +112,7 @@ def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: i
     from flowrl.cli.tables import library_table
     from flowrl.jobs.memory import memory_warning
 
-    with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
+    with options.stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if env is not None and (warning := memory_warning(env, jobs)):
             display.note(warning)
         outcome = work_fn(display)

@@ -15,30 +15,11 @@ from typing import Annotated
 
 import typer
 
+from flowrl.cli import options
 from flowrl.cli.cost import cost
 from flowrl.cli.grow import grow
 from flowrl.cli.kb import app as kb_app
-from flowrl.cli.options import (
-    Address,
-    Cores,
-    Dependencies,
-    Engine,
-    Env,
-    Home,
-    Json,
-    OwnSkills,
-    Preset,
-    Seed,
-    Settings,
-    StartFrom,
-    StartShare,
-    WorldsSeed,
-    configure,
-    executor_fn,
-    open_library,
-    stoppable,
-)
-from flowrl.cli.output import DONE, FAILED, STOPPED, USAGE, print_json, print_rich, progress_bar
+from flowrl.cli.output import DONE, FAILED, STOPPED, USAGE, print_json, print_rich, progress_bar, show
 from flowrl.cli.runs import app as runs_app
 from flowrl.cli.runs import status
 from flowrl.cli.skills import app as skills_app
@@ -75,19 +56,19 @@ def train(
     skill: Annotated[str | None, typer.Argument(help="A skill of the knowledge base.")] = None,
     module: Annotated[Path | None, typer.Option("--module", help="A task module; its last task is trained.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The module's skill; by default the file's stem.")] = None,
-    env: Env = None,
-    home: Home = DEFAULT_HOME,
-    own_skills: OwnSkills = None,
-    preset: Preset = "cpu",
-    seed: Seed = 0,
-    cores: Cores = None,
-    executor: Engine = "local",
-    address: Address = None,
-    dependencies: Dependencies = None,
-    start_from: StartFrom = None,
-    start_share: StartShare = None,
-    settings: Settings = None,
-    as_json: Json = False,
+    env: options.Env = None,
+    home: options.Home = DEFAULT_HOME,
+    own_skills: options.OwnSkills = None,
+    preset: options.Preset = "cpu",
+    seed: options.Seed = 0,
+    cores: options.Cores = None,
+    executor: options.Engine = "local",
+    address: options.Address = None,
+    dependencies: options.Dependencies = None,
+    start_from: options.StartFrom = None,
+    start_share: options.StartShare = None,
+    settings: options.Settings = None,
+    as_json: options.Json = False,
 ) -> None:
     """Train one skill, or continue a weak one."""
     from flowrl.cli.live_display import Display
@@ -100,17 +81,14 @@ def train(
         raise UsageError("Give either a skill or --module FILE.py. For example: flowrl train 'Collect Wood'")
     if name is not None and module is None:
         raise UsageError("--name goes with --module; a skill of the knowledge base has a name.")
-    config = configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
-    make_executor = executor_fn(executor, address, cores)
-    with stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
+    config = options.configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
+    make_executor = options.executor_fn(executor, address, cores)
+    with options.stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if module is not None:
             record = train_module(home, config, module, name, display, executor_fn=make_executor)
         else:
             record = train_skill(home, config, str(skill), display, own_skills, executor_fn=make_executor)
-    if as_json:
-        print_json(record_row(record))
-    else:
-        print_rich(library_table([record]))
+    show(as_json, record_row(record), library_table([record]))
     raise typer.Exit(DONE if record.status == "learned" else FAILED)
 
 
@@ -128,10 +106,10 @@ def plan(
     frontier: Annotated[
         bool, typer.Option("--frontier", help="Show instead which skills can be learned next, and why others cannot.")
     ] = False,
-    env: Env = None,
-    home: Home = DEFAULT_HOME,
-    own_skills: OwnSkills = None,
-    as_json: Json = False,
+    env: options.Env = None,
+    home: options.Home = DEFAULT_HOME,
+    own_skills: options.OwnSkills = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show the steps to a goal: amounts, experts, why each is there, and what is held after it."""
     from flowrl.cli.tables import frontier_table, plan_table
@@ -143,43 +121,34 @@ def plan(
         raise UsageError("Give either a goal or --frontier. For example: flowrl plan 'Collect Wood'")
     if known not in ("learned", "nothing"):
         raise UsageError(f"Unknown --from {known!r}. {nearest_names(known, ['learned', 'nothing'])}")
-    base = base_for(configure(home, env, "cpu", 0, None).env.name, home, own_skills)
+    base = base_for(options.configure(home, env, "cpu", 0, None).env.name, home, own_skills)
     if goal is None:
         verdicts = frontier_of(base, home)
-        if as_json:
-            print_json([vars(verdict) for verdict in verdicts])
-        else:
-            print_rich(frontier_table(verdicts))
+        show(as_json, [vars(verdict) for verdict in verdicts], frontier_table(verdicts))
         return
     outlook = plan_goal(base, home, goal, only_learned=known == "learned")
-    if as_json:
-        print_json({"goal": outlook.plan.goal, "steps": outlook.rows()})
-    else:
-        print_rich(plan_table(outlook))
+    show(as_json, {"goal": outlook.plan.goal, "steps": outlook.rows()}, plan_table(outlook))
 
 
 @app.command("eval", epilog="Example: flowrl eval 'Make Wood Pickaxe' --home demo --episodes 1024 --seed 1")
 def evaluate(
     goal: Annotated[str, typer.Argument(metavar="SKILL_OR_GOAL", help="A skill of the library, or a goal for it.")],
     episodes: Annotated[int, typer.Option("--episodes", min=1, help="Worlds played, one episode each.")] = 1024,
-    seed: WorldsSeed = 0,
+    seed: options.WorldsSeed = 0,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Time limit of an episode.")] = None,
-    home: Home = DEFAULT_HOME,
-    as_json: Json = False,
+    home: options.Home = DEFAULT_HOME,
+    as_json: options.Json = False,
 ) -> None:
     """Measure success and step success on worlds that no training has used."""
     from flowrl.cli.tables import evaluation_tables
     from flowrl.evaluation.evaluate import evaluate_goal
     from flowrl.library.goal_plans import plan_with_library
 
-    library = open_library(home)
+    library = options.open_library(home)
     tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
-    with stoppable(), progress_bar(goal) as on_row:
+    with options.stoppable(), progress_bar(goal) as on_row:
         evaluation = evaluate_goal(library, goal, episodes, seed, steps, on_row)
-    if as_json:
-        print_json(evaluation.model_dump() | {"tasks": tasks})
-    else:
-        print_rich(evaluation_tables(evaluation, tasks))
+    show(as_json, evaluation.model_dump() | {"tasks": tasks}, evaluation_tables(evaluation, tasks))
 
 
 @app.command(epilog="Example: flowrl bench moe --json")
@@ -193,7 +162,7 @@ def bench(
     slow: Annotated[
         bool, typer.Option("--slow", help="With all: also the rows that take many minutes, and every hostile program.")
     ] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Measure speed and memory and compare them with targets."""
     from flowrl.cli.tables import bench_table
@@ -209,7 +178,7 @@ def bench(
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(os.environ)
     quiet["PYTHONPATH"] = os.pathsep.join([str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     rows = []
-    with stoppable(), subprocess.Popen(command, stdout=subprocess.PIPE, env=quiet) as process:
+    with options.stoppable(), subprocess.Popen(command, stdout=subprocess.PIPE, env=quiet) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -230,7 +199,7 @@ def bench(
 
 
 @app.command(epilog="Example: flowrl doctor --json")
-def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def doctor(home: options.Home = DEFAULT_HOME, as_json: options.Json = False) -> None:
     """Check Python, jax and its results, devices, memory and disk."""
     from flowrl.errors import PlatformError
 

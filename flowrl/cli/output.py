@@ -43,6 +43,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1))
 
 
+def show(as_json: bool, value: Any, renderable: Any) -> None:
+    """Print a value as JSON or its table."""
+    if as_json:
+        print_json(value)
+    else:
+        print_rich(renderable)
+
+
 def print_rich(renderable: Any) -> None:
     """Print a table or the like; piped output is 160 columns wide."""
     from rich.console import Console

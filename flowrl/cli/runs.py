@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flowrl.cli.options import Home, Json, open_library
-from flowrl.cli.output import print_json, print_rich, warn
+from flowrl.cli.output import print_json, print_rich, show, warn
 from flowrl.paths import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -31,10 +31,7 @@ def runs_list(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     from flowrl.parallel.run_reports import reports
 
     found = reports(open_library(home), warn)
-    if as_json:
-        print_json([report.row() for report in found])
-    else:
-        print_rich(runs_table(found))
+    show(as_json, [report.row() for report in found], runs_table(found))
 
 
 @app.command("show", epilog="Example: flowrl runs show 'Collect Wood' --home demo")
@@ -144,7 +141,4 @@ def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     from flowrl.parallel.run_reports import status_of
 
     found = status_of(open_library(home), warn)
-    if as_json:
-        print_json(found.row())
-    else:
-        print_rich(status_view(found))
+    show(as_json, found.row(), status_view(found))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowrl.cli.options import Home, Json, WorldsSeed, open_library
-from flowrl.cli.output import print_json, print_rich, progress_bar, warn
+from flowrl.cli.output import print_json, print_rich, progress_bar, show, warn
 from flowrl.paths import DEFAULT_HOME
 
 if TYPE_CHECKING:
@@ -102,11 +102,8 @@ def skills_history(name: Name, home: Home = DEFAULT_HOME, as_json: Json = False)
     from flowrl.library.versions import history
 
     versions = history(open_library(home), name)
-    if as_json:
-        rows = [record_row(v.record) | {"version": v.record.version, "current": v.current} for v in versions]
-        print_json(rows)
-    else:
-        print_rich(history_table(versions))
+    rows = [record_row(v.record) | {"version": v.record.version, "current": v.current} for v in versions]
+    show(as_json, rows, history_table(versions))
 
 
 @app.command("vouch", epilog="Example: flowrl skills vouch 'Mine' --home demo")

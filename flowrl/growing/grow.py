@@ -24,6 +24,13 @@ from flowrl.schema.home import SkillRecord
 from flowrl.skillcode.source import outline
 
 DEFAULT_COUNT = 3
+DEFAULT_LIMITS = GrowLimits()
+ExecutorFn = Callable[[GrowLimits], Executor]
+
+
+def local_executor(limits: GrowLimits) -> Executor:
+    """An executor that runs workers as child processes on this machine."""
+    return LocalExecutor(limits.jobs)
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,8 @@ def grow(
     goal: str | None,
     observer: Observer,
     own_skills: Path | None = None,
-    limits: GrowLimits | None = None,
-    executor_fn: Callable[[GrowLimits], Executor] | None = None,
+    limits: GrowLimits = DEFAULT_LIMITS,
+    executor_fn: ExecutorFn = local_executor,
 ) -> GrowOutcome:
     """Learn skills of the knowledge base until `count` or the goal is reached.
 
@@ -59,12 +66,11 @@ def grow(
         goal: a skill or an item; only what it needs is learned.
         own_skills: a folder of skill files that extend the base, besides the home's own.
         limits: its count is ignored.
-        executor_fn: makes the executor of the workers; None: child processes on this machine.
+        executor_fn: makes the executor of the workers.
 
     Raises:
         FlowRLError: the home cannot be used, or the goal is unknown.
     """
-    limits = limits or GrowLimits()
     base = base_for(config.env.name, home, own_skills)
     goal = spelt_as_known(base, goal) if goal else None
     if goal:
@@ -80,17 +86,12 @@ def grow(
             library,
             KnowledgeProposer(base, library, goal),
             SkillSetUp(base, library, config),
-            (executor_fn or local_executor)(limits),
+            executor_fn(limits),
             observer,
             replace(limits, count=count),
         )
         finish = controller.run()
         return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)
-
-
-def local_executor(limits: GrowLimits) -> Executor:
-    """An executor that runs workers as child processes on this machine."""
-    return LocalExecutor(limits.jobs)
 
 
 def train(
@@ -99,8 +100,8 @@ def train(
     name: str,
     observer: Observer,
     own_skills: Path | None = None,
-    limits: GrowLimits | None = None,
-    executor_fn: Callable[[GrowLimits], Executor] | None = None,
+    limits: GrowLimits = DEFAULT_LIMITS,
+    executor_fn: ExecutorFn = local_executor,
 ) -> SkillRecord:
     """Train one skill of the knowledge base, or continue one of the library.
 
@@ -142,8 +143,8 @@ def train_module(
     file: Path,
     name: str | None,
     observer: Observer,
-    limits: GrowLimits | None = None,
-    executor_fn: Callable[[GrowLimits], Executor] | None = None,
+    limits: GrowLimits = DEFAULT_LIMITS,
+    executor_fn: ExecutorFn = local_executor,
 ) -> SkillRecord:
     """Train the last task of a task module.
 
@@ -186,8 +187,8 @@ def _train_module(
     set_up: ModuleSetUp,
     name: str,
     observer: Observer,
-    limits: GrowLimits | None,
-    executor_fn: Callable[[GrowLimits], Executor] | None,
+    limits: GrowLimits,
+    executor_fn: ExecutorFn,
 ) -> SkillRecord:
     proposal = set_up.proposal(name)
     if lacking := set_up.lacking(name):
@@ -201,17 +202,17 @@ def _train(
     proposal: Proposal,
     set_up_fn: Callable[[Proposal, int], RunPaths],
     observer: Observer,
-    limits: GrowLimits | None,
-    executor_fn: Callable[[GrowLimits], Executor] | None,
+    limits: GrowLimits,
+    executor_fn: ExecutorFn,
 ) -> SkillRecord:
     """Train one proposal even if it failed before; workers of other skills are left alone."""
-    limits = replace(limits or GrowLimits(), jobs=1, count=None)
+    limits = replace(limits, jobs=1, count=None)
     again = frozenset([proposal.name])
     controller = Controller(
         library,
         OneSkill(proposal, library),
         set_up_fn,
-        (executor_fn or local_executor)(limits),
+        executor_fn(limits),
         observer,
         limits,
         again=again,

@@ -192,29 +192,20 @@ class HomeStatus:
 
     def row(self) -> dict[str, Any]:
         """The status as JSON."""
-        learned = [r.name for r in self.records if r.status == "learned"]
-        weak = [r.name for r in self.records if r.status == "weak"]
-        return {
-            "home": self.home,
-            "env": self.env,
-            "owner": self.owner,
-            "jobs": self.jobs,
-            "learned": learned,
-            "weak": weak,
-            "waiting": self.waiting,
-            "runs": [report.row() for report in self.runs],
-        }
+        home = {"home": self.home, "env": self.env, "owner": self.owner, "jobs": self.jobs}
+        names = {which: [r.name for r in self.records if r.status == which] for which in ("learned", "weak")}
+        return {**home, **names, "waiting": self.waiting, "runs": [report.row() for report in self.runs]}
 
 
 def status_of(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> HomeStatus:
     """The status of a home; `on_damaged` gets records and runs that cannot be read."""
-    snapshot, grown = snapshot_of(library), is_grown(library)
+    snapshot = snapshot_of(library) if is_grown(library) else None
     return HomeStatus(
         home=str(library.paths.root),
         env=library.description.env,
-        owner=snapshot.pid if snapshot is not None and grown else None,
-        jobs=snapshot.jobs if snapshot is not None and grown else 0,
+        owner=snapshot.pid if snapshot else None,
+        jobs=snapshot.jobs if snapshot else 0,
         records=tuple(library.records(on_damaged)),
         runs=tuple(reports(library, on_damaged)),
-        waiting=snapshot.queue if snapshot is not None and grown else {},
+        waiting=snapshot.queue if snapshot else {},
     )

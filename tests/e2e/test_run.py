@@ -17,7 +17,7 @@ import pytest
 from flowrl.errors import LibraryError, ModuleError, TrainingError, UsageError
 from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.files import read_arrays, read_json, read_lines, write_json
-from flowrl.growing.grow import grow, train, train_module
+from flowrl.growing.grow import grow, local_executor, train, train_module
 from flowrl.library.home import SkillLibrary
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import build_moe_checkpoint, prepare_training_run
@@ -307,7 +307,7 @@ def test_a_home_grows_in_this_process_too(tmp_path: Path) -> None:
 
     homes = [tmp_path / "inline", tmp_path / "local"]
     config = tiny_config(ppo__frames=20_000, gate__learned_at=0.0, gate__min_episodes=1)
-    for home, executor_fn in zip(homes, (lambda limits: InlineExecutor(), None), strict=True):
+    for home, executor_fn in zip(homes, (lambda limits: InlineExecutor(), local_executor), strict=True):
         assert grow(home, config, 1, None, Watcher(), executor_fn=executor_fn).complete
     one, other = (SkillLibrary.open(home) for home in homes)
     assert one.records() == other.records()
