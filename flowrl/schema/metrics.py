@@ -35,8 +35,8 @@ class CompiledRow(_Row):
     seconds: float
 
 
-class KeptShare(Frozen):
-    """Shares of an update's ended episodes and frames that belong to episodes begun at kept states."""
+class SnapshotShare(Frozen):
+    """Shares of an update's ended episodes and frames that belong to episodes begun at snapshots."""
 
     episodes: float
     frames: float
@@ -62,7 +62,7 @@ class UpdateRow(_Row):
     success: Share
     step_success: Share
     causes: dict[str, int]
-    from_kept: KeptShare
+    from_kept: SnapshotShare
     trained_samples: int
     reward: tuple[float, ...]
     lr: float

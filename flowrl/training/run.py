@@ -27,10 +27,10 @@ from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.metrics import (
     CompiledRow,
     GateRow,
-    KeptShare,
     MeasuringRow,
     MetricsRow,
     PhaseRow,
+    SnapshotShare,
     UpdateRow,
     parse_row,
 )
@@ -252,8 +252,8 @@ class TrainingRun:
         return keep_final_states(self.paths, self.spec, self.programs, params)
 
 
-def _share_from_snapshots(results: StepResult) -> KeptShare:
+def _share_from_snapshots(results: StepResult) -> SnapshotShare:
     """Share of the ended episodes, and of the frames, begun at snapshots."""
     from_snapshot, ended = np.asarray(results.from_snapshot), np.asarray(results.ended)
     episodes = float((from_snapshot & ended).sum() / max(1, ended.sum()))
-    return KeptShare(episodes=round(episodes, 4), frames=round(float(from_snapshot.mean()), 4))
+    return SnapshotShare(episodes=round(episodes, 4), frames=round(float(from_snapshot.mean()), 4))

@@ -14,7 +14,7 @@ from flowrl.library.home import SkillLibrary
 from flowrl.parallel.scheduler import Proposal
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
-from flowrl.schema.metrics import KeptShare, MetricsRow, UpdateRow
+from flowrl.schema.metrics import MetricsRow, SnapshotShare, UpdateRow
 from flowrl.schema.run import RunSpec
 from flowrl.stats import Share
 
@@ -64,7 +64,7 @@ def update_row(frames: int, step_success: Share, **fields: Any) -> UpdateRow:
     """A row of a first update, other fields as given."""
     row = UpdateRow(
         update=1, frames=frames, budget=400_000, fps=9.0, seconds=12.0, success=step_success, step_success=step_success,
-        causes={}, from_kept=KeptShare(episodes=0.0, frames=0.0), trained_samples=1, reward=(0.0,), lr=1e-3,
+        causes={}, from_kept=SnapshotShare(episodes=0.0, frames=0.0), trained_samples=1, reward=(0.0,), lr=1e-3,
         policy=0.0, value=0.0, entropy=0.0, kl=0.0, grad_norm=0.0,
     )  # fmt: skip
     return row.model_copy(update=fields)
