@@ -1,7 +1,8 @@
 """What a way of doing a skill needs, tested in the simulator: everything is at hand, then one thing less at a time.
 
-A *start* says how much there is of each thing: items by amount, stations by where they stand (`ABSENT`, `PLACED`,
-`NEAR`), under their `placed:` fluent. *Rich* is a start with everything at hand, *bare* one with what is needed alone.
+A *start* says how much there is of each thing: items by amount, stations by where they stand (`ABSENT`,
+`OUT_OF_REACH`, `WITHIN_REACH`), under their `placed:` fluent. *Rich* is a start with everything at hand, *bare* one
+with what is needed alone.
 """
 
 import dataclasses
@@ -14,10 +15,8 @@ from jaxtyping import Bool, Int
 
 from flowrl.analysis.findings import ByN, Way
 from flowrl.analysis.scripted_play import AnySkill, Bases, Script, ScriptedOutcome, Stepper
-from flowrl.env.staging.scenes import AS_IT_IS, NEAR, Scene, stack_scenes
-from flowrl.env.staging.scenes import PLACED as OUT_OF_REACH
-from flowrl.fluents import INTRINSIC, PLACED
-from flowrl.fluents import NEAR as NEAR_TO
+from flowrl.env.staging.scenes import AS_IT_IS, OUT_OF_REACH, WITHIN_REACH, Scene, stack_scenes
+from flowrl.fluents import INTRINSIC, NEAR, PLACED
 
 Start = Mapping[str, int]
 _BY_CHANCE = 0.004
@@ -130,7 +129,7 @@ class Ablation:
         stations = {name: start[PLACED + name] for name in self.stage.stations}
         faced = self.stage.station_of(attempt.kind) if attempt.kind != AS_IT_IS else ""
         # A station that the player stands before is there only where there is to be one within reach.
-        kind = 0 if faced and stations[faced] not in (NEAR, AS_IT_IS) else attempt.kind
+        kind = 0 if faced and stations[faced] not in (WITHIN_REACH, AS_IT_IS) else attempt.kind
         levels = self.stage.domain.facts.intrinsics if self.stage.domain.facts else ()
         # The first level is health: without it the game is over.
         full = {name: NOT_FULL if i == 0 and body != AS_IT_IS else body for i, name in enumerate(levels)}
@@ -221,7 +220,7 @@ class Ablation:
             found[name] = {n: int(level >= OUT_OF_REACH) for n, level in by_n.items()}
             station = name.removeprefix(PLACED)
             if station != faced or not any(by_n.values()):
-                found[NEAR_TO + station] = {n: int(level >= NEAR) for n, level in by_n.items()}
+                found[NEAR + station] = {n: int(level >= WITHIN_REACH) for n, level in by_n.items()}
         return found
 
     def _consumed(self, bare: Mapping[int, ScriptedOutcome], attempt: Attempt) -> dict[str, ByN]:

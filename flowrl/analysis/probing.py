@@ -11,9 +11,8 @@ from flowrl.analysis.ablation import NOT_FULL, Ablation, Attempt, Start, every_r
 from flowrl.analysis.findings import Way
 from flowrl.analysis.scripted_play import MAX_STEPS, AnySkill, Bases, Script, Stepper
 from flowrl.analysis.segments import Segment
-from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, NEAR, Scene, stack_scenes
-from flowrl.fluents import NEAR as NEAR_TO
-from flowrl.fluents import PLACED, Vocabulary
+from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, WITHIN_REACH, Scene, stack_scenes
+from flowrl.fluents import NEAR, PLACED, Vocabulary
 from flowrl.schema.skill import SkillSpec
 
 NS = (1, 2, 3)
@@ -46,7 +45,7 @@ class Probing:
     def everything(self) -> dict[str, int]:
         """The start with as much of everything as there can be."""
         items = {item: self.vocabulary.most(item) for item in self.stage.domain.items}
-        return items | {PLACED + name: NEAR for name in self.stage.stations}
+        return items | {PLACED + name: WITHIN_REACH for name in self.stage.stations}
 
     def rich(self) -> Start | None:
         """Start state with everything except what completes the skill immediately.
@@ -173,7 +172,7 @@ class Probing:
         Without stations that must not be near.
         """
         near = [kind for kind in range(len(self.stage.kinds)) if self.stage.station_of(kind)]
-        out = [kind for kind in near if rich[PLACED + self.stage.station_of(kind)] != NEAR]
+        out = [kind for kind in near if rich[PLACED + self.stage.station_of(kind)] != WITHIN_REACH]
         return [kind for kind in range(len(self.stage.kinds)) if kind not in out]
 
     def _body(self) -> dict[str, int]:
@@ -182,7 +181,7 @@ class Probing:
 
 
 def _name_in_start(fluent: str) -> str:
-    return PLACED + fluent.removeprefix(NEAR_TO) if fluent.startswith(NEAR_TO) else fluent
+    return PLACED + fluent.removeprefix(NEAR) if fluent.startswith(NEAR) else fluent
 
 
 def _is_useful(name: str, level: int) -> bool:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from flowrl.analysis.findings import ByN, Findings, Way
 from flowrl.analysis.segments import Value
-from flowrl.analysis.statistics import Statistics, fit, quantity_text
+from flowrl.analysis.statistics import Statistics, fit
 from flowrl.fluents import INTRINSIC, NEAR, PLACED
+from flowrl.knowledge.quantities import quantity_text
 from flowrl.schema.skill import Quantity, SkillSpec
 
 PARTS = ("requires", "consumes", "yields")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from flowrl.analysis.segments import ENOUGH, Segment, Value
 from flowrl.errors import UsageError
+from flowrl.knowledge.quantities import quantity_text
 from flowrl.schema.skill import Quantity
 
 
@@ -168,11 +169,3 @@ def statistics_text(found: Statistics) -> str:
                 parts.append(f"{label} {change}" + (f" = {quantity_text(rate)}" if rate and per_n else ""))
         lines.append(f"  {each.fluent}: {', '.join(parts)}")
     return "\n".join(lines)
-
-
-def quantity_text(quantity: Quantity) -> str:
-    """E.g. ``2``, ``n`` or ``2 n + 1``."""
-    if not quantity.per_n:
-        return str(quantity.base)
-    per_n = "n" if quantity.per_n == 1 else f"{quantity.per_n} n"
-    return f"{per_n} + {quantity.base}" if quantity.base else per_n

@@ -1,17 +1,15 @@
 """The symbolic state of a world: which fluents hold in it."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
 from flowrl.env.domain import Domain, Facts, Ground, World
 from flowrl.env.observation import view_of
 from flowrl.errors import UsageError, nearest_names
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, REACHED
-from flowrl.planning.symbolic import SymbolicState, apply, at_floor
+from flowrl.planning.symbolic import SymbolicState, apply
 from flowrl.schema.skill import SkillSpec
 
 _REACH = (3, 3)
@@ -54,22 +52,6 @@ def postconditions(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, 
         if fluent not in known:
             raise UsageError(f"No fluent {fluent!r} in {domain.name}. {nearest_names(fluent, known)}".rstrip())
     return tuple(sorted(promised.items()))
-
-
-def abstract(domain: Domain, world: World) -> SymbolicState:
-    """The symbolic state of one world, placed stations of every floor included."""
-    amounts, placed, floor = jax.device_get(_read(domain, world))
-    held = {fluent: int(amount) for fluent, amount in amounts.items() if not fluent.startswith(PLACED)}
-    for i, (name, _) in enumerate(_stations(domain)):
-        held |= {at_floor(PLACED + name, int(k)): 1 for k in np.flatnonzero(placed[i])}
-    return SymbolicState.of(held, int(floor))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _read(domain: Domain, world: World) -> tuple[dict[str, Array], Bool[Array, "stations floors"], Int[Array, ""]]:
-    layers = _ground(domain, world).layers
-    placed = jnp.stack([jnp.isin(layers, rows).any(axis=(1, 2, 3)) for _, rows in _stations(domain)])
-    return fluents_of(domain, world), placed, domain.sight.place_fn(world)[1]
 
 
 def _facts(domain: Domain) -> Facts:

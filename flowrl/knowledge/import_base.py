@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from flowrl.errors import SpecError, UsageError
 from flowrl.files import read_json, write_json
 from flowrl.fluents import Vocabulary
@@ -19,6 +17,7 @@ from flowrl.knowledge.base import KnowledgeBase
 from flowrl.knowledge.published import PUBLISHED, translate
 from flowrl.knowledge.validate import problems_among, problems_of, require_none
 from flowrl.paths import slug
+from flowrl.schema.frozen import Frozen
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.skill_file import code_problems, read_text
 
@@ -26,15 +25,13 @@ SUFFIX = ".json"
 _EXAMPLE = 'It should be JSON of the form {"skills": [{"skill_name": ..., "gain": ...}, ...]}.'
 
 
-class ImportedSkills(BaseModel):
+class ImportedSkills(Frozen):
     """What one import brought: a file in a home's folder `kb`.
 
     Attributes:
         env: the game that they are for.
         source: the name of the file that they came from.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
     env: str

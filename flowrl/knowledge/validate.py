@@ -21,26 +21,6 @@ _LONGEST_NAME = 80
 _PARTS = ("requires", "consumes", "yields")
 
 
-def validate_skill(skill: Skill, vocabulary: Vocabulary) -> None:
-    """Checks a skill's name and specification against the game and against itself.
-
-    Raises:
-        SpecError: names the skill, each field that is wrong, and what to write instead.
-    """
-    require_none(problems_of(skill, vocabulary))
-
-
-def validate_skills(skills: Iterable[Skill], vocabulary: Vocabulary, known: Iterable[Skill] = ()) -> None:
-    """Checks skills that are to stand beside each other, and beside those that are ``known`` already.
-
-    Raises:
-        SpecError: one of them is wrong, two have one name, or they wait for each other.
-    """
-    skills = list(skills)
-    problems = [problem for skill in skills for problem in problems_of(skill, vocabulary)]
-    require_none(problems or problems_among(skills, known, vocabulary))
-
-
 def require_none(problems: Sequence[str]) -> None:
     """Raises SpecError with the problems, a line each, unless there are none."""
     if problems:

@@ -11,11 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from flowrl.errors import LibraryError
 from flowrl.files import read_json, write_bytes, write_json
 from flowrl.paths import source_of
+from flowrl.schema.frozen import Frozen
 from flowrl.schema.run import ArtefactRef
 from flowrl.schema.skill import Skill
 from flowrl.userdirs import private_folder, user_cache
@@ -36,15 +35,13 @@ MADE_BY = (
 """Modules that an artefact follows from: what skill code imports, and what becomes of its values."""
 
 
-class ArtefactMeta(BaseModel):
+class ArtefactMeta(Frozen):
     """What lies beside an artefact: what it was made from.
 
     Attributes:
         skill: what it was called then, for people; skills with the same text share one artefact.
         sha256: the hash of the artefact.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = FORMAT
     key: str

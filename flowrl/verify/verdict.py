@@ -1,9 +1,9 @@
 """What verification found out about a skill's code; a value, never an exception."""
 
-from pydantic import BaseModel, ConfigDict
+from flowrl.schema.frozen import Frozen
 
 
-class Check(BaseModel):
+class Check(Frozen):
     """One check of a skill's code.
 
     Attributes:
@@ -11,15 +11,13 @@ class Check(BaseModel):
         detail: what was looked at, or what is wrong, as a sentence that an author can act on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str
     passed: bool
     detail: str
     seconds: float = 0.0
 
 
-class Verdict(BaseModel):
+class Verdict(Frozen):
     """The outcome of verifying a skill's code.
 
     Attributes:
@@ -30,8 +28,6 @@ class Verdict(BaseModel):
         artefact: the key of the exported functions in the local cache, empty if there are none.
         seconds: wall time of it all; ``start_seconds`` until the child was ready to look at the code.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ok: bool
     error: str = ""

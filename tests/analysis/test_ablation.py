@@ -14,7 +14,7 @@ from flowrl.analysis.scripted_play import AnySkill, Stepper
 from flowrl.analysis.statistics import statistics_of
 from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.registry import domain_named
-from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, NEAR, PLACED, Stage, stack_scenes
+from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, OUT_OF_REACH, WITHIN_REACH, Stage, stack_scenes
 from flowrl.knowledge.base import load_base
 from flowrl.schema.skill import Quantity, SkillSpec
 from flowrl.skillcode.artefact import load_artefact
@@ -58,7 +58,7 @@ def test_a_scene_holds_what_is_asked_of_it(env: str) -> None:
     wanted = []
     for _ in range(64):
         items = {item: int(rng.integers(0, 10)) for item in stage.domain.items}
-        stations = {name: int(rng.choice([ABSENT, PLACED, NEAR])) for name in stage.stations}
+        stations = {name: int(rng.choice([ABSENT, OUT_OF_REACH, WITHIN_REACH])) for name in stage.stations}
         free = [k for k in range(len(stage.kinds)) if not stage.station_of(k)]
         wanted.append((items, stations, int(rng.choice(free))))
     worlds = bases.worlds
@@ -70,7 +70,8 @@ def test_a_scene_holds_what_is_asked_of_it(env: str) -> None:
             held = dict(zip(stepper.fluents, found[row].tolist(), strict=True))
             assert {item: held[item] for item in items} == items
             for name, level in stations.items():
-                assert (held[f"placed:{name}"], held[f"near:{name}"]) == (level >= PLACED, level == NEAR), (turn, name)
+                found = held[f"placed:{name}"], held[f"near:{name}"]
+                assert found == (level >= OUT_OF_REACH, level == WITHIN_REACH), (turn, name)
         wanted = wanted[1:] + wanted[:1]
 
 
@@ -146,7 +147,7 @@ def test_of_two_things_that_can_stand_in_for_each_other_one_is_kept() -> None:
 
 def test_what_makes_it_done_at_once_is_not_at_hand() -> None:
     probing = probing_of(TINY, functions_of(TINY, "Make Pickaxe"))
-    assert probing.rich() == {"wood": 9, "stone": 9, "pickaxe": 0, "placed:table": NEAR}
+    assert probing.rich() == {"wood": 9, "stone": 9, "pickaxe": 0, "placed:table": WITHIN_REACH}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_statistics_survive_their_file_and_read_well() -> None:
     assert Statistics.model_validate_json(found.model_dump_json()) == found
     text = statistics_text(found)
     assert "12 successful segments of Saw Planks, played by the skill's policy." in text
-    assert "wood: start 2 / 5.5 / 9, end 0 / 1.5 / 3, consumed 2 / 4 / 6 = 2 n" in text
+    assert "wood: start 2 / 5.5 / 9, end 0 / 1.5 / 3, consumed 2 / 4 / 6 = 2*n" in text
     assert "planks: start 0, end 1 / 2 / 3, gained 1 / 2 / 3 = n" in text
 
 

@@ -19,6 +19,7 @@ from craftax.craftax_classic.constants import BlockType as ClassicBlock
 from craftax.craftax_classic.envs.craftax_symbolic_env import CraftaxClassicSymbolicEnvNoAutoReset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import Array, Bool, Int, UInt32
 from scipy import stats
 
 from flowrl.env import classic
@@ -27,10 +28,8 @@ from flowrl.env.domain import Domain
 from flowrl.env.fast.spawn_sampling import (
     REACH,
     WINDOW,
-    choose_as_upstream,
     choose_by_rank,
     pack_two,
-    unpack,
     window_origin,
 )
 from flowrl.env.observation import expand
@@ -67,6 +66,21 @@ def constant(value: int) -> jax.Array:
 def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Compile ``fn`` over a batch, without "weakly typed" outputs. Those, fed back, would compile it anew."""
     return jax.jit(jax.vmap(lambda *args: jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), fn(*args))))
+
+
+def unpack(columns: UInt32[Array, "w"]) -> Bool[Array, "w w"]:
+    """The cells whose bits ``columns`` hold."""
+    return ((columns >> jnp.arange(WINDOW, dtype=jnp.uint32)[:, None]) & 1).astype(bool)
+
+
+def choose_as_upstream(
+    key: jax.Array, columns: UInt32[Array, "w"], origin: Int[Array, "2"], map_size: tuple[int, int]
+) -> Int[Array, "2"]:
+    """The cell that upstream's sampler picks with this key, bit for bit: it draws from the whole map."""
+    full = jax.lax.dynamic_update_slice(jnp.zeros(map_size, dtype=bool), unpack(columns), (origin[0], origin[1]))
+    shares = full.reshape(-1) / full.sum()
+    index = jax.random.choice(key, jnp.arange(map_size[0] * map_size[1]), shape=(1,), p=shares)[0]
+    return jnp.array([index // map_size[0], index % map_size[1]], dtype=jnp.int32)
 
 
 def compile_game(env: Any, make_domain: Callable[..., Domain], herds: tuple[str, ...]) -> Game:

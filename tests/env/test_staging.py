@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from flowrl.env.staging.worlds import hold, plain, position, put, put_creature
-from flowrl.env.symbolic_state import abstract
 from tests.support.played import CLASSIC, FULL, TINY, Moment, copies, game_of, new_worlds
+from tests.support.symbolic import abstract
 
 
 def bare(env: str, floor: int = 0) -> Any:

@@ -12,11 +12,12 @@ import pytest
 
 from flowrl.env.registry import domain_named
 from flowrl.env.staging.worlds import hold, put, replace
-from flowrl.env.symbolic_state import abstract, fluents_of
+from flowrl.env.symbolic_state import fluents_of
 from flowrl.errors import UsageError
 from flowrl.fluents import KILLS, REACHED, Vocabulary
 from flowrl.planning.symbolic import new_world
 from tests.support.played import CLASSIC, FULL, TINY, WORLDS, Moment, copies, game_of, new_worlds, plain
+from tests.support.symbolic import abstract
 
 GAMES = {CLASSIC: "classic", TINY: "tiny", FULL: "craftax"}
 TABLE = {CLASSIC: "crafting_table", TINY: "table", FULL: "crafting_table"}

@@ -11,7 +11,6 @@ import pytest
 from flowrl.env import classic
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.staging.worlds import block, hold, put, put_creature, replace
-from flowrl.env.symbolic_state import abstract
 from flowrl.errors import ModuleError, UsageError
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, Vocabulary, prefix_of
 from flowrl.knowledge.base import fill_ranges, load_base
@@ -19,6 +18,7 @@ from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import SymbolicState, apply, missing
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
 from tests.support.played import BASES, CLASSIC, TINY, Game, Moment, copies, game_of, load_skills, plain
+from tests.support.symbolic import abstract
 
 SKILLS = [pytest.param(env, skill.name, id=f"{env[:4]}-{skill.name}") for env in BASES for skill in BASES[env].skills]
 

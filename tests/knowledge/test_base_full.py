@@ -14,14 +14,13 @@ from flowrl.env.craftax import TIERS
 from flowrl.env.shaping import LOSS_PRICE, STEP_VALUE
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.staging.worlds import block, hold, lived_in, put, put_creature, replace
-from flowrl.env.symbolic_state import abstract
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, prefix_of
 from flowrl.knowledge.base import load_base
-from flowrl.knowledge.validate import validate_skills
 from flowrl.planning.planner import plan
 from flowrl.planning.symbolic import SymbolicState, apply, missing
 from flowrl.schema.skill import SkillSpec
 from tests.support.played import FULL, WORLDS, Moment, copies, game_of, load_skills, new_worlds, plain
+from tests.support.symbolic import abstract, validate_skills
 
 pytestmark = pytest.mark.slow
 BASE = load_base(FULL)

@@ -46,11 +46,6 @@ def pack_two(first: Bool[Array, "w w"], second: Bool[Array, "w w"]) -> tuple[UIn
     return (upper & mask) | ((lower & mask) << HALF), (upper >> HALF) | ((lower >> HALF) << HALF)
 
 
-def unpack(columns: UInt32[Array, "w"]) -> Bool[Array, "w w"]:
-    """Unpack columns into cells."""
-    return ((columns >> jnp.arange(WINDOW, dtype=jnp.uint32)[:, None]) & 1).astype(bool)
-
-
 def shape_words(inside_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
     """Pack a shape round the player into words, an empty column at each end.
 
@@ -110,14 +105,3 @@ def _nth_bit(word: UInt32[Array, ""], rank: Int[Array, ""]) -> Int[Array, ""]:
         beyond = rank >= count
         rank, place = jnp.where(beyond, rank - count, rank), jnp.where(beyond, place + width, place)
     return jnp.minimum(place, WINDOW - 1)
-
-
-def choose_as_upstream(
-    key: jax.Array, columns: UInt32[Array, "w"], origin: Int[Array, "2"], map_size: tuple[int, int]
-) -> Int[Array, "2"]:
-    """The cell that upstream's sampler draws; slow, for comparison."""
-    full = jax.lax.dynamic_update_slice(jnp.zeros(map_size, dtype=bool), unpack(columns), (origin[0], origin[1]))
-    index = jax.random.choice(key, jnp.arange(map_size[0] * map_size[1]), shape=(1,), p=full.reshape(-1) / full.sum())[
-        0
-    ]
-    return jnp.array([index // map_size[0], index % map_size[1]], dtype=jnp.int32)

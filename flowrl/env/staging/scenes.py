@@ -16,8 +16,8 @@ from flowrl.errors import UsageError
 
 AS_IT_IS = -1
 """Stands for an amount, a level or a thing that is left as the world has it."""
-ABSENT, PLACED, NEAR = 0, 1, 2
-"""Where a station is: nowhere on the floor, out of reach, within reach."""
+ABSENT, OUT_OF_REACH, WITHIN_REACH = 0, 1, 2
+"""Where a station is; absent: nowhere on the floor."""
 AHEAD = (-1, 0)
 _CORNERS = np.array([(1, 1), (1, -1), (-1, 1), (-1, -1)])
 _AFAR = np.array([(0, 4), (0, -4), (4, 0), (4, 4), (4, -4)])
@@ -44,7 +44,7 @@ class Scene(NamedTuple):
 
     Attributes:
         items: of each of the domain's items, how much is in hand.
-        stations: `ABSENT`, `PLACED` or `NEAR` for each of the domain's stations.
+        stations: `ABSENT`, `OUT_OF_REACH` or `WITHIN_REACH` for each of the domain's stations.
         body: the levels of the body.
         kind: index into the kinds of the stage: what is ahead of the player.
     """

@@ -16,11 +16,10 @@ from flowrl.schema.skill import SkillSpec
 from flowrl.skillcode.artefact import load_artefact
 from flowrl.verify.behaviour.checks import FunctionAnswers, findings
 from flowrl.verify.behaviour.recordings import Recording, read_recording
-from flowrl.verify.behaviour.scenarios import Scenario, scrambled
+from flowrl.verify.behaviour.scenarios import Rows, Scenario, scrambled
 from flowrl.verify.isolation.resource_limits import MEBIBYTE
 from flowrl.verify.verdict import Check
 
-Rows = dict[str, np.ndarray]
 _PARTS = 4
 """So many arrays of the largest size should fit into memory at once."""
 

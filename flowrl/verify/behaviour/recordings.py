@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
 
 from flowrl.errors import PlatformError
 from flowrl.files import read_arrays, read_json
 from flowrl.paths import PACKAGE_ROOT, source_of
+from flowrl.schema.frozen import Frozen
 from flowrl.userdirs import private_folder, user_cache
 
 PATIENCE_SECONDS = 900.0
@@ -32,14 +32,16 @@ MADE_BY = (
     "flowrl.env.block_memory",
     "flowrl.env.skill_inputs",
     "flowrl.env.staging.worlds",
+    "flowrl.env.symbolic_state",
     "flowrl.env.classic",
     "flowrl.env.craftax",
     "flowrl.env.tiny",
+    "flowrl.skillcode.flat_inputs",
 )
 """Modules that a recording follows from."""
 
 
-class Names(BaseModel):
+class Names(Frozen):
     """What the numbers of a recording stand for.
 
     Attributes:
@@ -50,8 +52,6 @@ class Names(BaseModel):
         intrinsics: by index.
         spread: items that are held as several amounts.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     env: str
     trajectories: tuple[str, ...]
