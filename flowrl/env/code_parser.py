@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from flowrl.errors import ModuleError, nearest_names
+from flowrl.errors import ModuleError
 from flowrl.skillcode.functions import SkillFunction, SkillFunctions, TaskModule
-from flowrl.skillcode.inputs import SKILL_INPUTS
+from flowrl.skillcode.inputs import input_problem
 from flowrl.skillcode.source import count_tasks, outline
 from flowrl.weights import sha256
 
@@ -128,9 +128,8 @@ def _argument_names(function: SkillFunction, file: str) -> tuple[str, ...]:
         where = f"{file}: {getattr(function, '__name__', function)}"
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ModuleError(f"{where} may take named arguments only, not {parameter}.")
-        if name not in SKILL_INPUTS:
-            near = nearest_names(name, SKILL_INPUTS)
-            raise ModuleError(f"{where} asks for {name!r}, which skill code cannot see. {near}")
+        if (problem := input_problem(name, where)) is not None:
+            raise ModuleError(problem)
     return tuple(_parameters(function, file))
 
 

@@ -13,7 +13,7 @@ from flowrl.env.flow_env import FlowEnv, PlayerState, evaluate_skill
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 from flowrl.errors import ModuleError
 from flowrl.skillcode.functions import ExportedSkill, SkillFunction, SkillFunctions, TaskModule
-from flowrl.skillcode.inputs import DRAWN
+from flowrl.skillcode.inputs import DRAWN, input_problem
 
 _SAMPLES = 256
 
@@ -61,10 +61,6 @@ def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Se
     Raises:
         ModuleError: names the file, the function and the argument.
     """
-    from flowrl.skillcode.inputs import FULL_GAME_ONLY
-
-    if domain_has_floors:
-        return
     for i, which in enumerate(tasks.skill_of_task):
         skill = tasks.skills[which]
         if isinstance(skill, ExportedSkill):
@@ -73,8 +69,8 @@ def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Se
             (names[i].is_done, skill.is_done_arguments),
             (names[i].reward, skill.reward_arguments),
         ):
-            if absent := FULL_GAME_ONLY & set(taken):
-                raise ModuleError(f"{where} asks for {min(absent)!r}; only full Craftax has it.")
+            for problem in filter(None, (input_problem(name, where, domain_has_floors) for name in taken)):
+                raise ModuleError(problem)
 
 
 def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:

@@ -12,11 +12,11 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from flowrl.config import ENVIRONMENTS
-from flowrl.errors import UsageError, nearest_names
+from flowrl.errors import ModuleError, UsageError, nearest_names
 from flowrl.fluents import Vocabulary
 from flowrl.planning.planner import steps_to_each
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
-from flowrl.skillcode.source import check_skill_file
+from flowrl.skillcode.skill_file import read_skill_file
 
 _FOLDERS = {
     "Craftax-Classic-Symbolic-v1": "classic",
@@ -98,7 +98,8 @@ def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
     entry = dict(entry)
     file = folder / entry.pop("code")
     text = file.read_text(encoding="utf-8")
-    check_skill_file(text, str(file))
+    for problem in read_skill_file(text, str(file)).problems:
+        raise ModuleError(problem)
     head = {name: entry.pop(name) for name in ("name", "description")}
     amounts = {name: _quantities(entry.pop(name, {})) for name in ("requires", "consumes", "yields")}
     return Skill(**head, code=text, spec=SkillSpec.model_validate({**amounts, **entry}))

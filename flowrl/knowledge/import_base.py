@@ -19,7 +19,7 @@ from flowrl.knowledge.validate import problems_among, problems_of, require_none
 from flowrl.paths import slug
 from flowrl.schema.frozen import Frozen
 from flowrl.schema.skill import Skill
-from flowrl.skillcode.skill_file import code_problems, read_text
+from flowrl.skillcode.skill_file import read_skill_file, read_user_file
 
 SUFFIX = ".json"
 _EXAMPLE = 'It should be JSON of the form {"skills": [{"skill_name": ..., "gain": ...}, ...]}.'
@@ -99,7 +99,7 @@ def _entries(path: Path) -> list[Any]:
         return dict(pairs)
 
     try:
-        data = json.loads(read_text(path), object_pairs_hook=unique)
+        data = json.loads(read_user_file(path), object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise SpecError(f"{path} is no JSON: {error.msg} at line {error.lineno}. {_EXAMPLE}") from error
     except RecursionError as error:
@@ -162,7 +162,8 @@ def read_imported(file: Path, env: str, vocabulary: Vocabulary) -> list[Skill]:
     problems: list[str] = []
     for skill in held.skills:
         problems += problems_of(skill, vocabulary)
-        problems += code_problems(skill.code, f"{skill.name!r}, functions", vocabulary)
+        code = read_skill_file(skill.code, f"{skill.name!r}, functions", vocabulary.floors > 1)
+        problems += code.problems_in_a_plan()
         if skill.is_module:
             problems.append(f"{skill.name!r}, is_module: an imported skill is no task module; write false.")
     require_none([f"{file}: {problem}" for problem in problems])

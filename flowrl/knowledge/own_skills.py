@@ -17,14 +17,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flowrl.errors import ModuleError, PlanError, SpecError, nearest_names
+from flowrl.errors import PlanError, SpecError, nearest_names
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge.base import KnowledgeBase
 from flowrl.knowledge.quantities import parse_quantity
 from flowrl.knowledge.validate import problems_among, problems_of, require_none
 from flowrl.planning.planner import plan
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
-from flowrl.skillcode.skill_file import code_problems, parse_text, read_text
+from flowrl.skillcode.skill_file import read_skill_file as read_code
+from flowrl.skillcode.skill_file import read_user_file
 
 SUFFIX = ".py"
 _AMOUNTS = ("requires", "consumes", "yields")
@@ -37,7 +38,7 @@ def read_skill_file(path: Path, vocabulary: Vocabulary) -> Skill:
         UsageError: the file cannot be read.
         SpecError: it is no skill file, or its specification makes no sense; says all that is wrong.
     """
-    skill, problems = _read(read_text(path), str(path), vocabulary)
+    skill, problems = _read(read_user_file(path), str(path), vocabulary)
     require_none(problems)
     if skill is None:
         raise SpecError(f"{path} holds no skill. See how one is written: flowrl kb new 'My Skill'")
@@ -50,7 +51,7 @@ def check_file(path: Path, base: KnowledgeBase) -> list[str]:
     Raises:
         UsageError: the file cannot be read.
     """
-    return check_text(read_text(path), str(path), base)
+    return check_text(read_user_file(path), str(path), base)
 
 
 def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
@@ -72,10 +73,10 @@ def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
 
 def _read(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill | None, list[str]]:
     """Returns the skill as far as it can be made out, and all that is wrong with it."""
-    try:
-        tree = parse_text(text, file)
-    except ModuleError as error:
-        return None, [str(error)]
+    read = read_code(text, file, vocabulary.floors > 1)
+    if read.parse_problems:
+        return None, list(read.parse_problems)
+    tree = read.tree
     name, description, problems = _heading(tree, file)
     nodes = [node for node in tree.body if _is_spec(node)]
     if len(nodes) == 1:
@@ -94,7 +95,7 @@ def _read(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill | None, l
         # Where a yield could not be read, that nothing is yielded would be no news.
         unread = tuple(f"{name!r}, {part}: " for part in _AMOUNTS if any(f"{name!r}, {part}" in each for each in wrong))
         wrong += [problem for problem in problems_of(skill, vocabulary) if not problem.startswith(unread)]
-    problems += [f"{file}: {problem}" for problem in wrong] + code_problems(text, file, vocabulary)
+    problems += [f"{file}: {problem}" for problem in wrong] + list(read.problems_in_a_plan())
     return skill, problems
 
 

@@ -18,7 +18,8 @@ from flowrl.fluents import ACHIEVEMENT, FLOOR, KILLS, NEAR, PLACED, Vocabulary, 
 from flowrl.knowledge.quantities import parse_quantity
 from flowrl.knowledge.validate import Spelling, on_one_line, problems_of
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
-from flowrl.skillcode.skill_file import FUNCTIONS, code_problems, functions_of, parse_text
+from flowrl.skillcode.skill_file import FUNCTIONS, functions_of, read_skill_file
+from flowrl.skillcode.source import parse
 
 LEVEL, _STAT, _NEAR = "level:player_level", "stat:monsters_killed:", "ephemeral:near_"
 _REQUIRED = ("skill_name", "requirements", "consumption", "gain", "functions")
@@ -199,7 +200,7 @@ def _code_of(text: object, entry: Entry, vocabulary: Vocabulary) -> str:
     try:
         code = _python_of(text.replace("\r\n", "\n").replace("\r", "\n"), where)
         code += _wrappers(code, where)
-        entry.problems += code_problems(code, where, vocabulary)
+        entry.problems += read_skill_file(code, where, vocabulary.floors > 1).problems_in_a_plan()
     except ModuleError as error:
         entry.problems.append(str(error))
         return ""
@@ -210,18 +211,18 @@ def _python_of(text: str, where: str) -> str:
     """Returns the Python in a text: all of it, or what stands between fences in it."""
     fenced = [textwrap.dedent(block).strip("\n") for block in _FENCE.findall(text)]
     try:
-        parse_text(text, where)
+        parse(text, where)
     except ModuleError:
         if not fenced:
             raise
         text = "\n\n\n".join(fenced)
-        parse_text(text, where)
+        parse(text, where)
     return text.strip("\n") + "\n"
 
 
 def _wrappers(code: str, where: str) -> str:
     """Returns functions called is_done and reward that call the author's, found by name, with arguments by name."""
-    tree = parse_text(code, where)
+    tree = parse(code, where)
     found: dict[str, list[tuple[str | None, ast.FunctionDef]]] = {}
     for node in functions_of(tree):
         if match := _MEMBER.fullmatch(node.name):

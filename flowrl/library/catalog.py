@@ -17,7 +17,7 @@ from flowrl.library.trust import is_trusted
 from flowrl.paths import HomePaths
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.skill import Skill
-from flowrl.skillcode.skill_file import read_text as read_skill_text
+from flowrl.skillcode.skill_file import read_user_file
 
 
 def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> KnowledgeBase:
@@ -129,7 +129,7 @@ def read_skill_folder(
 def _read_any(file: Path, base: KnowledgeBase, by_hand: bool) -> tuple[list[Skill], list[str]]:
     if file.suffix == IMPORTED_SUFFIX:
         return list(read_imported(file, base.env, base.vocabulary)), []
-    skill, problems = _read(read_skill_text(file), str(file), base.vocabulary)
+    skill, problems = _read(read_user_file(file), str(file), base.vocabulary)
     if skill is None:
         return [], problems
     return [skill.model_copy(update={"trusted": by_hand or is_trusted(skill.code, base.env)})], problems

@@ -18,7 +18,7 @@ from flowrl.llm.prompts import load_prompt
 from flowrl.llm.transport.client import Message
 from flowrl.schema.game import GameSignature
 from flowrl.skillcode.inputs import SKILL_INPUTS
-from flowrl.skillcode.skill_file import read_text
+from flowrl.skillcode.skill_file import read_user_file
 
 _SECONDS = 120
 
@@ -36,7 +36,7 @@ def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Me
     signature = read_signature(env)
     return load_prompt("system").render(
         env=env,
-        manual=(manual_of(env) if manual is None else read_text(manual)).strip(),
+        manual=(manual_of(env) if manual is None else read_user_file(manual)).strip(),
         fluents=_fluents(vocabulary),
         inputs=inputs_text(signature),
         achievements=_numbered(signature.achievements),

@@ -1,9 +1,8 @@
 """The three functions that a model writes, as text: the expert's number is looked at and taken out."""
 
-import ast
-
 from flowrl.errors import ModuleError
-from flowrl.skillcode.skill_file import parse_text
+from flowrl.skillcode.skill_file import functions_of
+from flowrl.skillcode.source import literal_number, parse
 
 NUMBER = "network_number"
 
@@ -19,16 +18,15 @@ def own_functions(text: str, expert: int) -> str:
         CodeError: the text is no Python, or `network_number` is missing, or returns another number.
     """
     try:
-        tree = parse_text(text, "the code")
+        tree = parse(text, "the code")
     except ModuleError as error:
         raise CodeError(str(error)) from None
-    named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == NUMBER]
+    named = [node for node in functions_of(tree) if node.name == NUMBER]
     if len(named) != 1:
         count = "no" if not named else "more than one"
         raise CodeError(f"The code has {count} function {NUMBER}. Write one: def {NUMBER}(): return {expert}")
     (node,) = named
-    returned = _literal(node)
-    if returned != expert:
+    if literal_number(node) != expert:
         raise CodeError(f"{NUMBER}, at line {node.lineno}, must return {expert}, as a literal and without arguments.")
     lines = text.split("\n")
     begin = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
@@ -40,14 +38,3 @@ def own_functions(text: str, expert: int) -> str:
     if shared:
         raise CodeError(f"{NUMBER}, at line {node.lineno}, must stand on lines of its own.")
     return "\n".join(lines[:begin] + lines[node.end_lineno :]).strip("\n") + "\n"
-
-
-def _literal(node: ast.FunctionDef) -> int | None:
-    body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-    plain = len(body) == 1 and isinstance(body[0], ast.Return) and isinstance(body[0].value, ast.Constant)
-    arguments = node.args
-    taken = arguments.args + arguments.kwonlyargs + arguments.posonlyargs
-    if not plain or taken or arguments.vararg or arguments.kwarg:
-        return None
-    value = body[0].value.value  # type: ignore[attr-defined]
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,4 +1,6 @@
-"""The names that skill code may take as arguments; plain words, so that any process can check code against them."""
+"""The names that skill code may take as arguments: plain words, for processes without jax."""
+
+from flowrl.errors import nearest_names
 
 SKILL_INPUTS: dict[str, str] = {
     "inventory": "upstream's Inventory after the step",
@@ -35,3 +37,17 @@ DRAWN: dict[str, tuple[int, int]] = {
     "n": (1, 9),
 }
 """Least and largest number of each input in made-up transitions; -1 to 1 for the others."""
+
+
+def input_problem(name: str, where: str, has_floors: bool = True) -> str | None:
+    """Why a skill function cannot take an argument of this name, None if it can.
+
+    Args:
+        where: which function, for the message.
+        has_floors: the game is full Craftax.
+    """
+    if name not in SKILL_INPUTS:
+        return f"{where} asks for {name!r}, which skill code cannot see. {nearest_names(name, SKILL_INPUTS)}"
+    if name in FULL_GAME_ONLY and not has_floors:
+        return f"{where} asks for {name!r}, which only full Craftax has. Leave it out."
+    return None

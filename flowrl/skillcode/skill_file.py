@@ -1,90 +1,99 @@
-"""The text of skill files from outside the package: read, taken apart and checked, never run."""
+"""Skill files: `is_done` and `reward` as text, taken apart and checked, never run."""
 
 import ast
-import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from flowrl.errors import ModuleError, UsageError
-from flowrl.fluents import Vocabulary
-from flowrl.skillcode.inputs import FULL_GAME_ONLY
-from flowrl.skillcode.source import SkillSource, check_arguments, compose_module, parse
+from flowrl.skillcode.source import SkillSource, argument_names, argument_problems, compose_module, parse
 
 FUNCTIONS = ("is_done", "reward")
-_LARGEST = 16_000_000
+_MAX_BYTES = 16_000_000
 
 
-def read_text(path: Path) -> str:
-    """Returns the text of a file that somebody named.
+@dataclass(frozen=True)
+class SkillFile:
+    """What the text of a skill file says.
+
+    Attributes:
+        name: what messages call it.
+        tree: its syntax tree, empty if it is no Python.
+        functions: `is_done` and `reward`, each if it is defined once.
+        parse_problems, function_problems, argument_problems: what is wrong, a sentence each.
+    """
+
+    name: str
+    text: str
+    tree: ast.Module
+    functions: Mapping[str, ast.FunctionDef]
+    parse_problems: tuple[str, ...] = ()
+    function_problems: tuple[str, ...] = ()
+    argument_problems: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the text is no skill file; empty if it is one."""
+        return self.parse_problems + self.function_problems + self.argument_problems
+
+    @property
+    def arguments(self) -> dict[str, tuple[str, ...]]:
+        """The inputs that each function takes."""
+        return {name: argument_names(node) for name, node in self.functions.items()}
+
+    def problems_in_a_plan(self) -> tuple[str, ...]:
+        """Why no run could use the file: it is none, or cannot stand in one module with other skills."""
+        if self.problems:
+            return self.problems
+        try:
+            sources = [SkillSource("one", self.text), SkillSource("two", self.text)]
+            parse(compose_module(sources, [0, 1], [0, 1]), self.name)
+        except (ModuleError, ValueError, RecursionError, MemoryError):
+            return (f"{self.name} cannot stand in one module with the other skills of a plan; write it more plainly.",)
+        return ()
+
+
+def read_skill_file(text: str, name: str, has_floors: bool = True) -> SkillFile:
+    """Read the text of a skill file; what is wrong with it is part of the value.
+
+    Args:
+        name: what messages call it.
+        has_floors: the game is full Craftax, which has inputs that others lack.
+    """
+    try:
+        tree = parse(text, name)
+    except ModuleError as error:
+        return SkillFile(name, text, ast.Module([], []), {}, parse_problems=(str(error),))
+    found, wrong = {}, []
+    for function in FUNCTIONS:
+        nodes = [node for node in functions_of(tree) if node.name == function]
+        if len(nodes) == 1:
+            found[function] = nodes[0]
+        elif nodes:
+            lines = " and ".join(str(node.lineno) for node in nodes)
+            wrong.append(f"{name}: {function} is defined more than once, at lines {lines}. Keep one.")
+        else:
+            wrong.append(f"{name} lacks the function {function}. Add one: def {function}(inventory, n): ...")
+    unbound = [problem for node in found.values() for problem in argument_problems(node, name, has_floors)]
+    return SkillFile(name, text, tree, found, function_problems=tuple(wrong), argument_problems=tuple(unbound))
+
+
+def functions_of(tree: ast.Module) -> list[ast.FunctionDef]:
+    """The functions that a file defines at its top, in order."""
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def read_user_file(path: Path) -> str:
+    """The text of a file that a user named.
 
     Raises:
         UsageError: there is none, or it is no text of a sane size.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UsageError(f"{path} is larger than {_LARGEST:,} bytes: it can hold no skills. Give another file.")
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageError(f"{path} is larger than {_MAX_BYTES:,} bytes: it can hold no skills. Give another file.")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}. Write one: flowrl kb new 'My Skill' --out {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Cannot read {path} as text: {error}. Give another file.") from error
-
-
-def parse_text(text: str, file: str) -> ast.Module:
-    """Returns the syntax tree.
-
-    Raises:
-        ModuleError: the text is no Python, or nested so deep that Python gives up; names file and line.
-    """
-    try:
-        return parse(text, file)
-    except (RecursionError, MemoryError) as error:
-        raise ModuleError(f"{file} is nested too deep to be read.") from error
-
-
-def functions_of(tree: ast.Module) -> list[ast.FunctionDef]:
-    """Returns the functions that a file defines at its top, in order."""
-    return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-
-
-def code_problems(text: str, file: str, vocabulary: Vocabulary) -> list[str]:
-    """Returns why a text is no skill file that a run could use, a sentence each; none: it is one."""
-    try:
-        functions = functions_of(parse_text(text, file))
-    except ModuleError as error:
-        return [str(error)]
-    found: list[str] = []
-    for name in FUNCTIONS:
-        named = [node for node in functions if node.name == name]
-        if len(named) > 1:
-            lines = " and ".join(str(node.lineno) for node in named)
-            found.append(f"{file}: {name} is defined more than once, at lines {lines}. Keep one.")
-        elif not named:
-            found.append(f"{file} lacks the function {name}. Add one: def {name}(inventory, n): ...")
-        else:
-            found += _argument_problems(named[0], file, vocabulary)
-    return found or _composition_problems(text, file)
-
-
-def _argument_problems(node: ast.FunctionDef, file: str, vocabulary: Vocabulary) -> list[str]:
-    try:
-        check_arguments(node, file)
-    except ModuleError as error:
-        return [str(error)]
-    asked = {argument.arg for argument in node.args.args + node.args.kwonlyargs}
-    if vocabulary.floors == 1 and (absent := asked & FULL_GAME_ONLY):
-        return [f"{file}: {node.name} asks for {min(absent)!r}, which only full Craftax has. Leave it out."]
-    return []
-
-
-def _composition_problems(text: str, file: str) -> list[str]:
-    """Returns why the text cannot stand in one module with the other skills of a plan."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            sources = [SkillSource("one", text), SkillSource("two", text)]
-            compile(compose_module(sources, [0, 1], [0, 1]), file, "exec", dont_inherit=True)
-    except SyntaxError as error:
-        return [f"{file}: {error.msg}, once it stands in one module with the other skills of a plan. Leave that out."]
-    except (ValueError, RecursionError, MemoryError):
-        return [f"{file} cannot be put into one module with the other skills of a plan; write it more plainly."]
-    return []

@@ -2,11 +2,12 @@
 
 import ast
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flowrl.errors import ModuleError, nearest_names
-from flowrl.skillcode.inputs import SKILL_INPUTS
+from flowrl.errors import ModuleError
+from flowrl.skillcode.inputs import input_problem
 
 MEMBERS = ("is_done", "reward", "network_number")
 _TASK_NAME = re.compile(r"task_(\d+)_(is_done|reward|network_number)")
@@ -45,16 +46,22 @@ def without_mark(text: str) -> str:
 
 
 def parse(text: str, file: str) -> ast.Module:
-    """Returns the syntax tree.
+    """The syntax tree of a text that compiles.
 
     Raises:
-        ModuleError: the text is no Python; names file and line.
+        ModuleError: the text is no Python, or nested so deep that Python gives up; names file and line.
     """
     try:
-        return ast.parse(without_mark(text))
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise ModuleError(f"{file} does not parse{f' at line {line}' if line else ''}: {error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(without_mark(text))
+            compile(tree, file, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = f" at line {error.lineno}" if error.lineno else ""
+        raise ModuleError(f"{file} does not parse{line}: {error.msg}. Write plain Python, no fences.") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ModuleError(f"{file} is nested too deep to be read. Give parts of it names of their own.") from error
+    return tree
 
 
 def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
@@ -69,31 +76,40 @@ def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
     return found
 
 
-def check_arguments(node: ast.FunctionDef, file: str) -> None:
-    """Checks that a skill function takes only names that flowrl can give it.
-
-    Raises:
-        ModuleError: an unknown name, or arguments that cannot be bound by name.
-    """
-    arguments = node.args
+def argument_problems(node: ast.FunctionDef, file: str, has_floors: bool = True) -> list[str]:
+    """Why flowrl could not call a skill function, a sentence each; it gives the inputs by name."""
+    arguments, where = node.args, f"{file}, line {node.lineno}: {node.name}"
     if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
-        raise ModuleError(f"{file}: {node.name} may take named arguments only, no *args, **kwargs or '/'.")
-    for argument in arguments.args + arguments.kwonlyargs:
-        if argument.arg not in SKILL_INPUTS:
-            near = nearest_names(argument.arg, SKILL_INPUTS)
-            raise ModuleError(f"{file}: {node.name} asks for {argument.arg!r}, which skill code cannot see. {near}")
+        return [f"{where} may take named arguments only, no *args, **kwargs or '/'. Write out the inputs that it uses."]
+    problems = (input_problem(name, where, has_floors) for name in argument_names(node))
+    return [problem for problem in problems if problem is not None]
 
 
-def _literal_number(node: ast.stmt, name: str, file: str) -> int:
-    if isinstance(node, ast.FunctionDef) and not node.args.args:
-        returns = [n for n in ast.walk(node) if isinstance(n, ast.Return)]
-        if len(returns) == 1 and isinstance(returns[0].value, ast.Constant):
-            value = returns[0].value.value
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-                return value
-    raise ModuleError(
-        f"{file}: {name} must be a function without arguments that returns one whole number, as a literal."
-    )
+def argument_names(node: ast.FunctionDef) -> tuple[str, ...]:
+    """The names of a function's arguments."""
+    return tuple(argument.arg for argument in node.args.args + node.args.kwonlyargs)
+
+
+def defaults_of(node: ast.FunctionDef) -> dict[str, ast.expr]:
+    """The defaults of a function's arguments, by name."""
+    arguments = node.args
+    named = arguments.args[len(arguments.args) - len(arguments.defaults) :] + arguments.kwonlyargs
+    defaults = [*arguments.defaults, *arguments.kw_defaults]
+    return {each.arg: default for each, default in zip(named, defaults, strict=False) if default is not None}
+
+
+def literal_number(node: ast.stmt) -> int | None:
+    """The whole number that a function without arguments returns as a literal, None if it is no such function."""
+    if not isinstance(node, ast.FunctionDef) or ast.unparse(node.args):
+        return None
+    match [statement for statement in node.body if not _is_text(statement)]:
+        case [ast.Return(value=ast.Constant(value=int() as value))] if value >= 0 and not isinstance(value, bool):
+            return value
+    return None
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def outline(text: str, file: str) -> ModuleOutline:
@@ -110,10 +126,18 @@ def outline(text: str, file: str) -> ModuleOutline:
                 raise ModuleError(f"{file}: {name} is defined twice, at lines {bound[name].lineno} and {node.lineno}.")
             bound[name] = node
             if isinstance(node, ast.FunctionDef) and not name.endswith("network_number"):
-                check_arguments(node, file)
+                for problem in argument_problems(node, file):
+                    raise ModuleError(problem)
     count = count_tasks(bound, file)
-    names = [f"task_{i}_network_number" for i in range(count)]
-    return ModuleOutline(tuple(_literal_number(bound[name], name, file) for name in names))
+    return ModuleOutline(tuple(_network_number(bound, f"task_{i}_network_number", file) for i in range(count)))
+
+
+def _network_number(bound: Mapping[str, ast.stmt], name: str, file: str) -> int:
+    if (number := literal_number(bound[name])) is None:
+        raise ModuleError(
+            f"{file}: {name} must be a function without arguments that returns one whole number, as a literal."
+        )
+    return number
 
 
 def count_tasks(names: Iterable[str], file: str) -> int:
@@ -135,33 +159,15 @@ def count_tasks(names: Iterable[str], file: str) -> int:
     return count
 
 
-def check_skill_file(text: str, file: str) -> None:
-    """Checks a skill file: functions `is_done` and `reward`, arguments that flowrl knows.
-
-    Raises:
-        ModuleError: names what is missing or wrong.
-    """
-    functions = {name: node for name, node in _bindings(parse(text, file)) if isinstance(node, ast.FunctionDef)}
-    for name in ("is_done", "reward"):
-        if name not in functions:
-            raise ModuleError(f"{file} lacks the function {name}.")
-        check_arguments(functions[name], file)
-
-
 def default_amount(source: SkillSource) -> int | None:
-    """Returns the amount that a skill's functions name as the default of `n`, where one does with a literal."""
+    """The amount that a skill's functions name as the default of `n`, None if none does with a literal."""
     functions = dict(_bindings(parse(source.text, source.prefix)))
     for name in (source.is_done, source.reward):
         node = functions.get(name)
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        plain = node.args.args[len(node.args.args) - len(node.args.defaults) :]
-        pairs = [*zip(plain, node.args.defaults, strict=True)]
-        pairs += [(a, d) for a, d in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if d is not None]
-        for argument, default in pairs:
-            value = default.value if isinstance(default, ast.Constant) else None
-            if argument.arg == "n" and type(value) is int and value >= 0:
-                return value
+        default = defaults_of(node).get("n") if isinstance(node, ast.FunctionDef) else None
+        value = default.value if isinstance(default, ast.Constant) else None
+        if type(value) is int and value >= 0:
+            return value
     return None
 
 
@@ -196,9 +202,7 @@ class _Prefixer(ast.NodeTransformer):
 def _prefixed(source: SkillSource) -> str:
     tree = parse(source.text, source.prefix)
     names = {name for name, _ in _bindings(tree)}
-    if tree.body and isinstance(tree.body[0], ast.Expr) and isinstance(tree.body[0].value, ast.Constant):
-        tree.body.pop(0)
-    tree.body = [node for node in tree.body if not _is_future(node)]
+    tree.body = [node for i, node in enumerate(tree.body) if not (_is_future(node) or (i == 0 and _is_text(node)))]
     return ast.unparse(ast.fix_missing_locations(_Prefixer(f"{source.prefix}_", names).visit(tree)))
 
 
@@ -253,8 +257,7 @@ def _is_future(node: ast.stmt) -> bool:
 def _first_free_line(tree: ast.Module) -> int:
     end = 0
     for node in tree.body:
-        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if not (is_docstring or _is_future(node)):
+        if not (_is_text(node) or _is_future(node)):
             break
         end = node.end_lineno or node.lineno
     return end

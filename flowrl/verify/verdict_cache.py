@@ -22,6 +22,7 @@ BESIDES = (
     "flowrl.env.skill_inputs",
     "flowrl.skillcode.flat_inputs",
     "flowrl.skillcode.inputs",
+    "flowrl.skillcode.skill_file",
     "flowrl.skillcode.source",
 )
 """Modules that a verdict follows from, besides all of `flowrl.verify` and those of an artefact."""

@@ -40,7 +40,7 @@ def test_a_first_task_that_is_done_in_every_new_world_is_refused(tmp_path: Path)
 BROKEN = {
     ("inventory.wood >= n", "inventory.gold"): r"task_1_is_done fails when it is tried: AttributeError",
     ("n=2", "n=None"): r"task_1_is_done has the default n=None, which is no amount",
-    ("(inventory, n=2)", "(inventory, monsters_killed)"): r"task_1_is_done asks for 'monsters_killed'; only full",
+    ("(inventory, n=2)", "(inventory, monsters_killed)"): r"task_1_is_done asks for 'monsters_killed', which only full",
     ("\n\ndef task_1_is_done", "\n\n1 / 0\n\n\ndef task_1_is_done"): r" ?fails when it is loaded: ZeroDivisionError",
 }
 

@@ -24,7 +24,8 @@ from flowrl.library.trust import exported_for
 from flowrl.paths import HomePaths
 from flowrl.planning.planner import plan
 from flowrl.schema.skill import Quantity, Skill
-from flowrl.skillcode.source import SkillSource, check_skill_file, compose_module
+from flowrl.skillcode.skill_file import read_skill_file
+from flowrl.skillcode.source import SkillSource, compose_module
 from tests.support.commands import kb
 from tests.support.skill_files import CLASSIC, TINY
 
@@ -124,7 +125,7 @@ def test_what_was_imported_can_be_planned_with(tmp_path: Path) -> None:
 def test_functions_are_found_by_name_in_any_order_and_the_authors_text_stays(tmp_path: Path) -> None:
     report = import_base(stored(tmp_path, whole()), WORDS, EMPTY)
     for skill in report.skills:
-        check_skill_file(skill.code, skill.name)
+        assert not read_skill_file(skill.code, skill.name).problems
         assert "# a name of the author's" in skill.code
     code = {skill.name: skill.code for skill in report.skills}
     assert code["Chop"].startswith(CODE) and code["Walk To Table"] == CODE.replace("task_", "")

@@ -259,13 +259,13 @@ TEXTS = {
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text[:40]))
 def test_a_text_is_refused_before_anything_is_run(text: str) -> None:
     reading = read(text)
-    expected = TEXTS[text] or "The function is_done is missing"
+    expected = TEXTS[text] or "The text lacks the function is_done"
     assert expected in reading.problem, reading.problem
     assert not reading.checks[-1].passed and not reading.is_done_arguments
 
 
 FUNCTIONS = {
-    "def is_done(n):\n    return n > 1": "The function reward is missing",
+    "def is_done(n):\n    return n > 1": "The text lacks the function reward",
     "def is_done(n):\n    return n > 1\ndef reward(wood):\n    return 1.0": "reward asks for 'wood'",
     "def is_done(player_level):\n    return 1\ndef reward(n):\n    return 1.0": "which only full Craftax has",
     "def is_done(n, /):\n    return 1\ndef reward(n):\n    return 1.0": "named arguments only",
@@ -283,7 +283,7 @@ def test_two_functions_of_a_kind_are_refused() -> None:
     twice = "def is_done(n):\n    return n > 1\n" * 2 + "def reward(n):\n    return 1.0\n"
     assert "'is_done' is defined a second time" in read(twice).problem
     trusted = read_skill_text(twice, CLASSIC, load_base(CLASSIC).vocabulary, trusted=True)
-    assert trusted.problem == "is_done is defined 2 times, at lines 1 and 3. Keep one."
+    assert trusted.problem == "The text: is_done is defined more than once, at lines 1 and 3. Keep one."
 
 
 def test_a_whole_number_is_a_default_for_n() -> None:

@@ -8,19 +8,17 @@ import contextlib
 import io
 import tokenize
 import unicodedata
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from flowrl.errors import nearest_names
 from flowrl.fluents import Vocabulary
-from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
-from flowrl.skillcode.source import without_mark
+from flowrl.skillcode.skill_file import SkillFile, read_skill_file
+from flowrl.skillcode.source import defaults_of, without_mark
 from flowrl.verify.text.allow_list import DEEPEST, LONGEST_LINE, LONGEST_TEXT, MAX_NODES
 from flowrl.verify.text.check_tree import problems_of_tree
 from flowrl.verify.verdict import Check
 
-FUNCTIONS = ("is_done", "reward")
+_ON_THE_LIST = "imports, names, attributes, numbers and statements are all on the list"
 
 
 @dataclass(frozen=True)
@@ -43,57 +41,43 @@ class Reading:
 
 
 def read_skill_text(text: str, env: str, vocabulary: Vocabulary, trusted: bool = False) -> Reading:
-    """Returns what the text of a skill file was found to be, check by check until one fails.
+    """Check the text of a skill file, check by check until one fails.
 
     Args:
-        trusted: its author is the user or the package: the allow-list is passed over.
+        trusted: the author is the user or the package: the allow-list is passed over.
     """
+    problem = _text_problem(without_mark(text))
+    file = read_skill_file("" if problem else text, "The text", vocabulary.floors > 1)
+    unread = (problem, *file.parse_problems, _size_problem(file.tree))
     checks: list[Check] = []
 
-    def passes(name: str, problem: str | None, detail: str) -> bool:
-        checks.append(Check(name=name, passed=problem is None, detail=problem or detail))
-        return problem is None
+    def passes(name: str, problems: Iterable[str | None], detail: str) -> bool:
+        first = next(filter(None, problems), "")
+        checks.append(Check(name=name, passed=not first, detail=first or detail))
+        return not first
 
-    tree, problem = _parsed(text)
-    if not passes("parse", problem, f"{len(text):,} characters of Python") or tree is None:
-        return Reading(tuple(checks))
-    if not trusted:
-        problem = next(problems_of_tree(tree, env, vocabulary), None)
-        if not passes("allow-list", problem, "imports, names, attributes, numbers and statements are all on the list"):
-            return Reading(tuple(checks))
-    if not passes("functions", _functions_problem(tree), "one is_done and one reward"):
-        return Reading(tuple(checks))
-    found = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in FUNCTIONS}
-    problem = next((p for name in FUNCTIONS for p in _argument_problems(found[name], vocabulary)), None)
-    arguments = {name: tuple(a.arg for a in node.args.args + node.args.kwonlyargs) for name, node in found.items()}
-    taken = ", ".join(sorted({*arguments["is_done"], *arguments["reward"]}))
-    if not passes("arguments", problem, f"they take {taken or 'nothing'}"):
-        return Reading(tuple(checks))
-    return Reading(tuple(checks), arguments["is_done"], arguments["reward"])
+    if (
+        passes("parse", unread, f"{len(text):,} characters of Python")
+        and (trusted or passes("allow-list", problems_of_tree(file.tree, env, vocabulary), _ON_THE_LIST))
+        and passes("functions", file.function_problems, "one is_done and one reward")
+    ):
+        taken = ", ".join(sorted({name for names in file.arguments.values() for name in names}))
+        if passes("arguments", [*file.argument_problems, *_default_problems(file)], f"they take {taken or 'nothing'}"):
+            return Reading(tuple(checks), file.arguments["is_done"], file.arguments["reward"])
+    return Reading(tuple(checks))
 
 
-def _parsed(text: str) -> tuple[ast.Module | None, str | None]:
-    """Returns the syntax tree, or why there is none."""
-    text = without_mark(text)
-    if (problem := _text_problem(text)) is not None:
-        return None, problem
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-            compile(tree, "the skill file", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        where = f"line {error.lineno}: " if error.lineno else ""
-        return None, f"{where}this does not parse as Python: {error.msg}. Write plain Python 3.11, without any fence."
-    except (ValueError, RecursionError, MemoryError):
-        return None, "The text is nested too deep to be read. Give parts of it names of their own."
-    size, depth = _extent(tree)
-    if size > MAX_NODES or depth > DEEPEST:
-        return None, (
-            f"The text has {size:,} parts, {depth} deep; {MAX_NODES:,} and {DEEPEST} are the most. "
-            "Write it shorter: a skill needs two small functions."
-        )
-    return tree, None
+def _size_problem(tree: ast.Module) -> str | None:
+    size, depth, level = 0, 0, [tree]  # without recursion, level by level
+    while level:
+        size, depth = size + len(level), depth + 1
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    if size <= MAX_NODES and depth <= DEEPEST:
+        return None
+    return (
+        f"The text has {size:,} parts, {depth} deep; {MAX_NODES:,} and {DEEPEST} are the most. "
+        "Write it shorter: a skill needs two small functions."
+    )
 
 
 def _text_problem(text: str) -> str | None:
@@ -144,39 +128,12 @@ def _identifier_problem(text: str) -> str | None:
     return None
 
 
-def _extent(tree: ast.AST) -> tuple[int, int]:
-    """Returns how many nodes a tree has and how deep it is, without recursion."""
-    count, deepest, level = 0, 0, [tree]
-    while level:
-        count, deepest = count + len(level), deepest + 1
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-    return count, deepest
-
-
-def _functions_problem(tree: ast.Module) -> str | None:
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    for name in FUNCTIONS:
-        lines = [node.lineno for node in functions if node.name == name]
-        if not lines:
-            return f"The function {name} is missing. Add one at the top level: def {name}(inventory, n): ..."
-        if len(lines) > 1:
-            return f"{name} is defined {len(lines)} times, at lines {' and '.join(map(str, lines))}. Keep one."
-    return None
-
-
-def _argument_problems(node: ast.FunctionDef, vocabulary: Vocabulary) -> Iterator[str]:
-    arguments, where = node.args, f"line {node.lineno}: {node.name}"
-    if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
-        yield f"{where} may take named arguments only, no *args, **kwargs or '/'. Write out the inputs that it uses."
-    for argument in arguments.args + arguments.kwonlyargs:
-        if argument.arg not in SKILL_INPUTS:
-            near = nearest_names(argument.arg, SKILL_INPUTS)
-            yield f"{where} asks for {argument.arg!r}, which skill code cannot see. {near}"
-        elif vocabulary.floors == 1 and argument.arg in FULL_GAME_ONLY:
-            yield f"{where} asks for {argument.arg!r}, which only full Craftax has. Leave it out."
-    defaults = dict(zip(reversed([a.arg for a in arguments.args]), reversed(arguments.defaults), strict=False))
-    defaults |= {a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None}
-    for name, value in defaults.items():
-        plain = isinstance(value, ast.Constant) and type(value.value) is int
-        if name != "n" or not plain:
-            yield f"{where} gives {name!r} a default; flowrl passes every input by name. Leave the default out."
+def _default_problems(file: SkillFile) -> Iterator[str]:
+    """Yield the defaults that would hide an input: n alone may have one, as files of the published style do."""
+    for name, node in file.functions.items():
+        for argument, default in defaults_of(node).items():
+            if argument != "n" or not (isinstance(default, ast.Constant) and type(default.value) is int):
+                yield (
+                    f"line {node.lineno}: {name} gives {argument!r} a default; flowrl passes every input by name. "
+                    "Leave the default out."
+                )
