@@ -4,12 +4,8 @@ from benchmarks.hostile.program import DONE, IMPORTS, Program, ends, loaded, rew
 
 _LINES = {
     "zeros": ("jnp.zeros(10**10)", "40 GB"),
-    "zeros by shape": ("jnp.zeros((100000, 100000))", "40 GB"),
-    "zeros by digits": ("jnp.zeros((9, 9, 9, 9, 9, 9, 9, 9, 9, 9))", "14 GB in small numbers"),
     "range": ("jnp.arange(10**9)", "4 GB"),
-    "identity": ("jnp.eye(100000)", "40 GB"),
     "repeats": ("jnp.repeat(jnp.ones(1000), 10**7)", "40 GB"),
-    "tiles": ("jnp.tile(jnp.ones(9999), (9999,))", "400 MB"),
     "pads": ("jnp.pad(jnp.ones(3), 10**9)", "8 GB"),
     "power of powers": ("9 ** 9 ** 9", "never computed"),
     "shift": ("1 << 10**12", "a number of a terabit"),
@@ -19,6 +15,12 @@ _LINES = {
     "list of a range": ("list(range(10**10))", "80 GB"),
     "bytes": ("bytes(10**10)", "10 GB"),
     "sum of a range": ("sum(range(10**12))", "hours"),
+}
+_ARRAYS = {
+    "zeros by shape": ("jnp.zeros((100000, 100000))", "40 GB"),
+    "zeros by digits": ("jnp.zeros((9, 9, 9, 9, 9, 9, 9, 9, 9, 9))", "14 GB in small numbers"),
+    "identity": ("jnp.eye(100000)", "40 GB"),
+    "tiles": ("jnp.tile(jnp.ones(9999), (9999,))", "400 MB"),
 }
 _RECURSION = {
     "recursion": "def helper(x):\n    return helper(x)",
@@ -44,6 +46,7 @@ def _with_blocks(body: str) -> str:
 
 BOMBS = (
     *(Program(name, traced(f"x = {line}"), why, "allow-list") for name, (line, why) in _LINES.items()),
+    *(Program(name, traced(f"x = {line}"), why, "trace") for name, (line, why) in _ARRAYS.items()),
     *(Program(name, loaded(text), "never returns", "allow-list") for name, text in _RECURSION.items()),
     Program(
         "recursion through the skill",
@@ -70,7 +73,7 @@ BOMBS = (
         "broadcast by shape",
         rewards("jnp.broadcast_to(n, (9999,)).sum() + jnp.broadcast_to(n, (99, 99, 99)).sum() * 0.0"),
         "a million numbers for each world",
-        "allow-list",
+        "trace",
     ),
     Program(
         "repeats what it repeated",

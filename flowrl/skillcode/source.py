@@ -56,10 +56,11 @@ def parse(text: str, file: str) -> ast.Module:
             warnings.simplefilter("ignore")
             tree = ast.parse(without_mark(text))
             compile(tree, file, "exec", dont_inherit=True)
-    except SyntaxError as error:
-        line = f" at line {error.lineno}" if error.lineno else ""
-        raise ModuleError(f"{file} does not parse{line}: {error.msg}. Write plain Python, no fences.") from error
-    except (ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{file} does not parse{f' at line {line}' if line else ''}"
+        raise ModuleError(f"{where}: {getattr(error, 'msg', error)}. Write plain Python, no fences.") from error
+    except (RecursionError, MemoryError) as error:
         raise ModuleError(f"{file} is nested too deep to be read. Give parts of it names of their own.") from error
     return tree
 
@@ -93,9 +94,10 @@ def argument_names(node: ast.FunctionDef) -> tuple[str, ...]:
 def defaults_of(node: ast.FunctionDef) -> dict[str, ast.expr]:
     """The defaults of a function's arguments, by name."""
     arguments = node.args
-    named = arguments.args[len(arguments.args) - len(arguments.defaults) :] + arguments.kwonlyargs
+    plain = arguments.posonlyargs + arguments.args
+    named = plain[len(plain) - len(arguments.defaults) :] + arguments.kwonlyargs
     defaults = [*arguments.defaults, *arguments.kw_defaults]
-    return {each.arg: default for each, default in zip(named, defaults, strict=False) if default is not None}
+    return {each.arg: default for each, default in zip(named, defaults, strict=True) if default is not None}
 
 
 def literal_number(node: ast.stmt) -> int | None:

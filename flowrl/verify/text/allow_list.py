@@ -46,9 +46,6 @@ JNP = frozenset(_JNP.split())
 LINALG_PATHS = (["norm"],)
 """What may follow jax.numpy.linalg."""
 
-SIZED = frozenset({"arange", "broadcast_to", "eye", "full", "ones", "pad", "repeat", "tile", "tri", "zeros", "reshape"})
-"""Functions of jax.numpy that make an array as large as they are told."""
-
 _METHODS = """
 T add all any argmax argmin argsort astype at clip cumprod cumsum dot dtype flatten get max mean min multiply ndim
 prod ptp ravel repeat reshape round set shape size sort squeeze std sum swapaxes take transpose var
@@ -61,7 +58,6 @@ BUILTINS = frozenset({"abs", "bool", "enumerate", "float", "int", "len", "max", 
 CALLED_AT_TOP = frozenset({"jnp.array", "jnp.asarray", "jnp.int32", "jnp.float32"})
 """What may be called where a constant is defined, built-ins apart."""
 LONGEST_RANGE = 64
-"""Of a comprehension."""
 LARGEST_NUMBER = 1_000_000
 LARGEST_SIZE = 10_000
 """Elements of an array that skill code makes, for one world."""

@@ -17,11 +17,9 @@ from flowrl.verify.text.allow_list import (
     LARGEST_NUMBER,
     LARGEST_POWER,
     LARGEST_SHIFT,
-    LARGEST_SIZE,
     LINALG_PATHS,
     LONGEST_RANGE,
     SHAPING,
-    SIZED,
 )
 from flowrl.verify.text.call_graph import usable_below
 from flowrl.verify.text.hints import describe
@@ -326,15 +324,8 @@ class _Walker:
             return
         if any(keyword.arg is None for keyword in node.keywords) or any(isinstance(a, ast.Starred) for a in node.args):
             yield _at(node, "write the arguments of a call out, without * or **.")
-        sized = isinstance(node.func, ast.Attribute) and node.func.attr in SIZED
-        if sized or (isinstance(node.func, ast.Name) and node.func.id == "range"):
-            size = 1
-            for part in [*node.args, *(keyword.value for keyword in node.keywords)]:
-                for number in ast.walk(part):
-                    if isinstance(number, ast.Constant) and type(number.value) is int:
-                        size *= max(1, abs(number.value))
-            if size > LARGEST_SIZE:
-                yield _at(node, f"an array or range of {size:,} elements is too large; {LARGEST_SIZE:,} are the most.")
+        if isinstance(node.func, ast.Name) and node.func.id == "range" and not self._is_short(node):
+            yield _at(node, f"range takes plain numbers up to {LONGEST_RANGE}; use jax.numpy on whole arrays.")
 
     def _comprehension(self, node: ast.GeneratorExp | ast.ListComp) -> Iterator[str]:
         if len(node.generators) > 1:
