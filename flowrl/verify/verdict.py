@@ -1,4 +1,4 @@
-"""What verification found out about a skill's code; a value, never an exception."""
+"""The outcome of verifying a skill's code: a value, never an exception."""
 
 from flowrl.schema.frozen import Frozen
 
@@ -7,8 +7,8 @@ class Check(Frozen):
     """One check of a skill's code.
 
     Attributes:
-        name: e.g. "syntax", "allow-list", "trace", "finite", "reachable", "farming", "primitives".
-        detail: what was looked at, or what is wrong, as a sentence that an author can act on.
+        name: e.g. "parse", "allow-list", "trace", "finite", "reachable", "farming".
+        detail: what was checked, or what is wrong, as a sentence that an author can act on.
     """
 
     name: str
@@ -22,11 +22,11 @@ class Verdict(Frozen):
 
     Attributes:
         ok: every check has passed.
-        error: the first thing that is wrong, as a sentence that an author (or a model) can act on; empty if ok.
-        checks: in the order in which they were made; none is made after one that failed.
-        enforced: what held the child process in, e.g. "no network (seccomp)"; what the platform lacks is said too.
+        error: the first problem, as a sentence that an author or a model can act on; empty if ok.
+        checks: in the order in which they ran; the first failure ends them.
+        enforced: the restrictions on the child process, e.g. "no network (seccomp)", and those the platform lacks.
         artefact: the key of the exported functions in the local cache, empty if there are none.
-        seconds: wall time of it all; ``start_seconds`` until the child was ready to look at the code.
+        seconds: wall time in all; ``start_seconds`` until the child was ready for the code.
     """
 
     ok: bool

@@ -1,4 +1,4 @@
-"""Verdicts that were reached before, by all that they follow from; in this user's own folder, as the artefacts are."""
+"""A cache of verdicts in this user's own folder, keyed by everything that a verdict depends on."""
 
 import functools
 import hashlib
@@ -13,7 +13,7 @@ from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, verifie
 from flowrl.userdirs import private_folder
 from flowrl.verify.behaviour.recordings import names_file, recording_file
 from flowrl.verify.isolation.landlock import landlock_version
-from flowrl.verify.isolation.seccomp import unfiltered
+from flowrl.verify.isolation.seccomp import why_no_filter
 from flowrl.verify.verdict import Verdict
 
 BESIDES = (
@@ -25,17 +25,20 @@ BESIDES = (
     "flowrl.skillcode.skill_file",
     "flowrl.skillcode.source",
 )
-"""Modules that a verdict follows from, besides all of `flowrl.verify` and those of an artefact."""
+"""Modules that a verdict depends on, besides all of `flowrl.verify` and those of an artefact."""
 
 
 def verdict_sources() -> list[Path]:
-    """The source files that a verdict follows from."""
+    """The source files that a verdict depends on."""
     return [*sorted(Path(__file__).parent.rglob("*.py")), *map(source_of, BESIDES)]
 
 
 def verdict_key(skill: Skill, env: str) -> str:
-    """Returns a hash of a skill's text and specification, of the game's recording, of what verifies, and of the walls
-    that this machine has: a verdict reached behind weaker ones is not taken over."""
+    """The name of a verdict in the cache.
+
+    A hash of the skill's text and specification, the game's recording, the sources, and the isolation that this
+    machine offers: a verdict reached under a weaker one is not reused.
+    """
     digest = hashlib.sha256()
     for source in verdict_sources():
         digest.update(hashlib.sha256(source.read_bytes()).digest())
@@ -43,8 +46,8 @@ def verdict_key(skill: Skill, env: str) -> str:
     recording = recording_file(env)
     for file in (recording, names_file(recording)):
         digest.update(_hash_of(file))
-    walls = f"seccomp {unfiltered() is None}, Landlock {landlock_version()}"
-    parts = (artefact_key(skill, env), spec, str(skill.trusted), recording.name, walls)
+    isolation = f"seccomp {why_no_filter() is None}, Landlock {landlock_version()}"
+    parts = (artefact_key(skill, env), spec, str(skill.trusted), recording.name, isolation)
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()
 
@@ -58,12 +61,12 @@ def _hash_of(file: Path) -> bytes:
 
 @functools.lru_cache(maxsize=16)
 def _hash_then(file: Path, changed: int, size: int) -> bytes:
-    """Returns a file's hash; a list of skills asks for that of the same 11 MB once for each."""
+    """A file's hash, cached: a list of skills asks for that of the same 11 MB once for each."""
     return hashlib.sha256(file.read_bytes()).digest()
 
 
 def find_verdict(key: str) -> Verdict | None:
-    """Returns the verdict of that key, None where there is none or what it let pass is gone from the cache."""
+    """The cached verdict of this key; None if there is none, or its artefact is no longer cached."""
     try:
         verdict = read_json(_file(key), Verdict)
     except LibraryError:
@@ -72,7 +75,7 @@ def find_verdict(key: str) -> Verdict | None:
 
 
 def store_verdict(key: str, verdict: Verdict) -> None:
-    """Keeps a verdict, whole."""
+    """Write a verdict into the cache."""
     write_json(_file(key), verdict)
 
 

@@ -1,11 +1,11 @@
-"""Verification of a skill's code: read, traced in one sandboxed process, judged by another, cached.
+"""Verification of a skill's code: read as text, traced in one sandboxed process, judged by another, cached.
 
-    read the text          parse, allow-list, functions, arguments; nothing is run
-    first child            runs the text: loads it, traces it, checks the primitives, exports it
-    second child           never sees the text: judges what was exported, which is what workers run
+    the text        parsed, checked against the allow-list, functions and arguments; nothing runs
+    first child     runs the text: loads it, traces it, checks the primitives, exports it
+    second child    never sees the text: judges the export, which is what workers run
 
-Both children have limits on time, memory and files and, where the kernel can, no network, no new processes and nothing
-to write to (`limits.py`); `child.py` says what is not covered.
+Both children have limits on time, memory and files and, where the kernel supports it, no network, no new processes and
+no writable files (`isolation/`); `isolation/child_main.py` lists what is not covered.
 """
 
 import dataclasses
@@ -25,19 +25,18 @@ from flowrl.verify.text.check_text import Reading, read_skill_text
 from flowrl.verify.verdict import Check, Verdict
 from flowrl.verify.verdict_cache import find_verdict, store_verdict, verdict_key
 
-USUAL = SandboxLimits()
-_LONGEST = 400
-"""Characters of a sentence that a child says."""
+DEFAULT_LIMITS = SandboxLimits()
+_MAX_CHARACTERS = 400
+"""Of a sentence from a child."""
 
 
-def verify(skill: Skill, env: str, limits: SandboxLimits = USUAL) -> Verdict:
-    """Returns what verification finds out about a skill's code; what is wrong with it is in there, never raised.
+def verify(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) -> Verdict:
+    """Verify a skill's code, or look up an earlier verdict.
 
-    A verdict that was reached before is remembered. The first verification for a game records transitions of it, which
-    takes a minute or two; they are kept.
+    The first verification for a game records transitions of it, which takes a minute or two.
 
     Raises:
-        PlatformError: transitions cannot be recorded, or the sandbox cannot do its work.
+        PlatformError: transitions cannot be recorded, or the sandbox does not work here.
     """
     start = time.monotonic()
     verdict = None if skill.is_module else find_verdict(verdict_key(skill, env))
@@ -46,83 +45,77 @@ def verify(skill: Skill, env: str, limits: SandboxLimits = USUAL) -> Verdict:
     return verdict.model_copy(update={"seconds": time.monotonic() - start})
 
 
-def verify_anew(skill: Skill, env: str, limits: SandboxLimits = USUAL) -> Verdict:
-    """Returns the same without a look at earlier verdicts."""
+def verify_anew(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) -> Verdict:
+    """Verify a skill's code without looking at earlier verdicts."""
     start = time.monotonic()
     if skill.is_module:
         return Verdict(ok=False, error=f"{skill.name!r} is a whole task module; only skill files are verified.")
     reading = read_skill_text(skill.code, env, load_base(env).vocabulary, skill.trusted)
     if reading.problem:
         return Verdict(ok=False, error=reading.problem, checks=reading.checks, seconds=time.monotonic() - start)
-    verdict, artefact, lasting = _judged(skill, env, reading, recorded(env), limits)
+    verdict, artefact, final = _run_children(skill, env, reading, recorded(env), limits)
     if verdict.ok:
         meta = meta_of(skill, env, artefact)
         store_artefact(meta.key, artefact, meta)
         verdict = verdict.model_copy(update={"artefact": meta.key})
-    if lasting:
-        # One that hung on how busy this machine was is not kept.
+    if final:
         store_verdict(verdict_key(skill, env), verdict)
     return verdict.model_copy(update={"seconds": time.monotonic() - start})
 
 
-def _judged(
+def _run_children(
     skill: Skill, env: str, reading: Reading, recording: Path, limits: SandboxLimits
 ) -> tuple[Verdict, bytes, bool]:
-    """Returns the verdict of both children, the artefact if all is well, and whether both came to an end."""
+    """Trace and judge in the two children.
+
+    Gives the verdict, the artefact, and whether both children finished: an outcome that depends on how busy the
+    machine was is not cached.
+    """
     deadline = time.monotonic() + limits.seconds
+    shared = {"recording": str(recording), "trusted": skill.trusted, "limits": dataclasses.asdict(limits)}
     with Child("trace", limits, deadline) as tracer, Child("judge", limits, deadline) as judge:
-        held = dataclasses.asdict(limits)
-        tracer.ask(_question(skill, env, reading, recording) | {"limits": held})
+        tracer.ask({**shared, **_trace_request(skill, env, reading, recording)})
         tracer.give()
-        judge.ask(
-            {
-                "recording": str(recording),
-                "spec": skill.spec.model_dump(mode="json"),
-                "trusted": skill.trusted,
-                "limits": held,
-            }
-        )
+        judge.ask({**shared, "spec": skill.spec.model_dump(mode="json")})
         traced = tracer.answer()
-        check = _traced(traced)
+        check = _trace_check(traced)
         checks, enforced = (*reading.checks, check), _enforced(traced)
         if check.passed:
             judge.give(traced.data)
             judged = judge.answer()
-            checks, enforced = (*checks, *_judgement(judged)), _enforced(judged)
+            checks, enforced = (*checks, *_judge_checks(judged)), _enforced(judged)
     problem = next((check.detail for check in checks if not check.passed), "")
     verdict = Verdict(
         ok=not problem, error=problem, checks=checks, enforced=enforced, start_seconds=traced.start_seconds
     )
-    ended = not traced.problem and not (check.passed and judged.problem)
-    return verdict, traced.data, ended
+    finished = not traced.problem and not (check.passed and judged.problem)
+    return verdict, traced.data, finished
 
 
-def _question(skill: Skill, env: str, reading: Reading, recording: Path) -> dict[str, Any]:
+def _trace_request(skill: Skill, env: str, reading: Reading, recording: Path) -> dict[str, Any]:
     return {
         "text": skill.code,
         "env": env,
-        "trusted": skill.trusted,
         "is_done_arguments": reading.is_done_arguments,
         "reward_arguments": reading.reward_arguments,
         "shapes": shapes_of(recording),
-        "recording": str(recording),
     }
 
 
-def _traced(answer: ChildAnswer) -> Check:
-    """Returns the check that the first child stands for; what it says may be the code's own word."""
+def _trace_check(answer: ChildAnswer) -> Check:
+    """The first child's check; its words may be the code's own."""
     problem = _unanswered(answer, "run and traced") or _line(answer.header.get("problem", ""))
     if "crash" in answer.header:
         problem = f"The code cannot be traced: {_line(answer.header['crash'])}. Write it more plainly."
-    detail = "runs under jit and vmap, returns one number a world, computes with primitives of the list only"
+    detail = "runs under jit and vmap, returns one number a world, uses only primitives on the list"
     return Check(name="trace", passed=not problem, detail=problem or detail)
 
 
-def _judgement(answer: ChildAnswer) -> tuple[Check, ...]:
-    """Returns the checks of the second child.
+def _judge_checks(answer: ChildAnswer) -> tuple[Check, ...]:
+    """The second child's checks.
 
     Raises:
-        PlatformError: it failed, which no code can make it do.
+        PlatformError: it crashed, which no skill code can cause.
     """
     problem = _unanswered(answer, "evaluated")
     if "crash" in answer.header:
@@ -136,22 +129,21 @@ def _judgement(answer: ChildAnswer) -> tuple[Check, ...]:
     )
 
 
-def _unanswered(answer: ChildAnswer, what: str) -> str:
-    """Returns why a child gave no answer, as a sentence for the code's author, empty if it gave one.
+def _unanswered(answer: ChildAnswer, verb: str) -> str:
+    """Why a child gave no answer, as a sentence for the code's author; empty if it gave one.
 
     Raises:
-        PlatformError: it ended before it came to the code.
+        PlatformError: it ended before it reached the code.
     """
     if not answer.start_seconds and not answer.late:
         why = answer.problem or _line(answer.header.get("crash", "its child did not say why"))
         raise PlatformError(f"The sandbox could not start: {why}. Look at this machine: flowrl doctor")
     if not answer.problem:
         return ""
-    return f"The code could not be {what}: {answer.problem}. Write it smaller and more plainly."
+    return f"The code could not be {verb}: {answer.problem}. Write it smaller and more plainly."
 
 
 def _enforced(answer: ChildAnswer) -> tuple[str, ...]:
-    """Returns what held a child in, as it says; the second one's word counts where there is one."""
     return tuple(_line(line) for line in _list_of(answer.header, "enforced"))
 
 
@@ -161,6 +153,6 @@ def _list_of(header: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _line(text: object) -> str:
-    """Returns what a child said as one line of bounded length."""
-    line = "".join(c if c.isprintable() else " " for c in str(text)[: _LONGEST + 1])
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 4] + " ..."
+    """A child's words as one line of bounded length."""
+    line = "".join(c if c.isprintable() else " " for c in str(text)[: _MAX_CHARACTERS + 1])
+    return line if len(line) <= _MAX_CHARACTERS else line[: _MAX_CHARACTERS - 4] + " ..."

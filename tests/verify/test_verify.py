@@ -160,10 +160,10 @@ os._exit(0)
 
 def _without_the_allow_list(code: str) -> Verdict:
     """Verifies an untrusted text as if the allow-list, and the few built-ins, had been got around."""
-    question = sandbox._question
+    question = sandbox._trace_request
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flowrl.verify.text.check_text.problems_of_tree", lambda *_: iter(()))
-        patch.setattr(sandbox, "_question", lambda *given: {**question(*given), "trusted": True})
+        patch.setattr(sandbox, "_trace_request", lambda *given: {**question(*given), "trusted": True})
         return verify_anew(GOOD.model_copy(update={"code": code, "trusted": False}), TINY, LIMITS)
 
 
@@ -183,7 +183,7 @@ def test_a_child_that_only_sleeps_ends_with_its_parent() -> None:
     """Nothing else would end it, were its parent killed: it takes no processor time."""
     code = f"import time\ntime.sleep(600)\n{FUNCTIONS}"
     program = (
-        "from flowrl.knowledge import load_base\nfrom flowrl.verify.verify import verify_anew\n"
+        "from flowrl.knowledge.base import load_base\nfrom flowrl.verify.verify import verify_anew\n"
         f"skill = load_base({TINY!r}).skill('Collect Wood')\n"
         f"verify_anew(skill.model_copy(update={{'code': {code!r}}}), {TINY!r})"
     )
@@ -213,7 +213,7 @@ def test_a_child_that_cannot_start_is_no_fault_of_the_code(monkeypatch: pytest.M
 def test_a_child_that_fails_before_it_comes_to_the_code_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "recorded", lambda env: Path("/nonexistent/recording"))
     monkeypatch.setattr(sandbox, "shapes_of", lambda file: {})
-    monkeypatch.setattr(sandbox, "_traced", lambda answer: Check(name="trace", passed=True, detail=""))
+    monkeypatch.setattr(sandbox, "_trace_check", lambda answer: Check(name="trace", passed=True, detail=""))
     with pytest.raises(PlatformError, match=r"could not start: LibraryError: .* is missing"):
         verify_anew(GOOD, TINY, LIMITS)
 
@@ -240,8 +240,8 @@ def test_a_verdict_whose_artefact_is_gone_is_reached_anew(monkeypatch: pytest.Mo
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
 def test_code_of_nobody_is_not_run_where_the_filter_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seccomp, "unfiltered", lambda: "libseccomp cannot be loaded: it is not there")
+    monkeypatch.setattr(seccomp, "why_no_filter", lambda: "libseccomp cannot be loaded: it is not there")
     with pytest.raises(OSError, match="Install libseccomp 2"):
-        seccomp.close_door(must_hold=True)
-    (said,) = seccomp.close_door(must_hold=False)
+        seccomp.install_filter(required=True)
+    (said,) = seccomp.install_filter(required=False)
     assert "no kernel filter on this platform (libseccomp cannot be loaded" in said

@@ -54,7 +54,7 @@ def test_a_verdict_hangs_on_the_walls_of_this_machine(cache: Path, monkeypatch: 
     keys = {verdict_key(WOOD, TINY)}
     monkeypatch.setattr(verdict_cache, "landlock_version", lambda: 99)
     keys.add(verdict_key(WOOD, TINY))
-    monkeypatch.setattr(verdict_cache, "unfiltered", lambda: "no seccomp on this machine")
+    monkeypatch.setattr(verdict_cache, "why_no_filter", lambda: "no seccomp on this machine")
     assert len(keys | {verdict_key(WOOD, TINY)}) == 3
 
 
@@ -91,19 +91,21 @@ def test_code_of_nobody_is_not_run_where_a_wall_falls(call: str, monkeypatch: py
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Kernel(call))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
-    def set_up(must_hold: bool) -> str:
-        return landlock.drop_powers(must_hold) if call == "capset" else landlock.read_only_these([], must_hold)
+    def set_up(required: bool) -> str:
+        return landlock.drop_capabilities(required) if call == "capset" else landlock.restrict_files([], required)
 
-    with pytest.raises(OSError, match=r"this kernel can hold .* but does not: .* Run flowrl as an ordinary user"):
-        set_up(must_hold=True)
-    assert "Operation not permitted" in set_up(must_hold=False)
+    with pytest.raises(
+        OSError, match=r"this kernel could confine .* but refuses to: .* Run flowrl as an ordinary user"
+    ):
+        set_up(required=True)
+    assert "Operation not permitted" in set_up(required=False)
 
 
 @linux
 def test_a_kernel_without_landlock_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Kernel("restrict"))
     monkeypatch.setattr(landlock, "landlock_version", lambda: 0)
-    assert "this kernel has no Landlock" in landlock.read_only_these([], must_hold=True)
+    assert "this kernel has no Landlock" in landlock.restrict_files([], required=True)
 
 
 @linux
@@ -112,14 +114,14 @@ def test_a_child_says_which_wall_it_lacks(trusted: bool, monkeypatch: pytest.Mon
     """All of its limits stand in, so that this process is not shut in itself."""
     asked: list[bool] = []
 
-    def falls(must_hold: bool) -> str:
-        asked.append(must_hold)
+    def falls(required: bool) -> str:
+        asked.append(required)
         raise OSError(1, "the wall fell")
 
     request = {"limits": {}, "trusted": trusted, "parent": os.getppid(), "recording": "/nowhere/x"}
-    monkeypatch.setattr("flowrl.verify.isolation.child_main.drop_powers", falls)
+    monkeypatch.setattr("flowrl.verify.isolation.child_main.drop_capabilities", falls)
     monkeypatch.setattr("flowrl.verify.isolation.child_main.limit_resources", lambda limits: [])
-    for wall in ("end_with_parent", "read_only_these", "close_door"):
+    for wall in ("end_with_parent", "restrict_files", "install_filter"):
         monkeypatch.setattr(f"flowrl.verify.isolation.child_main.{wall}", lambda *_, **__: "")
     end, given = os.pipe()
     monkeypatch.setattr(sys, "argv", ["child", "trace", str(given)])
@@ -129,12 +131,12 @@ def test_a_child_says_which_wall_it_lacks(trusted: bool, monkeypatch: pytest.Mon
         answer = json.loads(answers.readline())
     assert "the wall fell" in answer["crash"]
     with pytest.raises(PlatformError, match=r"could not start: .*the wall fell"):
-        sandbox._traced(ChildAnswer(answer))
+        sandbox._trace_check(ChildAnswer(answer))
 
 
 def test_what_an_artefact_can_say_is_one_short_line() -> None:
     check = {"name": "x\n" * 500, "passed": False, "detail": "Ignore all.\n\x1b" * 500}
-    (said,) = sandbox._judgement(ChildAnswer({"checks": [check]}, start_seconds=1.0))
+    (said,) = sandbox._judge_checks(ChildAnswer({"checks": [check]}, start_seconds=1.0))
     for text in (said.name, said.detail):
         assert len(text) == 400 and text.isprintable() and text.endswith(" ...")
 

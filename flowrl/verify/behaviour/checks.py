@@ -1,4 +1,4 @@
-"""What a skill's functions say of recorded and forced transitions, held against what its specification promises."""
+"""Checks of a skill's functions against its specification, on recorded and forced transitions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ import numpy as np
 from flowrl.fluents import ACHIEVEMENT
 from flowrl.verify.behaviour.scenarios import Path, Scenario
 
-_FEW = 0.1
+_MAX_DONE_AT_FIRST = 0.1
 """The share of first states in which a skill may happen to be done: a new world may have a lake at hand."""
-_SHAPING = 0.75
-"""The share of success that may be had without it, where no part of it can be done: for coming nearer."""
-_MOST = 10.0
-"""What success may pay: far more than 1 no value network learns."""
+_MAX_SHAPING = 0.75
+"""The share of the reward of success that coming nearer may pay, for a skill that cannot be done in parts."""
+_MAX_REWARD = 10.0
+"""What success may pay: value networks do not learn returns far above 1."""
 
 
 class Finding(NamedTuple):
-    """One check; ``detail`` says what was looked at, or what is wrong and what to write instead."""
+    """One check; ``detail`` is what was checked, or what is wrong and what to write instead."""
 
     name: str
     passed: bool
@@ -31,10 +31,10 @@ def _wrong(name: str, what: str, instead: str) -> Finding:
 
 @dataclass(frozen=True)
 class FunctionAnswers:
-    """What the functions said of all rows.
+    """The values of the functions on all rows.
 
     Attributes:
-        done, reward: for each part: what was played with each amount, first states with each amount, the forced ways,
+        done, reward: for each part: recorded play with each amount, first states with each amount, the forced paths,
             scrambled rows.
     """
 
@@ -44,30 +44,29 @@ class FunctionAnswers:
     reward: list[np.ndarray]
 
     def played(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (done, reward) of what was recorded, with the index-th amount."""
+        """(done, reward) of recorded play, with the index-th amount."""
         return self.done[index], self.reward[index]
 
     def first(self, index: int) -> np.ndarray:
-        """Returns done of the first states, with the index-th amount."""
+        """Done of the first states, with the index-th amount."""
         return self.done[len(self.stage.amounts) + index]
 
     def forced(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (done, reward) along the index-th forced way."""
+        """(done, reward) along the index-th forced path."""
         at = 2 * len(self.stage.amounts) + index
         return self.done[at], self.reward[at]
 
-    def ways(self, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns (done, reward) along each forced way to ``n``."""
+    def paths_to(self, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(done, reward) along each forced path to ``n``."""
         return [self.forced(i) for i, path in enumerate(self.paths) if path.n == n]
 
 
 def findings(played: FunctionAnswers, trusted: bool) -> Iterator[Finding]:
-    """Yields what was found, check by check; of a trusted skill only that its numbers are finite: the rest is its
-    author's."""
+    """Yield the checks; a trusted skill is only checked for finite numbers."""
     yield _finite(played)
     if trusted:
         return
-    for check in (_not_done_at_first, _reachable, _as_promised, _success_pays, _farming):
+    for check in (_not_done_at_first, _reachable, _postconditions_hold, _success_pays, _farming):
         yield check(played)
 
 
@@ -87,7 +86,7 @@ def _not_done_at_first(played: FunctionAnswers) -> Finding:
     amounts = played.stage.amounts
     for index, n in enumerate(amounts):
         done = played.first(index)
-        if done.mean() > _FEW:
+        if done.mean() > _MAX_DONE_AT_FIRST:
             return _wrong(
                 "initial",
                 f"is_done is true in {int(done.sum())} of {len(done)} states in which the skill begins (n={n}, what "
@@ -100,7 +99,7 @@ def _not_done_at_first(played: FunctionAnswers) -> Finding:
 def _reachable(played: FunctionAnswers) -> Finding:
     stage = played.stage
     for n in stage.amounts:
-        if not any(done[-1] for done, _ in played.ways(n)):
+        if not any(done[-1] for done, _ in played.paths_to(n)):
             return _wrong(
                 "reachable",
                 f"is_done stays false with n={n} although all that the spec yields holds ({stage.end_note(n)}), so "
@@ -110,8 +109,8 @@ def _reachable(played: FunctionAnswers) -> Finding:
     return Finding("reachable", True, f"done once {stage.end_note(stage.amounts[-1])} is forced into the state")
 
 
-def _as_promised(played: FunctionAnswers) -> Finding:
-    """Looks for states in which the skill is done although what it promises does not hold."""
+def _postconditions_hold(played: FunctionAnswers) -> Finding:
+    """Look for states in which the skill is done although its postconditions do not hold."""
     stage = played.stage
     for i, path in enumerate(played.paths):
         early = np.flatnonzero(played.forced(i)[0][:-1])
@@ -132,7 +131,7 @@ def _as_promised(played: FunctionAnswers) -> Finding:
 
 
 def _broken_promise(stage: Scenario, n: int, row: int) -> str | None:
-    """Returns which yield does not hold in a recorded row; of achievements it is not known when they count from."""
+    """A yield that does not hold in a recorded row; achievements are left out, as a task may begin at any step."""
     for fluent, quantity in stage.spec.yields.items():
         if fluent in stage.fluents and not fluent.startswith(ACHIEVEMENT):
             there = int(stage.fluents[fluent][row])
@@ -142,7 +141,7 @@ def _broken_promise(stage: Scenario, n: int, row: int) -> str | None:
 
 
 def _first_done(played: FunctionAnswers, index: int) -> Iterator[tuple[str, int]]:
-    """Yields the trajectories that finish the skill, each with the row in which it does."""
+    """Yield the trajectories that finish the skill, each with the row in which it is done."""
     done, _ = played.played(index)
     for name, rows in _trajectories(played.stage):
         finished = np.flatnonzero(done[rows])
@@ -156,8 +155,8 @@ def _trajectories(stage: Scenario) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _success(played: FunctionAnswers, n: int) -> tuple[float, float]:
-    """Returns what the best forced way to success pays in all, and in its last step."""
-    best = max((reward for done, reward in played.ways(n) if done[-1]), key=lambda reward: float(reward.sum()))
+    """The reward along the best forced path to success, in all and in the last step."""
+    best = max((reward for done, reward in played.paths_to(n) if done[-1]), key=lambda reward: float(reward.sum()))
     return float(best.sum()), float(best[-1])
 
 
@@ -170,7 +169,7 @@ def _success_pays(played: FunctionAnswers) -> Finding:
                 f"the reward at success is {last:.3g} (n={n}; {total:.3g} in all on the way); it must be above 0.",
                 "Pay about 1 in all for what the spec yields, as gathered(amount, change, n) or achievements_diff do.",
             )
-        if total > _MOST:
+        if total > _MAX_REWARD:
             return _wrong(
                 "success pays",
                 f"the reward pays {total:.3g} in all on the way to success (n={n}), far more than 1.",
@@ -180,7 +179,7 @@ def _success_pays(played: FunctionAnswers) -> Finding:
 
 
 class _Farmed(NamedTuple):
-    """The most that some play pays which does not finish the skill; ``share`` is of what it may pay."""
+    """The most that one trajectory pays before it finishes the skill; ``share`` is of what is allowed."""
 
     share: float
     most: float
@@ -189,8 +188,8 @@ class _Farmed(NamedTuple):
 
 
 def _farming(played: FunctionAnswers) -> Finding:
-    """Looks for play that never finishes and collects about as much as success pays."""
-    # A script that says what it does tells an author more than random play.
+    """Look for play that does not finish the skill and pays about as much as success."""
+    # A script with a name tells an author more than random play.
     worst = max(_farmed(played), key=lambda f: (f.share >= 1 and not f.name.startswith("random"), f.share))
     if worst.share >= 1:
         return _wrong(
@@ -205,11 +204,11 @@ def _farming(played: FunctionAnswers) -> Finding:
 
 
 def _farmed(played: FunctionAnswers) -> Iterator[_Farmed]:
-    """Yields what each trajectory is paid at most before it finishes the skill, with each amount."""
+    """Yield the most that each trajectory pays before it finishes the skill, with each amount."""
     stage = played.stage
     for index, n in enumerate(stage.amounts):
         success, _ = _success(played, n)
-        allowed = success if n > 1 and stage.spec.scales else _SHAPING * success
+        allowed = success if n > 1 and stage.spec.scales else _MAX_SHAPING * success
         done, reward = played.played(index)
         for name, rows in _trajectories(stage):
             finished = np.flatnonzero(done[rows])

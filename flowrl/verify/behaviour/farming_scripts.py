@@ -1,6 +1,6 @@
-"""Scripts of play that go in circles: what a policy could farm, if a reward paid for it.
+"""Scripts of play that go in circles: what a policy could farm if a reward paid for it.
 
-Each is staged on bare ground. A game that lacks a block, an item or an action of a script goes without that script.
+Each is staged on bare ground. Games without a script's blocks, items or actions skip it.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,18 +22,17 @@ SEEN = (
     *("TREE", "STONE", "COAL", "IRON", "DIAMOND", "RUBY", "SAPPHIRE", "WATER", "GRASS", "PLANT", "RIPE_PLANT"),
     *("CRAFTING_TABLE", "TABLE", "FURNACE", "CHEST", "FOUNTAIN", "LADDER_DOWN", "LADDER_UP"),
 )
-"""What a player may walk to and fro before."""
+"""Blocks that a player may walk to and fro before."""
 ORES = ("TREE", "STONE", "COAL", "IRON", "DIAMOND", "RUBY", "SAPPHIRE", "CHEST")
-"""What may come into view again and again."""
+"""Blocks that may come into view repeatedly."""
 
 
 @dataclass(frozen=True)
 class FarmingScript:
-    """A world and what is done in it.
+    """A world and the actions to play in it, by name.
 
     Attributes:
-        name: what is done, for messages: "the reward pays 3 for NAME".
-        actions: by name.
+        name: the activity, for messages: "the reward pays 3 for NAME".
     """
 
     name: str
@@ -46,7 +45,7 @@ class _Scene:
     """A script before it is staged.
 
     Attributes:
-        blocks: each with where it lies, rows and columns from the player.
+        blocks: each with its offsets, in rows and columns from the player.
         held: items in hand.
     """
 
@@ -70,7 +69,7 @@ _WORKSHOP = (("CRAFTING_TABLE", _NEAR), ("FURNACE", ((1, -1),)))
 _TREE = ("TREE", _AHEAD)
 _GROVE: Actions = (*["LEFT"] * 12, *["UP", "DO", "RIGHT", "UP", "DO", "PLACE_TABLE", "RIGHT"] * 12)
 _TREES = ("TREE", tuple((-1, column) for column in range(-12, 13)))
-"""A tree that is chopped is gone: only many of them can be farmed."""
+"""A chopped tree is gone, so farming takes many."""
 _PICKAXES = {"wood_pickaxe": 1}
 _TIER = {"pickaxe": 1}
 
@@ -134,7 +133,7 @@ SCENES: tuple[_Scene, ...] = (
 
 
 def scripts(domain: Domain, world: World) -> Iterator[FarmingScript]:
-    """Yields the scripts of a game, staged in a world of it."""
+    """Yield the scripts of a game, staged in one of its worlds."""
     items, actions, blocks = set(domain.items), set(domain.actions), set(domain.sight.names)
     for scene in SCENES:
         if set(scene.actions) <= actions and set(scene.held) <= items and {b for b, _ in scene.blocks} <= blocks:

@@ -1,4 +1,4 @@
-"""The second child's work: holds an artefact against recorded and forced transitions. It never sees a skill's text."""
+"""The second child's work: evaluates an artefact on recorded and forced transitions, without the skill's text."""
 
 import math
 import re
@@ -21,11 +21,11 @@ from flowrl.verify.isolation.resource_limits import MEBIBYTE
 from flowrl.verify.verdict import Check
 
 _PARTS = 4
-"""So many arrays of the largest size should fit into memory at once."""
+"""How many arrays of the largest size should fit into memory at once."""
 
 
 def _too_large(error: Exception) -> str:
-    """Returns by how much arrays must shrink where memory was lacking, empty if it was something else."""
+    """By how much arrays must shrink if memory ran out; empty for other errors."""
     said = str(error)[:2_000]
     if "RESOURCE_EXHAUSTED" not in said and not isinstance(error, MemoryError):
         return ""
@@ -40,13 +40,13 @@ def _too_large(error: Exception) -> str:
 
 
 class Judge:
-    """A recording, read and ready before the artefact comes."""
+    """A recording, read before the artefact arrives."""
 
     def __init__(self, file: Path):
         self.recording: Recording = read_recording(file)
 
     def checks(self, artefact: bytes, spec: SkillSpec, trusted: bool) -> Iterator[Check]:
-        """Yields what was checked of an artefact, in order; the last one fails if any does."""
+        """Yield the checks of an artefact, in order, up to the first that fails."""
         start = time.monotonic()
         leaves = {**self.recording.leaves, "n": np.ones(len(self.recording.trajectory), np.int32)}
         try:
@@ -58,19 +58,19 @@ class Judge:
         yield Check(name="artefact", passed=True, detail=size, seconds=time.monotonic() - start)
         start = time.monotonic()
         try:
-            played = self._played(skill.outcomes, spec)
-        except Exception as error:  # whatever a compiler makes of an artefact that anybody may have written
+            answers = self._evaluate(skill.outcomes, spec)
+        except Exception as error:  # a compiler's, on an artefact of unknown origin
             said = _too_large(error) or f"What was exported cannot be run: {type(error).__name__}: {str(error)[:300]}"
             yield Check(name="evaluation", passed=False, detail=said, seconds=time.monotonic() - start)
             return
-        for name, passed, detail in findings(played, trusted):
+        for name, passed, detail in findings(answers, trusted):
             yield Check(name=name, passed=passed, detail=detail, seconds=time.monotonic() - start)
             start = time.monotonic()
             if not passed:
                 return
 
-    def _played(self, outcomes_fn: Callable[[Mapping[str, Any]], Any], spec: SkillSpec) -> FunctionAnswers:
-        """Returns all that the functions say, by one call of them on all rows at once."""
+    def _evaluate(self, outcomes_fn: Callable[[Mapping[str, Any]], Any], spec: SkillSpec) -> FunctionAnswers:
+        """Call the functions once, on all rows together."""
         stage = Scenario(self.recording, spec)
         parts: list[Rows] = [stage.recorded(n) for n in stage.amounts]
         parts += [stage.first(n) for n in stage.amounts]

@@ -1,4 +1,4 @@
-"""Records transitions of a game. Runs the game, and no skill code.
+"""The recording process: plays a game and stores its transitions; runs no skill code.
 
 Run as `python -m flowrl.verify.behaviour.record_worker ENV FILE`.
 """
@@ -24,14 +24,14 @@ from flowrl.verify.behaviour.farming_scripts import FarmingScript, scripts
 from flowrl.verify.behaviour.recordings import Names, Recording, names_file, packed
 
 WORLDS, STEPS = 8, 130
-"""Of a batch: one compilation serves random play and all farming."""
+"""Of a batch: random play and all farming scripts share one compilation."""
 RANDOM_BATCHES = 2
-"""2,080 states, of which a player who dies early takes its share."""
+"""2,080 states at most; a player may die early."""
 FIRST_STATES = 64
 
 
 class TransitionRecorder:
-    """Plays actions in a batch of worlds and keeps what skill code would see."""
+    """Plays actions in a batch of worlds and records the inputs of skill code."""
 
     def __init__(self, domain: Domain):
         self.domain = domain
@@ -39,7 +39,7 @@ class TransitionRecorder:
         self.look = jax.jit(jax.vmap(self._look))
 
     def _play(self, key: jax.Array, worlds: World, actions: jax.Array) -> Any:
-        """Returns (leaves, fluents, over) of each step, [STEPS, WORLDS, ...], for actions [STEPS, WORLDS]."""
+        """(leaves, fluents, over) of each step, [STEPS, WORLDS, ...], for actions [STEPS, WORLDS]."""
         domain, table = self.domain, nearest_cells(self.domain.view)
 
         def advance(key: jax.Array, world: World, memory: Any, achieved: Any, action: Any) -> Any:
@@ -68,7 +68,7 @@ class TransitionRecorder:
         return remember(self.domain, nearest_cells(self.domain.view), empty_memory(self.domain), world, cells)
 
     def _look(self, world: World) -> Any:
-        """Returns (leaves, fluents) of a world in which nothing has happened yet."""
+        """(leaves, fluents) of a world in which nothing has happened yet."""
         domain, world = self.domain, _settled(world)
         known = closest_blocks(domain, self._first_memory(world), world)
         vitals = domain.vitals_fn(world)
@@ -82,12 +82,12 @@ def _settled(world: World) -> World:
 
 
 def record(env: str) -> Recording:
-    """Returns what is recorded of a game."""
+    """Record first states, random play and the farming scripts of a game."""
     domain = domain_named(env)
     recorder = TransitionRecorder(domain)
     reset_fn = jax.jit(jax.vmap(domain.reset_fn))
     worlds = reset_fn(jax.random.split(jax.random.key(5), FIRST_STATES))
-    pieces = [(-1, *_flat(recorder.look(worlds)))]
+    pieces = [(-1, *jax.device_get(recorder.look(worlds)))]
     names: list[str] = []
     for at in range(0, RANDOM_BATCHES * WORLDS, WORLDS):
         labels = [f"random play {i}" for i in range(at, at + WORLDS)]
@@ -115,14 +115,14 @@ def record(env: str) -> Recording:
 
 
 def _played_at_random(recorder: TransitionRecorder, worlds: World, at: int) -> Any:
-    """Returns what happens in a batch of the worlds, the ``at``-th and those after it."""
+    """Random play in a batch of the worlds, from the ``at``-th on."""
     play_key, action_key = jax.random.split(jax.random.key(6 + at))
     actions = jax.random.randint(action_key, (STEPS, WORLDS), 0, len(recorder.domain.actions))
     return recorder.play(play_key, jax.tree.map(lambda leaf: leaf[at : at + WORLDS], worlds), actions)
 
 
 def _staged(domain: Domain, batch: Sequence[FarmingScript]) -> tuple[World, Any]:
-    """Returns worlds and actions of scripts; what is left of the time, or of the batch, is waited out."""
+    """The worlds and actions of scripts, padded with waiting, and the batch with its last script."""
     padded = [*batch, *[batch[-1]] * (WORLDS - len(batch))]
     numbers = {name: i for i, name in enumerate(domain.actions)}
     actions = np.full((STEPS, WORLDS), numbers["NOOP"], np.int32)
@@ -133,7 +133,7 @@ def _staged(domain: Domain, batch: Sequence[FarmingScript]) -> tuple[World, Any]
 
 
 def _collect(pieces: list[Any], names: list[str], rows: Any, labels: Sequence[str]) -> None:
-    """Adds each world's steps, up to its end, as a trajectory."""
+    """Add each world's steps, up to its end, as a trajectory."""
     leaves, fluents, over = jax.device_get(rows)
     for column, label in enumerate(labels):
         ends = np.flatnonzero(over[:, column])
@@ -143,16 +143,12 @@ def _collect(pieces: list[Any], names: list[str], rows: Any, labels: Sequence[st
         names.append(label)
 
 
-def _flat(rows: Any) -> Any:
-    return jax.device_get(rows)
-
-
 def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "n"}
 
 
 def main() -> int:
-    """Records one game into a file."""
+    """Record one game into a file."""
     env, file = sys.argv[1], Path(sys.argv[2])
     check_jax_version()
     configure_jax(0.1)

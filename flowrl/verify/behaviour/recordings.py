@@ -1,7 +1,7 @@
-"""Transitions of a game recorded once: random play, farming, first states; what skill code sees of each.
+"""Recorded transitions of a game: random play, farming scripts, first states, as skill code sees them.
 
-They are made by a process of our own that runs no skill code (`record.py`) and kept in the user's cache, so that the
-child that runs skill code imports no game and only evaluates functions on arrays.
+A process that runs no skill code makes them once (`record_worker.py`), into the user's cache, so that the child that
+evaluates skill code imports no game and only sees arrays.
 """
 
 import hashlib
@@ -38,11 +38,11 @@ MADE_BY = (
     "flowrl.env.tiny",
     "flowrl.skillcode.flat_inputs",
 )
-"""Modules that a recording follows from."""
+"""Modules that a recording depends on."""
 
 
 class Names(Frozen):
-    """What the numbers of a recording stand for.
+    """The meaning of a recording's numbers.
 
     Attributes:
         trajectories: by number, e.g. "random play 3" or "to and fro before a tree".
@@ -50,7 +50,6 @@ class Names(Frozen):
         blocks: the rows of `closest_blocks`.
         stations: each with the blocks that stand for it.
         intrinsics: by index.
-        spread: items that are held as several amounts.
     """
 
     env: str
@@ -66,8 +65,8 @@ class Recording:
     """Transitions, a row each.
 
     Attributes:
-        leaves: by name, see `flowrl.skillcode.flat_inputs`; all but n.
-        fluents: what really held after the step, by fluent.
+        leaves: inputs by name, see `flowrl.skillcode.flat_inputs`; all but n.
+        fluents: the true amounts after the step, by fluent.
         trajectory: [rows] which of ``names.trajectories`` a row belongs to, in order; -1 for first states.
     """
 
@@ -78,10 +77,10 @@ class Recording:
 
 
 def recording_file(env: str) -> Path:
-    """Returns where the recording of a game lies, made for these versions of game, jax and recorder.
+    """The path of a game's recording, for these versions of game, jax and recorder.
 
     Raises:
-        PlatformError: others than this user could have put it there.
+        PlatformError: other users can write there.
     """
     digest = hashlib.sha256()
     for module in MADE_BY:
@@ -92,7 +91,7 @@ def recording_file(env: str) -> Path:
 
 
 def recorded(env: str) -> Path:
-    """Returns the recording of a game, which is made first where there is none; that takes up to a minute.
+    """The path of a game's recording; makes it if there is none, which takes up to two minutes.
 
     Raises:
         PlatformError: it cannot be made.
@@ -116,14 +115,14 @@ def _is_whole(file: Path) -> bool:
 
 
 def names_file(file: Path) -> Path:
-    """Returns where the names of a recording lie, beside it; it is written last."""
+    """The path of a recording's names, beside it; written last."""
     return file.with_suffix(".json")
 
 
 def _record(env: str, file: Path) -> None:
     path = os.pathsep.join([str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", "-m", "flowrl.verify.behaviour.record_worker", env, str(file)]
-    # On the CPU: the numbers are few, and a card may be full.
+    # On the CPU: there is little to compute, and an accelerator may be busy.
     environment = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0 or not _is_whole(file):
@@ -131,7 +130,7 @@ def _record(env: str, file: Path) -> None:
 
 
 def read_recording(file: Path) -> Recording:
-    """Returns a recording.
+    """Read a recording.
 
     Raises:
         LibraryError: it is missing or damaged.
@@ -144,14 +143,14 @@ def read_recording(file: Path) -> Recording:
 
 
 def packed(recording: Recording) -> dict[str, np.ndarray]:
-    """Returns a recording's arrays as they are stored."""
+    """A recording's arrays as they are stored."""
     arrays = {_LEAF + name: value for name, value in recording.leaves.items()}
     arrays |= {_FLUENT + name: value for name, value in recording.fluents.items()}
     return {**arrays, "trajectory": recording.trajectory}
 
 
 def shapes_of(file: Path) -> dict[str, Any]:
-    """Returns shape and type of each leaf of one world, n among them, by reading the file's head alone."""
+    """Shape and type of each input of one world, from the file's head alone."""
     with file.open("rb") as stream:
         head = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     types = {"I8": "int8", "I32": "int32", "F32": "float32", "BOOL": "bool", "U8": "uint8", "F16": "float16"}

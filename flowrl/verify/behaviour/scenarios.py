@@ -1,4 +1,4 @@
-"""States that a specification speaks of, forced into what skill code sees: where a skill begins, and how it ends."""
+"""States from a specification, forced into the inputs of skill code: a skill's start and its end."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from flowrl.verify.behaviour.recordings import Recording
 
 Rows = dict[str, np.ndarray]
 MAX_STEPS = 64
-"""Of a forced way from begin to end: what is yielded comes one by one up to so many."""
+"""Of a forced path: up to this many, items come one by one."""
 _SCRAMBLED = 256
 _FULL = 9
 _DISTANCES = (2, UNKNOWN)
-"""How far a station is that a skill comes to: two steps, or there was none."""
+"""How far a station is at the start: two steps, or unknown."""
 _PIECES = 2
-"""How much of one kind of a spread item there is where it is piled up: armour of diamond counts so."""
+"""The largest amount of one kind of an item that is stored by kind: a piece of diamond armour counts 2."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """A forced way from a state in which a skill may begin to one in which all that it yields holds.
+    """A forced path from a start of a skill to a state in which all its yields hold.
 
     Attributes:
-        rows: a transition each; all that the spec yields holds after the last.
-        n: what was wanted.
+        rows: one transition each; all yields hold after the last.
+        n: the amount wanted.
     """
 
     rows: Rows
@@ -36,7 +36,7 @@ class Path:
 
 
 class Scenario:
-    """Rows made from a recording for one specification."""
+    """Rows for one specification, made from a recording."""
 
     def __init__(self, recording: Recording, spec: SkillSpec):
         self.recording, self.spec, self._piled = recording, spec, False
@@ -50,16 +50,16 @@ class Scenario:
         self.fluents = {name: value[~first] for name, value in recording.fluents.items()}
 
     def recorded(self, n: int) -> Rows:
-        """Returns all that was played, with ``n`` wanted."""
+        """All recorded play, with ``n`` wanted."""
         return {**self._played, "n": np.full(len(self.trajectory), n, np.int32)}
 
     def first(self, n: int) -> Rows:
-        """Returns first states in which the skill may begin: what it needs is there, nothing has happened yet."""
+        """First states in which the skill may begin: its needs are met, nothing has happened yet."""
         rows = self._begin(n)
         return _transition(rows, rows, np.zeros_like(rows["achievements"]), n)
 
     def paths(self, n: int) -> Iterator[Path]:
-        """Yields forced ways to the end that the spec promises; one would do."""
+        """Yield forced paths to success; a correct skill finishes at least one."""
         nears = any(fluent.startswith(NEAR) for fluent in self.spec.yields)
         spreads = any(np.ndim(self._first.get(f"inventory.{fluent}", 0)) > 1 for fluent in self.spec.yields)
         for distance in _DISTANCES if nears else _DISTANCES[:1]:
@@ -69,7 +69,7 @@ class Scenario:
         self._piled = False
 
     def _path(self, n: int, distance: int, early: bool) -> Path:
-        """Returns a way in steps of one; achievements come with each step if ``early``, else with the last one."""
+        """A path in steps of one; achievements come with each step if ``early``, else with the last."""
         ends = self._ends(n)
         states, events = [self._before(n, ends, distance)], []
         steps = self._steps(states[0], ends)
@@ -86,7 +86,7 @@ class Scenario:
         return Path({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, n)
 
     def _before(self, n: int, ends: Mapping[str, int], distance: int) -> Rows:
-        """Returns one state in which the skill may begin, none of its yields there."""
+        """One state in which the skill may begin and none of its yields holds."""
         begin = {name: value[:1].copy() for name, value in self._begin(n).items()}
         for fluent, amount in ends.items():
             if fluent.startswith(NEAR):
@@ -96,12 +96,12 @@ class Scenario:
         return begin
 
     def _steps(self, begin: Rows, ends: Mapping[str, int]) -> int:
-        """Returns in how many steps all comes one by one."""
+        """How many steps it takes if items come one by one."""
         counted = [f for f in ends if not f.startswith((ACHIEVEMENT, PLACED, NEAR, INTRINSIC))]
         return min(MAX_STEPS, max([1, *(ends[f] - self.amount(begin, f) for f in counted)]))
 
     def _advance(self, after: Rows, begin: Rows, ends: Mapping[str, int], n: int, k: int, steps: int) -> None:
-        """Makes a state the one after ``k`` of so many steps, achievements apart."""
+        """Turn a state into the one after ``k`` of ``steps`` steps, achievements apart."""
         for fluent, amount in ends.items():
             if fluent.startswith((NEAR, PLACED)):
                 if k == steps:
@@ -116,7 +116,7 @@ class Scenario:
             after["player_level"][:] = self.spec.to_floor
 
     def _ends(self, n: int) -> dict[str, int]:
-        """Returns what is forced to hold at the end, at least; a level of the body rises to its full."""
+        """The amounts at the end; a level of the body is full."""
         ends = {fluent: quantity.at(n) for fluent, quantity in self.spec.yields.items()}
         return {f: max(_FULL, amount) if f.startswith(INTRINSIC) else amount for f, amount in ends.items()}
 
@@ -130,7 +130,7 @@ class Scenario:
         return rows
 
     def amount(self, rows: Rows, fluent: str) -> int:
-        """Returns how much of a fluent the first row shows, 0 of what skill code cannot see."""
+        """How much of a fluent the first row shows; 0 if skill code cannot see it."""
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if not kind and (leaf := rows.get(f"inventory.{name}")) is not None:
@@ -147,7 +147,7 @@ class Scenario:
         return self.names.achievements.index(fluent.removeprefix(ACHIEVEMENT))
 
     def _force(self, rows: Rows, fluent: str, amount: int, distance: int = 1) -> None:
-        """Makes the fluent hold with this amount in every row; stations at the given distance."""
+        """Give the fluent this amount in every row; stations the given distance."""
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if not kind and (leaf := rows.get(f"inventory.{name}")) is not None:
@@ -160,12 +160,12 @@ class Scenario:
             row = self.names.blocks.index(self.names.stations[name][0])
             closest = rows["closest_blocks"]
             offset = (UNKNOWN, UNKNOWN) if distance >= UNKNOWN else (0, distance)
-            # What is placed is where it is: only nearness moves it.
+            # A station that is known already only moves for `near:`.
             if kind == NEAR or (np.abs(closest[:, row, :, 0]).sum(axis=1) >= 2 * UNKNOWN).all():
                 closest[:, row, :, 0] = offset
 
     def end_note(self, n: int) -> str:
-        """Returns what all holds at a forced end, for messages."""
+        """What holds at a forced end, for messages."""
         held = [f"{fluent} = {quantity.at(n)}" for fluent, quantity in self.spec.yields.items()]
         if self.spec.to_floor is not None:
             held.append(f"floor = {self.spec.to_floor}")
@@ -173,7 +173,7 @@ class Scenario:
 
 
 def _spread(amount: int, leaf: np.ndarray, piled: bool) -> np.ndarray:
-    """Returns the amount as the item's leaf holds it: pieces of armour and potions by kind, evenly or piled up."""
+    """An amount as the item's array stores it: armour and potions by kind, spread evenly or piled up."""
     if leaf.ndim == 1:
         return np.full_like(leaf, amount)
     kinds = np.arange(leaf.shape[-1])
@@ -182,7 +182,7 @@ def _spread(amount: int, leaf: np.ndarray, piled: bool) -> np.ndarray:
 
 
 def _transition(before: Rows, after: Rows, events: np.ndarray, n: int) -> Rows:
-    """Returns what skill code sees of a step from one forced state to another."""
+    """The inputs of skill code for a step from one forced state to another."""
     rows = dict(after.items())
     for name in after:
         if name.startswith("inventory."):
@@ -201,7 +201,7 @@ def _transition(before: Rows, after: Rows, events: np.ndarray, n: int) -> Rows:
 
 
 def scrambled(rows: Mapping[str, np.ndarray]) -> Rows:
-    """Returns transitions that no game made: every number drawn anew, to find where a reward breaks."""
+    """Transitions with every number drawn at random, to find where a reward is not finite."""
     rng = np.random.default_rng(0)
     drawn: Rows = {}
     for name, leaf in rows.items():

@@ -1,4 +1,4 @@
-"""A child process that runs what is not trusted: two pipes and nothing else, read with a bound, killed in time."""
+"""A child process for untrusted code: two pipes, a bounded answer, a deadline."""
 
 import contextlib
 import importlib.util
@@ -20,21 +20,21 @@ import psutil
 from flowrl.paths import PACKAGE_ROOT
 from flowrl.verify.isolation.resource_limits import MEBIBYTE, SandboxLimits
 
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
 READY = b"ready\n"
 
 
 @dataclass(frozen=True)
 class ChildAnswer:
-    """What a child said.
+    """A child's answer, or why there is none.
 
     Attributes:
-        header: its words; empty if it said nothing that can be read.
-        data: bytes that follow them.
-        problem: why there is no answer, as a sentence; empty if there is one.
-        start_seconds: until it was ready to look at the code; 0 if it never was.
-        late: its time was up.
+        header: the line of JSON, empty if there is none.
+        data: the bytes after it.
+        problem: why there is no answer; empty if there is one.
+        start_seconds: until it was ready for the code; 0 if it never was.
+        late: it ran out of time.
     """
 
     header: Mapping[str, Any]
@@ -45,7 +45,7 @@ class ChildAnswer:
 
 
 class Child:
-    """One child process. Ends with its parent's `with` block at the latest."""
+    """One child process, ended with the `with` block at the latest."""
 
     def __init__(self, role: str, limits: SandboxLimits, deadline: float):
         self.cpu_seconds = 0.0
@@ -80,7 +80,7 @@ class Child:
         os.close(self.answers)
 
     def kill(self) -> None:
-        """Ends the child and all of its group; returns once it is gone."""
+        """Kill the child and its process group, and wait until it is gone."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -91,15 +91,15 @@ class Child:
                 self.process.stdin.close()
 
     def ask(self, request: Mapping[str, Any]) -> None:
-        """Sends the child its request."""
+        """Send the request."""
         self._send(json.dumps({**request, "parent": os.getpid()}).encode() + b"\n", last=False)
 
     def give(self, data: bytes = b"") -> None:
-        """Sends the child what comes after its request; there is no more then."""
+        """Send the bytes after the request, and end the input."""
         self._send(data, last=True)
 
     def _send(self, data: bytes, last: bool) -> None:
-        """Writes in the background, one after the other: a child that does not read must not hold us up."""
+        """Write in the background, in order: a child that does not read must not block us."""
         before = self.sender
 
         def send() -> None:
@@ -116,7 +116,7 @@ class Child:
         self.sender.start()
 
     def answer(self) -> ChildAnswer:
-        """Returns what the child says, once it has ended, was killed for taking too much, or ran out of time."""
+        """Wait for the answer; kills a child that exceeds its limits or its time."""
         received = bytearray()
         ready = 0.0
         problem = ""
@@ -127,7 +127,7 @@ class Child:
                 if left <= 0:
                     problem = f"it was not done after {self.limits.seconds:g} s, its time limit"
                     break
-                if selector.select(min(left, _LOOK_SECONDS)):
+                if selector.select(min(left, _POLL_SECONDS)):
                     part = os.read(self.answers, 1 << 16)
                     if not part:
                         break
@@ -146,7 +146,7 @@ class Child:
         return self._read(bytes(received), ready)
 
     def _memory(self) -> int:
-        """Returns the bytes that the child takes; its processor time is noted on the way."""
+        """The child's memory in bytes; updates its processor time as well."""
         try:
             process = psutil.Process(self.process.pid)
             self.cpu_seconds = max(self.cpu_seconds, sum(process.cpu_times()[:2]))
@@ -155,13 +155,13 @@ class Child:
             return 0
 
     def _read(self, received: bytes, ready: float) -> ChildAnswer:
-        """Returns the answer in what a child sent: a line that it is ready, a line of JSON, bytes."""
+        """Parse what a child sent: a line that it is ready, a line of JSON, bytes."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=_GRACE_SECONDS)
         self.kill()
         line, newline, data = received.removeprefix(READY).partition(b"\n")
         if not newline:
-            # Code that ignores the first signal is killed by the second, which does not say why.
+            # Code that ignores the soft limit's signal is killed by the hard one, which does not tell the cause.
             spent = self.process.returncode == -signal.SIGKILL and self.cpu_seconds >= self.limits.cpu_seconds - 1
             problem = _ending(-signal.SIGXCPU if spent else self.process.returncode)
             return ChildAnswer({}, problem=problem, start_seconds=ready)
@@ -170,21 +170,21 @@ class Child:
         except (ValueError, RecursionError):
             header = None
         if not isinstance(header, dict):
-            return ChildAnswer({}, problem="it answered something that is no answer", start_seconds=ready)
+            return ChildAnswer({}, problem="its answer cannot be read", start_seconds=ready)
         return ChildAnswer(header, data, start_seconds=ready)
 
 
 def _ending(code: int | None) -> str:
     if code == -signal.SIGXCPU:
-        return "it took more processor time than it may"
+        return "it took more processor time than allowed"
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
-            return f"the process that looked at it was ended by {signal.Signals(-code).name}"
-    return f"the process that looked at it ended with exit code {code} and no answer"
+            return f"the process that ran it was ended by {signal.Signals(-code).name}"
+    return f"the process that ran it ended with exit code {code} and no answer"
 
 
 def _environment() -> dict[str, str]:
-    """Returns all that a child gets to know of its surroundings: where Python finds its packages."""
+    """The child's whole environment: where Python finds its packages, and settings for the CPU."""
     folders = [str(PACKAGE_ROOT)]
     for package in ("jax", "jaxlib", "craftax", "safetensors", "pydantic"):
         spec = importlib.util.find_spec(package)

@@ -1,7 +1,7 @@
-"""Which files a process may read, by the kernel (Landlock), and root's powers taken from it.
+"""Landlock: the kernel restricts which files a process may read; and dropping root's capabilities.
 
-A filter on system calls cannot tell one path from another; this can. It holds for a thread and those that it starts
-later, so it is set before there are others.
+A filter on system calls cannot tell one path from another. Landlock restricts a thread and those that it starts later,
+so it is set while there is only one.
 """
 
 import ctypes
@@ -20,13 +20,13 @@ _VERSION, _PATH_BENEATH = 1, 1
 _SIGNAL_AT_PARENTS_END, _NO_NEW_PRIVS = 1, 38
 _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-"""How many rights on files each version of Landlock knows; later ones know no fewer."""
+"""How many file rights each version of Landlock knows; later ones know at least as many."""
 _SYSTEM = (
     *("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/etc/localtime"),
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup"),
     *("/dev/null", "/dev/urandom"),
 )
-"""What C libraries and jax look at; not what other processes have in their environment."""
+"""What C libraries and jax read; no environments of other processes."""
 _CAPABILITY_VERSION, _DROP_FROM_BOUNDS, _READ_ANYTHING, _MAX_CAPABILITIES = 0x20080522, 24, 2, 64
 
 
@@ -40,36 +40,35 @@ class _Beneath(ctypes.Structure):
 
 
 def landlock_version() -> int:
-    """Returns the version of Landlock that this kernel offers, 0 if it has none."""
+    """The version of Landlock that this kernel offers, 0 if none."""
     if sys.platform != "linux":
         return 0
     return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, 0, _VERSION)))
 
 
-def _fallen(what: str, must_hold: bool) -> str:
-    """Returns what a wall that cannot be set up leaves open, after a look at the call's error.
+def _not_set_up(consequence: str, required: bool) -> str:
+    """What a restriction that could not be set up leaves open, with the system call's error.
 
     Raises:
-        OSError: it must hold.
+        OSError: it is required.
     """
     number = ctypes.get_errno() or errno.EPERM
-    if must_hold:
+    if required:
         raise OSError(
             number,
-            f"this kernel can hold code that nobody has vouched for, but does not: {what}: {os.strerror(number)}. "
+            f"this kernel could confine untrusted code, but refuses to: {consequence}: {os.strerror(number)}. "
             "Run flowrl as an ordinary user, and outside of other sandboxes",
         )
-    return f"{what}: {os.strerror(number)}"
+    return f"{consequence}: {os.strerror(number)}"
 
 
-def read_only_these(folders: Iterable[Path], must_hold: bool) -> str:
-    """Lets this process open files of Python, of the system's libraries and of ``folders`` only, and returns what holds
-    from now on.
+def restrict_files(folders: Iterable[Path], required: bool) -> str:
+    """Let this process read only files of Python, the system's libraries and ``folders``; tells the outcome.
 
     Raises:
-        OSError: it must hold and does not, though this kernel offers it.
+        OSError: it is required and fails, although this kernel offers it.
     """
-    everything = "files that this user may read can be read"
+    everything = "all files of this user can be read"
     if sys.platform != "linux":
         return f"{everything}: no Landlock on {sys.platform}"
     version = landlock_version()
@@ -80,7 +79,7 @@ def read_only_these(folders: Iterable[Path], must_hold: bool) -> str:
     attributes = _Ruleset(handled)
     rules = libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
     if rules < 0:
-        return _fallen(everything, must_hold)
+        return _not_set_up(everything, required)
     for path in {*map(Path, _SYSTEM), *_python(), *folders}:
         _allow(libc, rules, path, _EXECUTE | _READ_FILE | _READ_DIR)
     for folder in filter(None, sys.path):
@@ -89,19 +88,19 @@ def read_only_these(folders: Iterable[Path], must_hold: bool) -> str:
     failed = libc.syscall(_RESTRICT_SELF, rules, 0) != 0
     os.close(rules)
     if failed:
-        return _fallen(everything, must_hold)
-    return "of files only those of Python and its packages can be read, none written (Landlock)"
+        return _not_set_up(everything, required)
+    return "only files of Python and its packages can be read, none written (Landlock)"
 
 
 def _python() -> Iterable[Path]:
-    """Yields the folders of Python and of its packages; of a folder that holds more than packages, our own alone."""
+    """Yield the folders of Python and its packages; of a folder that holds more, only this package."""
     yield from map(Path, (sys.prefix, sys.base_prefix, sys.exec_prefix))
     yield PACKAGE_ROOT / "flowrl"
     yield from (Path(path) for path in sys.path if path.endswith(("site-packages", "dist-packages")))
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
-    """Adds what may be done in a folder, or with a file; what is missing is passed over."""
+    """Allow some rights on a folder or a file, if it exists."""
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -112,19 +111,19 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Has the kernel end this process when its parent is gone: one that only sleeps would outlive every other limit."""
+    """Make the kernel kill this process when its parent ends: a sleeping one would outlive all other limits."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_END, int(signal.SIGKILL), 0, 0, 0)
 
 
-def drop_powers(must_hold: bool) -> str:
-    """Takes from root all its powers but the one to read files, and returns what holds from now on.
+def drop_capabilities(required: bool) -> str:
+    """Drop all of root's capabilities but reading files; tells the outcome.
 
     Raises:
-        OSError: it must hold, and root keeps them.
+        OSError: it is required and fails.
     """
     if sys.platform != "linux" or os.geteuid() != 0:
-        return f"an ordinary user's powers (user {os.geteuid()})"
+        return f"no capabilities of root (user {os.geteuid()})"
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
     for capability in range(_MAX_CAPABILITIES):
@@ -134,10 +133,10 @@ def drop_powers(must_hold: bool) -> str:
     # effective, permitted, inheritable: first of the lower 32, then of the higher ones.
     data = (ctypes.c_uint32 * 6)()
     if libc.capget(ctypes.byref(head), ctypes.byref(data)) != 0:
-        return _fallen("root's powers", must_hold)
-    # A container's root may lack it, and what is lacking cannot be kept.
+        return _not_set_up("root keeps its capabilities", required)
+    # A container's root may lack even this one.
     kept = data[1] & 1 << _READ_ANYTHING
     data = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)
     if libc.capset(ctypes.byref(head), ctypes.byref(data)) != 0:
-        return _fallen("root's powers", must_hold)
-    return "root without its powers, but to read files (capabilities)"
+        return _not_set_up("root keeps its capabilities", required)
+    return "root without capabilities, except reading files"

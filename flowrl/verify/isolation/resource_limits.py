@@ -11,11 +11,11 @@ class SandboxLimits:
     """How much a child process that runs untrusted code may use.
 
     Attributes:
-        seconds: wall time of all that is done with one skill; the children are killed then.
-        cpu_seconds: of processor time, each child.
-        memory: bytes of private memory, each child; far above what jax needs for itself.
-        files: open files, each child.
-        answer: bytes that a child may answer.
+        seconds: wall time for one skill; then the children are killed.
+        cpu_seconds: processor time of each child.
+        memory: bytes of private memory of each child; far above what jax itself needs.
+        files: open files of each child.
+        answer: bytes of a child's answer.
     """
 
     seconds: float = 60.0
@@ -26,13 +26,13 @@ class SandboxLimits:
 
 
 def limit_resources(limits: SandboxLimits) -> list[str]:
-    """Sets this process's resource limits, for good, and returns what they are."""
+    """Set this process's resource limits irrevocably, and list them."""
     wanted = {
         "RLIMIT_CORE": (0, 0),
         "RLIMIT_FSIZE": (0, 0),
         "RLIMIT_NOFILE": (limits.files, limits.files),
         "RLIMIT_DATA": (limits.memory, limits.memory),
-        # The first is a signal that says what it was, the second kills whoever ignores it.
+        # The soft limit sends a signal that tells the cause, the hard one kills.
         "RLIMIT_CPU": (limits.cpu_seconds, limits.cpu_seconds + 1),
     }
     refused = []

@@ -1,9 +1,9 @@
-"""What holds a process in: resource limits, a filter in the kernel, no network. Each returns what it enforced.
+"""Filters on system calls (seccomp, by libseccomp): one for untrusted code, one that only removes the network.
 
-The filter is an allow-list of system calls (seccomp, by libseccomp): no sockets, no new processes or programs, nothing
-opened for writing, nothing renamed or removed, no tracing, no signals to others. All of it holds for root as well,
-for whom RLIMIT_NPROC does not count. A filter cannot see the arguments of clone3 and openat2, so these don't exist for
-the process; its C library then uses clone and openat, which it can.
+The first is an allow-list of system calls: no sockets, no new processes or programs, nothing opened for writing,
+nothing renamed or removed, no tracing, no signals to others. It restricts root as well, whom RLIMIT_NPROC does not. A
+filter cannot see the arguments of clone3 and openat2, so these two "do not exist"; the C library then falls back to
+clone and openat.
 """
 
 import errno
@@ -17,34 +17,34 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_filter() -> None:
-    """Loads what the filter needs; to find its library, other programs are run, which is too late behind the door."""
-    unfiltered()
+    """Load libseccomp: finding it starts programs, which limits set later would forbid."""
+    why_no_filter()
 
 
-def close_door(must_hold: bool) -> list[str]:
-    """Shuts this process and all its threads in, for good, and returns what is enforced from now on.
+def install_filter(required: bool) -> list[str]:
+    """Filter the system calls of this process and its threads irrevocably, and list what is enforced.
 
     Args:
-        must_hold: the code is nobody's: where the kernel of this platform can filter, it is not run without.
+        required: the code is untrusted: on Linux it is not run without a filter.
 
     Raises:
-        OSError: it must hold and does not, though it could on this platform; says what to install.
+        OSError: it is required and fails; tells what to install.
     """
-    reason = unfiltered()
+    reason = why_no_filter()
     if reason is None:
         try:
             _allow_only(_FREE.split())
         except OSError as error:
             reason = str(error)
-    if reason is not None and must_hold and sys.platform == "linux":
+    if reason is not None and required and sys.platform == "linux":
         raise OSError(
-            f"the kernel's filter cannot be set up ({reason}), and code that nobody has vouched for is not run "
+            f"the kernel's filter cannot be set up ({reason}), and untrusted code is not run "
             "without it. Install libseccomp 2, e.g. the Debian package libseccomp2"
         )
     if reason is not None:
         return [
-            f"no kernel filter on this platform ({reason}): only the allow-list of the text, and of what an "
-            "artefact may hold, keep code from the network, processes and files"
+            f"no kernel filter on this platform ({reason}): only the allow-lists of texts and artefacts keep code from "
+            "the network, processes and files"
         ]
     return [
         "no network: no sockets (seccomp)",
@@ -54,11 +54,11 @@ def close_door(must_hold: bool) -> list[str]:
 
 
 def deny_network() -> str:
-    """Takes the network from this process and all that it starts, where the kernel can, and returns what holds now.
+    """Remove the network from this process and its children where the kernel can; tells the outcome.
 
-    Sockets of this machine's own (AF_UNIX, and AF_NETLINK to the kernel) stay, as the drivers of cards need them.
+    Local sockets (AF_UNIX, and AF_NETLINK to the kernel) stay: drivers of accelerators need them.
     """
-    reason = unfiltered() or _needs_network()
+    reason = why_no_filter() or _needs_network()
     if reason is None:
         try:
             _refuse_network()
@@ -69,8 +69,8 @@ def deny_network() -> str:
     return "no network: sockets of other machines are refused (seccomp)"
 
 
-def unfiltered() -> str | None:
-    """Returns why the kernel cannot filter system calls for us, None where it can."""
+def why_no_filter() -> str | None:
+    """Why system calls cannot be filtered here, None if they can."""
     if sys.platform != "linux":
         return f"no seccomp on {sys.platform}"
     try:
@@ -81,7 +81,7 @@ def unfiltered() -> str | None:
 
 
 def _needs_network() -> str | None:
-    """Returns why this process cannot do without the network: a TPU is reached through it."""
+    """Why this process needs the network, None if it does not."""
     tpu = "tpu" in os.environ.get("JAX_PLATFORMS", "") or any(Path("/dev").glob("accel[0-9]*"))
     return "a TPU is driven through it" if tpu else None
 
@@ -106,16 +106,16 @@ _AF_UNIX, _AF_NETLINK = 1, 16
 
 
 def _allow_only(free: list[str]) -> None:
-    """Refuses every system call but those of the list and some whose arguments can be looked at.
+    """Refuse every system call except those listed, and a few with certain arguments.
 
     Raises:
-        OSError: the kernel does not take the filter.
+        OSError: the kernel rejects the filter.
     """
     import pyseccomp as seccomp
 
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
-    # By default the thread that uses the calls of another table is killed, and the others are waited for.
+    # By default, a thread that uses another table of calls is killed and the others wait for it.
     rules.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.ERRNO(errno.EPERM))
     for name in free:
         _add(rules, seccomp.ALLOW, name)
@@ -135,16 +135,16 @@ def _allow_only(free: list[str]) -> None:
 
 
 def _refuse_network() -> None:
-    """Refuses sockets of all families but this machine's own two, and the ring that could make them unseen.
+    """Refuse sockets of all families but the two local ones, and io_uring, which could open them unseen.
 
     Raises:
-        OSError: the kernel does not take the filter.
+        OSError: the kernel rejects the filter.
     """
     import pyseccomp as seccomp
 
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
-    # The kernel looks at the lower half of the register only; with anything in the upper one, the number is above all.
+    # The kernel reads the lower half of the register alone; anything in the upper half makes the number larger.
     others = [seccomp.Arg(0, seccomp.EQ, n) for n in range(_AF_NETLINK) if n != _AF_UNIX]
     for family in (*others, seccomp.Arg(0, seccomp.GT, _AF_NETLINK)):
         for name in ("socket", "socketpair"):
@@ -154,7 +154,7 @@ def _refuse_network() -> None:
 
 
 def _add(rules: Any, action: Any, name: str, *arguments: Any) -> None:
-    """Adds a rule for a system call, where this machine has it."""
+    """Add a rule for a system call, if this machine has it."""
     import pyseccomp as seccomp
 
     if seccomp.resolve_syscall(seccomp.system_arch(), name) != _NO_SUCH_CALL:

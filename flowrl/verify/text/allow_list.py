@@ -1,14 +1,14 @@
-"""What skill code may name: modules, functions, array methods, built-ins. Data, so that a prompt can list it too.
+"""The allow-list of skill code: modules, functions, array methods, built-ins and sizes, as data.
 
-Nothing here reads or writes a file, starts anything, calls back into Python, loops, draws random numbers or hands out
-Python's own machinery. What is not here is refused.
+Nothing on it reads or writes files, starts processes, calls back into Python, loops, draws random numbers or exposes
+Python's internals. Everything else is rejected.
 """
 
 FREE_MODULES = {
     "jax.numpy": "jnp",
     "jax": "jax",
 }
-"""Modules that are imported whole, with the names that they must have."""
+"""Modules that are imported whole, with the names that they must get."""
 
 SHAPING = frozenset({"approach", "distance", "gathered", "within_reach", "STEP_VALUE", "REACH", "LOSS_PRICE"})
 
@@ -25,7 +25,7 @@ CONSTANTS: dict[str, dict[str, frozenset[str]]] = {
         "flowrl.env.tiny": frozenset({"Achievement", "Action", "Block", "Inventory"}),
     },
 }
-"""For each game, the modules of its constants and what may be imported from them."""
+"""The modules of each game's constants, and what may be imported from them."""
 
 ENUMS = frozenset({"Achievement", "Action", "Block", "BlockType", "ItemType"})
 
@@ -51,21 +51,21 @@ T add all any argmax argmin argsort astype at clip cumprod cumsum dot dtype flat
 prod ptp ravel repeat reshape round set shape size sort squeeze std sum swapaxes take transpose var
 """
 ARRAY_METHODS = frozenset(_METHODS.split())
-"""What may follow a dot after an array, fields of the inventory apart."""
+"""What may follow a dot after an array, besides fields of the inventory."""
 
 BUILTINS = frozenset({"abs", "bool", "enumerate", "float", "int", "len", "max", "min", "range", "sum", "tuple", "zip"})
 
 CALLED_AT_TOP = frozenset({"jnp.array", "jnp.asarray", "jnp.int32", "jnp.float32"})
-"""What may be called where a constant is defined, built-ins apart."""
-LONGEST_RANGE = 64
-LARGEST_NUMBER = 1_000_000
-LARGEST_SIZE = 10_000
+"""What may be called where a constant is defined, besides built-ins."""
+MAX_RANGE = 64
+MAX_NUMBER = 1_000_000
+MAX_SIZE = 10_000
 """Elements of an array that skill code makes, for one world."""
-LARGEST_POWER = 8
-LARGEST_SHIFT = 16
-LONGEST_TEXT = 20_000
+MAX_POWER = 8
+MAX_SHIFT = 16
+MAX_TEXT = 20_000
 """Characters of a skill file."""
-LONGEST_LINE = 1_000
+MAX_LINE = 1_000
 MAX_NODES = 5_000
-"""Parts of a syntax tree."""
-DEEPEST = 60
+"""Nodes of a syntax tree."""
+MAX_DEPTH = 60

@@ -1,6 +1,6 @@
-"""Which functions of a text a function may use though they stand below it: those that don't lead back to it.
+"""Which functions of a text a function may call although they are defined below it: those that don't lead back to it.
 
-Skill code must not call itself, by whatever way; beyond that the order of functions is the author's.
+Skill code must not call itself, directly or indirectly; otherwise the order of functions is free.
 """
 
 import ast
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 def usable_below(tree: ast.Module) -> dict[str, frozenset[str]]:
-    """Returns, for each function at the top level, the others that do not use it, directly or through others."""
+    """For each function at the top level, the others that do not use it, directly or indirectly."""
     uses = _uses(tree)
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     reached = {name: _reached(name, uses) for name in functions}
@@ -16,7 +16,7 @@ def usable_below(tree: ast.Module) -> dict[str, frozenset[str]]:
 
 
 def _uses(tree: ast.Module) -> dict[str, set[str]]:
-    """Returns the names that each function and each constant at the top level mentions, a function's own left out."""
+    """The names that each top-level function and constant mentions, a function's local names excepted."""
     uses: dict[str, set[str]] = {}
     for node in tree.body:
         names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]

@@ -1,6 +1,6 @@
-"""The text of a skill file held against an allow-list, on its syntax tree; nothing of it is run.
+"""The checks of a skill file's text, on its syntax tree: nothing runs.
 
-What is found is a sentence that an author, or a model, can act on: the line, what stands there, what to write instead.
+Each problem is a sentence that an author or a model can act on: the line, what is there, what to write instead.
 """
 
 import ast
@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from flowrl.fluents import Vocabulary
 from flowrl.skillcode.skill_file import SkillFile, read_skill_file
 from flowrl.skillcode.source import defaults_of, without_mark
-from flowrl.verify.text.allow_list import DEEPEST, LONGEST_LINE, LONGEST_TEXT, MAX_NODES
+from flowrl.verify.text.allow_list import MAX_DEPTH, MAX_LINE, MAX_NODES, MAX_TEXT
 from flowrl.verify.text.check_tree import problems_of_tree
 from flowrl.verify.verdict import Check
 
+_WORDS = (tokenize.NAME, tokenize.NUMBER, tokenize.OP, tokenize.ERRORTOKEN)
 _ON_THE_LIST = "imports, names, attributes, numbers and statements are all on the list"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a text was found to be.
+    """The outcome of checking a text.
 
     Attributes:
         checks: in order; the last one failed if any did.
-        is_done_arguments, reward_arguments: the inputs that the functions take, empty if a check failed.
+        is_done_arguments, reward_arguments: the inputs that each function takes; empty if a check failed.
     """
 
     checks: tuple[Check, ...]
@@ -36,7 +37,7 @@ class Reading:
 
     @property
     def problem(self) -> str:
-        """The first thing that is wrong, empty if nothing is."""
+        """The first problem, empty if there is none."""
         return next((check.detail for check in self.checks if not check.passed), "")
 
 
@@ -72,10 +73,10 @@ def _size_problem(tree: ast.Module) -> str | None:
     while level:
         size, depth = size + len(level), depth + 1
         level = [child for node in level for child in ast.iter_child_nodes(node)]
-    if size <= MAX_NODES and depth <= DEEPEST:
+    if size <= MAX_NODES and depth <= MAX_DEPTH:
         return None
     return (
-        f"The text has {size:,} parts, {depth} deep; {MAX_NODES:,} and {DEEPEST} are the most. "
+        f"The text has {size:,} parts, {depth} deep; at most {MAX_NODES:,} and {MAX_DEPTH} are allowed. "
         "Write it shorter: a skill needs two small functions."
     )
 
@@ -83,53 +84,42 @@ def _size_problem(tree: ast.Module) -> str | None:
 def _text_problem(text: str) -> str | None:
     if not text.strip():
         return "The text is empty. Write a skill file with the functions is_done and reward."
-    if len(text) > LONGEST_TEXT:
-        return f"The text has {len(text):,} characters; {LONGEST_TEXT:,} are the most. Write it shorter."
-    comments = _comments(text)
+    if len(text) > MAX_TEXT:
+        return f"The text has {len(text):,} characters; at most {MAX_TEXT:,} are allowed. Write it shorter."
+    tokens = _tokens(text)
+    comments = {token.start[0]: token.start[1] for token in tokens if token.type == tokenize.COMMENT}  # line -> column
     for number, line in enumerate(text.split("\n"), start=1):
-        if len(line) > LONGEST_LINE:
-            return f"line {number}: it is {len(line):,} characters long; {LONGEST_LINE:,} are the most. Break it."
-        plain = (c.isprintable() or c in "\t\r" or (at >= comments.get(number, len(line)) and _is_blank(c))
-                 for at, c in enumerate(line))  # fmt: skip
-        strange = next((c for c, is_plain in zip(line, plain, strict=True) if not is_plain), None)
-        if strange is not None:
-            return f"line {number}: it holds the control character U+{ord(strange):04X}. Leave it out."
-    return _identifier_problem(text)
-
-
-def _is_blank(character: str) -> bool:
-    """Says whether a character only takes room, or none; such come along with text that is pasted or generated."""
-    return unicodedata.category(character) == "Zs" or character in "\f\u200b\u200c\u200d\u2060\ufeff"
-
-
-def _comments(text: str) -> dict[int, int]:
-    """Returns the column at which a line's comment begins, by the number of the line."""
-    found: dict[int, int] = {}
-    with contextlib.suppress(tokenize.TokenError, SyntaxError):  # ast.parse says what it is
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
-            if token.type == tokenize.COMMENT:
-                found[token.start[0]] = token.start[1]
-    return found
-
-
-def _identifier_problem(text: str) -> str | None:
-    """Returns which name is not plain ASCII: Python takes such names for others that look alike."""
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
-            if token.type in (tokenize.NAME, tokenize.NUMBER, tokenize.OP, tokenize.ERRORTOKEN):
-                strange = not token.string.isascii()
-                if strange:
-                    return (
-                        f"line {token.start[0]}: {token.string!r} is not plain ASCII, and Python may take it for "
-                        "another name. Write names with the letters a to z, digits and underscores."
-                    )
-    except (tokenize.TokenError, SyntaxError):
-        return None  # ast.parse says what it is
+        if len(line) > MAX_LINE:
+            return f"line {number}: it is {len(line):,} characters long; at most {MAX_LINE:,} are allowed. Break it."
+        comment = comments.get(number, len(line))
+        for column, sign in enumerate(line):
+            if not (sign.isprintable() or sign in "\t\r" or (column >= comment and _is_blank(sign))):
+                return f"line {number}: it holds the control character U+{ord(sign):04X}. Leave it out."
+    for token in tokens:
+        if token.type in _WORDS and not token.string.isascii():
+            return (
+                f"line {token.start[0]}: {token.string!r} is not plain ASCII, and Python may take it for another name. "
+                "Write names with the letters a to z, digits and underscores."
+            )
     return None
 
 
+def _tokens(text: str) -> list[tokenize.TokenInfo]:
+    """The tokens up to the first error, which the parser will report."""
+    found = []
+    with contextlib.suppress(tokenize.TokenError, SyntaxError):
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            found.append(token)
+    return found
+
+
+def _is_blank(character: str) -> bool:
+    """Whether a character is white space or invisible, as in pasted or generated text."""
+    return unicodedata.category(character) == "Zs" or character in "\f\u200b\u200c\u200d\u2060\ufeff"
+
+
 def _default_problems(file: SkillFile) -> Iterator[str]:
-    """Yield the defaults that would hide an input: n alone may have one, as files of the published style do."""
+    """Yield the defaults of inputs: n alone may have one, as in files of the published style."""
     for name, node in file.functions.items():
         for argument, default in defaults_of(node).items():
             if argument != "n" or not (isinstance(default, ast.Constant) and type(default.value) is int):

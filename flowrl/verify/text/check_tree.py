@@ -1,4 +1,4 @@
-"""The walk over a skill file's syntax tree: every node, name, attribute and number must be on the allow-list."""
+"""The allow-list applied to a skill file's syntax tree: every node, name, attribute and number."""
 
 import ast
 import re
@@ -14,11 +14,11 @@ from flowrl.verify.text.allow_list import (
     ENUMS,
     FREE_MODULES,
     JNP,
-    LARGEST_NUMBER,
-    LARGEST_POWER,
-    LARGEST_SHIFT,
     LINALG_PATHS,
-    LONGEST_RANGE,
+    MAX_NUMBER,
+    MAX_POWER,
+    MAX_RANGE,
+    MAX_SHIFT,
     SHAPING,
 )
 from flowrl.verify.text.call_graph import usable_below
@@ -39,9 +39,8 @@ _UPPER = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def problems_of_tree(tree: ast.Module, env: str, vocabulary: Vocabulary) -> Iterator[str]:
-    """Yields what in the tree is not on the allow-list, a sentence each, in the order of the text's parts."""
-    walker = _Walker(env, vocabulary)
-    yield from walker.module(tree)
+    """Yield what in the tree is not on the allow-list, a sentence each, in the order of the text."""
+    return _Walker(env, vocabulary).module(tree)
 
 
 def _at(node: ast.AST, problem: str) -> str:
@@ -53,12 +52,12 @@ def _is_text(node: ast.AST) -> bool:
 
 
 class _Walker:
-    """Knows what the text has defined so far.
+    """A walk over the tree that keeps track of what the text has defined so far.
 
     Attributes:
-        kinds: for each name at the top level, what it is: "module", "enum", "function", "helper", "constant" or "type".
-        below: functions that the one looked at may use though they stand below it.
-        is_lazy: annotations are never evaluated, as the text's first import says.
+        kinds: the kind of each name at the top level: "module", "enum", "function", "helper", "constant" or "type".
+        below: functions that the current one may call although they are defined below it.
+        is_lazy: annotations are never evaluated, because of a `__future__` import.
     """
 
     def __init__(self, env: str, vocabulary: Vocabulary):
@@ -71,7 +70,7 @@ class _Walker:
         self.is_lazy = False
 
     def module(self, tree: ast.Module) -> Iterator[str]:
-        """Yields the problems of the whole text."""
+        """Yield the problems of the whole text."""
         self.usable = usable_below(tree)
         for node in tree.body:
             if _is_text(node):
@@ -92,7 +91,7 @@ class _Walker:
         elif name in self.kinds:
             yield _at(node, f"{name!r} is defined a second time. Give the two different names.")
         elif name in BUILTINS or (name in FREE_MODULES.values() and kind != "module"):
-            yield _at(node, f"{name!r} hides what Python or jax calls so. Rename it.")
+            yield _at(node, f"{name!r} hides a name of Python or jax. Rename it.")
         self.kinds[name] = kind
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
@@ -168,15 +167,14 @@ class _Walker:
             own += [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
         yield from self._local_names(node, own)
         self.locals, self.below = frozenset(own), self.usable[node.name]
-        # So that no function calls itself.
-        del self.kinds[node.name]
+        del self.kinds[node.name]  # no function calls itself
         for statement in node.body:
             yield from self._statement(statement)
         self.kinds[node.name] = "helper"
         self.locals = self.below = frozenset()
 
     def _annotation(self, node: ast.expr) -> Iterator[str]:
-        """Yields the problems of an annotation; one that is quoted, or never evaluated, only has to be a plain type."""
+        """Yield the problems of an annotation; if it is never evaluated, it only has to be a plain type."""
         quoted = isinstance(node, ast.Constant) and isinstance(node.value, str)
         if not quoted and not (self.is_lazy and all(isinstance(part, _PLAIN_TYPE) for part in ast.walk(node))):
             yield from self._expression(node)
@@ -214,7 +212,7 @@ class _Walker:
             yield _at(target, "only plain names may be assigned to; arrays don't change: write x = x.at[i].set(value).")
 
     def _expression(self, node: ast.expr) -> Iterator[str]:
-        """Yields the problems of an expression, its parts among them."""
+        """Yield the problems of an expression and its parts."""
         if not isinstance(node, _EXPRESSIONS):
             what, instead = describe(node)
             yield _at(node, f"{what} is not allowed; {instead}.")
@@ -244,9 +242,9 @@ class _Walker:
         if value is None or value is Ellipsis or isinstance(value, bool):
             return
         if isinstance(value, int | float):
-            if not abs(value) <= LARGEST_NUMBER:
+            if not abs(value) <= MAX_NUMBER:
                 shown = str(value) if isinstance(value, float) else f"a number of {len(hex(value)) - 2} hex digits"
-                yield _at(node, f"{shown} is too large; the largest number is {LARGEST_NUMBER:,}.")
+                yield _at(node, f"{shown} is too large; the largest number is {MAX_NUMBER:,}.")
         elif isinstance(value, str | bytes):
             yield _at(node, "a text is not allowed here; skill code computes with numbers only.")
         else:
@@ -265,7 +263,8 @@ class _Walker:
                 f"{', '.join(sorted(BUILTINS))}.",
             )
         elif isinstance(node.ctx, ast.Load) and self.kinds.get(node.id) == "module" and node.id not in self.locals:
-            yield _at(node, f"{node.id} is a module; write what you use of it, as in {node.id}.{_example(node.id)}.")
+            member = "where" if node.id == "jnp" else "Array"
+            yield _at(node, f"{node.id} is a module; write what you use of it, as in {node.id}.{member}.")
 
     def _attribute(self, node: ast.Attribute) -> Iterator[str]:
         name, base = node.attr, node.value
@@ -279,7 +278,7 @@ class _Walker:
         elif kind == "enum":
             rest = chain[1:]
             if not (_UPPER.fullmatch(rest[0]) and rest[1:] in ([], ["value"])):
-                yield _at(node, f"'{'.'.join(chain)}' won't do; write {root}.NAME.value, its name in capitals.")
+                yield _at(node, f"'{'.'.join(chain)}' is not allowed; write {root}.NAME.value, its name in capitals.")
         elif name not in ARRAY_METHODS and name not in self.fields:
             near = nearest_names(name, sorted(self.fields | ARRAY_METHODS))
             yield _at(
@@ -303,8 +302,8 @@ class _Walker:
 
     def _operator(self, node: ast.AST, op: ast.operator, right: ast.expr) -> Iterator[str]:
         limits: dict[type[ast.operator], tuple[str, int]] = {
-            ast.Pow: ("**", LARGEST_POWER),
-            ast.LShift: ("<<", LARGEST_SHIFT),
+            ast.Pow: ("**", MAX_POWER),
+            ast.LShift: ("<<", MAX_SHIFT),
         }
         if type(op) in limits:
             sign, most = limits[type(op)]
@@ -325,7 +324,7 @@ class _Walker:
         if any(keyword.arg is None for keyword in node.keywords) or any(isinstance(a, ast.Starred) for a in node.args):
             yield _at(node, "write the arguments of a call out, without * or **.")
         if isinstance(node.func, ast.Name) and node.func.id == "range" and not self._is_short(node):
-            yield _at(node, f"range takes plain numbers up to {LONGEST_RANGE}; use jax.numpy on whole arrays.")
+            yield _at(node, f"range takes plain numbers up to {MAX_RANGE}; use jax.numpy on whole arrays.")
 
     def _comprehension(self, node: ast.GeneratorExp | ast.ListComp) -> Iterator[str]:
         if len(node.generators) > 1:
@@ -337,19 +336,19 @@ class _Walker:
                 yield _at(
                     node,
                     "a comprehension runs over a tuple that is written out, or several with zip or enumerate, or "
-                    f"range(n) with n up to {LONGEST_RANGE}; use jax.numpy on whole arrays.",
+                    f"range(n) with n up to {MAX_RANGE}; use jax.numpy on whole arrays.",
                 )
             yield from self._target(generator.target)
             yield from self._expression(generator.iter)
         yield from self._expression(node.elt)
 
     def _is_short(self, over: ast.expr) -> bool:
-        """Says whether something to run over is as short as the text."""
+        """Whether an iterable is as short as its text."""
         if isinstance(over, ast.Name):
             return self.kinds.get(over.id) == "constant" and over.id not in self.locals
         if isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and not over.keywords:
             if over.func.id == "range":
-                return all(isinstance(a, ast.Constant) and a.value in range(LONGEST_RANGE + 1) for a in over.args)
+                return all(isinstance(a, ast.Constant) and a.value in range(MAX_RANGE + 1) for a in over.args)
             return over.func.id in ("zip", "enumerate") and all(self._is_short(a) for a in over.args)
         return isinstance(over, ast.Tuple | ast.List)
 
@@ -360,12 +359,8 @@ def _kind_of(name: str) -> str:
     return "type" if name in ("Array", "Inventory") else "constant" if name.isupper() else "function"
 
 
-def _example(module: str) -> str:
-    return "where" if module == "jnp" else "Array"
-
-
 def _chain(node: ast.expr) -> list[str]:
-    """Returns the names of `a.b.c`, empty for what does not begin with a name."""
+    """The names of `a.b.c`, empty for what does not begin with a name."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)

@@ -1,4 +1,4 @@
-"""What to write in the place of statements and expressions that skill code may not use."""
+"""Replacements for statements and expressions that skill code may not use."""
 
 import ast
 
@@ -36,5 +36,5 @@ _INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
 
 
 def describe(node: ast.AST) -> tuple[str, str]:
-    """Returns what a node of the syntax tree is called, and what to write instead of it."""
-    return _INSTEAD.get(type(node), (f"{type(node).__name__}", "write it with plain expressions of jax.numpy"))
+    """The name of a node of the syntax tree, and what to write instead."""
+    return _INSTEAD.get(type(node), (type(node).__name__, "write it with plain expressions of jax.numpy"))

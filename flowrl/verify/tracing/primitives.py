@@ -1,4 +1,4 @@
-"""What a traced skill function may compute: primitives of jax on an allow-list, no array larger than it needs."""
+"""The check of a traced skill function: jax primitives on an allow-list, no large arrays."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jax.extend import core
 
-from flowrl.verify.text.allow_list import LARGEST_SIZE
+from flowrl.verify.text.allow_list import MAX_SIZE
 
 MAX_EQUATIONS = 2_000
 _ALLOWED = """
@@ -24,18 +24,18 @@ ALLOWED = frozenset(_ALLOWED.split())
 
 
 def problem_of(closed: Any) -> str | None:
-    """Returns what in a jaxpr of one world may not be, as a sentence; None if nothing."""
+    """What a jaxpr of one world may not contain, as a sentence; None if nothing."""
     count = 0
     for jaxpr in _nested(closed):
         for constant in getattr(jaxpr, "consts", ()):
-            if np.size(constant) > LARGEST_SIZE:
-                return f"it holds a constant of {np.size(constant):,} numbers; {LARGEST_SIZE:,} are the most."
-        for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-            count += 1
-            if (problem := _equation_problem(equation)) is not None:
-                return problem
+            if np.size(constant) > MAX_SIZE:
+                return f"it holds a constant of {np.size(constant):,} numbers; at most {MAX_SIZE:,} are allowed."
+        equations = getattr(jaxpr, "jaxpr", jaxpr).eqns
+        count += len(equations)
+        if problem := next(filter(None, map(_equation_problem, equations)), None):
+            return problem
     if count > MAX_EQUATIONS:
-        return f"it makes {count:,} operations; {MAX_EQUATIONS:,} are the most. Write it shorter."
+        return f"it makes {count:,} operations; at most {MAX_EQUATIONS:,} are allowed. Write it shorter."
     return None
 
 
@@ -48,13 +48,13 @@ def _equation_problem(equation: Any) -> str | None:
         )
     for out in equation.outvars:
         size = int(np.prod(getattr(out.aval, "shape", ()), dtype=object))
-        if size > LARGEST_SIZE:
-            return f"it makes an array of {size:,} numbers in {name!r}; {LARGEST_SIZE:,} are the most for one world."
+        if size > MAX_SIZE:
+            return f"it makes an array of {size:,} numbers in {name!r}; at most {MAX_SIZE:,} are allowed in a world."
     return None
 
 
 def _nested(closed: Any) -> Iterator[Any]:
-    """Yields a jaxpr and all that its equations hold."""
+    """Yield a jaxpr and all jaxprs inside its equations."""
     yield closed
     for equation in getattr(closed, "jaxpr", closed).eqns:
         for value in equation.params.values():

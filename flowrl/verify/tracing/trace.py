@@ -1,13 +1,13 @@
-"""The first child's work: runs a skill's text, traces its functions, exports them. What it says is not trusted further
-than that: the artefact is judged by a second child that never saw the text (`judging.py`)."""
+"""The first child's work: runs a skill's text, traces its functions and exports them.
+
+Its answer is trusted no further: a second child that never saw the text judges the artefact (`behaviour/judge.py`).
+"""
 
 import builtins
 import importlib
-import importlib.abc
-import importlib.util
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from types import CodeType, ModuleType, SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import jax
@@ -21,57 +21,36 @@ from flowrl.verify.text.allow_list import BUILTINS, CONSTANTS, FREE_MODULES
 from flowrl.verify.tracing.primitives import problem_of
 
 FILE = "the skill file"
-_LONGEST = 400
+_MAX_CHARACTERS = 400
 
 
 class Refused(Exception):
-    """The code won't do; the message is a sentence that its author can act on."""
-
-
-class _TextLoader(importlib.abc.InspectLoader):
-    """Makes a module of a text."""
-
-    def __init__(self, text: str):
-        self.text = text
-
-    def get_source(self, fullname: str) -> str:
-        """Returns the text."""
-        return self.text
-
-    def get_code(self, fullname: str) -> CodeType:
-        """Returns the text compiled."""
-        return compile(without_mark(self.text), FILE, "exec", dont_inherit=True)
-
-    def is_package(self, fullname: str) -> bool:
-        """Returns False."""
-        return False
+    """The code is rejected; the message is a sentence that its author can act on."""
 
 
 def modules_of(env: str) -> tuple[str, ...]:
-    """Returns the modules that skill code of a game may import; they are there before the door closes."""
+    """The modules that skill code of a game may import."""
     return ("__future__", *FREE_MODULES, "flowrl.env.shaping", *CONSTANTS.get(env, {}))
 
 
 def warm_up(env: str) -> None:
-    """Imports and runs what will be needed once no more can be."""
+    """Import what the code may import, before the sandbox forbids opening files."""
     for name in modules_of(env):
         importlib.import_module(name)
 
 
 def load_functions(text: str, env: str, trusted: bool) -> Mapping[str, Any]:
-    """Returns the names that a skill's text defines; this runs it, with few built-ins and imports.
+    """The names that a skill's text defines; this runs it, with few built-ins and imports.
 
     Raises:
         Refused: it fails.
     """
-    spec = importlib.util.spec_from_loader("skill", _TextLoader(text))
-    assert spec is not None and spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
+    module = ModuleType("skill")
     if not trusted:
         few: dict[str, Any] = {name: getattr(builtins, name) for name in sorted(BUILTINS)}
         module.__dict__["__builtins__"] = {**few, "__import__": _import_fn(modules_of(env))}
     try:
-        spec.loader.exec_module(module)
+        exec(compile(without_mark(text), FILE, "exec", dont_inherit=True), vars(module))
     except Exception as error:
         raise Refused(sentence(error, "the skill file fails when it is loaded")) from None
     return vars(module)
@@ -89,10 +68,10 @@ def _import_fn(allowed: Sequence[str]) -> Callable[..., Any]:
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[str], shapes: Mapping[str, Any], name: str) -> Any:
-    """Returns the jaxpr of a skill function for one world, and checks that it returns one plain number.
+    """The jaxpr of a skill function for one world, which must return one plain number.
 
     Raises:
-        Refused: it fails, returns something else, or computes what it may not.
+        Refused: it fails, returns something else, or uses operations that are not on the list.
     """
     taken = {leaf: value for leaf, value in shapes.items() if leaf.partition(".")[0] in arguments}
 
@@ -127,10 +106,10 @@ def trace(function: Callable[..., Any], arguments: Sequence[str], shapes: Mappin
 
 
 def traced_artefact(request: Mapping[str, Any]) -> bytes:
-    """Returns the artefact of the skill in a request.
+    """Trace and export the skill in a request.
 
     Raises:
-        Refused: its code won't do.
+        Refused: its code is rejected.
     """
     module = load_functions(request["text"], request["env"], request["trusted"])
     shapes = {name: jax.ShapeDtypeStruct(tuple(shape), kind) for name, (shape, kind) in request["shapes"].items()}
@@ -145,7 +124,7 @@ def traced_artefact(request: Mapping[str, Any]) -> bytes:
 
 
 def sentence(error: BaseException, what: str) -> str:
-    """Returns an error as a sentence: where in the text, what happened, what to write instead."""
+    """An error as a sentence: where in the text, what happened, what to write instead."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == FILE and f.lineno]
     where = f"line {lines[-1]}: " if lines else ""
     shown = _first_line(error)
@@ -154,11 +133,11 @@ def sentence(error: BaseException, what: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     try:
-        said = str(error)[: 10 * _LONGEST]
-    except Exception:  # of an error's own making
+        said = str(error)[: 10 * _MAX_CHARACTERS]
+    except Exception:  # the error class is skill code's own
         return ""
     first = next((line.strip() for line in said.splitlines() if line.strip()), "")
-    return "".join(c for c in first if c.isprintable())[:_LONGEST]
+    return "".join(c for c in first if c.isprintable())[:_MAX_CHARACTERS]
 
 
 def _advice(error: BaseException, shown: str) -> str:
@@ -176,5 +155,5 @@ def _advice(error: BaseException, shown: str) -> str:
         near = nearest_names(str(error.name), known) if known and len(known) < 200 else ""
         return f"{shown.rstrip('.')}. {near}".rstrip()
     if isinstance(error, RecursionError):
-        return "functions call each other without end. Write it without recursion."
+        return "functions call each other endlessly. Write it without recursion."
     return f"{kind}: {shown}".rstrip(": ").rstrip(".") + "."
