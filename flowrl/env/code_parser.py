@@ -1,7 +1,7 @@
 """Task modules as functions: loaded, bound by name, ready for `FlowEnv`.
 
-Code that ships with the package or that the user passes by hand runs here, in a worker process; the control process
-reads such files only as text (`skillcode/source.py`).
+Code that ships with the package or that the user passes by hand runs here, in a worker process. The control process
+only reads such files as text (`skillcode/source.py`).
 """
 
 import inspect
@@ -22,7 +22,7 @@ from flowrl.weights import sha256
 
 
 class TaskFunctions(NamedTuple):
-    """What `task_and_reward_funcs` returns, in the order that it returns it."""
+    """The values of `task_and_reward_funcs`, in its order."""
 
     is_done_functions: tuple[SkillFunction, ...]
     reward_functions: tuple[SkillFunction, ...]
@@ -32,16 +32,16 @@ class TaskFunctions(NamedTuple):
 
 
 def task_to_skill(module_dict: Mapping[str, Any]) -> list[int]:
-    """Returns the network number of each task, in order, e.g. [0, 2, 3, 0]; the numbers may be sparse."""
+    """The network number of each task, in order, e.g. [0, 2, 3, 0]; the numbers may be sparse."""
     count = count_tasks(module_dict, _file_of(module_dict))
     return [int(module_dict[f"task_{i}_network_number"]()) for i in range(count)]
 
 
 def task_and_reward_funcs(module_dict: Mapping[str, Any]) -> TaskFunctions:
-    """Returns each task's functions, and the heads that a network addressed by these numbers needs.
+    """Each task's functions, and the heads that a network addressed by these numbers needs.
 
-    As in the seed, the number of heads is the largest network number plus one: for a module that went through
-    `inject_remapping_header` that is exactly the number of experts it uses.
+    The number of heads is the largest network number plus one: after `inject_remapping_header`, exactly the number of
+    experts in use.
     """
     numbers = task_to_skill(module_dict)
     heads = max(numbers) + 1
@@ -56,14 +56,13 @@ def task_and_reward_funcs(module_dict: Mapping[str, Any]) -> TaskFunctions:
 
 
 def bind_tasks(module_dict: Mapping[str, Any], file: str = "") -> TaskModule:
-    """Returns the module's tasks with each function's arguments bound by name.
+    """The module's tasks, with each function's arguments bound by name.
 
     Args:
-        file: what messages call the module; empty: the file that it was loaded from.
+        file: the module's name in messages; empty: the file that it was loaded from.
 
     Raises:
-        ModuleError: an argument that flowrl does not know or that cannot be bound by name, or a default of `n` that is
-            no amount.
+        ModuleError: an argument is unknown or cannot be bound by name, or the default of `n` is no amount.
     """
     functions = task_and_reward_funcs(module_dict)
     file = file or _file_of(module_dict)
@@ -82,10 +81,10 @@ def bind_tasks(module_dict: Mapping[str, Any], file: str = "") -> TaskModule:
 
 
 def load_module(path: Path, file: str = "", digest: str = "") -> dict[str, Any]:
-    """Returns the names that a task module's file defines, after checking its text; this runs the file.
+    """Check a task module's text and run it; gives the names that it defines.
 
     Args:
-        file: what messages call the module; empty: the path.
+        file: the module's name in messages; empty: the path.
         digest: the hash of the only bytes that may run; empty: any.
 
     Raises:
@@ -98,7 +97,7 @@ def load_module(path: Path, file: str = "", digest: str = "") -> dict[str, Any]:
         raise ModuleError(f"Cannot read the task module {path}: {error}") from error
     if digest not in ("", sha256(data)):
         raise ModuleError(
-            f"{path} was changed after its run was set up, so that it is not run. Move {path.parent} out of the home, "
+            f"{path} was changed after its run was set up, so it is not run. Move {path.parent} out of the home, "
             f"and train the skill again."
         )
     if "GLOBAL_TO_LOCAL" not in text:
@@ -106,7 +105,7 @@ def load_module(path: Path, file: str = "", digest: str = "") -> dict[str, Any]:
     module = types.ModuleType(f"flowrl_tasks_{path.stem}")
     module.__file__ = str(path)
     try:
-        # The bytes that were checked run, and nothing else: a loader of files would take a `__pycache__` beside them.
+        # Exactly the checked bytes run: a file loader would use a `__pycache__` beside them.
         exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
     except Exception as error:
         raise ModuleError(f"{file or path} fails when it is loaded: {type(error).__name__}: {error}") from error
@@ -148,7 +147,7 @@ def _whole(default: Any, where: str) -> int:
         amount = -1
     if amount < 0 or isinstance(default, bool):
         raise ModuleError(
-            f"{where} has the default n={default!r}, which is no amount. Give a whole number, or no default: then n is "
-            f"what the plan asks, else 1."
+            f"{where} has the default n={default!r}, which is no amount. Write a whole number, or no default: then n "
+            "is the plan's amount, else 1."
         )
     return amount

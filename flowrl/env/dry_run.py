@@ -1,4 +1,4 @@
-"""Trying a run's skill functions before any training: shapes, types and finite numbers."""
+"""A trial of a run's skill functions before training: shapes, types and finite numbers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,22 +19,20 @@ _SAMPLES = 256
 
 
 class TaskNames(NamedTuple):
-    """What messages call the functions of a task: the file and the function's name, as its author knows them."""
+    """The names of a task's functions in messages: file and function, as the author knows them."""
 
     is_done: str
     reward: str
 
 
 def try_tasks(env: FlowEnv, names: Sequence[TaskNames], key: jax.Array) -> None:
-    """Runs every task's functions on new worlds and on made-up transitions.
+    """Run every task's functions on new worlds and on random transitions.
 
-    Args:
-        names: what each task's functions are called.
+    Only the first task begins in a new world, so only it may not be done in all of them.
 
     Raises:
-        ModuleError: a function fails, returns no scalar, the wrong type or a number that is not finite, or the first
-            task is done in every new world; names the file and the function. Later tasks begin where those before them
-            end, so that new worlds say nothing of when they are done.
+        ModuleError: a function fails, or returns no scalar, the wrong type or a number that is not finite, or the
+            first task is done in every new world; names the file and the function.
     """
     inputs = _initial_inputs(env, key)
     made_up = _scrambled(inputs, key)
@@ -56,7 +54,7 @@ def _outcomes(skill: SkillFunctions | ExportedSkill, inputs: SkillInputs, names:
 
 
 def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Sequence[TaskNames]) -> None:
-    """Checks that no function asks for what this game does not have.
+    """Check that no function asks for inputs that this game lacks.
 
     Raises:
         ModuleError: names the file, the function and the argument.
@@ -64,7 +62,7 @@ def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Se
     for i, which in enumerate(tasks.skill_of_task):
         skill = tasks.skills[which]
         if isinstance(skill, ExportedSkill):
-            continue  # its inputs were held against the game's when it was loaded
+            continue  # its inputs were checked when it was loaded
         for where, taken in (
             (names[i].is_done, skill.is_done_arguments),
             (names[i].reward, skill.reward_arguments),
@@ -87,7 +85,7 @@ def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:
 
 
 def _scrambled(inputs: SkillInputs, key: jax.Array) -> SkillInputs:
-    """Transitions that no game made: every amount, change, offset and flag drawn anew, to find where numbers break."""
+    """Random transitions: every amount, change, offset and flag is drawn, to find numbers that are not finite."""
     rng = np.random.default_rng(np.asarray(key)[-1])
 
     def draw(low: int, high: int) -> Any:

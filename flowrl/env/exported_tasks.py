@@ -1,4 +1,4 @@
-"""The tasks of a run whose code nobody has vouched for: what the sandbox exported, and no text."""
+"""The tasks of a run with untrusted code: loaded from the sandbox's exports, never from text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from flowrl.weights import sha256
 
 
 def leaf_shapes(domain: Domain) -> dict[str, Any]:
-    """Returns shape and type of each leaf that a game gives skill code, for a batch of one world; plays nothing."""
+    """Shape and type of each input that a game gives skill code, for a batch of one world."""
 
     def first(key: jax.Array) -> SkillInputs:
         world = domain.reset_fn(key)
@@ -34,19 +34,19 @@ def leaf_shapes(domain: Domain) -> dict[str, Any]:
 def exported_tasks(
     paths: RunPaths, exported: Mapping[str, ArtefactRef], skills: Sequence[str], experts: Sequence[int], domain: Domain
 ) -> TaskModule:
-    """Returns the tasks of a run from the artefacts in its folder; the run's module is not even read.
+    """The tasks of a run, from the artefacts in its folder; its module is not read.
 
     Args:
         skills: the skill of each task.
         experts: the local expert of each task.
 
     Raises:
-        ModuleError: an artefact is lacking, is not the one that the run names, or is refused by `load_artefact`.
+        ModuleError: an artefact is missing, is not the one that the run names, or is rejected by `load_artefact`.
     """
     leaves = leaf_shapes(domain)
     names = list(dict.fromkeys(skills))
-    if lacking := sorted(set(names) - exported.keys()):
-        raise ModuleError(f"{paths.config} names no exported functions of {lacking[0]!r}. Set the run up again.")
+    if missing := sorted(set(names) - exported.keys()):
+        raise ModuleError(f"{paths.config} names no exported functions of {missing[0]!r}. Set the run up again.")
     loaded = tuple(load_artefact(_read(paths, exported[name]), leaves, name) for name in names)
     of_task = tuple(names.index(skill) for skill in skills)
     return TaskModule(loaded, of_task, tuple(experts), (None,) * len(of_task))

@@ -1,9 +1,9 @@
-"""Reward terms that skill code shares, for one world; none of them pays for going in circles.
+"""Reward terms for skill code, for one world; none of them pays for going in circles.
 
 Over any stretch of play the approach term adds up to the rise of a potential, less what was discovered (a block that
 comes into view pays nothing), plus what was removed (a block taken away costs nothing). Only removals could pay in a
-loop, and whoever repeats them has to lose items in between: `gathered` makes each lost item cost more than one removal
-can be worth. Where nothing is gathered (water, stations) the removal itself costs: `approach(..., lasting=True)`.
+loop, and repeating them means losing items in between: `gathered` makes each lost item cost more than one removal can
+pay. Where nothing is gathered (water, stations) the removal itself costs: `approach(..., lasting=True)`.
 """
 
 import jax
@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from flowrl.env.block_memory import UNKNOWN
 
 STEP_VALUE = 0.05
-"""What a step nearer is worth."""
+"""The reward of a step nearer."""
 REACH = 10
-"""The distance beyond which coming nearer is worth nothing."""
+"""The distance beyond which coming nearer pays nothing."""
 LOSS_PRICE = STEP_VALUE * REACH
-"""What losing an item costs on top of its worth: the most that one approach can pay."""
+"""The extra cost of losing an item: the most that one approach can pay."""
 
 
 def distance(closest_blocks: jax.Array, *blocks: int) -> jax.Array:

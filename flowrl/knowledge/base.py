@@ -1,6 +1,6 @@
-"""The skills that ship with the package: one folder a game, facts in `base.toml`, code in one file a skill.
+"""The knowledge bases: one folder for each game, specifications in `base.toml`, one code file for each skill.
 
-The code is handled as text here; only a worker process runs it.
+The code is text here; only worker processes run it.
 """
 
 import functools
@@ -33,7 +33,7 @@ class KnowledgeBase:
         env: the game.
         vocabulary: the game's fluents and how much of each there can be.
         skills: in curriculum order.
-        stated: the skills whose range of n is their author's word; the others' follow from what plans ask.
+        stated: the skills whose range of n their author gave; the others' ranges follow from plans.
     """
 
     env: str
@@ -42,10 +42,10 @@ class KnowledgeBase:
     stated: frozenset[str] = frozenset()
 
     def skill(self, name: str) -> Skill:
-        """Returns the skill called ``name``.
+        """Look up a skill by name.
 
         Raises:
-            UsageError: there is none; the nearest names are given.
+            UsageError: there is none; suggests the nearest names.
         """
         try:
             return self.named()[name]
@@ -56,16 +56,16 @@ class KnowledgeBase:
             ) from None
 
     def named(self) -> dict[str, Skill]:
-        """Returns the skills by name, in curriculum order."""
+        """The skills by name, in curriculum order."""
         return {skill.name: skill for skill in self.skills}
 
 
 @functools.cache
 def load_base(env: str) -> KnowledgeBase:
-    """Returns the knowledge base of a game, every range of n filled in.
+    """Load the knowledge base of a game, with every range of n filled in.
 
     Raises:
-        UsageError: there is no such game, or no base for it yet.
+        UsageError: there is no such game, or it has no base.
         ModuleError: a skill's code is no skill file.
     """
     if env not in _FOLDERS:
@@ -84,7 +84,7 @@ def load_base(env: str) -> KnowledgeBase:
 
 
 def manual_of(env: str) -> str:
-    """Returns what there is to know about playing a game, as text for people and models.
+    """A game's manual, for people and models.
 
     Raises:
         UsageError: there is no such game.
@@ -106,12 +106,12 @@ def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
 
 
 def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
-    """Returns amounts as they stand in `base.toml`: a bare number, or a table with `per_n` and `base`."""
+    """Amounts from `base.toml`: a number, or a table with `per_n` and `base`."""
     return {f: Quantity(base=a) if isinstance(a, int) else Quantity(**a) for f, a in amounts.items()}
 
 
 def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...]:
-    """Returns the skills with an `n_range` each: what is not given runs from 1 to the most that any plan asks.
+    """Give each skill without one an `n_range`, from 1 to the most that any plan asks.
 
     A skill that no plan of them reaches asks nothing of the others.
     """

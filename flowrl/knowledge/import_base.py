@@ -1,8 +1,7 @@
-"""Knowledge bases of the published style, brought over: all of a file or nothing, and never run.
+"""Import of published-style knowledge bases: a whole file or nothing, and no code runs.
 
-What was imported lies as one JSON file an import in the home's folder `kb`, beside its owner's own skills, written
-whole. It is never trusted, whatever such a file says: its code is run in the sandbox alone, and workers run what that
-exports.
+Each import becomes one JSON file in the home's folder `kb`, beside the user's own skills. Imported code is never
+trusted: it runs in the sandbox alone, and workers run the sandbox's export.
 """
 
 import json
@@ -26,11 +25,11 @@ _EXAMPLE = 'It should be JSON of the form {"skills": [{"skill_name": ..., "gain"
 
 
 class ImportedSkills(Frozen):
-    """What one import brought: a file in a home's folder `kb`.
+    """The skills of one import: a file in a home's folder `kb`.
 
     Attributes:
-        env: the game that they are for.
-        source: the name of the file that they came from.
+        env: their game.
+        source: the name of the imported file.
     """
 
     format: Literal[1] = 1
@@ -41,14 +40,14 @@ class ImportedSkills(Frozen):
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What a file holds for us.
+    """The outcome of reading a published-style file.
 
     Attributes:
         source: its path.
         env: the game.
         skills: the new ones, untrusted, in the file's order.
-        held: those that the base has already; the base's stay.
-        notes: what was left aside, a sentence each.
+        held: names that the base has already; the base's skills stay.
+        notes: what was ignored, a sentence each.
     """
 
     source: Path
@@ -59,13 +58,13 @@ class ImportReport:
 
 
 def import_base(path: Path, vocabulary: Vocabulary, base: KnowledgeBase) -> ImportReport:
-    """Returns the skills of a published-style JSON file, translated and checked; writes nothing and runs nothing.
+    """Translate and check the skills of a published-style JSON file; writes and runs nothing.
 
-    A skill whose name the base has, capitals aside, is checked but not brought: what the base says was played.
+    A skill whose name the base has, in any capitalisation, is checked but not imported: the base's was tested in play.
 
     Raises:
         UsageError: the file cannot be read.
-        SpecError: anything in it is wrong; each line names skill and field. Nothing is imported then.
+        SpecError: something in it is wrong; each line names skill and field.
     """
     entries = _entries(path)
     skills: list[Skill] = []
@@ -80,7 +79,7 @@ def import_base(path: Path, vocabulary: Vocabulary, base: KnowledgeBase) -> Impo
     others = [skill for skill in base.skills if skill.name.casefold() not in inside]
     known = {skill.name.casefold() for skill in base.skills}
     new = [skill for skill in skills if skill.name.casefold() not in known]
-    # The file must make sense by itself, before what the base has already is taken out of it, and after.
+    # The file must be consistent with the skills that the base has already, and without them.
     for each, beside in ((skills, others), (new, base.skills)):
         problems = problems or problems_among(each, beside, vocabulary, PUBLISHED)
     require_none([f"{path}: {problem}" for problem in problems])
@@ -89,7 +88,7 @@ def import_base(path: Path, vocabulary: Vocabulary, base: KnowledgeBase) -> Impo
 
 
 def _entries(path: Path) -> list[Any]:
-    """Returns the list of skills of a file, not looked at yet."""
+    """The unchecked list of skills of a file."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
@@ -115,18 +114,18 @@ def _entries(path: Path) -> list[Any]:
 
 
 def imported_file(source: Path, folder: Path) -> Path:
-    """Returns where the import of a file lies; importing it anew replaces that."""
+    """The path of a file's import; another import of it replaces this one."""
     return folder / f"{slug(source.stem)}{SUFFIX}"
 
 
 def write_imported(report: ImportReport, folder: Path) -> Path:
-    """Writes the new skills of an import into a folder as one file, whole, and returns its path.
+    """Write the new skills of an import into a folder, as one file.
 
-    An earlier import of a file of that name is replaced where none of its skills is lost.
+    An earlier import of a file of this name is replaced if no skill is lost.
 
     Raises:
         UsageError: there is nothing new to write, or skills of another file would be lost.
-        PlatformError: the disk is full; what stood there is unchanged.
+        PlatformError: the disk is full; an earlier file is unchanged.
     """
     if not report.skills:
         raise UsageError(f"{report.source} holds nothing new: the base has all its skills already.")
@@ -141,7 +140,7 @@ def write_imported(report: ImportReport, folder: Path) -> Path:
 
 
 def _lost(report: ImportReport, file: Path) -> list[str]:
-    """Returns the skills that writing the import to ``file`` would remove."""
+    """The skills that writing the import to ``file`` would remove."""
     if not file.exists():
         return []
     there = {*report.held, *(skill.name for skill in report.skills)}
@@ -149,12 +148,12 @@ def _lost(report: ImportReport, file: Path) -> list[str]:
 
 
 def read_imported(file: Path, env: str, vocabulary: Vocabulary) -> list[Skill]:
-    """Returns the skills of a file that `write_imported` wrote, untrusted whatever it says.
+    """Read the skills of a file from `write_imported`, as untrusted.
 
     Raises:
         LibraryError: it is damaged, or no such file.
         UsageError: it is for another game.
-        SpecError: somebody changed it, and it makes no sense now.
+        SpecError: it was edited and is no longer valid.
     """
     held = read_json(file, ImportedSkills)
     if held.env != env:

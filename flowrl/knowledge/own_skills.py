@@ -1,4 +1,4 @@
-"""Skills of a user's own: one `.py` file each, with a docstring, a literal SPEC, `is_done` and `reward`.
+"""A user's own skills: one `.py` file each, with a docstring, a literal SPEC, `is_done` and `reward`.
 
     \"\"\"Collect Two: chop trees until n + 1 wood are in hand.\"\"\"
 
@@ -7,8 +7,8 @@
     def is_done(inventory, n): ...
     def reward(inventory, inventory_diff, n): ...
 
-The file is read as text; SPEC is data and is taken out of the code, so that what is left is a skill file like those of
-the package. A folder of them, and of what was imported, extends a base.
+The file is read as text. SPEC is data and is cut out of the code, which leaves a skill file like those of the package.
+A folder of such files, and of imports, extends a base.
 """
 
 import ast
@@ -32,11 +32,11 @@ _AMOUNTS = ("requires", "consumes", "yields")
 
 
 def read_skill_file(path: Path, vocabulary: Vocabulary) -> Skill:
-    """Returns the skill of a user's file, its code without SPEC.
+    """Read the skill of a user's file, its code without SPEC.
 
     Raises:
         UsageError: the file cannot be read.
-        SpecError: it is no skill file, or its specification makes no sense; says all that is wrong.
+        SpecError: it is no skill file, or its specification is invalid; lists all problems.
     """
     skill, problems = _read(read_user_file(path), str(path), vocabulary)
     require_none(problems)
@@ -46,7 +46,7 @@ def read_skill_file(path: Path, vocabulary: Vocabulary) -> Skill:
 
 
 def check_file(path: Path, base: KnowledgeBase) -> list[str]:
-    """Returns all that keeps a user's file from standing beside the skills of a base, a sentence each.
+    """Why a user's file cannot join the skills of a base, a sentence each.
 
     Raises:
         UsageError: the file cannot be read.
@@ -55,7 +55,7 @@ def check_file(path: Path, base: KnowledgeBase) -> list[str]:
 
 
 def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
-    """Returns all that keeps the text of a skill file from standing beside the skills of a base, a sentence each."""
+    """Why the text of a skill file cannot join the skills of a base, a sentence each."""
     skill, problems = _read(text, file, base.vocabulary)
     if skill is not None and not problems:
         problems = [f"{file}: {problem}" for problem in problems_among([skill], base.skills, base.vocabulary)]
@@ -63,7 +63,7 @@ def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
 
 
 def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
-    """Returns why no plan leads to a skill even if all of the base were learned, None where one does."""
+    """Why no plan would reach a skill even if all of the base were learned; None if one would."""
     try:
         plan(skill.name, {**base.named(), skill.name: skill}, vocabulary=base.vocabulary)
     except PlanError as error:
@@ -72,7 +72,7 @@ def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
 
 
 def _read(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill | None, list[str]]:
-    """Returns the skill as far as it can be made out, and all that is wrong with it."""
+    """The skill as far as it can be read, and all problems."""
     read = read_code(text, file, vocabulary.floors > 1)
     if read.parse_problems:
         return None, list(read.parse_problems)
@@ -92,7 +92,7 @@ def _read(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill | None, l
         ]
     skill = Skill(name=name, description=description, spec=spec, code=code) if name and spec is not None else None
     if skill is not None:
-        # Where a yield could not be read, that nothing is yielded would be no news.
+        # If a yield could not be read, "yields nothing" would only repeat that.
         unread = tuple(f"{name!r}, {part}: " for part in _AMOUNTS if any(f"{name!r}, {part}" in each for each in wrong))
         wrong += [problem for problem in problems_of(skill, vocabulary) if not problem.startswith(unread)]
     problems += [f"{file}: {problem}" for problem in wrong] + list(read.problems_in_a_plan())
@@ -100,7 +100,7 @@ def _read(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill | None, l
 
 
 def _heading(tree: ast.Module, file: str) -> tuple[str, str, list[str]]:
-    """Returns name and description as the file's docstring says them, and what is wrong with it."""
+    """Name and description from the file's docstring, and what is wrong with it."""
     first = (ast.get_docstring(tree) or "").partition("\n\n")[0]
     name, colon, description = (" ".join(part.split()) for part in first.partition(":"))
     if not (name and colon and description):
@@ -134,7 +134,7 @@ def _without(text: str, node: ast.stmt) -> str:
 
 
 def _spec_of(node: ast.stmt, name: str) -> tuple[SkillSpec | None, list[str]]:
-    """Returns SPEC as a value, and what is wrong with it; nothing in it is run."""
+    """SPEC as a value, and what is wrong with it; nothing in it is run."""
     value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
     try:
         literal = None if value is None else ast.literal_eval(value)
@@ -160,7 +160,7 @@ def _spec_of(node: ast.stmt, name: str) -> tuple[SkillSpec | None, list[str]]:
     except ValidationError as error:
         problems += [_field_problem(name, detail) for detail in error.errors()]
         wrong_fields = {str(detail["loc"][0]) for detail in error.errors()}
-    # What is left is looked at as well, so that the next run of the check brings nothing new.
+    # The rest is checked as well, so that the next check finds nothing new.
     rest = {key: value for key, value in values.items() if key not in wrong_fields}
     return SkillSpec.model_validate(rest, strict=True), problems
 
@@ -174,9 +174,9 @@ def _repeated_keys(value: ast.expr) -> list[object]:
 
 
 def _amounts(value: object, where: str) -> tuple[dict[str, Quantity], list[str]]:
-    """Returns the amounts that can be read, and what is wrong with the others."""
+    """The amounts that can be read, and what is wrong with the others."""
     if not isinstance(value, dict):
-        return {}, [f"{where}: {value!r} won't do; write a dict such as {{'wood': 2}}."]
+        return {}, [f"{where}: {value!r} is not valid; write a dict such as {{'wood': 2}}."]
     amounts: dict[str, Quantity] = {}
     problems = []
     for fluent, amount in value.items():
@@ -194,9 +194,8 @@ def _as_tuples(value: object) -> object:
 
 def _field_problem(name: str, detail: Any) -> str:
     field = str(detail["loc"][0])
-    return (
-        f"{name!r}, {field}: {detail['input']!r} won't do: {detail['msg'].lower()}. {_EXAMPLES.get(field, '')}".strip()
-    )
+    problem = f"{name!r}, {field}: {detail['input']!r} is not valid: {detail['msg'].lower()}."
+    return f"{problem} {_EXAMPLES.get(field, '')}".strip()
 
 
 _EXAMPLES = {

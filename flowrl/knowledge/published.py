@@ -1,8 +1,8 @@
-"""One entry of a published-style knowledge base, translated into a skill of ours; its code stays text.
+"""One entry of a published-style knowledge base, translated into a skill; its code stays text.
 
-Amounts there are lambda texts, read as affine forms. Keys become fluents: an item is one; `achievement:NAME` too;
-`stat:monsters_killed:2` is kills:2; `ephemeral:near_furnace` is near:furnace. `level:player_level` is the floors where
-a skill can be done (a single one may be written as a lambda), and among the gains the floor that it leads to.
+Amounts there are lambda texts, parsed as affine forms. Keys become fluents: items and `achievement:NAME` stay,
+`stat:monsters_killed:2` becomes kills:2 and `ephemeral:near_furnace` near:furnace. `level:player_level` lists the
+floors where a skill can be done (a single one may be a lambda); among the gains it is the floor where the skill ends.
 """
 
 import ast
@@ -32,7 +32,7 @@ _KEYS = ((_STAT, KILLS), (_NEAR, NEAR), (LEVEL, FLOOR))
 
 
 def _key_of(fluent: str) -> str:
-    """Returns the key that stands for a fluent."""
+    """The published key of a fluent."""
     for theirs, ours in _KEYS:
         if fluent.startswith(ours):
             return theirs if theirs == LEVEL else theirs + fluent.removeprefix(ours)
@@ -49,17 +49,17 @@ PUBLISHED = Spelling(
     },
     _key_of,
 )
-"""What a spec is written with in such a file."""
+"""The names of fields and fluents in such a file."""
 
 
 @dataclass
 class Entry:
-    """An entry as far as it was read.
+    """Problems and notes while an entry is read.
 
     Attributes:
-        label: the place for messages.
-        problems: what is wrong with it, a sentence each.
-        notes: what of it was left aside.
+        label: the entry, for messages.
+        problems: a sentence each.
+        notes: what was ignored.
     """
 
     label: str
@@ -67,15 +67,15 @@ class Entry:
     notes: list[str] = field(default_factory=list)
 
     def wrong(self, field_name: str, problem: str) -> None:
-        """Notes a problem with a field."""
+        """Add a problem with a field."""
         self.problems.append(f"{self.label}, {field_name}: {problem}")
 
 
 def translate(data: object, place: str, vocabulary: Vocabulary) -> tuple[Skill | None, Entry]:
-    """Returns the skill that an entry states, and what is wrong with it; the skill is whole only if nothing is.
+    """Translate an entry; the skill is only complete if the entry has no problems.
 
     Args:
-        place: where the entry stands, e.g. "skill 3", for one without a name.
+        place: the entry's position, e.g. "skill 3", for one without a name.
     """
     if not isinstance(data, dict):
         return None, Entry(place, [f"{place} is {_kind(data)}, not an object with skill_name, gain and so on."])
@@ -87,7 +87,7 @@ def translate(data: object, place: str, vocabulary: Vocabulary) -> tuple[Skill |
     for missing in [key for key in _REQUIRED if key not in data]:
         entry.wrong(missing, "it is missing; add it, empty where there is nothing.")
     if unread := sorted(set(data) - set(_READ)):
-        entry.notes.append(f"{entry.label}: left aside {', '.join(map(on_one_line, unread))}")
+        entry.notes.append(f"{entry.label}: ignored {', '.join(map(on_one_line, unread))}")
     if not isinstance(data.get("ephemeral", False), bool):
         entry.wrong("ephemeral", f"{data['ephemeral']!r} is neither true nor false.")
     if not isinstance(data.get("description", ""), str):
@@ -120,7 +120,7 @@ def _spec_of(data: Mapping[str, Any], entry: Entry, vocabulary: Vocabulary) -> S
     places = data.get("ephemeral") is True and any(not prefix_of(f) for f in consumes) and to_floor is None
     stations = [f for f in yields if f.startswith(NEAR)]
     if places and stations:
-        # What is built of things in hand stands afterwards, and the player beside it; what is only gone to was placed.
+        # A station made from items stands afterwards, with the player beside it; one without was placed before.
         yields |= {PLACED + f.removeprefix(NEAR): Quantity(base=1) for f in stations}
     return SkillSpec(
         requires=requires,
@@ -134,13 +134,13 @@ def _spec_of(data: Mapping[str, Any], entry: Entry, vocabulary: Vocabulary) -> S
 
 
 def _item_of(yields: Mapping[str, Quantity], consumes: Mapping[str, Quantity]) -> str | None:
-    """Returns the item that the skill is about: one whose amount n sets, else one that it makes, else one it spends."""
+    """The skill's main item: the first whose amount depends on n, else the first made, else the first spent."""
     made = [f for f in yields if not prefix_of(f)]
     return next(iter([*[f for f in made if yields[f].per_n], *made, *[f for f in consumes if not prefix_of(f)]]), None)
 
 
 def _part(data: Mapping[str, Any], part: str, entry: Entry) -> tuple[dict[str, Quantity], list[int] | int | None]:
-    """Returns the amounts of a part by fluent, those of nothing left out; and the floors or the floor that it names."""
+    """The amounts of a part by fluent, zeros left out, and the floor or floors that it names."""
     given = data.get(part, {})
     if not isinstance(given, dict):
         entry.wrong(part, f"{_kind(given)} is no object; write {{}} for nothing.")
@@ -192,7 +192,7 @@ def _fluent(key: str, where: str) -> str:
 
 
 def _code_of(text: object, entry: Entry, vocabulary: Vocabulary) -> str:
-    """Returns the code as a skill file, the author's text in it as it was; what is wrong with it goes to ``entry``."""
+    """The code as a skill file, with the author's text unchanged; adds its problems to ``entry``."""
     where = f"{entry.label}, functions"
     if not isinstance(text, str):
         entry.wrong("functions", f"{_kind(text)} is no text; give the Python of is_done, reward and network_number.")
@@ -208,7 +208,7 @@ def _code_of(text: object, entry: Entry, vocabulary: Vocabulary) -> str:
 
 
 def _python_of(text: str, where: str) -> str:
-    """Returns the Python in a text: all of it, or what stands between fences in it."""
+    """The Python in a text: all of it, or the parts between fences."""
     fenced = [textwrap.dedent(block).strip("\n") for block in _FENCE.findall(text)]
     try:
         parse(text, where)
@@ -221,7 +221,7 @@ def _python_of(text: str, where: str) -> str:
 
 
 def _wrappers(code: str, where: str) -> str:
-    """Returns functions called is_done and reward that call the author's, found by name, with arguments by name."""
+    """Functions is_done and reward that call the author's, which may be named `task_3_reward`."""
     tree = parse(code, where)
     found: dict[str, list[tuple[str | None, ast.FunctionDef]]] = {}
     for node in functions_of(tree):

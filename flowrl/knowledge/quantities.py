@@ -1,4 +1,4 @@
-"""Amounts as people write them, "2*n + 1", read as affine forms on the syntax tree; never evaluated."""
+"""Amounts as text, such as "2*n + 1": parsed as affine forms on the syntax tree, never evaluated."""
 
 import ast
 import re
@@ -6,24 +6,24 @@ import re
 from flowrl.errors import SpecError
 from flowrl.schema.skill import Quantity
 
-_LONGEST = 200
-_LARGEST = 1_000_000
+_MAX_CHARACTERS = 200
+_MAX_NUMBER = 1_000_000
 _ADJACENT = re.compile(r"(?<![\w.])(\d+)(?=\s*[A-Za-z_])")
 _BARE = "n"
 
 
 class _NotAffineError(Exception):
-    """Something other than whole numbers, the parameter, +, - and *; the message says what."""
+    """The text has more than whole numbers, the parameter, +, - and *; the message names it."""
 
 
 def parse_quantity(text: object, where: str) -> Quantity:
-    """Returns the amount that a text such as "3", "n", "2n + 1" or "lambda k: 2*k + 1" says.
+    """Parse an amount such as "3", "n", "2n + 1" or "lambda k: 2*k + 1".
 
     Args:
-        where: the place for messages: which skill, and which field of it.
+        where: the skill and field, for messages.
 
     Raises:
-        SpecError: it is no text, or anything but a whole number of times n plus a whole number.
+        SpecError: it is no text of the form a*n + b with whole numbers.
     """
     if not isinstance(text, str):
         raise SpecError(f"{where}: {_shown(text)} is no amount; write a text such as '2*n + 1'.")
@@ -37,7 +37,7 @@ def parse_quantity(text: object, where: str) -> Quantity:
 
 
 def quantity_text(quantity: Quantity) -> str:
-    """Returns the amount as `parse_quantity` reads it, e.g. "2*n + 1"."""
+    """An amount as `parse_quantity` reads it, e.g. "2*n + 1"."""
     if not quantity.per_n:
         return str(quantity.base)
     per_n = {1: "n", -1: "-n"}.get(quantity.per_n, f"{quantity.per_n}*n")
@@ -47,15 +47,15 @@ def quantity_text(quantity: Quantity) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value[: _LONGEST + 1] if isinstance(value, str) else value)
+    text = repr(value[: _MAX_CHARACTERS + 1] if isinstance(value, str) else value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _affine_text(text: str) -> tuple[int, int]:
-    if len(text) > _LONGEST:
-        raise _NotAffineError(f"it has {len(text)} characters, more than {_LONGEST}")
+    if len(text) > _MAX_CHARACTERS:
+        raise _NotAffineError(f"it has {len(text)} characters, more than {_MAX_CHARACTERS}")
     try:
-        # "2n" is how people write 2*n; the sign goes between a number and a name, nothing else is touched.
+        # People write 2n for 2*n: a sign is put between a number and a name, nothing else changes.
         tree = ast.parse(_ADJACENT.sub(r"\1*", text.strip()), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise _NotAffineError("it does not parse") from None
@@ -63,8 +63,8 @@ def _affine_text(text: str) -> tuple[int, int]:
     if isinstance(tree, ast.Lambda):
         parameter, tree = _parameter_of(tree), tree.body
     per_n, base = _affine(tree, parameter)
-    if max(abs(per_n), abs(base)) > _LARGEST:
-        raise _NotAffineError(f"it is beyond {_LARGEST:,}")
+    if max(abs(per_n), abs(base)) > _MAX_NUMBER:
+        raise _NotAffineError(f"it is beyond {_MAX_NUMBER:,}")
     return per_n, base
 
 
@@ -77,7 +77,7 @@ def _parameter_of(tree: ast.Lambda) -> str:
 
 
 def _affine(node: ast.expr, parameter: str) -> tuple[int, int]:
-    """Returns (a, b) of a * parameter + b."""
+    """(a, b) of a * parameter + b."""
     match node:
         case ast.Constant(value=int() as value) if not isinstance(value, bool):
             return 0, value

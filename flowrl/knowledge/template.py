@@ -1,4 +1,4 @@
-"""The file that `flowrl kb new` writes: a skill that is complete, and says what else could stand in it."""
+"""The file that `flowrl kb new` writes: a complete skill, with comments on all options."""
 
 import textwrap
 
@@ -51,7 +51,7 @@ def reward(inventory, inventory_diff, n):
 
 
 def template(name: str, vocabulary: Vocabulary) -> str:
-    """Returns the text of a skill file for a new skill: valid as it stands, with comments on the rest."""
+    """The text of a skill file for a new skill: valid, with comments on all options."""
     item = next((item for item in vocabulary.items if item not in vocabulary.tiers), "wood")
     inputs = {k: text for k, text in SKILL_INPUTS.items() if vocabulary.floors > 1 or k not in FULL_GAME_ONLY}
     assert _FIELDS.keys() == SkillSpec.model_fields.keys()
@@ -65,7 +65,7 @@ def template(name: str, vocabulary: Vocabulary) -> str:
 
 
 def _listed(entries: dict[str, str]) -> str:
-    """Returns a comment with an entry a line, folded where it is long."""
+    """A comment with one entry a line, folded if long."""
     width = max(map(len, entries)) + 2
     lines = []
     for name, text in entries.items():

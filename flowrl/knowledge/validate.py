@@ -1,7 +1,7 @@
-"""Specifications held against the game, against themselves and against each other.
+"""Validation of specifications: against the game, by themselves, and beside each other.
 
-What is found is a sentence each, which names the skill, the field and the next move. That no skill yields what one
-needs is none of them: it makes the skill infeasible, and the frontier says so.
+Each problem is a sentence with the skill, the field and the next move. A requirement that no skill yields is no
+problem here: it makes the skill infeasible, which the frontier reports.
 """
 
 import dataclasses
@@ -17,12 +17,12 @@ from flowrl.planning.symbolic import gives
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
 
 _MAX_SHOWN = 10
-_LONGEST_NAME = 80
+_MAX_NAME = 80
 _PARTS = ("requires", "consumes", "yields")
 
 
 def require_none(problems: Sequence[str]) -> None:
-    """Raises SpecError with the problems, a line each, unless there are none."""
+    """Raise SpecError with the problems, a line each, if there are any."""
     if problems:
         shown = list(problems[:_MAX_SHOWN])
         if len(problems) > len(shown):
@@ -32,22 +32,17 @@ def require_none(problems: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Spelling:
-    """What a spec is written with, where that is not as here.
-
-    Attributes:
-        fields: the names of its fields.
-        key_fn: the name of a fluent.
-    """
+    """Other names for a specification's fields and fluents, as some files use them."""
 
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
     key_fn: Callable[[str], str] = str
 
     def field(self, name: str) -> str:
-        """Returns the name of a field."""
+        """The name of a field."""
         return self.fields.get(name, name)
 
-    def told(self, problem: str, fluent: str = "") -> str:
-        """Returns a sentence with its fields and its fluent as they are written there."""
+    def translated(self, problem: str, fluent: str = "") -> str:
+        """A sentence with its fields and its fluent renamed."""
         for ours, theirs in self.fields.items():
             problem = problem.replace(f"`{ours}`", f"`{theirs}`")
         return problem.replace(repr(fluent), repr(self.key_fn(fluent))) if fluent else problem
@@ -57,22 +52,22 @@ OURS = Spelling()
 
 
 def problems_of(skill: Skill, vocabulary: Vocabulary, spelling: Spelling = OURS) -> list[str]:
-    """Returns what is wrong with one skill by itself, a sentence each."""
+    """What is wrong with one skill by itself, a sentence each."""
     found = [f"{skill.name!r}, name: {problem}" for problem in name_problems(skill.name)]
     for part in _PARTS:
         for fluent, quantity in getattr(skill.spec, part).items():
             problem = _amount_problem(part, fluent, quantity, skill.spec, vocabulary)
             if problem is not None:
                 field = f"{spelling.field(part)} {on_one_line(spelling.key_fn(fluent))}"
-                found.append(f"{skill.name!r}, {field}: {_ended(spelling.told(problem, fluent))}")
+                found.append(f"{skill.name!r}, {field}: {_ended(spelling.translated(problem, fluent))}")
     for field, problem in _other_problems(skill, vocabulary):
-        found.append(f"{skill.name!r}, {spelling.field(field)}: {_ended(spelling.told(problem))}")
+        found.append(f"{skill.name!r}, {spelling.field(field)}: {_ended(spelling.translated(problem))}")
     return found
 
 
 def on_one_line(text: str) -> str:
-    """Returns a name that somebody gave as it may be printed: no line breaks, no control signs, no screenful."""
-    return text if text.isprintable() and len(text) <= _LONGEST_NAME else repr(text[:_LONGEST_NAME])
+    """A name from a file as it can be printed: no line breaks or control characters, not too long."""
+    return text if text.isprintable() and len(text) <= _MAX_NAME else repr(text[:_MAX_NAME])
 
 
 def _ended(problem: str) -> str:
@@ -80,15 +75,15 @@ def _ended(problem: str) -> str:
 
 
 def name_problems(name: str) -> list[str]:
-    """Returns why a skill cannot be called so, a sentence each."""
+    """Why a skill cannot have this name, a sentence each."""
     plain = slug(name)
     found = []
-    if len(name) > _LONGEST_NAME or not name.isprintable():
-        found.append(f"write it in one line, with at most {_LONGEST_NAME} printable characters.")
+    if len(name) > _MAX_NAME or not name.isprintable():
+        found.append(f"write it in one line, with at most {_MAX_NAME} printable characters.")
     elif not plain[0].isalpha() or plain == "unnamed":
         found.append("it becomes a folder and a Python name, so begin it with a letter from A to Z.")
     elif re.fullmatch(r"task_\d+", plain.casefold()):
-        found.append("tasks of a run are called so; give it another.")
+        found.append("tasks of a run have such names; choose another.")
     if signs := sorted(set(',=:"\\') & set(name)):
         found.append(f"leave {' and '.join(signs)} out; goals and skill files are written with such signs.")
     return found
@@ -148,10 +143,10 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
 def problems_among(
     skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary, spelling: Spelling = OURS
 ) -> list[str]:
-    """Returns what is wrong between skills, a sentence each; each must be right by itself.
+    """What is wrong between skills that are each valid by themselves, a sentence each.
 
     Args:
-        known: the skills that they come to; nothing is said of these alone.
+        known: the skills that they join; problems among these alone are left out.
     """
     known = list(known)
     everyone = [*known, *skills]
@@ -183,7 +178,7 @@ FluentAmount = tuple[str, int]
 
 
 def _needs(spec: SkillSpec) -> list[tuple[FluentAmount, ...]]:
-    """Returns what must hold before a skill at its least n, as alternatives: any one of each will do."""
+    """The preconditions of a skill at its smallest n, as alternatives: one of each must hold."""
     low = max(1, spec.n_range[0]) if spec.n_range else 1
     needs: list[tuple[FluentAmount, ...]] = [((f, amount),) for f, amount in spec.needed(low).items() if amount > 0]
     if spec.floors is not None:
@@ -194,10 +189,10 @@ def _needs(spec: SkillSpec) -> list[tuple[FluentAmount, ...]]:
 def _waiting(
     skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Vocabulary, spelling: Spelling
 ) -> list[str]:
-    """Returns the circles in which skills wait for each other, a sentence each.
+    """The circles in which skills wait for each other, a sentence each.
 
-    What nobody yields counts as there: it is another matter. Amounts are never used up here, so what is left out by
-    this relaxation can be done by no plan.
+    What no skill yields counts as present. Nothing is used up in this relaxation, so no plan can do a skill that it
+    does not reach.
     """
     given = {skill.name: gives(skill.spec, vocabulary) for skill in everyone}
     needs = {skill.name: _needs(skill.spec) for skill in everyone}

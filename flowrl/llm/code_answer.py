@@ -1,4 +1,4 @@
-"""The three functions that a model writes, as text: the expert's number is looked at and taken out."""
+"""The three functions that a model writes, as text: the expert's number is checked and removed."""
 
 from flowrl.errors import ModuleError
 from flowrl.skillcode.skill_file import functions_of
@@ -8,14 +8,14 @@ NUMBER = "network_number"
 
 
 class CodeError(Exception):
-    """A text that is not what was asked for; the message tells its author what to do."""
+    """An answer with the wrong code; the message tells its author what to do."""
 
 
 def own_functions(text: str, expert: int) -> str:
-    """Returns a skill file with `is_done` and `reward`, the expert's number taken out: whoever trains it gives it one.
+    """The skill file without `network_number`: the number is assigned when the skill is trained.
 
     Raises:
-        CodeError: the text is no Python, or `network_number` is missing, or returns another number.
+        CodeError: the text is no Python, or `network_number` is missing or returns another number.
     """
     try:
         tree = parse(text, "the code")
@@ -30,11 +30,8 @@ def own_functions(text: str, expert: int) -> str:
         raise CodeError(f"{NUMBER}, at line {node.lineno}, must return {expert}, as a literal and without arguments.")
     lines = text.split("\n")
     begin = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
-    shared = [
-        other
-        for other in tree.body
-        if other is not node and begin < (other.end_lineno or 0) and other.lineno <= (node.end_lineno or 0)
-    ]
-    if shared:
+    last = node.end_lineno or node.lineno
+    others = [other for other in tree.body if other is not node]
+    if any(begin < (other.end_lineno or other.lineno) and other.lineno <= last for other in others):
         raise CodeError(f"{NUMBER}, at line {node.lineno}, must stand on lines of its own.")
-    return "\n".join(lines[:begin] + lines[node.end_lineno :]).strip("\n") + "\n"
+    return "\n".join(lines[:begin] + lines[last:]).strip("\n") + "\n"

@@ -1,8 +1,8 @@
 """Exported skills: made from functions in the sandbox, checked and loaded by workers.
 
-An artefact is a line of JSON that says what made it, then what `jax.export` serialises: one function of a batch of
-worlds, its size left open. Tracing runs a skill's Python, so that it happens in the sandbox; a worker loads the result,
-which holds nothing but array operations of an allow-list.
+An artefact is a line of JSON about its origin, then the output of `jax.export`: one function of a batch of worlds of
+any size. Tracing runs a skill's Python, so it happens in the sandbox; a worker loads the result, which contains only
+array operations from an allow-list.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ from flowrl.skillcode.functions import DoneAndReward, ExportedSkill, SkillFuncti
 
 PLATFORMS = ("cpu", "cuda")
 MAX_BYTES = 4_000_000
-"""Size of an artefact; those of the skills that ship have about 10 kB."""
+"""Of an artefact; those of shipped skills have about 10 kB."""
 CUSTOM_CALLS = frozenset({"shape_assertion"})
-"""Calls out of the array language that an artefact may make: the check of the batch's size, gone once compiled."""
+"""Custom calls that an artefact may make: the check of the batch's size, gone once compiled."""
 _STRUCTURE = "builtin.module func.func func.call func.return"
 _ARRAYS = """
 abs add and atan2 bitcast_convert broadcast_in_dim case cbrt ceil clamp compare complex composite concatenate constant
@@ -38,7 +38,7 @@ reduce_window remainder reshape return reverse round_nearest_afz round_nearest_e
 shift_right_arithmetic shift_right_logical sign sine slice sort sqrt subtract tan tanh transpose tuple xor
 """
 OPERATIONS = frozenset(_STRUCTURE.split()) | {f"stablehlo.{name}" for name in _ARRAYS.split()}
-"""What an artefact may be made of: arrays in, arrays out, in a time that does not depend on their values."""
+"""Operations that an artefact may contain: arrays in, arrays out, in a time independent of their values."""
 
 
 def export_functions(
@@ -48,14 +48,11 @@ def export_functions(
     reward_arguments: tuple[str, ...],
     example_leaves: Mapping[str, Any],
 ) -> bytes:
-    """Returns the artefact of a skill's two functions; this traces them, which runs their Python.
+    """Export a skill's two functions; tracing runs their Python and raises their errors.
 
     Args:
-        example_leaves: what `flat_leaves` gives for a batch: arrays, or their shapes and types, all
-            with the batch as first axis. Those that the functions ask for are the artefact's inputs, and `n`.
-
-    Raises:
-        whatever the functions raise when they are traced.
+        example_leaves: `flat_leaves` of a batch: arrays, or their shapes and types, all with the batch as first axis.
+            The artefact's inputs are those that the functions take, and `n`.
     """
     functions = SkillFunctions(is_done, reward, is_done_arguments, reward_arguments)
     asked = {*is_done_arguments, *reward_arguments, "n"}
@@ -75,7 +72,7 @@ def export_functions(
 
 
 def _without_places(exported: Any) -> Any:
-    """Returns the same without the files and lines that it was made of: equal functions give equal bytes."""
+    """The same without file names and lines: equal functions give equal bytes."""
     with mlir.make_ir_context() as context:
         module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
         passmanager.PassManager.parse("builtin.module(strip-debuginfo)").run(module.operation)
@@ -89,15 +86,15 @@ def _heading() -> bytes:
 
 
 def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill") -> ExportedSkill:
-    """Returns what an artefact holds, ready to be called on a batch, after looking at all that is in it.
+    """Check an artefact and load it, ready to be called on a batch.
 
     Args:
-        leaves: what this game gives, as in `export_functions`; only shapes and types are looked at.
+        leaves: the inputs that this game has, as in `export_functions`; only shapes and types matter.
         name: the skill's, for messages.
 
     Raises:
-        ModuleError: it is none, was made by another jax or craftax or for other machines, takes or gives something
-            else, or holds an operation that is not on the allow-list.
+        ModuleError: it is no artefact, was made by another jax or craftax or for other devices, has another signature,
+            or contains an operation that is not on the allow-list.
     """
     where = f"What the sandbox exported of {name!r}"
     heading, _, body = data.partition(b"\n")
@@ -112,7 +109,7 @@ def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill
         require_harmless(exported.mlir_module_serialized, where)
     except ModuleError:
         raise
-    except Exception as error:  # bytes that anybody may have written; the parsers have errors of their own
+    except Exception as error:  # the parsers' own errors, on bytes of unknown origin
         raise ModuleError(f"{where} cannot be read: {type(error).__name__}: {_short(error)}. {_AGAIN}") from error
     call: Callable[..., DoneAndReward] = exported.call
 
@@ -122,9 +119,9 @@ def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill
     return ExportedSkill(name, outcomes)
 
 
-def _short(said: object) -> str:
-    """Returns what an artefact, or a parser of it, says, so short that it can be shown."""
-    return "".join(c if c.isprintable() else " " for c in str(said)[:_SHORT])
+def _short(text: object) -> str:
+    """Text from an artefact or its parser, short and printable."""
+    return "".join(c if c.isprintable() else " " for c in str(text)[:_SHORT])
 
 
 _SHORT = 100
@@ -152,10 +149,10 @@ def _require_platform(exported: Any, where: str) -> None:
 
 
 def _require_signature(exported: Any, leaves: Mapping[str, Any], where: str) -> list[str]:
-    """Returns the names of the inputs, after holding them and the outputs against what they must be."""
+    """The names of the inputs, after a check of inputs and outputs."""
     given = exported.in_tree.unflatten(exported.in_avals)
     if not (len(given) == 2 and len(given[0]) == 1 and isinstance(given[0][0], dict) and not given[1]):
-        raise ModuleError(f"{where} takes something that is not one dict of named arrays. {_AGAIN}")
+        raise ModuleError(f"{where} does not take one dict of named arrays. {_AGAIN}")
     inputs = given[0][0]
     for name, aval in inputs.items():
         if name not in leaves:
@@ -170,18 +167,17 @@ def _require_signature(exported: Any, leaves: Mapping[str, Any], where: str) -> 
     given_back = [(str(aval.dtype), aval.ndim) for aval in exported.out_avals]
     is_pair = exported.out_tree == jax.tree.structure((0, 0))
     if not is_pair or given_back != [("bool", 1), ("float32", 1)] or len(sizes) != 1:
-        raise ModuleError(f"{where} gives something that is not (done, reward) of each world of a batch. {_AGAIN}")
+        raise ModuleError(f"{where} does not give (done, reward) of each world of a batch. {_AGAIN}")
     if exported.nr_devices != 1 or exported.ordered_effects or exported.unordered_effects:
-        raise ModuleError(f"{where} does more than to return values: it has effects, or wants several devices.")
+        raise ModuleError(f"{where} does more than return values: it has effects, or needs several devices.")
     return sorted(inputs)
 
 
 def require_harmless(module: bytes, where: str) -> None:
-    """Checks every operation of a serialised StableHLO module, wherever it is nested, against the allow-list.
+    """Check every operation of a serialised StableHLO module, nested ones too, against the allow-list.
 
     Raises:
-        ModuleError: names the first operation that is not on it: a call out of the array language, one back to the
-            host, a loop.
+        ModuleError: names the first operation that is not on it, such as a custom call, a host callback or a loop.
     """
     refused: list[str] = []
 
@@ -201,5 +197,5 @@ def require_harmless(module: bytes, where: str) -> None:
         stablehlo.deserialize_portable_artifact(context, module).operation.walk(look)
     if refused:
         raise ModuleError(
-            f"{where} holds {_short(refused[0])}, which workers do not run. Write it with jax.numpy alone."
+            f"{where} contains {_short(refused[0])}, which workers do not run. Write it with jax.numpy alone."
         )

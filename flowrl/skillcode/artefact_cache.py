@@ -1,7 +1,7 @@
-"""Where exported skills lie: a cache of this user's own, filled by the sandbox and by nothing else.
+"""The cache of exported skills: in this user's own folder, filled by the sandbox alone.
 
-The text of a skill is the truth; what was exported from it is made again where it is lost. Nothing comes here from a
-home or an archive. jax is not imported, so that any process can look.
+Nothing enters it from a home or an archive: a lost artefact is exported again from the skill's text. jax is not
+imported, so that any process can use it.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from flowrl.userdirs import private_folder, user_cache
 from flowrl.weights import sha256
 
 FORMAT: Literal[1] = 1
-"""Of artefacts, of the names and shapes of their inputs, and of what is checked before one is made."""
+"""The version of artefacts, their inputs, and the checks before export."""
 SUFFIX = ".stablehlo"
 MADE_BY = (
     "flowrl.env.code_parser",
@@ -32,15 +32,15 @@ MADE_BY = (
     "flowrl.skillcode.flat_inputs",
     "flowrl.skillcode.functions",
 )
-"""Modules that an artefact follows from: what skill code imports, and what becomes of its values."""
+"""Modules that an artefact depends on: what skill code imports, and what uses its values."""
 
 
 class ArtefactMeta(Frozen):
-    """What lies beside an artefact: what it was made from.
+    """The origin of an artefact, stored beside it.
 
     Attributes:
-        skill: what it was called then, for people; skills with the same text share one artefact.
-        sha256: the hash of the artefact.
+        skill: its name at the time, for people; skills with the same text share one artefact.
+        sha256: of the artefact.
     """
 
     format: Literal[1] = FORMAT
@@ -54,28 +54,28 @@ class ArtefactMeta(Frozen):
 
 @dataclass(frozen=True)
 class CachedArtefact:
-    """An artefact in the cache, whole."""
+    """An artefact in the cache."""
 
     path: Path
     meta: ArtefactMeta
 
     @property
     def ref(self) -> ArtefactRef:
-        """What a run notes of it."""
+        """The reference that a run stores."""
         return ArtefactRef(key=self.meta.key, sha256=self.meta.sha256)
 
 
 def verified_cache() -> Path:
-    """Returns the folder of artefacts, which only this user can write to.
+    """The folder of artefacts.
 
     Raises:
-        PlatformError: others can.
+        PlatformError: other users can write to it.
     """
     return private_folder(user_cache() / "verified")
 
 
 def artefact_key(skill: Skill, env: str) -> str:
-    """Returns the name of a skill's artefact: a hash of its text and of all else that the artefact follows from."""
+    """The name of a skill's artefact: a hash of everything that it depends on."""
     made_of = {
         "format": FORMAT,
         "code": skill.code,
@@ -90,7 +90,7 @@ def artefact_key(skill: Skill, env: str) -> str:
 
 
 def meta_of(skill: Skill, env: str, data: bytes) -> ArtefactMeta:
-    """Returns what is noted of an artefact that was just made."""
+    """The origin of a new artefact."""
     return ArtefactMeta(
         key=artefact_key(skill, env),
         skill=skill.name,
@@ -102,9 +102,9 @@ def meta_of(skill: Skill, env: str, data: bytes) -> ArtefactMeta:
 
 
 def store_artefact(key: str, data: bytes, meta: ArtefactMeta) -> CachedArtefact:
-    """Puts an artefact into the cache, whole, and returns what lies there; what describes it comes last.
+    """Put an artefact into the cache; its description is written last.
 
-    One of that key that is there already and whole stays: runs may hold it by its hash.
+    An intact one of the same key stays: runs may refer to it by its hash.
     """
     if (first := find_artefact(key)) is not None:
         return first
@@ -115,7 +115,7 @@ def store_artefact(key: str, data: bytes, meta: ArtefactMeta) -> CachedArtefact:
 
 
 def find_artefact(key: str) -> CachedArtefact | None:
-    """Returns the artefact of that key, None where there is none or it is not whole: then it is made again."""
+    """The artefact of this key; None if there is none, or it is damaged."""
     folder = verified_cache()
     path, beside = folder / f"{key}{SUFFIX}", folder / f"{key}.json"
     try:

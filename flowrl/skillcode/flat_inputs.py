@@ -1,6 +1,6 @@
-"""Skill inputs as flat, named arrays: how transitions are stored and how exported skill functions take them.
+"""Skill inputs as flat, named arrays, for recordings and exported functions.
 
-`inventory.wood`, `inventory_diff.wood`, `closest_blocks`, ... ; what a game does not have is left out.
+`inventory.wood`, `inventory_diff.wood`, `closest_blocks`, ...; inputs that a game lacks are left out.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ Leaves = dict[str, Any]
 
 
 def flat_leaves(inputs: NamedTuple) -> Leaves:
-    """Returns the inputs' arrays by name; a struct's fields follow its name and a dot."""
+    """The inputs' arrays by name; a struct's fields are named STRUCT.FIELD."""
     leaves: Leaves = {}
     for name, value in inputs._asdict().items():
         if value is None:
@@ -26,7 +26,7 @@ def flat_leaves(inputs: NamedTuple) -> Leaves:
 
 
 def bound_inputs(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of skill functions by name, structs as plain objects with the same fields."""
+    """The arguments of skill functions by name, structs as plain objects with the same fields."""
     arguments: dict[str, Any] = {}
     for name, value in leaves.items():
         struct, dot, field = name.partition(".")

@@ -1,4 +1,4 @@
-"""A skill's code as functions."""
+"""Skill code as functions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ DoneAndReward = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class SkillFunctions:
-    """The two functions of one skill and the names that each takes."""
+    """The two functions of a skill, and the arguments of each."""
 
     is_done: SkillFunction
     reward: SkillFunction
@@ -21,7 +21,7 @@ class SkillFunctions:
     reward_arguments: tuple[str, ...]
 
     def outcome(self, values: Mapping[str, Any]) -> DoneAndReward:
-        """Returns (done, reward) of one world, given all that skill code may see by name."""
+        """(done, reward) of one world, given all inputs by name."""
         done = self.is_done(**{name: values[name] for name in self.is_done_arguments})
         reward = self.reward(**{name: values[name] for name in self.reward_arguments})
         return jnp.asarray(done).astype(bool), jnp.asarray(reward).astype(jnp.float32)
@@ -29,11 +29,11 @@ class SkillFunctions:
 
 @dataclass(frozen=True)
 class ExportedSkill:
-    """A skill as the sandbox exported it: one function of a whole batch, never to be called under `vmap`.
+    """A skill as exported by the sandbox: one function of a batch, which cannot be called under `vmap`.
 
     Attributes:
         name: of the skill, for messages.
-        outcomes: returns (done [B], reward [B]) of a batch of B worlds, given `flat_leaves`.
+        outcomes: `flat_leaves` of a batch of B worlds -> (done [B], reward [B]).
     """
 
     name: str
@@ -42,13 +42,13 @@ class ExportedSkill:
 
 @dataclass(frozen=True)
 class TaskModule:
-    """The tasks of a run; a skill that appears in several tasks is held once.
+    """The tasks of a run, with each distinct skill once.
 
     Attributes:
         skills: the distinct skills.
         skill_of_task: for each task, its index in ``skills``.
         expert_of_task: for each task, the local index of its expert.
-        default_amounts: for each task, the default of `n` in its signature, or None.
+        default_amounts: for each task, the default of `n` in its signature, if any.
     """
 
     skills: tuple[SkillFunctions | ExportedSkill, ...]

@@ -21,7 +21,7 @@ SKILL_INPUTS: dict[str, str] = {
     "env_reward": "upstream's own reward for this step",
     "n": "the amount wanted in hand at the end",
 }
-"""Name -> what it is. All values are of one world, after the step unless said."""
+"""Name -> meaning. All values are of one world, after the step unless stated."""
 
 FULL_GAME_ONLY = frozenset({"player_level", "player_level_diff", "monsters_killed", "monsters_killed_diff"})
 
@@ -36,7 +36,7 @@ DRAWN: dict[str, tuple[int, int]] = {
     "monsters_killed": (0, 12),
     "n": (1, 9),
 }
-"""Least and largest number of each input in made-up transitions; -1 to 1 for the others."""
+"""The range of each input in random transitions; -1 to 1 for the others."""
 
 
 def input_problem(name: str, where: str, has_floors: bool = True) -> str | None:

@@ -1,4 +1,4 @@
-"""From a plan to the task module and the tasks of a run."""
+"""A plan as the task module and the tasks of a run."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from flowrl.skillcode.source import SkillSource, compose_module, default_amount,
 
 
 def source_of(skill: Skill) -> SkillSource:
-    """Returns which functions of a skill's text are its own: a task module's last task, else the only ones."""
+    """The functions that belong to a skill: those of a task module's last task, or the only ones."""
     prefix = slug(skill.name).lower()
     if not skill.is_module:
         return SkillSource(prefix, skill.code)
@@ -19,7 +19,7 @@ def source_of(skill: Skill) -> SkillSource:
 
 
 def compose_plan(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, int]) -> str:
-    """Returns the task module of a plan, with global experts as its network numbers."""
+    """The task module of a plan, with global experts as network numbers."""
     names = list(dict.fromkeys(step.skill for step in plan.steps))
     sources = [source_of(skills[name]) for name in names]
     order = [names.index(step.skill) for step in plan.steps]
@@ -27,13 +27,13 @@ def compose_plan(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, 
 
 
 def tasks_of(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:
-    """Returns the tasks of a plan; the skill that is trained draws its amount from its whole range."""
+    """The tasks of a plan; the trained skill draws its amount from its whole range."""
     tasks = []
     for i, step in enumerate(plan.steps):
         spec = skills[step.skill].spec
         is_own = i == len(plan.steps) - 1 and step.skill == own
         low, high = spec.n_range if is_own and spec.n_range else (step.n, step.n)
         if (fixed := default_amount(source_of(skills[step.skill]))) is not None:
-            low = high = fixed  # as a worker reads it off the signature, where it traces the text
+            low = high = fixed  # workers read it from the signature too
         tasks.append(TaskSpec(skill=step.skill, low=low, high=high, item=spec.item))
     return tasks

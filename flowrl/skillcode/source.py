@@ -1,4 +1,4 @@
-"""Task modules and skill files as text: checked and rewritten on the syntax tree, never run here."""
+"""Task modules and skill code as text: checked and rewritten on the syntax tree, never run."""
 
 import ast
 import re
@@ -16,23 +16,23 @@ _HEADER_NAMES = ("GLOBAL_TO_LOCAL", "LOCAL_TO_GLOBAL")
 
 @dataclass(frozen=True)
 class ModuleOutline:
-    """What the text of a task module says without being run.
+    """The contents of a task module, read from its text.
 
     Attributes:
-        network_numbers: the number that each task returns, one a task.
+        network_numbers: one for each task.
     """
 
     network_numbers: tuple[int, ...]
 
     @property
     def tasks(self) -> int:
-        """How many tasks the module has."""
+        """The number of tasks."""
         return len(self.network_numbers)
 
 
 @dataclass(frozen=True)
 class SkillSource:
-    """The code of one skill: a text, and which of its functions are the skill's."""
+    """The code of one skill: a text, and the names of its two functions there."""
 
     prefix: str
     text: str
@@ -41,7 +41,7 @@ class SkillSource:
 
 
 def without_mark(text: str) -> str:
-    """Returns a text without the byte order mark that some editors put first and Python drops from files."""
+    """The text without a byte order mark, which Python would drop from a file."""
     return text.removeprefix("\ufeff")
 
 
@@ -115,11 +115,11 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def outline(text: str, file: str) -> ModuleOutline:
-    """Returns what a task module contains, after checking that it is one.
+    """Read the text of a task module.
 
     Raises:
-        ModuleError: it does not parse, has no task, a gap, a duplicate, a missing member of a triple or an unknown
-            argument, or its network number is no literal; each names file and function.
+        ModuleError: it does not parse, has no task, a gap, a duplicate, an incomplete triple or an unknown argument, or
+            a network number is no literal; names file and function.
     """
     bound: dict[str, ast.stmt] = {}
     for name, node in _bindings(parse(text, file)):
@@ -143,10 +143,10 @@ def _network_number(bound: Mapping[str, ast.stmt], name: str, file: str) -> int:
 
 
 def count_tasks(names: Iterable[str], file: str) -> int:
-    """Returns how many tasks the names make up.
+    """The number of tasks that the names make up.
 
     Raises:
-        ModuleError: there is none, a number is left out, or a member of a triple is missing.
+        ModuleError: there is none, a number is left out, or a triple is incomplete.
     """
     found = {(int(m[1]), m[2]) for m in map(_TASK_NAME.fullmatch, names) if m}
     if not found:
@@ -174,7 +174,7 @@ def default_amount(source: SkillSource) -> int | None:
 
 
 class _Prefixer(ast.NodeTransformer):
-    """Puts a prefix before the module's own names, wherever they are not hidden by a local one."""
+    """Prefixes the module's own names, except where a local name hides them."""
 
     def __init__(self, prefix: str, names: set[str]):
         self.prefix, self.names = prefix, names
@@ -209,7 +209,7 @@ def _prefixed(source: SkillSource) -> str:
 
 
 def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], numbers: Sequence[int]) -> str:
-    """Returns the text of a task module: each distinct skill's code once, then one triple a task.
+    """The text of a task module: each distinct skill's code once, then a triple for each task.
 
     Args:
         sources: the distinct skills.
@@ -237,7 +237,7 @@ def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], 
 
 
 def _renamed(text: str, tree: ast.Module, renames: Mapping[str, str]) -> str:
-    """Renames names where they stand, so that the author's comments and layout stay."""
+    """Rename in place, so that the author's comments and layout stay."""
     lines = [line.encode() for line in text.split("\n")]
     spots: list[tuple[int, int, str]] = []
     for node in ast.walk(tree):
@@ -268,13 +268,13 @@ def _first_free_line(tree: ast.Module) -> int:
 def remap_network_numbers(
     code: str, global_to_local: Mapping[int, int], local_to_global: Mapping[int, int], file: str
 ) -> str:
-    """Returns the module with its network numbers made local.
+    """Make the network numbers of a module local.
 
-    The two maps stand at the top; each `task_i_network_number` of the author stays as
-    `_original_task_i_network_number`; the functions that the trainer calls come last, so that nothing overrides them.
+    The two maps go to the top; the author's `task_i_network_number` becomes `_original_task_i_network_number`; the
+    functions that the trainer calls come last, so that nothing overrides them.
 
     Raises:
-        ModuleError: the module is unusable, remapped already, or names an expert that the maps lack.
+        ModuleError: the module is unusable, is remapped already, or names an expert that the maps lack.
     """
     code = without_mark(code)
     tree = parse(code, file)

@@ -150,7 +150,7 @@ def test_an_artefact_that_calls_out_is_refused_though_the_run_names_it(sandbox: 
     ref = ArtefactRef(key="c" * 64, sha256=sha256(data))
     run.artefact(ref.key).write_bytes(data)
     change_spec(run, exported={"Collect Wood": ref})
-    with pytest.raises(ModuleError, match="'Collect Wood' holds a call of 'mine', which workers do not run"):
+    with pytest.raises(ModuleError, match="'Collect Wood' contains a call of 'mine', which workers do not run"):
         loaded(run)
 
 

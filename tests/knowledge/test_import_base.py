@@ -111,7 +111,7 @@ def test_every_kind_of_key_is_translated(tmp_path: Path) -> None:
     assert (specs["Climb Down"].floors, specs["Climb Down"].to_floor) == ((0,), 1)
     assert specs["Climb Down"].yields == {"achievement:ENTER_DUNGEON": Quantity(base=1)}
     assert specs["Make Torches"].floors == (0, 1, 2)
-    assert report.notes == ("'Make Torches': left aside floor_availability",)
+    assert report.notes == ("'Make Torches': ignored floor_availability",)
     assert all(skill.description == f"Does {skill.name}." for skill in report.skills)
 
 

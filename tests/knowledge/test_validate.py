@@ -165,7 +165,7 @@ DAMAGES: dict[str, tuple[Callable[[Skill], Skill], str]] = {
         lambda s: more("requires", "reached:2", "1")(more("yields", "reached:2", "1")(s)),
         r"requires: .*only itself yields",
     ),
-    "task name": (lambda s: s.model_copy(update={"name": "Task 0"}), r"name: tasks of a run are called so"),
+    "task name": (lambda s: s.model_copy(update={"name": "Task 0"}), r"name: tasks of a run have such names"),
     "digits first": (lambda s: s.model_copy(update={"name": "3 Wood"}), r"name: .*begin it with a letter"),
     "no plain letter": (lambda s: s.model_copy(update={"name": "收集木头"}), r"name: .*begin it with a letter"),
     "no name": (lambda s: s.model_copy(update={"name": ""}), r"name: .*begin it with a letter"),

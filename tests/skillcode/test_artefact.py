@@ -166,11 +166,11 @@ def ours(old: bytes = b"", new: bytes = b"") -> bytes:
 
 VERSION = jax.__version__.encode()
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
-    "custom call": (lambda: handmade(calls_out("mine")), r"holds a call of 'mine', which workers do not run"),
-    "call back": (lambda: handmade(calls_out(PYTHON)), r"holds a call of 'xla_ffi_python_cpu_callback'"),
-    "loop": (lambda: handmade(loops), r"holds the operation stablehlo\.while"),
-    "loop in a branch": (lambda: handmade(loops_now_and_then), r"holds the operation stablehlo\.while"),
-    "random bits": (lambda: handmade(rolls_dice), r"holds the operation stablehlo\.rng"),
+    "custom call": (lambda: handmade(calls_out("mine")), r"contains a call of 'mine', which workers do not run"),
+    "call back": (lambda: handmade(calls_out(PYTHON)), r"contains a call of 'xla_ffi_python_cpu_callback'"),
+    "loop": (lambda: handmade(loops), r"contains the operation stablehlo\.while"),
+    "loop in a branch": (lambda: handmade(loops_now_and_then), r"contains the operation stablehlo\.while"),
+    "random bits": (lambda: handmade(rolls_dice), r"contains the operation stablehlo\.rng"),
     "one result": (lambda: handmade(lambda x: x["n"] > 0), r"not \(done, reward\)"),
     "whole numbers": (lambda: handmade(lambda x: (x["n"] > 0, x["n"])), r"not \(done, reward\)"),
     "swapped": (lambda: handmade(lambda x: plain(x)[::-1]), r"not \(done, reward\)"),

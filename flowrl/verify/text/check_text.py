@@ -69,7 +69,8 @@ def read_skill_text(text: str, env: str, vocabulary: Vocabulary, trusted: bool =
 
 
 def _size_problem(tree: ast.Module) -> str | None:
-    size, depth, level = 0, 0, [tree]  # without recursion, level by level
+    level: list[ast.AST] = [tree]
+    size, depth = 0, 0
     while level:
         size, depth = size + len(level), depth + 1
         level = [child for node in level for child in ast.iter_child_nodes(node)]
