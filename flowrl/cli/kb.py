@@ -134,7 +134,7 @@ def kb_check(
 ) -> None:
     """Check a skill file and print every problem; exit code 0 if there is none."""
     from flowrl.knowledge.base import load_base
-    from flowrl.knowledge.own_skills import check_file, obstacle_of, read_skill_file
+    from flowrl.knowledge.own_skills import check_file, obstacle_of, read_own_skill
     from flowrl.library.catalog import read_skill_folder
 
     base = load_base(_game(env, home))
@@ -143,7 +143,7 @@ def kb_check(
             folder, base, leave_out=[file.name] if file.resolve().parent == folder.resolve() else []
         )
     problems = check_file(file, base)
-    obstacle = None if problems else obstacle_of(read_skill_file(file, base.vocabulary), base)
+    obstacle = None if problems else obstacle_of(read_own_skill(file, base.vocabulary), base)
     if as_json:
         print_json({"file": str(file), "ok": not problems, "problems": problems, "obstacle": obstacle})
     else:

@@ -116,38 +116,31 @@ def _file_of(module_dict: Mapping[str, Any]) -> str:
     return str(module_dict.get("__file__", "the task module"))
 
 
-def _parameters(function: SkillFunction, file: str) -> Mapping[str, inspect.Parameter]:
+def _argument_names(function: SkillFunction, file: str) -> tuple[str, ...]:
     if not callable(function):
         raise ModuleError(f"{file}: {function!r} is bound to a task but is no function.")
-    return inspect.signature(function).parameters
-
-
-def _argument_names(function: SkillFunction, file: str) -> tuple[str, ...]:
-    for name, parameter in _parameters(function, file).items():
-        where = f"{file}: {getattr(function, '__name__', function)}"
+    where, parameters = f"{file}: {getattr(function, '__name__', function)}", inspect.signature(function).parameters
+    for name, parameter in parameters.items():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ModuleError(f"{where} may take named arguments only, not {parameter}.")
         if (problem := input_problem(name, where)) is not None:
             raise ModuleError(problem)
-    return tuple(_parameters(function, file))
+    return tuple(parameters)
 
 
 def _default_amount(is_done: SkillFunction, reward: SkillFunction, file: str) -> int | None:
     for function in (is_done, reward):
-        parameter = _parameters(function, file).get("n")
-        if parameter is not None and parameter.default is not parameter.empty:
-            return _whole(parameter.default, f"{file}: {getattr(function, '__name__', function)}")
+        parameter = inspect.signature(function).parameters.get("n")
+        if parameter is None or parameter.default is parameter.empty:
+            continue
+        try:
+            amount = -1 if isinstance(parameter.default, bool) else operator.index(parameter.default)
+        except TypeError:
+            amount = -1
+        if amount < 0:
+            raise ModuleError(
+                f"{file}: {getattr(function, '__name__', function)} has the default n={parameter.default!r}, which is "
+                "no amount. Write a whole number, or no default: then n is the plan's amount, else 1."
+            )
+        return amount
     return None
-
-
-def _whole(default: Any, where: str) -> int:
-    try:
-        amount = operator.index(default)
-    except TypeError:
-        amount = -1
-    if amount < 0 or isinstance(default, bool):
-        raise ModuleError(
-            f"{where} has the default n={default!r}, which is no amount. Write a whole number, or no default: then n "
-            "is the plan's amount, else 1."
-        )
-    return amount

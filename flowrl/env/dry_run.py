@@ -59,16 +59,14 @@ def check_module_arguments(tasks: TaskModule, domain_has_floors: bool, names: Se
     Raises:
         ModuleError: names the file, the function and the argument.
     """
-    for i, which in enumerate(tasks.skill_of_task):
+    for which, task in zip(tasks.skill_of_task, names, strict=True):
         skill = tasks.skills[which]
         if isinstance(skill, ExportedSkill):
             continue  # its inputs were checked when it was loaded
-        for where, taken in (
-            (names[i].is_done, skill.is_done_arguments),
-            (names[i].reward, skill.reward_arguments),
-        ):
-            for problem in filter(None, (input_problem(name, where, domain_has_floors) for name in taken)):
-                raise ModuleError(problem)
+        for where, taken in ((task.is_done, skill.is_done_arguments), (task.reward, skill.reward_arguments)):
+            for name in taken:
+                if (problem := input_problem(name, where, domain_has_floors)) is not None:
+                    raise ModuleError(problem)
 
 
 def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:

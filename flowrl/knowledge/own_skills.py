@@ -24,21 +24,21 @@ from flowrl.knowledge.quantities import parse_quantity
 from flowrl.knowledge.validate import problems_among, problems_of, require_none
 from flowrl.planning.planner import plan
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
-from flowrl.skillcode.skill_file import read_skill_file as read_code
-from flowrl.skillcode.skill_file import read_user_file
+from flowrl.skillcode.skill_file import read_skill_file, read_user_file
+from flowrl.skillcode.source import without_statement
 
 SUFFIX = ".py"
 _AMOUNTS = ("requires", "consumes", "yields")
 
 
-def read_skill_file(path: Path, vocabulary: Vocabulary) -> Skill:
+def read_own_skill(path: Path, vocabulary: Vocabulary) -> Skill:
     """Read the skill of a user's file, its code without SPEC.
 
     Raises:
         UsageError: the file cannot be read.
         SpecError: it is no skill file, or its specification is invalid; lists all problems.
     """
-    skill, problems = _read(read_user_file(path), str(path), vocabulary)
+    skill, problems = read_own_text(read_user_file(path), str(path), vocabulary)
     require_none(problems)
     if skill is None:
         raise SpecError(f"{path} holds no skill. See how one is written: flowrl kb new 'My Skill'")
@@ -56,7 +56,7 @@ def check_file(path: Path, base: KnowledgeBase) -> list[str]:
 
 def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
     """Why the text of a skill file cannot join the skills of a base, a sentence each."""
-    skill, problems = _read(text, file, base.vocabulary)
+    skill, problems = read_own_text(text, file, base.vocabulary)
     if skill is not None and not problems:
         problems = [f"{file}: {problem}" for problem in problems_among([skill], base.skills, base.vocabulary)]
     return problems
@@ -71,27 +71,34 @@ def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
     return None
 
 
-def _read(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill | None, list[str]]:
+def read_own_text(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill | None, list[str]]:
     """The skill as far as it can be read, and all problems."""
-    read = read_code(text, file, vocabulary.floors > 1)
+    read = read_skill_file(text, file, vocabulary.floors > 1)
     if read.parse_problems:
         return None, list(read.parse_problems)
     tree = read.tree
     name, description, problems = _heading(tree, file)
     nodes = [node for node in tree.body if _is_spec(node)]
     if len(nodes) == 1:
-        spec, wrong = _spec_of(nodes[0], name or file)
-        wrong += _placement_problems(nodes[0], tree)
-        code = _without(text, nodes[0])
+        (node,) = nodes
+        spec, wrong = _spec_of(node, name or file)
+        if (code := without_statement(text, tree, node)) is None:
+            wrong.append(f"SPEC must stand on lines of its own; line {node.lineno} has more.")
+        wrong += [
+            f"line {used.lineno} uses SPEC, but only the planner sees it; write the amount out, or take n."
+            for used in ast.walk(tree)
+            if isinstance(used, ast.Name) and used.id == "SPEC" and isinstance(used.ctx, ast.Load)
+        ][:1]
     else:
-        spec, code = None, text
+        spec, code = None, None
         wrong = [
             "it lacks SPEC; add a line such as SPEC = {'yields': {'wood': 'n'}}."
             if not nodes
             else f"SPEC is assigned {len(nodes)} times, at lines {', '.join(str(n.lineno) for n in nodes)}; keep one."
         ]
-    skill = Skill(name=name, description=description, spec=spec, code=code) if name and spec is not None else None
-    if skill is not None:
+    skill = None
+    if name and spec is not None:
+        skill = Skill(name=name, description=description, spec=spec, code=code or text)
         # If a yield could not be read, "yields nothing" would only repeat that.
         unread = tuple(f"{name!r}, {part}: " for part in _AMOUNTS if any(f"{name!r}, {part}" in each for each in wrong))
         wrong += [problem for problem in problems_of(skill, vocabulary) if not problem.startswith(unread)]
@@ -111,26 +118,6 @@ def _heading(tree: ast.Module, file: str) -> tuple[str, str, list[str]]:
 def _is_spec(node: ast.stmt) -> bool:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return any(isinstance(target, ast.Name) and target.id == "SPEC" for target in targets)
-
-
-def _placement_problems(node: ast.stmt, tree: ast.Module) -> list[str]:
-    rows = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-    others = [other for other in tree.body if other is not node]
-    found = []
-    if any(other.lineno in rows or other.end_lineno in rows for other in others):
-        found.append(f"SPEC must stand on lines of its own; line {node.lineno} has more.")
-    readers = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == "SPEC" and n.lineno not in rows]
-    if readers:
-        found.append(f"line {readers[0]} uses SPEC, but only the planner sees it; write the amount out, or take n.")
-    return found
-
-
-def _without(text: str, node: ast.stmt) -> str:
-    lines = text.split("\n")
-    before, after = lines[: node.lineno - 1], lines[node.end_lineno :]
-    while after and not after[0].strip() and (not before or not before[-1].strip()):
-        after.pop(0)
-    return "\n".join(before + after)
 
 
 def _spec_of(node: ast.stmt, name: str) -> tuple[SkillSpec | None, list[str]]:

@@ -9,7 +9,7 @@ from flowrl.files import read_text
 from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base
 from flowrl.knowledge.import_base import SUFFIX as IMPORTED_SUFFIX
 from flowrl.knowledge.import_base import imported_file, read_imported
-from flowrl.knowledge.own_skills import SUFFIX, _read
+from flowrl.knowledge.own_skills import SUFFIX, read_own_text
 from flowrl.knowledge.validate import problems_among, require_none
 from flowrl.library.drafts import Drafts
 from flowrl.library.home import SkillLibrary, read_description
@@ -129,7 +129,7 @@ def read_skill_folder(
 def _read_any(file: Path, base: KnowledgeBase, by_hand: bool) -> tuple[list[Skill], list[str]]:
     if file.suffix == IMPORTED_SUFFIX:
         return list(read_imported(file, base.env, base.vocabulary)), []
-    skill, problems = _read(read_user_file(file), str(file), base.vocabulary)
+    skill, problems = read_own_text(read_user_file(file), str(file), base.vocabulary)
     if skill is None:
         return [], problems
     return [skill.model_copy(update={"trusted": by_hand or is_trusted(skill.code, base.env)})], problems

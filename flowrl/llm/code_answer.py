@@ -2,7 +2,7 @@
 
 from flowrl.errors import ModuleError
 from flowrl.skillcode.skill_file import functions_of
-from flowrl.skillcode.source import literal_number, parse
+from flowrl.skillcode.source import literal_number, parse, without_statement
 
 NUMBER = "network_number"
 
@@ -28,10 +28,6 @@ def own_functions(text: str, expert: int) -> str:
     (node,) = named
     if literal_number(node) != expert:
         raise CodeError(f"{NUMBER}, at line {node.lineno}, must return {expert}, as a literal and without arguments.")
-    lines = text.split("\n")
-    begin = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
-    last = node.end_lineno or node.lineno
-    others = [other for other in tree.body if other is not node]
-    if any(begin < (other.end_lineno or other.lineno) and other.lineno <= last for other in others):
+    if (rest := without_statement(text, tree, node)) is None:
         raise CodeError(f"{NUMBER}, at line {node.lineno}, must stand on lines of its own.")
-    return "\n".join(lines[:begin] + lines[last:]).strip("\n") + "\n"
+    return rest.strip("\n") + "\n"

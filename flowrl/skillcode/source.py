@@ -110,6 +110,19 @@ def literal_number(node: ast.stmt) -> int | None:
     return None
 
 
+def without_statement(text: str, tree: ast.Module, node: ast.stmt) -> str | None:
+    """The text without a statement of its top level, None if other statements share its lines."""
+    first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+    rows = range(first, (node.end_lineno or node.lineno) + 1)
+    if any(other is not node and (other.lineno in rows or other.end_lineno in rows) for other in tree.body):
+        return None
+    lines = text.split("\n")
+    before, after = lines[: rows[0] - 1], lines[rows[-1] :]
+    while after and not after[0].strip() and (not before or not before[-1].strip()):
+        after.pop(0)
+    return "\n".join(before + after)
+
+
 def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 

@@ -11,7 +11,7 @@ import pytest
 
 from flowrl.errors import SpecError, UsageError
 from flowrl.knowledge.base import KnowledgeBase, load_base
-from flowrl.knowledge.own_skills import check_file, check_text, obstacle_of, read_skill_file
+from flowrl.knowledge.own_skills import check_file, check_text, obstacle_of, read_own_skill
 from flowrl.knowledge.template import template
 from flowrl.library.catalog import base_for, read_skill_folder
 from flowrl.planning.planner import plan
@@ -44,7 +44,7 @@ def test_ten_lines_are_a_skill(tmp_path: Path) -> None:
     base = load_base(TINY)
     file = write(tmp_path, "two.py", TEN_LINES)
     assert check_file(file, base) == []
-    mine = read_skill_file(file, base.vocabulary)
+    mine = read_own_skill(file, base.vocabulary)
     assert (mine.name, mine.description) == ("Collect Two More", "Chop trees until n + 2 wood are in hand.")
     assert mine.spec == spec(yields={"wood": "n + 2", "achievement:COLLECT_WOOD": 1}, item="wood")
     assert mine.trusted and "SPEC" not in mine.code
@@ -85,7 +85,7 @@ def test_an_infeasible_skill_is_taken_and_said_to_be(tmp_path: Path) -> None:
     base = load_base(CLASSIC)
     file = write(tmp_path, "a.py", TEN_LINES.replace('"item"', '"requires": {"near:plant": 1}, "item"'))
     assert check_file(file, base) == []
-    lonely = read_skill_file(file, base.vocabulary)
+    lonely = read_own_skill(file, base.vocabulary)
     only = KnowledgeBase(CLASSIC, base.vocabulary, ())
     assert "near:plant" in str(obstacle_of(lonely, only)) and obstacle_of(lonely, base) is None
 
