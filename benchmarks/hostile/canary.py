@@ -52,16 +52,16 @@ class Canary:
         self.datagrams.close()
 
     def aimed(self, program: Program, trusted: bool = False) -> Skill:
-        """Returns the program as a skill that goes for these things."""
+        """The program as a skill that goes for these things."""
         return program.aimed(str(self.folder), self.port, self.victim.pid, str(self.secret), trusted)
 
     def fresh(self, program: Program, trusted: bool = False) -> Skill:
-        """Returns the same as a text that nobody has verified before."""
+        """The same as a text that nobody has verified before."""
         skill = self.aimed(program, trusted)
         return skill.model_copy(update={"code": f"{skill.code}\n# {time.time_ns()}\n"})
 
     def harm(self) -> list[str]:
-        """Returns what has been done to them, and which processes are left over, a sentence each."""
+        """What has been done to them, and which processes are left over, a sentence each."""
         found = [f"{what} is {now}, was {self.before.get(what)}" for what, now in self._state().items()
                  if now != self.before.get(what)]  # fmt: skip
         found += [f"{what} is gone" for what in self.before.keys() - self._state().keys()]
@@ -87,7 +87,7 @@ class Canary:
 
 
 def leaks(verdict: Verdict) -> list[str]:
-    """Returns what a verdict says that it must not: a secret, a success of the attack, a traceback."""
+    """What a verdict says that it must not: a secret, a success of the attack, a traceback."""
     said = json.dumps(verdict.model_dump())
     return [word for word in (SECRET_TEXT, BREACH, "Traceback") if word in said]
 

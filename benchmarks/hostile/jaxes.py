@@ -44,7 +44,7 @@ _EXPRESSIONS = {
     "profiler": ("jax.profiler.start_server(9)", "a server"),
     "profiler's trace": ("jax.profiler.start_trace('@FOLDER@')", "writes files"),
     "cache elsewhere": ("jax.config.jax_compilation_cache_dir", "where programs are kept"),
-    "distributed": ("jax.distributed.initialize('127.0.0.1:@PORT@', 2, 0)", "calls somebody"),
+    "distributed": ("jax.distributed.initialize('127.0.0.1:@PORT@', 2, 0)", "connects out"),
     "jax.random": ("jax.random.normal(jax.random.key(0))", "another number for each program"),
     "jnp.linalg.svd": ("jnp.linalg.svd(closest_blocks)", "a call into LAPACK"),
     "jnp.linalg.inv": ("jnp.linalg.inv(closest_blocks[:, :, 0])", "a call into LAPACK"),

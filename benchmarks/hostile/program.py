@@ -45,29 +45,29 @@ class Program:
     env: str = CLASSIC
 
     def aimed(self, folder: str, port: int, victim: int, secret: str, trusted: bool = False) -> Skill:
-        """Returns the program as a skill that goes for this folder, port, process and file."""
+        """The program as a skill that goes for this folder, port, process and file."""
         code = self.code.replace(FOLDER, folder).replace(PORT, str(port))
         code = code.replace(VICTIM, str(victim)).replace(SECRET, secret)
         return Skill(name=self.name, spec=self.spec, code=code, trusted=trusted)
 
 
 def loaded(lines: str) -> str:
-    """Returns a good skill that runs the lines when it is loaded."""
+    """A good skill that runs the lines when it is loaded."""
     return f"{IMPORTS}\n{lines}\n\n\n{DONE}\n\n{REWARD}"
 
 
 def traced(lines: str) -> str:
-    """Returns a good skill whose reward runs the lines first, when it is traced."""
+    """A good skill whose reward runs the lines first, when it is traced."""
     body = "".join(f"    {line}\n" for line in lines.split("\n"))
     head, last = REWARD.rstrip("\n").split("\n")
     return f"{IMPORTS}\n\n{DONE}\n\n{head}\n{body}{last}\n"
 
 
 def rewards(expression: str, arguments: str = "inventory, inventory_diff, n") -> str:
-    """Returns a skill with a good `is_done` whose reward is the expression."""
+    """A skill with a good `is_done` whose reward is the expression."""
     return f"{IMPORTS}\n\n{DONE}\n\ndef reward({arguments}):\n    return {expression}\n"
 
 
 def ends(expression: str, arguments: str = "inventory, n") -> str:
-    """Returns a skill with a good reward whose `is_done` is the expression."""
+    """A skill with a good reward whose `is_done` is the expression."""
     return f"{IMPORTS}\n\ndef is_done({arguments}):\n    return {expression}\n\n\n{REWARD}"

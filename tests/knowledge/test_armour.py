@@ -17,13 +17,13 @@ BASE = load_base(FULL)
 
 
 def workshop(pieces: Sequence[int]) -> Any:
-    """Returns worlds with a table, a furnace, these pieces on, and enough of everything."""
+    """Worlds with a table, a furnace, these pieces on, and enough of everything."""
     world = put(put(plain(FULL), "CRAFTING_TABLE", (1, 1)), "FURNACE", (1, -1))
     return copies(hold(world, armour=np.array(pieces), iron=30, coal=30, diamond=30))
 
 
 def makes(pieces: Sequence[int], *names: str) -> tuple[Moment, list[Any]]:
-    """Returns the moment and the inputs after the pieces named were made, one a step."""
+    """The moment and the inputs after the pieces named were made, one a step."""
     moment = Moment(game_of(FULL), workshop(pieces))
     return moment, [moment.step(game_of(FULL).actions[ACTIONS[name]]) for name in names]
 

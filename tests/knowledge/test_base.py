@@ -85,7 +85,7 @@ CORNERS = {"crafting_table": (1, 1), "furnace": (1, -1), "table": (1, 1)}
 
 
 def stage(world: Any, deed: Deed, held: dict[str, int], spec: SkillSpec) -> Any:
-    """Returns the world with exactly ``held`` fulfilled, and the body in want of what the skill promises it."""
+    """The world with exactly ``held`` fulfilled, and the body in want of what the skill promises it."""
     if deed.ahead in HEALTH:
         world = put(world, "STONE", (-2, 0), (-1, -1), (-1, 1))
         world = put_creature(world, deed.ahead, (-1, 0), HEALTH[deed.ahead])
@@ -103,7 +103,7 @@ def stage(world: Any, deed: Deed, held: dict[str, int], spec: SkillSpec) -> Any:
 
 
 def state(game: Game, moment: Moment) -> SymbolicState:
-    """Returns the symbolic state of the first world."""
+    """The symbolic state of the first world."""
     return abstract(game.domain, jax.tree.map(lambda leaf: leaf[0], moment.worlds))
 
 
@@ -117,7 +117,7 @@ class Played:
 
 
 def do(game: Game, name: str, world: Any, held: dict[str, int], n: int = 1) -> Played:
-    """Returns what came of the skill done by hand, its block put back as often as n asks."""
+    """The outcome of the skill done by hand, its block put back up to n times."""
     deed, spec = DEEDS[game.domain.name, name], game.base.skill(name).spec
     if name == "Wake Up":
         world = replace(world, player_energy=8)

@@ -111,7 +111,7 @@ CORNERS = {"crafting_table": (1, 1), "furnace": (1, -1)}
 
 
 def stage(name: str, held: dict[str, int], floor: int) -> Any:
-    """Returns worlds with exactly ``held`` fulfilled, and the body in want of what the skill promises it."""
+    """Worlds with exactly ``held`` fulfilled, and the body in want of what the skill promises it."""
     deed, spec = DEEDS[name], BASE.skill(name).spec
     world = plain(FULL, floor)
     if deed.herd is None:
@@ -158,7 +158,7 @@ class Played:
 
 
 def do(name: str, held: dict[str, int], floor: int, n: int = 1) -> Played:
-    """Returns what came of the skill done by hand, its block put back as often as n asks."""
+    """The outcome of the skill done by hand, its block put back up to n times."""
     game, deed = game_of(FULL), DEEDS[name]
     moment, inputs = Moment(game, stage(name, held, floor)), []
     before = state(moment)
@@ -176,7 +176,7 @@ def do(name: str, held: dict[str, int], floor: int, n: int = 1) -> Played:
 
 
 def state(moment: Moment) -> SymbolicState:
-    """Returns the symbolic state of the first world."""
+    """The symbolic state of the first world."""
     return abstract(game_of(FULL).domain, jax.tree.map(lambda leaf: leaf[0], moment.worlds))
 
 
@@ -282,7 +282,7 @@ RICH = {
 
 @pytest.fixture(scope="module", params=["poor", "rich", "dungeon"])
 def recorded(request: pytest.FixtureRequest) -> list[Any]:
-    """Returns 120 steps of random play: in new worlds, with full pockets in a workshop, and below."""
+    """120 steps of random play: in new worlds, with full pockets in a workshop, and below."""
     game, worlds = game_of(FULL), new_worlds(FULL)
     if request.param != "poor":
         worlds = hold(worlds, **{item: np.full(WORLDS, amount) for item, amount in RICH.items()})

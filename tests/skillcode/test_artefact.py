@@ -50,7 +50,7 @@ GOOD = SkillFunctions(done, pays, ("inventory", "n"), ("inventory_diff",))
 
 
 def params_after(env: FlowEnv, updates: int) -> list[np.ndarray]:
-    """Returns all that a few updates make of the plan's last expert, and what was measured on the way."""
+    """The plan's last expert after a few updates, and its metrics."""
     config = build_config(
         env__name=env.domain.name, env__worlds=32, env__fresh_worlds=32, model__width=16, ppo__steps=16
     )

@@ -81,7 +81,7 @@ def judge() -> Judge:
 
 
 def is_a_sentence(text: str) -> bool:
-    """Says whether an author can act on it: it is short, one line, and names a line or a function."""
+    """Whether an author can act on it: it is short, one line, and names a line or a function."""
     place = re.search(r"\bline \d+|\bis_done\b|\breward\b|\b[Tt]he (text|code|function|skill file)\b", text)
     return bool(place) and text.isprintable() and len(text) < 1_500 and text[-1] in ".?" and "/" + "tmp" not in text
 
@@ -106,7 +106,7 @@ def test_refused_as_text(name: str, canary: Canary) -> None:
 
 
 def judged(program: Program, canary: Canary, judge: Judge) -> Check:
-    """Returns the check that decides, made in this process."""
+    """The check that decides, made in this process."""
     skill = canary.aimed(program)
     reading = read_skill_text(skill.code, program.env, load_base(program.env).vocabulary)
     assert not reading.problem

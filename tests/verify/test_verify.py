@@ -239,7 +239,7 @@ def test_a_verdict_whose_artefact_is_gone_is_reached_anew(monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
-def test_code_of_nobody_is_not_run_where_the_filter_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_code_is_not_run_without_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seccomp, "why_no_filter", lambda: "libseccomp cannot be loaded: it is not there")
     with pytest.raises(OSError, match="Install libseccomp 2"):
         seccomp.install_filter(required=True)

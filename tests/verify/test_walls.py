@@ -87,7 +87,7 @@ class Kernel:
 
 @linux
 @pytest.mark.parametrize("call", ["create", "restrict", "capset"])
-def test_code_of_nobody_is_not_run_where_a_wall_falls(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_code_is_not_run_if_a_restriction_fails(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Kernel(call))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
