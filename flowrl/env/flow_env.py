@@ -226,10 +226,7 @@ class FlowEnv:
         return state, result
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
-        """Check postconditions when a first episode succeeds: only evaluation uses them.
-
-        Only evaluation uses them, which counts first episodes; training has few of these.
-        """
+        """Check postconditions when a first episode succeeds: only evaluation uses them."""
 
         def look(world: World) -> Array:
             fluents = fluents_of(self.domain, world)

@@ -43,10 +43,7 @@ def summarise(
 
 
 def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
-    """Whether the step success is surely high enough, over enough episodes.
-
-    The lower bound of its step success must be high enough, over enough episodes that reached its task.
-    """
+    """Whether the step success is surely high enough, over enough episodes."""
     share = evaluation.step_success
     return share.total >= config.min_episodes and share.low >= config.learned_at
 

@@ -30,7 +30,7 @@ def _per_expert(initializer: Initializer) -> Initializer:
 
 
 class ExpertDense(nn.Module):
-    """A dense layer with a kernel `[D, F]` and bias `[F]` an expert.
+    """A dense layer, with a kernel and a bias an expert.
 
     Attributes:
         scale: how wide the kernels are drawn; 1 keeps the size of what goes through.

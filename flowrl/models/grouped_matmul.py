@@ -32,7 +32,7 @@ class Grouping(NamedTuple):
 
 
 def block_size(rows: int, experts: int) -> int:
-    """Block size for a batch, a power of two from 32 to 256. A quarter to a half of an expert's even share."""
+    """Block size for a batch: a quarter to a half of an expert's share. A power of two from 32 to 256."""
     share = max(rows // max(experts, 1), 1)
     return int(min(256, max(32, 2 ** (share.bit_length() - 2))))
 

@@ -50,10 +50,7 @@ class PlayPrograms:
         self._together = jax.jit(groups.spread(self._first_worlds, WORLDS, WORLDS))
 
     def start_from(self, starts: Starts) -> None:
-        """Let training, but not measuring, begin a share of its episodes at snapshots.
-
-        Episodes that are measured begin in new worlds still.
-        """
+        """Let training, not measuring, begin a share of episodes at snapshots."""
         self._starts = self.groups.place(starts, SAME)
         self._no_starts = self.groups.place(starts.at_share(0.0), SAME)
 

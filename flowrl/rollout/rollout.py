@@ -129,10 +129,7 @@ def collect(
 
 
 def _value_at_timeouts(env: FlowEnv, policy: Policy, after: FlowState, timeout: Bool[Array, "B"]) -> Float[Array, "B"]:
-    """Value of the states at a time-out, asked only where one is.
-
-    Time-outs are rare, so the critic is asked only in steps that have one.
-    """
+    """Value of the states at a time-out, asked only where one is."""
 
     def ask() -> Array:
         _, value = policy(env, env.observe(after), env.expert(after))

@@ -42,10 +42,7 @@ class Starts(NamedTuple):
     def begin(
         self, env: FlowEnv, key: jax.Array, state: FlowState, ended: Bool[Array, "B"], update: Array | int
     ) -> tuple[Bool[Array, "B"], FlowState]:
-        """Begin a share of the ended episodes here, the others in new worlds.
-
-        Also says which of the ended ones are left for new worlds.
-        """
+        """Begin a share of the ended episodes here. The mask that comes first says which are left for new worlds."""
         batch = ended.shape[0]
         choose_key, source_key, amounts_key, own_key = jax.random.split(key, 4)
         chosen = ended & jax.random.bernoulli(choose_key, self.share, (batch,))

@@ -42,10 +42,7 @@ def may_be_apart(groups: Groups, experts: int) -> bool:
 
 
 def step_cost(batches: Int[Array, ""], amounts: Int[Array, "E"]) -> Int[Array, "E"]:
-    """Cost of each expert's steps, at most one a sample.
-
-    One with few samples takes no more steps than it has samples.
-    """
+    """Cost of each expert's steps, at most one a sample."""
     return STEP_COST * jnp.minimum(batches, amounts)
 
 

@@ -21,10 +21,7 @@ from flowrl.training.optimizer import Experts, one_of, step_expert, with_one
 
 
 class Samples(NamedTuple):
-    """Samples of a rollout; ``expert`` counts the trained ones, where ``trained``.
-
-    ``expert`` counts among the trained experts and is meaningless where ``trained`` is false.
-    """
+    """Samples; ``expert`` counts among the trained experts, and only where ``trained``."""
 
     observation: Observation
     expert: Int[Array, "*G N"]
@@ -153,10 +150,7 @@ class _Steps:
         return own, losses, norm
 
     def _gradient(self, params: Params, picked: Array, first: Array, amount: Array) -> tuple[Params, Losses]:
-        """Gradient and losses of one expert, leaves [1, ...], from ``amount`` picked samples.
-
-        Over ``amount`` of the picked samples, from ``first`` on.
-        """
+        """Gradient and losses of one expert, leaves [1, ...], from some samples."""
         size = self.schedule.block
 
         def block(i: Array, total: tuple[Params, Losses]) -> tuple[Params, Losses]:

@@ -1,4 +1,4 @@
-"""The start states of one run: those it begins at, those it leaves."""
+"""The start states of a run: those it uses, those it leaves."""
 
 import logging
 from collections.abc import Mapping

@@ -68,8 +68,10 @@ class LazyArray:
         write = Write(full, value, in_bounds(full, self.base.shape))
         last = self.writes[-1] if self.writes else None
         if last is not None and all(a is b for a, b in zip(last.place, full, strict=True)):
-            kept = jnp.where(write.active, value, last.value)
-            return replace(self, writes=(*self.writes[:-1], Write(full, kept, last.active | write.active)), parent=None)
+            merged = jnp.where(write.active, value, last.value)
+            return replace(
+                self, writes=(*self.writes[:-1], Write(full, merged, last.active | write.active)), parent=None
+            )
         return replace(self, writes=(*self.writes, write), parent=None)
 
     def part(self, index: Any) -> "LazyArray":

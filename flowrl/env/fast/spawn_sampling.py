@@ -47,10 +47,7 @@ def pack_two(first: Bool[Array, "w w"], second: Bool[Array, "w w"]) -> tuple[UIn
 
 
 def shape_words(inside_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """Pack a shape round the player into words, an empty column at each end.
-
-    An empty one at each end; ``inside_fn`` takes offsets.
-    """
+    """Pack a shape round the player into words; ``inside_fn`` takes offsets. An empty column at each end."""
     offsets = np.arange(-REACH, REACH + 1)
     inside = inside_fn(offsets[:, None], offsets[None])
     words = (inside.astype(np.uint32) << (offsets + REACH).astype(np.uint32)[:, None]).sum(axis=0, dtype=np.uint32)

@@ -53,10 +53,7 @@ def position(world: World) -> Array:
 
 
 def here(world: World) -> tuple[Any, ...]:
-    """Index of the player's floor in a map, empty in games without floors.
-
-    It goes before row and column in an index into the world's maps.
-    """
+    """Index of the player's floor in a map; empty without floors."""
     return (world.player_level,) if is_full(world) else ()
 
 
