@@ -93,7 +93,8 @@ def _not_done_at_first(played: FunctionAnswers) -> Finding:
                 "it needs is there, nothing has happened yet), so it would teach nothing.",
                 f"Test for what it yields: {played.stage.end_note(n)}.",
             )
-    return Finding("initial", True, f"not done in {len(played.first(0))} first states, n = {_listed(amounts)}")
+    listed = " and ".join(map(str, amounts))
+    return Finding("initial", True, f"not done in {len(played.first(0))} first states, n = {listed}")
 
 
 def _reachable(played: FunctionAnswers) -> Finding:
@@ -215,7 +216,3 @@ def _farmed(played: FunctionAnswers) -> Iterator[_Farmed]:
             unfinished = reward[rows[: finished[0]]] if finished.size else reward[rows]
             most = float(np.max(np.cumsum(unfinished), initial=0.0))
             yield _Farmed(most / allowed, most, name, n)
-
-
-def _listed(amounts: tuple[int, ...]) -> str:
-    return " and ".join(map(str, amounts))
