@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from flowrl.errors import LibraryError, PlatformError
 
@@ -77,7 +77,7 @@ def read_text(path: Path) -> str:
         LibraryError: the file is missing, cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")  # any line ends become \n
     except FileNotFoundError as error:
         raise LibraryError(f"{path} is missing. Restore it from a copy.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -121,17 +121,41 @@ def write_arrays(path: Path, arrays: Arrays) -> None:
     write_bytes(path, pack_arrays(arrays))
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        LibraryError: it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise LibraryError(f"{path} is missing. Restore it from a copy.") from error
+    except OSError as error:
+        raise LibraryError(f"{path} is damaged: {error}. Restore it from a copy.") from error
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The named arrays stored at ``path``.
 
     Raises:
         LibraryError: the file is missing, truncated or no safetensors file.
     """
+    return unpack_arrays(read_bytes(path), path)
+
+
+def unpack_arrays(data: bytes, path: Path) -> dict[str, np.ndarray]:
+    """The named arrays in the content of a safetensors file.
+
+    Args:
+        path: where the content was read, for messages.
+
+    Raises:
+        LibraryError: it is truncated or no safetensors file.
+    """
     try:
-        return dict(load_file(path))
-    except FileNotFoundError as error:
-        raise LibraryError(f"{path} is missing.") from error
-    except (OSError, SafetensorError) as error:
+        return dict(load(data))
+    except (SafetensorError, KeyError, ValueError) as error:
         raise LibraryError(f"{path} is damaged: {error}. Restore it from a copy, or train the skill again.") from error
 
 

@@ -1,37 +1,36 @@
-"""Weights of experts by name, as numpy arrays: how they travel between runs, files and the library.
+"""Weights of experts as numpy arrays: how they travel between runs, files and the library.
 
-A *named* state is the seed's ``{"params": {"actor_networks_0": ..., "critic_networks_0": ...}}`` with the number of
-the expert in the key; a *tower* is a nested dict of layers, e.g. ``{"layer_0": {"kernel": ..., "bias": ...}}``.
+An `Expert` is one flat dict, `{"actor.layer_0.kernel": array, ...}`; that is also how the library stores it. Files of
+several experts, and the seed's *named* state `{"params": {"actor_networks_0": {...}, "critic_networks_0": {...}}}`,
+carry the expert's number in the key.
 """
 
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flowrl.errors import LibraryError
-from flowrl.files import Arrays
+from flowrl.files import Arrays, pack_arrays, read_arrays, write_arrays
 
 TOWERS = ("actor", "critic")
 Tree = dict[str, Any]
-_EXPERT_KEY = re.compile(r"(actor|critic)_networks_(\d+)")
+Expert = Arrays
+"""The leaves of one expert by dotted name, each name beginning with its tower."""
+_LEAF = re.compile(r"params\.(actor|critic)_networks_(\d+)\.(.+)")
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """Returns a nested dict's leaves by dotted name."""
-    flat: dict[str, np.ndarray] = {}
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a nested dict by dotted name."""
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 
-def unflatten(flat: Arrays) -> Tree:
-    """Returns the nested dict that `flatten` took apart."""
+def unflatten(flat: Mapping[str, Any]) -> Tree:
+    """The nested dict that `flatten` took apart."""
     tree: Tree = {}
     for name, value in flat.items():
         *path, leaf = name.split(".")
@@ -42,48 +41,76 @@ def unflatten(flat: Arrays) -> Tree:
     return tree
 
 
-def expert_key(tower: str, index: int) -> str:
-    """Returns the seed's key of an expert's tower, e.g. `actor_networks_2`."""
-    return f"{tower}_networks_{index}"
+def named_state(experts: Mapping[int, Expert]) -> Tree:
+    """The seed's named state of experts by number."""
+    return {"params": {}} | unflatten(_numbered(experts))
 
 
-def expert_indices(named: Mapping[str, Any]) -> list[int]:
-    """Returns the experts that a named state holds, ascending; numbers are read whole, so 1 is never taken for 11."""
-    params = named.get("params", {})
-    return sorted({int(m[2]) for m in map(_EXPERT_KEY.fullmatch, params) if m})
-
-
-def expert_of(named: Mapping[str, Any], index: int) -> Tree:
-    """Returns one expert of a named state as {"actor": tower, "critic": tower}.
+def experts_of(named: Mapping[str, Any]) -> dict[int, Expert]:
+    """The experts of a named state by number, ascending.
 
     Raises:
-        LibraryError: the state lacks it.
+        LibraryError: an expert lacks a tower, or a key is not the seed's.
     """
-    params = named["params"]
-    missing = [expert_key(t, index) for t in TOWERS if expert_key(t, index) not in params]
-    if missing:
-        raise LibraryError(f"The weights lack {' and '.join(missing)}; they hold experts {expert_indices(named)}.")
-    return {tower: params[expert_key(tower, index)] for tower in TOWERS}
+    return numbered_experts(flatten({"params": named.get("params", {})}), "The named state")
 
 
-def named_state(experts: Mapping[int, Mapping[str, Any]]) -> Tree:
-    """Returns the named state of experts by index."""
-    return {"params": {expert_key(t, i): expert[t] for i, expert in sorted(experts.items()) for t in TOWERS}}
+def save_experts(path: Path, experts: Mapping[int, Expert]) -> None:
+    """Write experts by number into one safetensors file, whole."""
+    write_arrays(path, _numbered(experts))
 
 
-def shapes(expert: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of each leaf of one expert."""
-    return {name: tuple(array.shape) for name, array in flatten(expert).items()}
+def load_experts(path: Path) -> dict[int, Expert]:
+    """Read experts by number, ascending.
+
+    Raises:
+        LibraryError: the file is missing or damaged, or holds something else.
+    """
+    return numbered_experts(read_arrays(path), str(path))
 
 
-def require_same_shape(experts: Iterable[tuple[str, Mapping[str, Any]]], wanted: dict[str, tuple[int, ...]]) -> None:
-    """Checks that experts fit a network.
+def _numbered(experts: Mapping[int, Expert]) -> dict[str, Any]:
+    leaves = {}
+    for number, expert in sorted(experts.items()):
+        for name, array in expert.items():
+            tower, _, rest = name.partition(".")
+            leaves[f"params.{tower}_networks_{number}.{rest}"] = array
+    return leaves
+
+
+def numbered_experts(leaves: Mapping[str, Any], source: str) -> dict[int, Expert]:
+    """Sort the leaves of a file of several experts by expert, ascending.
+
+    Args:
+        source: what holds them, for messages.
+
+    Raises:
+        LibraryError: an expert lacks a tower, or a leaf is of no expert.
+    """
+    experts: dict[int, dict[str, Any]] = {}
+    for name, array in leaves.items():
+        found = _LEAF.fullmatch(name)
+        if found is None:
+            raise LibraryError(f"{source} holds {name!r}, not only leaves like params.actor_networks_0.layer_0.kernel.")
+        experts.setdefault(int(found[2]), {})[f"{found[1]}.{found[3]}"] = array
+    for number, expert in experts.items():
+        for tower in TOWERS:
+            if not any(name.startswith(f"{tower}.") for name in expert):
+                raise LibraryError(f"{source} lacks {tower}_networks_{number}; it holds experts {sorted(experts)}.")
+    return dict(sorted(experts.items()))
+
+
+def require_same_shape(experts: Iterable[tuple[str, Expert]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that experts fit a network.
+
+    Args:
+        wanted: the shape of each leaf.
 
     Raises:
         LibraryError: one does not; names it, the leaf and both shapes.
     """
     for name, expert in experts:
-        found = shapes(expert)
+        found = {leaf: tuple(array.shape) for leaf, array in expert.items()}
         for leaf in sorted(wanted.keys() | found.keys()):
             if wanted.get(leaf) != found.get(leaf):
                 raise LibraryError(
@@ -91,6 +118,11 @@ def require_same_shape(experts: Iterable[tuple[str, Mapping[str, Any]]], wanted:
                 )
 
 
+def expert_sha256(expert: Expert) -> str:
+    """The hash of the file in which the library stores an expert."""
+    return sha256(pack_arrays(expert))
+
+
 def sha256(data: bytes) -> str:
-    """Returns the hash of a file's content, in hexadecimal."""
+    """The hash of a file's content, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

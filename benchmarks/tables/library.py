@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from flowrl.config import RunConfig, build_config
-from flowrl.files import Arrays
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install
@@ -15,6 +14,7 @@ from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.stats import Share
+from flowrl.weights import Expert
 
 ENV = "Tiny-Grid-v1"
 
@@ -24,22 +24,21 @@ def small_config(**options: Any) -> RunConfig:
     return build_config(**{"env__name": ENV, "model__width": 32, **options})
 
 
-def expert_arrays(config: RunConfig) -> Arrays:
+def expert_arrays(config: RunConfig) -> Expert:
     """Returns the weights of an expert that knows nothing, by name."""
     import jax
 
     from flowrl.env.registry import domain_named
     from flowrl.models.actor_critic import ActorCriticMoE, init_network
-    from flowrl.models.experts import to_named
-    from flowrl.weights import expert_of, flatten
+    from flowrl.models.experts import unstack
 
     domain = domain_named(ENV)
     network = ActorCriticMoE(len(domain.actions), config.model.width, config.model.layers, 1, domain.observation_size)
     blank = init_network(network, jax.random.PRNGKey(0))
-    return flatten(expert_of(to_named(blank["params"]), 0))
+    return unstack(blank["params"])[0]
 
 
-def fill_library(home: Path, size: int, config: RunConfig, arrays: Arrays, real: Sequence[str]) -> SkillLibrary:
+def fill_library(home: Path, size: int, config: RunConfig, arrays: Expert, real: Sequence[str]) -> SkillLibrary:
     """Returns a library of so many skills; the last ones are ``real`` skills of the base, the others bear numbers."""
     library = SkillLibrary.open_for(home, config)
     base = load_base(ENV)

@@ -11,13 +11,14 @@ from pathlib import Path
 from benchmarks.tables.chaos import survive
 from benchmarks.tables.library import ENV, expert_arrays, fill_library, small_config
 from benchmarks.tables.measure import Row, row
-from flowrl.files import Arrays, read_arrays, read_json, write_arrays, write_json
+from flowrl.files import read_json, write_json
 from flowrl.growing.controller import Controller, GrowLimits
 from flowrl.growing.merging import comparison
 from flowrl.growing.run_setup import SkillSetUp
 from flowrl.jobs.job import Job, JobEnd
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
+from flowrl.parallel.finished_run import FinishedRun
 from flowrl.parallel.scheduler import (
     Event,
     Lost,
@@ -31,7 +32,7 @@ from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
-from flowrl.weights import expert_indices, flatten, named_state, sha256, unflatten
+from flowrl.weights import Expert, load_experts, save_experts, sha256
 
 FOUR = ("Collect Wood", "Collect Sapling", "Collect Drink", "Eat Cow")
 FOUR_FRAMES = 262_144
@@ -150,7 +151,9 @@ def _set_up_and_process_seconds(folder: Path, size: int, turns: int = 5) -> list
         spent = time.perf_counter() - start
         pretend_result(paths, arrays, library.record(real[0]).evaluation)
         start = time.perf_counter()
-        assert comparison(library, paths) is None, "a new skill with frozen dependencies needs no evidence"
+        assert comparison(library, FinishedRun.load(paths)) is None, (
+            "a new skill with frozen dependencies needs no evidence"
+        )
         process_completed_training(paths, library)
         seconds.append(spent + time.perf_counter() - start)
         folder_of_skill = library.paths.skill(size, "Make Pickaxe").folder
@@ -158,14 +161,11 @@ def _set_up_and_process_seconds(folder: Path, size: int, turns: int = 5) -> list
     return seconds
 
 
-def pretend_result(paths: RunPaths, arrays: Arrays, evaluation: Evaluation) -> None:
+def pretend_result(paths: RunPaths, arrays: Expert, evaluation: Evaluation) -> None:
     """Leaves a result as a worker would, with the experts that the run began with and a new one."""
     spec = read_json(paths.config, RunSpec)
-    named = unflatten(read_arrays(paths.initial))
-    new = unflatten(arrays)
     file = paths.folder / "params.safetensors"
-    held = {i: {t: named["params"][f"{t}_networks_{i}"] for t in ("actor", "critic")} for i in expert_indices(named)}
-    write_arrays(file, flatten(named_state(held | {spec.own: new})))
+    save_experts(file, load_experts(paths.initial) | {spec.own: arrays})
     result = TrainResult(
         outcome="done", params=file.name, params_sha256=sha256(file.read_bytes()), frames=1000, status="learned",
         evaluation=evaluation,
@@ -183,10 +183,9 @@ def _experts_of_a_run(folder: Path) -> tuple[int, float]:
     paths = SkillSetUp(load_base(ENV), library, config)(Proposal("Collect Stone", frozenset(real)), 50)
     job = Job("Collect Stone", paths.folder)
     subprocess.run(job.command(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    named = unflatten(read_arrays(paths.folder / "params.safetensors"))
-    dense = folder / "dense.safetensors"
-    write_arrays(dense, flatten(named_state({i: unflatten(arrays) for i in range(51)})))
-    return len(expert_indices(named)), (paths.folder / "params.safetensors").stat().st_size / dense.stat().st_size
+    trained, dense = paths.folder / "params.safetensors", folder / "dense.safetensors"
+    save_experts(dense, dict.fromkeys(range(51), arrays))
+    return len(load_experts(trained)), trained.stat().st_size / dense.stat().st_size
 
 
 def _grow_four(folder: Path, name: str, jobs: int, cores: int | None) -> tuple[float, dict[str, float]]:

@@ -15,16 +15,16 @@ from flowrl.analysis.segments import ENOUGH
 from flowrl.analysis.statistics import Statistics, statistics_of
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.staging.scenes import AS_IT_IS, Stage
-from flowrl.files import read_arrays, read_json
+from flowrl.files import read_json
 from flowrl.fluents import NEAR, PLACED
-from flowrl.models.experts import from_named
+from flowrl.models.experts import stack
 from flowrl.rollout.policy_runner import PolicyRunner
 from flowrl.rollout.rollout import Policy
 from flowrl.rollout.run_env import build_env
 from flowrl.rollout.world_seeds import ANALYSIS, world_key
 from flowrl.schema.metrics import OnRow, PhaseRow, PlayingRow
 from flowrl.schema.run import RunSpec
-from flowrl.weights import unflatten
+from flowrl.weights import load_experts
 
 _MAX_AMOUNTS, _MAX_BASES = 3, 24
 
@@ -77,7 +77,7 @@ def _recorded(
     low, high = spec.spec.n_range or (env.amounts.high[-1],) * 2
     amounts = sorted({round(n) for n in np.linspace(low, high, min(_MAX_AMOUNTS, high - low + 1))})
     experts = len(spec.local_to_global)
-    params = from_named(unflatten(read_arrays(paths.run.initial)))
+    params = stack(list(load_experts(paths.run.initial).values()))
     policy = Policy(PolicyRunner(env, spec.config, experts).network(experts), params)
 
     def tell(segments: int, frames: int) -> None:

@@ -11,16 +11,14 @@ from flowrl.analysis.findings import Findings
 from flowrl.analysis.request import ANSWER, MODULE, AnalysisPaths, AnalysisRequest
 from flowrl.config import RunConfig, build_config
 from flowrl.errors import TrainingError
-from flowrl.evaluation.playback import playing_of, weights_for, write_playing
-from flowrl.files import open_to_append, read_json, write_arrays, write_json
+from flowrl.evaluation.playback import playing_of
+from flowrl.files import open_to_append, read_json, write_json
 from flowrl.jobs.job import Job
 from flowrl.jobs.local import follow
 from flowrl.knowledge.base import load_base
-from flowrl.library.catalog import skill_of
 from flowrl.library.home import SkillLibrary
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import OnRow
-from flowrl.weights import flatten, named_state
 
 MAX_SECONDS = 3600.0
 """After which an analysis is given up."""
@@ -39,12 +37,7 @@ def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **opt
     paths = AnalysisPaths(folder)
     if folder.exists():
         shutil.rmtree(folder)
-    skills = {other.name: skill_of(library, other) for other in library.records()}
-    experts = {name: other.expert_idx for name, other in library.named().items()}
-    playing = playing_of(record.plan, skills, experts, _config(library))
-    weights = {i: weights_for(library, g, record.name) for i, g in enumerate(playing.experts)}
-    write_arrays(paths.run.initial, flatten(named_state(weights)))
-    write_playing(playing, paths.run)
+    playing_of(library, record.plan, _config(library)).write_with_weights(library, paths.run)
     vocabulary = load_base(library.description.env).vocabulary
     write_json(paths.request, AnalysisRequest(vocabulary=vocabulary, **options))
     return Job(f"analysis of {record.name}", folder, MODULE, ANSWER)

@@ -1,16 +1,15 @@
-"""Holding candidates against a library's experts: both play the same new worlds with the same random numbers."""
+"""Comparing candidates with a library's experts: both play the same worlds with the same random numbers."""
 
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest, MergeVerdict
 from flowrl.evaluation.play import EpisodeOutcomes, play_worlds
 from flowrl.evaluation.summary import amounts_to_play, is_learned, summarise
-from flowrl.files import read_arrays, read_json, write_text
+from flowrl.files import read_json, write_text
 from flowrl.models.experts import stack
 from flowrl.paths import RunPaths
 from flowrl.rollout.policy_runner import PolicyRunner
@@ -20,9 +19,9 @@ from flowrl.rollout.world_seeds import MERGE, world_key
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.run import RunSpec
 from flowrl.stats import PairedDifference
-from flowrl.weights import Tree, expert_indices, expert_of, unflatten
+from flowrl.weights import Expert, load_experts
 
-ExpertsByNumber = dict[int, Tree]
+ExpertsByNumber = dict[int, Expert]
 
 
 class PlanPlayer:
@@ -43,17 +42,17 @@ class PlanPlayer:
         self.amounts = amounts_to_play(self.env, worlds, self.spec.config.gate.per_amount_worlds)
 
     def play(self, experts: ExpertsByNumber) -> EpisodeOutcomes:
-        """Returns how the worlds went with experts by global number."""
+        """Play the worlds with experts by global number."""
         params = stack([experts[g] for g in self.spec.local_to_global])
         key = world_key(MERGE, self.spec.config.seed, self.number)
         return play_worlds(self.programs, params, key, self.amounts, self._beat)
 
     def evaluation(self, outcome: EpisodeOutcomes) -> Evaluation:
-        """Returns what an outcome says of the skill."""
+        """The skill's measured success in an outcome."""
         return summarise(self.env, outcome, self.amounts, self.env.domain.causes, self.number)
 
     def difference(self, one: EpisodeOutcomes, other: EpisodeOutcomes) -> PairedDifference:
-        """Returns plan success of one minus that of the other, over the worlds with the top amount."""
+        """Plan success of one minus that of the other, over the worlds with the top amount."""
         top = self.amounts[:, -1] == self.env.amounts.high[-1]
         ours, theirs = np.asarray(one.success)[top], np.asarray(other.success)[top]
         return PairedDifference(gained=int((ours & ~theirs).sum()), lost=int((theirs & ~ours).sum()), total=len(ours))
@@ -63,7 +62,7 @@ class PlanPlayer:
 
 
 class Comparison:
-    """All contests of one request, and the measurement that closes them.
+    """All contests of one request, and the measurement after them.
 
     Attributes:
         held: the library's experts by global number, replaced as candidates win.
@@ -71,11 +70,11 @@ class Comparison:
 
     def __init__(self, paths: ComparisonPaths):
         self.paths, self.request = paths, read_json(paths.request, ComparisonRequest)
-        self.held = _by_number(paths.held)
-        self.candidates = _by_number(paths.candidates)
+        self.held = load_experts(paths.held)
+        self.candidates = load_experts(paths.candidates)
 
     def decide(self) -> ComparisonAnswer:
-        """Returns the verdicts, and what the run's own skill does with their winners."""
+        """Decide the contests in turn, then measure the run's own skill with the winners."""
         own = self.request.expert
         verdicts = [self._contest(contest) for contest in self.request.contests if contest.expert != own]
         player = self._player(self.paths.run)
@@ -100,7 +99,7 @@ class Comparison:
         return self._verdict(contest, player, player.play(self.held | self._candidate(contest.expert)))
 
     def _verdict(self, contest: Contest, player: PlanPlayer, outcome: EpisodeOutcomes) -> MergeVerdict:
-        """Returns whether a candidate, whose outcome is given, beats what is held; the winner is held from now on."""
+        """Compare a candidate's outcome with that of the held expert; the winner is held from now on."""
         other = player.play(self.held)
         difference = player.difference(outcome, other)
         ours, theirs = player.evaluation(outcome), player.evaluation(other)
@@ -113,7 +112,7 @@ class Comparison:
         )
 
     def _candidate(self, expert: int) -> ExpertsByNumber:
-        """Returns a contest's candidate; the run's own comes with the experts that it alone plays with."""
+        """A contest's candidate; the run's own comes with its companions."""
         if expert != self.request.expert:
             return {expert: self.candidates[expert]}
         others = {contest.expert for contest in self.request.contests} - {expert}
@@ -121,8 +120,3 @@ class Comparison:
 
     def _player(self, run: RunPaths) -> PlanPlayer:
         return PlanPlayer(run, self.request.worlds, self.request.number, self.paths.folder / "heartbeat")
-
-
-def _by_number(file: Path) -> ExpertsByNumber:
-    named: dict[str, Any] = unflatten(read_arrays(file))
-    return {g: expert_of(named, g) for g in expert_indices(named)}

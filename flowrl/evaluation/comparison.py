@@ -1,4 +1,4 @@
-"""What is asked of the process that holds candidates against the library's experts, and what it answers.
+"""Request and answer of the process that compares candidates with the library's experts.
 
 The folder `merge/` of a run holds `request.json`, the library's experts and the candidates by global number, a folder
 for each skill whose plan is played, and in the end `answer.json`.
@@ -8,28 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from flowrl.paths import RunPaths
 from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.frozen import Frozen
 from flowrl.stats import PairedDifference
 
 ANSWER = "answer.json"
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Contest(_Value):
-    """A candidate for the expert of ``skill``, held against the library's on that skill's own plan."""
+class Contest(Frozen):
+    """A candidate for the expert of ``skill``, compared with the library's on that skill's own plan."""
 
     skill: str
     expert: int
 
 
-class ComparisonRequest(_Value):
-    """What is to be played: `request.json`.
+class ComparisonRequest(Frozen):
+    """What to play: `request.json`.
 
     Attributes:
         contests: candidates for experts that the library holds, dependencies first, the run's own expert last; each is
@@ -49,8 +44,8 @@ class ComparisonRequest(_Value):
     held: dict[int, str]
 
 
-class MergeVerdict(_Value):
-    """How a contest went.
+class MergeVerdict(Frozen):
+    """The outcome of a contest.
 
     Attributes:
         wins: the candidate replaces the library's expert.
@@ -65,11 +60,11 @@ class MergeVerdict(_Value):
     evaluation: Evaluation
 
 
-class ComparisonAnswer(_Value):
-    """What playing showed: `answer.json`.
+class ComparisonAnswer(Frozen):
+    """The outcome of a comparison: `answer.json`.
 
     Attributes:
-        held: as in the request: what the verdicts hold for.
+        held: as in the request: the experts that the verdicts are about.
         evaluation: of the run's own skill, with all experts that the library holds afterwards.
         status: what that makes of the skill.
     """
@@ -80,7 +75,7 @@ class ComparisonAnswer(_Value):
     status: Literal["learned", "weak"]
 
     def verdict_on(self, expert: int) -> MergeVerdict | None:
-        """Returns how the contest for an expert went, None where there was none."""
+        """The outcome of the contest for an expert, if there was one."""
         return next((verdict for verdict in self.verdicts if verdict.expert == expert), None)
 
 

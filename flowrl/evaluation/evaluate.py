@@ -10,17 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flowrl.config import MAX_SEED, RunConfig, build_config
 from flowrl.errors import TrainingError
-from flowrl.evaluation.playback import playing_of, weights_for, write_playing
-from flowrl.files import open_to_append, read_json, write_arrays, write_json
+from flowrl.evaluation.playback import playing_of
+from flowrl.files import open_to_append, read_json, write_json
 from flowrl.jobs.local import follow
 from flowrl.library.goal_plans import plan_with_library
 from flowrl.library.home import SkillLibrary, description_of
 from flowrl.paths import RunPaths
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.metrics import OnRow
-from flowrl.schema.plan import Plan
-from flowrl.schema.skill import Skill
-from flowrl.weights import flatten, named_state
 
 
 class EvaluationRequest(BaseModel):
@@ -56,10 +53,10 @@ def evaluate_goal(
     """
     config = _config(library, steps)
     library.require(description_of(config))
-    plan, skills = plan_with_library(library, goal)
+    plan, _ = plan_with_library(library, goal)
     with tempfile.TemporaryDirectory(prefix="flowrl-eval-") as folder:
         paths = RunPaths(Path(folder) / "skill_0_evaluation", 0)
-        _prepare(library, plan, skills, paths, config)
+        playing_of(library, plan, config).write_with_weights(library, paths)
         write_json(paths.folder / "request.json", EvaluationRequest(episodes=episodes, seed=seed))
         command = [sys.executable, "-P", "-m", "flowrl.evaluation.evaluate_worker", str(paths.folder)]
         with open_to_append(paths.log, anew=True) as log:
@@ -79,13 +76,3 @@ def evaluate_goal(
 
 def _config(library: SkillLibrary, steps: int | None) -> RunConfig:
     return build_config(**library.description.options(), env__episode_steps=steps)
-
-
-def _prepare(
-    library: SkillLibrary, plan: Plan, skills: Mapping[str, Skill], paths: RunPaths, config: RunConfig
-) -> None:
-    experts = {name: record.expert_idx for name, record in library.named().items()}
-    playing = playing_of(plan, skills, experts, config)
-    weights = {i: weights_for(library, g, playing.spec.skill) for i, g in enumerate(playing.experts)}
-    write_arrays(paths.initial, flatten(named_state(weights)))
-    write_playing(playing, paths)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from flowrl.errors import FlowRLError
 from flowrl.evaluation.evaluate import EvaluationRequest
-from flowrl.files import append_line, read_arrays, read_json, write_json
+from flowrl.files import append_line, read_json, write_json
 from flowrl.jax_runtime import check_jax_results, check_jax_version, configure_jax
 from flowrl.paths import RunPaths
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.metrics import PlayingRow
 from flowrl.schema.run import RunSpec
-from flowrl.weights import unflatten
+from flowrl.weights import load_experts
 
 
 def evaluate_folder(paths: RunPaths) -> Evaluation:
@@ -23,7 +23,7 @@ def evaluate_folder(paths: RunPaths) -> Evaluation:
     check_jax_results()
     from flowrl.evaluation.play import play_worlds
     from flowrl.evaluation.summary import amounts_to_play, summarise
-    from flowrl.models.experts import from_named
+    from flowrl.models.experts import stack
     from flowrl.rollout.policy_runner import PolicyRunner
     from flowrl.rollout.programs import PlayPrograms
     from flowrl.rollout.run_env import build_env
@@ -31,7 +31,7 @@ def evaluate_folder(paths: RunPaths) -> Evaluation:
 
     env = build_env(spec, paths)
     programs = PlayPrograms(PolicyRunner(env, spec.config, len(spec.local_to_global)))
-    params = from_named(unflatten(read_arrays(paths.initial)))
+    params = stack(list(load_experts(paths.initial).values()))
     amounts = amounts_to_play(env, request.episodes, 0)
 
     def report(ended: int, _steps: int) -> None:

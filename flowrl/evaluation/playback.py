@@ -1,89 +1,87 @@
-"""Playing a plan with the experts that a library holds, without training anything."""
+"""Playing a plan with a library's experts, without training."""
 
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flowrl.config import RunConfig
 from flowrl.errors import LibraryError
 from flowrl.files import write_json, write_text
+from flowrl.library.catalog import skill_of
 from flowrl.library.home import SkillLibrary, read_expert
 from flowrl.library.trust import exported_for, put_artefacts, require_module
 from flowrl.paths import RunPaths, SkillPaths
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TaskSpec
-from flowrl.schema.skill import Skill
 from flowrl.skillcode.plan_module import compose_plan, tasks_of
 from flowrl.skillcode.source import remap_network_numbers
-from flowrl.weights import Tree, sha256, unflatten
+from flowrl.weights import Expert, save_experts, sha256
 
 
 @dataclass(frozen=True)
 class Playing:
-    """What is needed to play a plan with the library's experts.
-
-    Attributes:
-        experts: the global experts that it plays with, ascending; the local ones are their places.
-        module: the task module, with local numbers.
-    """
+    """What it takes to play a plan, apart from the weights: a run that trains nothing."""
 
     spec: RunSpec
     module: str
-    experts: tuple[int, ...]
+
+    def write(self, run: RunPaths) -> None:
+        """Write a folder that a worker can play; `run.json` comes last."""
+        write_text(run.module, self.module)
+        put_artefacts(run, self.spec.exported)
+        write_json(run.config, self.spec)
+
+    def write_with_weights(self, library: SkillLibrary, run: RunPaths) -> None:
+        """Write the folder with the library's experts.
+
+        Raises:
+            LibraryError: an expert is missing or damaged.
+        """
+        experts = enumerate(self.spec.local_to_global)
+        save_experts(run.initial, {i: weights_for(library, g, self.spec.skill) for i, g in experts})
+        self.write(run)
 
 
-def playing_of(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, int], config: RunConfig) -> Playing:
-    """Returns how a plan is played, each skill at the amount that the plan asks.
-
-    Args:
-        experts: the global expert of each skill.
+def playing_of(library: SkillLibrary, plan: Plan, config: RunConfig) -> Playing:
+    """Prepare to play a plan of the library's skills, each at the plan's amount.
 
     Raises:
-        ModuleError: the code of a skill that nobody vouched for does not pass verification, or is a whole module.
+        ModuleError: code that is not vouched for does not pass verification, or is a whole module.
     """
-    own = plan.steps[-1].skill
-    is_module = skills[own].is_module
-    require_module(skills[own], shlex.join(["flowrl", "skills", "vouch", own]))
-    played = {} if is_module else {step.skill: skills[step.skill] for step in plan.steps}
-    exported = exported_for(played, config.env.name)
-    code = skills[own].code if is_module else compose_plan(plan, skills, experts)
+    records = library.named()
+    skills = {step.skill: skill_of(library, records[step.skill]) for step in plan.steps if step.skill in records}
+    experts = {name: record.expert_idx for name, record in records.items()}
+    own = skills[plan.steps[-1].skill]
+    require_module(own, shlex.join(["flowrl", "skills", "vouch", own.name]))
     used = sorted({step.expert for step in plan.steps if step.expert is not None})
     to_local = {g: i for i, g in enumerate(used)}
+    code = own.code if own.is_module else compose_plan(plan, skills, experts)
     module = remap_network_numbers(code, to_local, dict(enumerate(used)), "the task module")
+    if own.is_module:
+        tasks = [TaskSpec(skill=step.skill, low=step.n, high=step.n) for step in plan.steps]
+    else:
+        tasks = [task.model_copy(update={"low": task.high}) for task in tasks_of(plan, skills, "")]
     spec = RunSpec(
-        skill=own,
-        spec=skills[own].spec,
+        skill=own.name,
+        spec=own.spec,
         config=config,
-        tasks=tuple(task.model_copy(update={"low": task.high}) for task in _tasks(plan, skills, own)),
+        tasks=tuple(tasks),
         local_to_global=tuple(used),
         trained=(),
         own=to_local[plan.steps[-1].expert or 0],
         plan=plan,
-        exported=exported,
+        exported={} if own.is_module else exported_for(skills, config.env.name),
         module_sha256=sha256(module.encode()),
     )
-    return Playing(spec, module, tuple(used))
-
-
-def write_playing(playing: Playing, run: RunPaths) -> None:
-    """Writes what a process needs to play a plan, but for the weights; `run.json` comes last."""
-    write_text(run.module, playing.module)
-    put_artefacts(run, playing.spec.exported)
-    write_json(run.config, playing.spec)
-
-
-def _tasks(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:
-    if not skills[own].is_module:
-        return tasks_of(plan, skills, "")
-    return [TaskSpec(skill=step.skill, low=step.n, high=step.n) for step in plan.steps]
+    return Playing(spec, module)
 
 
 def policy_of(library: SkillLibrary, expert: int, player: str) -> SkillPaths:
-    """Returns where the weights of an expert that ``player`` plays with lie: in its own folder if it brought them
-    along, whoever has that number in the library, else in the library.
+    """Where the weights of an expert that the skill ``player`` plays with are stored.
+
+    A companion in the player's own folder comes before the library's expert of the same number.
 
     Raises:
-        LibraryError: they are nowhere.
+        LibraryError: they are in neither place.
     """
     own = library.named().get(player)
     if own is not None and expert in own.companions:
@@ -97,10 +95,10 @@ def policy_of(library: SkillLibrary, expert: int, player: str) -> SkillPaths:
     )
 
 
-def weights_for(library: SkillLibrary, expert: int, player: str) -> Tree:
-    """Returns the weights of an expert that the skill ``player`` plays with.
+def weights_for(library: SkillLibrary, expert: int, player: str) -> Expert:
+    """The weights of an expert that the skill ``player`` plays with.
 
     Raises:
-        LibraryError: they are nowhere, or damaged.
+        LibraryError: they are missing or damaged.
     """
-    return unflatten(read_expert(policy_of(library, expert, player), library.description))
+    return read_expert(policy_of(library, expert, player), library.description)

@@ -22,6 +22,7 @@ from flowrl.jobs.watched import Watched
 from flowrl.library.home import SkillLibrary
 from flowrl.library.trust import require_ours
 from flowrl.library.versions import mend, respecify
+from flowrl.parallel.finished_run import FinishedRun
 from flowrl.parallel.requests import take_requests
 from flowrl.parallel.scheduler import (
     CancelRequested,
@@ -249,17 +250,18 @@ class Controller:
         """Put a run's result into the library, after a comparison if one is needed."""
         watched = self.watched[name]
         try:
+            run = FinishedRun.load(watched.paths)
             if self.state.running[name].proposal.trial:
-                collect_trial(self.library, watched.paths)
+                collect_trial(self.library, run)
                 self._end(name, "weak", trained=False)
                 return
-            job = comparison(self.library, watched.paths, failed=end)
+            job = comparison(self.library, run, failed=end)
             if job is not None:
                 self.observer.note(f"{name}: comparing its experts with the library's on common worlds.")
                 self.watched[name] = Watched(job, watched.paths, watched.reader)
                 self.executor.submit(job)
                 return
-            record = process_completed_training(watched.paths, self.library)
+            record = process_completed_training(run, self.library)
         except FlowRLError as error:
             self._fail(name, error, watched.paths.has_trained)
             return

@@ -1,23 +1,21 @@
-"""Rewards tried against each other: a short run for each, all of one length; what they measure goes into the draft."""
+"""Compares reward candidates in equally long short runs and stores the results in the draft."""
 
 from flowrl.config import RunConfig
 from flowrl.errors import UsageError
-from flowrl.files import read_json
 from flowrl.library.drafts import Draft, Drafts
 from flowrl.library.home import SkillLibrary
-from flowrl.parallel.training_processor import trained_result
-from flowrl.parallel.training_setup import put_aside
-from flowrl.paths import HomePaths, RunPaths
-from flowrl.schema.run import RunSpec
+from flowrl.parallel.finished_run import FinishedRun
+from flowrl.parallel.run_folder import put_aside
+from flowrl.paths import HomePaths
 
 
 def candidate_name(name: str, which: int) -> str:
-    """Returns what the run of one of a skill's candidates is called."""
+    """The name of the run that tries one of a skill's candidates."""
     return f"{name} candidate {which + 1}"
 
 
 def draft_of(home: HomePaths, run_name: str) -> tuple[Draft, int]:
-    """Returns the draft that a candidate's run is about, and which of its candidates it tries.
+    """The draft behind a candidate's run, and the index of the candidate.
 
     Raises:
         UsageError: there is none.
@@ -30,25 +28,23 @@ def draft_of(home: HomePaths, run_name: str) -> tuple[Draft, int]:
 
 
 def trial_config(config: RunConfig, frames: int) -> RunConfig:
-    """Returns a run's configuration for a trial: so many frames whatever is reached, the learning rate as it begins."""
+    """A run's configuration for a trial: a fixed number of frames, no early stop, constant learning rate."""
     trial = {"ppo": {"frames": frames, "anneal": False}, "gate": {"stop_at": 1.0, "per_amount_worlds": 0}}
     held = config.model_dump()
     return RunConfig.model_validate(held | {part: held[part] | values for part, values in trial.items()})
 
 
-def collect_trial(library: SkillLibrary, run: RunPaths) -> None:
-    """Notes in its draft what a candidate's run measured, and puts the run's folder aside; twice is as good as once.
+def collect_trial(library: SkillLibrary, run: FinishedRun) -> None:
+    """Note in its draft what a candidate's run measured, and put the run's folder aside.
+
+    Doing so again after a kill on the way changes nothing.
 
     Raises:
-        TrainingError: the run failed; carries its reason.
-        LibraryError: its weights are not those that its result names.
+        UsageError: there is no such draft.
     """
-    name = read_json(run.config, RunSpec).skill
-    result = trained_result(run)
-    draft, which = draft_of(library.paths, name)
-    assert result.evaluation is not None
-    measured = {"success": result.evaluation.step_success, "frames": result.frames}
+    draft, which = draft_of(library.paths, run.spec.skill)
+    measured = {"success": run.evaluation.step_success, "frames": run.result.frames}
     candidates = list(draft.candidates)
     candidates[which] = candidates[which].model_copy(update=measured)
     Drafts(library.paths).save(draft.model_copy(update={"candidates": tuple(candidates)}))
-    put_aside(run.folder)
+    put_aside(run.paths.folder)

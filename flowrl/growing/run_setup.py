@@ -1,9 +1,7 @@
-"""Setting up the run of a proposal: a skill of the base with the plan that leads to it, or a task module as it is."""
+"""Setting up a proposal's run: a skill of the base with the plan that leads to it, or a task module."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flowrl.config import RunConfig
 from flowrl.errors import ModuleError, PlanError
@@ -14,12 +12,12 @@ from flowrl.library.home import SkillLibrary
 from flowrl.library.trust import exported_for, vouch
 from flowrl.library.versions import is_respecified
 from flowrl.parallel.scheduler import Proposal
-from flowrl.parallel.training_setup import prepare_training_run
+from flowrl.parallel.training_setup import set_up_run
 from flowrl.paths import RunPaths
 from flowrl.planning.planner import dependencies, plan
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan, PlanStep
-from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
+from flowrl.schema.run import RunRequest, RunSpec, TaskSpec, TrainResult
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.plan_module import compose_plan, tasks_of
 from flowrl.skillcode.source import outline
@@ -27,7 +25,7 @@ from flowrl.skillcode.source import outline
 
 @dataclass(frozen=True)
 class SkillSetUp:
-    """Sets up runs of a knowledge base's skills, with a library's experts for what they need.
+    """Sets up runs of a knowledge base's skills with a library's experts.
 
     Attributes:
         trial: the runs only measure ways of rewarding a skill; nothing of them enters the library.
@@ -39,7 +37,7 @@ class SkillSetUp:
     trial: bool = False
 
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
-        """Returns the run of a proposal, set up or ready to go on.
+        """Set up a proposal's run, or find it ready to resume.
 
         Raises:
             ModuleError: the skill's code, or that of one that it needs, does not pass verification.
@@ -61,24 +59,25 @@ class SkillSetUp:
         found = self._plan(skill, skills, experts)
         new = {skill.name} - completed.keys()
         exported = exported_for({step.skill: skills[step.skill] for step in found.steps}, self.base.env, new)
-        data = {
-            "code": compose_plan(found, skills, experts),
-            "tasks": tasks_of(found, skills, skill.name),
-            "plan": found,
-            "spec": skill.spec,
-            "description": skill.description,
-            "source": skill.code,
-            "trial": self.trial,
-            "exported": exported,
-            "trusted": True,
-        }
-        home = self.library.paths.root
-        return prepare_training_run(
-            skill.name, data, dependencies(found), expert, completed, home=home, config=self.config
+        request = RunRequest(
+            skill=skill.name,
+            expert=expert,
+            dependencies=tuple(dependencies(found)),
+            description=skill.description,
+            spec=skill.spec,
+            config=self.config,
+            plan=found,
+            tasks=tuple(tasks_of(found, skills, skill.name)),
+            code=compose_plan(found, skills, experts),
+            source=skill.code,
+            exported=exported,
+            trusted=True,
+            trial=self.trial,
         )
+        return set_up_run(request, completed, self.library.paths.root)
 
     def _plan(self, skill: Skill, skills: dict[str, Skill], experts: dict[str, int]) -> Plan:
-        """Returns the plan of a run that is not done, if its skills are those that are to be used, else a new one."""
+        """The plan of an unfinished run of the same skills, else a new one."""
         run = self.library.paths.run(experts[skill.name], skill.name)
         is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
         if run.config.exists() and not is_done:
@@ -90,14 +89,14 @@ class SkillSetUp:
 
 @dataclass(frozen=True)
 class ModuleSetUp:
-    """Sets up the run of a task module in the seed's format; its last task's expert is the one that is trained.
+    """Sets up the run of a task module in the seed's format, which trains its last task's expert.
 
-    The module is run as it is: who makes this has seen to it that its user wants that.
+    The module is run as text: the caller must know that this user wants that.
 
     Attributes:
         code: the module's text.
         file: where it came from, for messages.
-        description: of the skill; empty: which file it was.
+        description: of the skill; empty: the name of the file.
     """
 
     library: SkillLibrary
@@ -107,7 +106,7 @@ class ModuleSetUp:
     description: str = ""
 
     def proposal(self, name: str) -> Proposal:
-        """Returns what is proposed: the module's own skill, with the number that it asks for.
+        """Propose the module's own skill, with the expert number that it asks for.
 
         Raises:
             ModuleError: the module cannot be used, or its last number belongs to another skill.
@@ -119,55 +118,51 @@ class ModuleSetUp:
         return Proposal(name, frozenset(needs), numbers[-1])
 
     def lacking(self, name: str) -> list[int]:
-        """Returns the experts that the module plays with and that neither the library has nor the skill brought along
-        in an earlier run."""
+        """Experts of the module that are new: neither in the library nor companions of an earlier run."""
         numbers, by_expert = self._numbers(), self._by_expert(name)
         known = by_expert.keys() | {numbers[-1], *self._brought(name)}
         return [g for g in dict.fromkeys(numbers) if g not in known]
 
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
-        """Returns the module's run, set up or ready to go on.
+        """Set up the module's run, or find it ready to resume.
 
         Raises:
             FlowRLError: the run cannot be set up.
         """
+        names = {g: record.name for g, record in self._by_expert(proposal.name).items()} | {expert: proposal.name}
         numbers = self._numbers()
-        steps = tuple(PlanStep(skill=self._task_name(g, proposal, expert), n=1, expert=g) for g in numbers)
-        data: dict[str, Any] = {
-            "code": self.code,
-            "source": self.code,
-            "plan": Plan(goal=proposal.name, steps=steps),
-            "tasks": [TaskSpec(skill=step.skill, low=1, high=1) for step in steps],
-            "is_module": True,
-            "trusted": True,
-            "source_file": str(self.file),
-            "description": self.description or f"the last task of {self.file.name}",
-        }
-        needed: Sequence[str] = sorted(proposal.needs)
-        home, completed = self.library.paths.root, self.library.named()
-        return prepare_training_run(proposal.name, data, needed, expert, completed, home=home, config=self.config)
+        steps = tuple(PlanStep(skill=names.get(g, f"expert {g}"), n=1, expert=g) for g in numbers)
+        request = RunRequest(
+            skill=proposal.name,
+            expert=expert,
+            dependencies=tuple(sorted(proposal.needs)),
+            description=self.description or f"the last task of {self.file.name}",
+            config=self.config,
+            plan=Plan(goal=proposal.name, steps=steps),
+            tasks=tuple(TaskSpec(skill=step.skill, low=1, high=1) for step in steps),
+            code=self.code,
+            source=self.code,
+            source_file=str(self.file),
+            is_module=True,
+            trusted=True,
+        )
+        return set_up_run(request, self.library.named(), self.library.paths.root)
 
     def _numbers(self) -> tuple[int, ...]:
         return outline(self.code, str(self.file)).network_numbers
 
     def _brought(self, name: str) -> tuple[int, ...]:
-        """Returns the experts that the skill brought along in an earlier run."""
+        """The skill's companions of an earlier run."""
         mine = self.library.named().get(name)
         return mine.companions if mine is not None else ()
 
     def _by_expert(self, name: str) -> dict[int, SkillRecord]:
-        """Returns the library's skills by expert; what the skill brought along itself stays its own."""
+        """The library's skills by expert, but for numbers of the skill's own companions."""
         brought = self._brought(name)
         return {r.expert_idx: r for r in self.library.records() if r.expert_idx not in brought}
 
-    def _task_name(self, expert: int, proposal: Proposal, own: int) -> str:
-        if expert == own:
-            return proposal.name
-        by_expert = self._by_expert(proposal.name)
-        return by_expert[expert].name if expert in by_expert else f"expert {expert}"
-
     def _require_own_expert(self, own: int, name: str) -> None:
-        """Checks that the last task's number is the skill's own, or free: no two skills share an expert."""
+        """Check that the last task's number is the skill's own, or free: no two skills share an expert."""
         held = self.library.named()
         taken = self.library.taken_experts()
         holder = next((holder for holder, expert in taken.items() if expert == own and holder != name), None)

@@ -15,12 +15,12 @@ from filelock import Timeout
 from flowrl.config import LAYOUTS, RunConfig
 from flowrl.errors import LibraryError, PlatformError, UsageError, nearest_names
 from flowrl.files import (
-    Arrays,
     ModelT,
     lock_of,
     pack_arrays,
-    read_arrays,
+    read_bytes,
     read_json,
+    unpack_arrays,
     write_bytes,
     write_json,
     write_text,
@@ -28,13 +28,13 @@ from flowrl.files import (
 from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths
 from flowrl.schema.home import ExpertMeta, HomeDescription, HomeFormat, SkillRecord
 from flowrl.schema.run import RunSpec, TrainResult
-from flowrl.weights import sha256
+from flowrl.weights import Expert, sha256
 
 OnDamaged = Callable[[LibraryError], None]
 
 
 def command_for(home: Path, *words: str) -> str:
-    """Returns a command for a home as it is typed; the home is named unless it is the default.
+    """A command for a home as it is typed; the home is named unless it is the default.
 
     >>> command_for(Path("demo"), "train", "Collect Wood")
     "flowrl train 'Collect Wood' --home demo"
@@ -44,7 +44,7 @@ def command_for(home: Path, *words: str) -> str:
 
 
 def description_of(config: RunConfig) -> HomeDescription:
-    """Returns what a home of this configuration holds."""
+    """What a home of this configuration holds."""
     name = config.env.name
     return HomeDescription(env=name, layout=LAYOUTS[name], **config.model.model_dump())
 
@@ -66,22 +66,17 @@ def read_description(paths: HomePaths) -> HomeDescription:
 
 @dataclass(frozen=True)
 class SkillLibrary:
-    """A home that was found to be ours.
-
-    Attributes:
-        paths: its files.
-        description: what it holds.
-    """
+    """The skills and experts of one home."""
 
     paths: HomePaths
     description: HomeDescription
 
     @staticmethod
     def open(home: Path) -> "SkillLibrary":
-        """Returns the library of an existing home; touches nothing.
+        """Open an existing home without changing anything.
 
         Raises:
-            LibraryError: there is none, the folder is not ours, or its description is damaged.
+            LibraryError: there is none, the folder is not a home, or its description is damaged.
         """
         paths = HomePaths(home)
         if not home.exists():
@@ -92,10 +87,10 @@ class SkillLibrary:
 
     @staticmethod
     def open_for(home: Path, config: RunConfig) -> "SkillLibrary":
-        """Returns the library of a home, made where the folder is empty or missing, but for a kb/ in it.
+        """Open a home, making it if the folder is missing or holds at most a kb/.
 
         Raises:
-            LibraryError: the folder is not ours, or holds another environment or network shape; touches nothing.
+            LibraryError: the folder is not a home, or holds another environment or network shape; nothing is changed.
         """
         wanted = description_of(config)
         # Skill files may be put into a home's kb/ before anything is learned.
@@ -108,7 +103,7 @@ class SkillLibrary:
         return library
 
     def require(self, wanted: HomeDescription) -> None:
-        """Checks that the home holds what is asked for.
+        """Check that the home holds what is asked for.
 
         Raises:
             LibraryError: it holds another environment, observation layout or network shape.
@@ -123,19 +118,19 @@ class SkillLibrary:
                 )
 
     def command(self, *words: str) -> str:
-        """Returns a command for this home as it is typed."""
+        """A command for this home as it is typed."""
         return command_for(self.paths.root, *words)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the home for one control process.
+        """Hold the home for one control process.
 
         Raises:
             LibraryError: another process holds it; names that process.
         """
         lock = lock_of(self.paths.lock)
         try:
-            lock.acquire(timeout=1.0)  # somebody who only looks whether it is held holds it for an instant
+            lock.acquire(timeout=1.0)  # a process that only tests the lock holds it for an instant
         except Timeout as error:
             raise LibraryError(f"The home {self.paths.root} is in use by {self._owner()}. Wait, or stop it.") from error
         except OSError as error:
@@ -155,10 +150,10 @@ class SkillLibrary:
             return "another process"
 
     def records(self, on_damaged: OnDamaged | None = None) -> list[SkillRecord]:
-        """Returns the skills of the library by expert.
+        """The skills of the library, ordered by expert.
 
         Args:
-            on_damaged: told of each record that cannot be read, which is left out; None: it is an error.
+            on_damaged: called for each unreadable record, which is left out; None: it is an error.
 
         Raises:
             LibraryError: a record is damaged; names the file.
@@ -167,11 +162,11 @@ class SkillLibrary:
         return sorted(found, key=lambda record: record.expert_idx)
 
     def named(self) -> dict[str, SkillRecord]:
-        """Returns the skills of the library by name."""
+        """The skills of the library by name."""
         return {record.name: record for record in self.records()}
 
     def record(self, name: str) -> SkillRecord:
-        """Returns one skill; names are told apart without regard to case.
+        """One skill by name, ignoring case.
 
         Raises:
             UsageError: the library lacks it; the nearest names are given.
@@ -184,20 +179,23 @@ class SkillLibrary:
         return folded[name.casefold()]
 
     def skill_paths(self, record: SkillRecord) -> SkillPaths:
-        """Returns the files of a skill."""
+        """The files of a skill."""
         return self.paths.skill(record.expert_idx, record.name)
 
-    def expert(self, record: SkillRecord) -> dict[str, Any]:
-        """Returns the arrays of a skill's expert by name.
+    def expert(self, record: SkillRecord) -> Expert:
+        """The weights of a skill's expert.
 
         Raises:
-            LibraryError: the weights are missing or damaged, or are not those that the record was made with.
+            LibraryError: they are missing or damaged, or were changed since they were stored.
         """
         return read_expert(self.skill_paths(record), self.description)
 
-    def store_expert(self, folder: SkillPaths, arrays: Arrays, frames: int) -> None:
-        """Writes an expert's weights and what they are for; at every moment the weights that stand there are whole."""
-        data = pack_arrays(arrays)
+    def store_expert(self, folder: SkillPaths, expert: Expert, frames: int) -> None:
+        """Write an expert's weights, described by the `meta.json` beside them.
+
+        A process killed between the two files leaves the old weights, which the new `meta.json` names too.
+        """
+        data = pack_arrays(expert)
         before = sha256(folder.params.read_bytes()) if folder.params.exists() else ""
         meta = ExpertMeta(
             expert=folder.expert, frames=frames, sha256=sha256(data), replaces=before, fits=self.description
@@ -206,14 +204,14 @@ class SkillLibrary:
         write_bytes(folder.params, data)
 
     def weights_hash(self, record: SkillRecord) -> str:
-        """Returns the hash of the weights that the library holds for a skill's expert."""
+        """The hash of a skill's stored weights."""
         return sha256(self.skill_paths(record).params.read_bytes())
 
     def runs(self, on_damaged: OnDamaged | None = None) -> list[tuple[RunPaths, RunSpec]]:
-        """Returns the training runs of the home that are set up, by expert.
+        """The training runs that are set up, ordered by expert.
 
         Args:
-            on_damaged: told of each run that cannot be read, which is left out; None: it is an error.
+            on_damaged: called for each unreadable run, which is left out; None: it is an error.
 
         Raises:
             LibraryError: a run's configuration is damaged; names the file.
@@ -225,21 +223,20 @@ class SkillLibrary:
         return sorted(found, key=lambda item: item[1].expert)
 
     def taken_experts(self) -> dict[str, int]:
-        """Returns the expert's number of every skill that has one: in the library, or in a run that trains or trained.
+        """Expert numbers in use, in the library or in a run, by skill.
 
-        The number of a run that ended before it trained at all is free again. Experts that a skill brought along, or
-        brings along in a run, have its name and theirs.
+        A run that ended before it trained frees its number. Companions are listed as `SKILL, companion G`.
         """
+        runs = [spec for paths, spec in self.runs() if not ended_untrained(paths)]
+        owners = [(spec.skill, spec.expert, spec.companions) for spec in runs]
+        owners += [(record.name, record.expert_idx, record.companions) for record in self.records()]
         taken: dict[str, int] = {}
-        for paths, spec in self.runs():
-            if not ended_untrained(paths):
-                taken |= _numbers(spec.skill, spec.expert, [spec.local_to_global[local] for local in spec.random])
-        for record in self.records():
-            taken |= _numbers(record.name, record.expert_idx, record.companions)
+        for name, expert, companions in owners:
+            taken |= {name: expert} | {companion_name(name, g): g for g in companions}
         return taken
 
     def free_expert(self) -> int:
-        """Returns the lowest number that no expert has."""
+        """The lowest unused expert number."""
         taken = set(self.taken_experts().values())
         return next(number for number in range(len(taken) + 1) if number not in taken)
 
@@ -247,13 +244,12 @@ class SkillLibrary:
 def _readable(
     paths: Iterable[Path], model: type[ModelT], on_damaged: OnDamaged | None
 ) -> Iterator[tuple[Path, ModelT]]:
-    """Yields the values of files; of one that is damaged ``on_damaged`` is told, or else it is an error."""
     for path in paths:
         try:
             value = read_json(path, model)
         except LibraryError as error:
             if not path.exists():
-                continue  # it was put aside meanwhile
+                continue  # it was renamed meanwhile
             damaged = LibraryError(f"{error}. Restore it from a copy, or move {path.parent} out of the home.")
             if on_damaged is None:
                 raise damaged from error
@@ -262,15 +258,16 @@ def _readable(
         yield path, value
 
 
-def _numbers(skill: str, expert: int, companions: Iterable[int]) -> dict[str, int]:
-    return {skill: expert} | {f"{skill}, companion {g}": g for g in companions}
+def companion_name(skill: str, expert: int) -> str:
+    """What an expert is called that a skill plays with and that no skill of the library owns."""
+    return f"{skill}, companion {expert}"
 
 
-def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> dict[str, Any]:
-    """Returns the arrays of an expert in a library by name, after checking them against what lies beside them.
+def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> Expert:
+    """Read an expert of a library, checked against the `meta.json` beside it.
 
     Args:
-        fits: what the weights must be for; None: anything.
+        fits: the home that the weights must be made for; None: any.
 
     Raises:
         LibraryError: the weights are missing or damaged, of another shape, or were changed since they were stored.
@@ -278,16 +275,17 @@ def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> dict[str, An
     meta = read_json(paths.meta, ExpertMeta)
     if fits is not None and meta.fits != fits:
         raise LibraryError(f"{paths.policy} holds weights for {meta.fits}, this home is {fits}.")
-    arrays = read_arrays(paths.params)
-    if sha256(paths.params.read_bytes()) not in (meta.sha256, meta.replaces):
+    data = read_bytes(paths.params)
+    expert = unpack_arrays(data, paths.params)
+    if sha256(data) not in (meta.sha256, meta.replaces):
         raise LibraryError(
             f"{paths.params} is not the file that {paths.meta} describes: it was changed since. Restore it from a copy."
         )
-    return arrays
+    return expert
 
 
 def ended_untrained(run: RunPaths) -> bool:
-    """Returns whether a run failed or was cancelled before it trained at all."""
+    """Whether a run failed or was cancelled before its first checkpoint."""
     if not run.result.exists() or run.has_trained:
         return False
     return read_json(run.result, TrainResult).outcome != "done"

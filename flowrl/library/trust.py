@@ -1,9 +1,8 @@
-"""Whose code runs as text: what ships with the package, and what this user has vouched for.
+"""Skill code that may run outside the sandbox: shipped code, and code this user approved by hash.
 
-A worker may run a text that ships with flowrl, or that this user passed by hand: a file of `--module`, a folder of
-`--kb`. Such a text is vouched for by its hash, in a folder of the user's own outside of any home: nothing that stands
-in a home, an archive or a run's folder can say so of itself. Any other text goes through the sandbox, and workers run
-what that exports (`exported_for`).
+A user approves a text by passing it by hand: a file with `--module`, a folder with `--kb`. Its hash is kept in a folder
+of the user's own, outside of any home, so that no home, archive or run's folder can approve itself. Any other text goes
+through the sandbox, and workers run what that exports (`exported_for`).
 """
 
 import functools
@@ -22,20 +21,20 @@ from flowrl.weights import sha256
 
 
 def vouch(text: str, what: str) -> None:
-    """Notes that this user wants a text to be run as it is.
+    """Note that this user wants a text to be run as it is.
 
     Args:
         what: what it is, for people who look at the notes.
 
     Raises:
-        PlatformError: it cannot be noted, or others could note anything.
+        PlatformError: it cannot be noted, or others can write to the notes.
     """
     if not is_vouched(text):
         write_text(_note_of(text), f"{what}\n")
 
 
 def is_vouched(text: str) -> bool:
-    """Returns whether this user has vouched for exactly this text."""
+    """Whether this user has vouched for exactly this text."""
     return _note_of(text).exists()
 
 
@@ -45,7 +44,7 @@ def _note_of(text: str) -> Path:
 
 
 def is_trusted(text: str, env: str) -> bool:
-    """Returns whether a skill's code may be run as text: it ships with the package, or this user vouched for it."""
+    """Whether a skill's code may run as text: shipped with the package, or vouched for."""
     return text in _shipped(env) or is_vouched(text)
 
 
@@ -55,7 +54,7 @@ def _shipped(env: str) -> frozenset[str]:
 
 
 def require_module(skill: Skill, command: str) -> None:
-    """Checks that a task module may be run; one that nobody vouched for cannot, as it is not verified.
+    """Check that a task module may be run: modules are not verified, so the user must vouch for them.
 
     Args:
         command: what the user can type to vouch for it.
@@ -65,19 +64,18 @@ def require_module(skill: Skill, command: str) -> None:
     """
     if skill.is_module and not skill.trusted:
         raise ModuleError(
-            f"{skill.name!r} is a task module that you have not passed by hand on this machine, so that its code "
-            f"is not run. Read it, and if you want it to run: {command}"
+            f"{skill.name!r} is a task module that you have not passed by hand on this machine, so its code is not "
+            f"run. Read it, and if you want it to run: {command}"
         )
 
 
 def exported_for(skills: Mapping[str, Skill], env: str, new: Collection[str] = ()) -> dict[str, ArtefactRef]:
-    """Returns what a worker is to run instead of a run's text: nothing where all of it is trusted, else an artefact of
-    every skill, those that are trusted too.
+    """Artefacts that a worker runs instead of text: none if all code is trusted, else one for every skill.
 
     Args:
         skills: all skills that the run plays, by name.
-        new: those that the library does not hold yet. They are verified against their specifications; of the others,
-            whose specifications were corrected by what was measured, an artefact made before will do.
+        new: those that the library does not hold yet, which are verified against their specifications. For the others
+            a cached artefact is enough: measuring may have corrected their specifications since.
 
     Raises:
         ModuleError: a skill does not pass verification; says why.
@@ -85,12 +83,11 @@ def exported_for(skills: Mapping[str, Skill], env: str, new: Collection[str] = (
     """
     if all(skill.trusted for skill in skills.values()):
         return {}
-    return {name: _verified(skill, env) if name in new else _known(skill, env) for name, skill in skills.items()}
-
-
-def _known(skill: Skill, env: str) -> ArtefactRef:
-    found = find_artefact(artefact_key(skill, env))
-    return _verified(skill, env) if found is None else found.ref
+    exported = {}
+    for name, skill in skills.items():
+        cached = None if name in new else find_artefact(artefact_key(skill, env))
+        exported[name] = cached.ref if cached else _verified(skill, env)
+    return exported
 
 
 def _verified(skill: Skill, env: str) -> ArtefactRef:
@@ -104,42 +101,38 @@ def _verified(skill: Skill, env: str) -> ArtefactRef:
         )
     found = find_artefact(verdict.artefact)
     if found is None:
-        raise PlatformError(f"What the sandbox exported of {skill.name!r} is gone from the cache. Try again.")
+        raise PlatformError(f"The sandbox's export of {skill.name!r} is gone from the cache. Try again.")
     return found.ref
 
 
 def put_artefacts(run: RunPaths, exported: Mapping[str, ArtefactRef]) -> None:
-    """Copies from this user's cache into a run's folder what its worker will load, wherever that runs.
+    """Copy artefacts from this user's cache into a run's folder, for a worker on any machine.
 
     Raises:
-        PlatformError: an artefact is not in the cache any more.
+        PlatformError: an artefact is no longer in the cache.
     """
     for name, ref in exported.items():
         found = find_artefact(ref.key)
         if found is None or found.ref != ref:
-            raise PlatformError(f"What the sandbox exported of {name!r} has left the cache. Try again.")
+            raise PlatformError(f"The sandbox's export of {name!r} is gone from the cache. Try again.")
         write_bytes(run.artefact(ref.key), found.path.read_bytes())
 
 
 def require_ours(run: RunPaths, spec: RunSpec) -> None:
-    """Checks that what a run's folder would have a worker run is this user's: to be asked of a folder that was not
-    written just now.
+    """Check that the code in a run's folder is this user's; needed for any folder not written by this process.
 
     Raises:
         LibraryError: its module was not vouched for, or an artefact is not one of this user's sandbox.
     """
-    if spec.exported:
-        strange = [name for name, ref in spec.exported.items() if not _is_cached(ref)]
-        what = f"what was exported of {strange[0]!r}" if strange else ""
-    else:
-        what = "" if is_vouched(read_text(run.module)) else "its module"
-    if what:
+    unknown = ""
+    for name, ref in spec.exported.items():
+        found = find_artefact(ref.key)
+        if found is None or found.ref != ref:
+            unknown = f"the export of {name!r}"
+    if not spec.exported and not is_vouched(read_text(run.module)):
+        unknown = "its module"
+    if unknown:
         raise LibraryError(
-            f"{run.folder} was set up by somebody else, or by an earlier flowrl: {what} is not known here, so that it "
-            f"is not run. Move that folder out of the home, and train {spec.skill!r} again."
+            f"{run.folder} was set up by another user or an earlier flowrl: {unknown} is not known here, so it is not "
+            f"run. Move that folder out of the home, and train {spec.skill!r} again."
         )
-
-
-def _is_cached(ref: ArtefactRef) -> bool:
-    found = find_artefact(ref.key)
-    return found is not None and found.ref == ref

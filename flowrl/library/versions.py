@@ -1,4 +1,4 @@
-"""The versions of a skill: the one that the library holds, and those in its history. Nothing is ever deleted."""
+"""Versions of a skill: the current one and those in its history. Nothing is ever deleted."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowrl.errors import UsageError
-from flowrl.files import Arrays, pack_arrays, read_json, read_text, write_bytes, write_json, write_text
+from flowrl.files import read_json, read_text, write_bytes, write_json, write_text
 from flowrl.library.home import SkillLibrary, read_expert
 from flowrl.paths import SkillPaths
 from flowrl.schema.home import ExpertMeta, SkillRecord
 from flowrl.schema.skill import SkillSpec
-from flowrl.weights import sha256
+from flowrl.weights import Expert, expert_sha256
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a skill.
-
-    Attributes:
-        record: what was measured of it.
-        current: the library holds this one.
-    """
+    """One version of a skill, and whether it is the current one."""
 
     record: SkillRecord
     current: bool
@@ -32,21 +27,20 @@ class VersionCandidate:
     """What may become a skill's next version.
 
     Attributes:
-        arrays: its expert by name.
         module: the text of its code.
         companions: experts that it plays with and that the library lacks, by global number.
-        start_states: the file of states in which its episodes ended in success; None: nobody kept any.
+        start_states: the file of states in which its episodes ended in success, if there is one.
     """
 
     record: SkillRecord
-    arrays: Arrays
+    expert: Expert
     module: str
-    companions: Mapping[int, Arrays]
+    companions: Mapping[int, Expert]
     start_states: bytes | None = None
 
 
 def history(library: SkillLibrary, name: str) -> list[Version]:
-    """Returns the versions of a skill, ascending.
+    """The versions of a skill, ascending.
 
     Raises:
         UsageError: the library lacks the skill.
@@ -58,9 +52,9 @@ def history(library: SkillLibrary, name: str) -> list[Version]:
 
 
 def respecify(library: SkillLibrary, name: str, spec: SkillSpec) -> SkillRecord:
-    """Returns the skill's record after its specification was corrected; what was measured of it stays.
+    """Correct a skill's specification, keeping what was measured of the skill.
 
-    The old one is kept in its history, as spec_1.json and so on.
+    The old one goes to its history, as spec_1.json and so on.
 
     Raises:
         UsageError: the library lacks the skill.
@@ -79,12 +73,12 @@ def respecify(library: SkillLibrary, name: str, spec: SkillSpec) -> SkillRecord:
 
 
 def is_respecified(library: SkillLibrary, record: SkillRecord) -> bool:
-    """Returns whether a skill's specification was corrected here, so that its record knows better than its base."""
+    """Whether a skill's specification was corrected here, so that the record's is better than the base's."""
     return any(library.skill_paths(record).history.glob("spec_*.json"))
 
 
 def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
-    """Returns the skill's record after an old version was made the library's again, under a new number.
+    """Make an old version the current one again, under a new number.
 
     Raises:
         UsageError: the library lacks the skill, or it has no such version in its history.
@@ -101,17 +95,15 @@ def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
     old = SkillPaths(shelf[version], paths.expert)
     record = read_json(old.record, SkillRecord).model_copy(update={"version": next_version(library, current)})
     companions = {g: read_expert(old.companion(g), library.description) for g in record.companions}
-    arrays = read_expert(old, library.description)
+    expert = read_expert(old, library.description)
     start_states = old.start_states.read_bytes() if old.start_states.exists() else None
-    return install(library, VersionCandidate(record, arrays, read_text(old.module), companions, start_states))
+    return install(library, VersionCandidate(record, expert, read_text(old.module), companions, start_states))
 
 
 def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
-    """Makes a candidate the library's version of its skill and returns its record.
+    """Make a candidate the current version of its skill, after the one before it was copied to the history.
 
-    The version before it goes to the history first.
-    The record is written last and names its weights: what a process that is killed on the way leaves is told by that,
-    and `mend` takes it back.
+    The record is written last and names its weights, so that `mend` can undo what a killed process leaves.
     """
     folder = library.paths.skill(candidate.record.expert_idx, candidate.record.name)
     if folder.record.exists():
@@ -120,10 +112,10 @@ def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
 
 
 def mend(library: SkillLibrary) -> list[str]:
-    """Takes back what a process that was killed while it installed a version left of it; returns the skills concerned.
+    """Undo installations cut off by a kill; the names of the skills concerned.
 
     Where a skill's weights are not those of its record, the record's own lie in the history, where `install` put them
-    first. To be called by the process that has locked the home.
+    first. The caller must hold the home's lock.
     """
     mended = []
     for record in library.records():
@@ -142,33 +134,32 @@ def mend(library: SkillLibrary) -> list[str]:
 
 
 def shelve(library: SkillLibrary, candidate: VersionCandidate) -> None:
-    """Puts a candidate that lost into the history, where the same weights do not lie there already."""
+    """Put a rejected candidate into the history, unless the same weights are there already."""
     folder = library.paths.skill(candidate.record.expert_idx, candidate.record.name)
-    if not is_known(library, candidate.record, candidate.arrays):
+    if not is_known(library, candidate.record, candidate.expert):
         target = SkillPaths(folder.history / f"version_{candidate.record.version}", folder.expert)
         _write(library, target, candidate)
 
 
-def is_known(library: SkillLibrary, record: SkillRecord, arrays: Arrays) -> bool:
-    """Returns whether a skill's history holds these weights."""
-    folder, digest = library.paths.skill(record.expert_idx, record.name), sha256(pack_arrays(arrays))
+def is_known(library: SkillLibrary, record: SkillRecord, expert: Expert) -> bool:
+    """Whether a skill's history holds these weights."""
+    folder, digest = library.paths.skill(record.expert_idx, record.name), expert_sha256(expert)
     metas = [SkillPaths(shelf, folder.expert).meta for shelf, _ in _shelved(folder)]
     return any(read_json(meta, ExpertMeta).sha256 == digest for meta in metas)
 
 
 def next_version(library: SkillLibrary, record: SkillRecord) -> int:
-    """Returns a number above those of all versions of a skill."""
+    """A number above those of all versions of a skill."""
     return 1 + max([record.version, *(old.version for _, old in _shelved(library.skill_paths(record)))])
 
 
 def _shelved(paths: SkillPaths) -> list[tuple[Path, SkillRecord]]:
-    """Returns the folders in a skill's history with their records; one that is not whole has none."""
+    """The complete versions in a skill's history, by folder; the record is copied last."""
     folders = sorted(paths.history.glob("version_*")) if paths.history.exists() else []
     return [(f, read_json(f / "skill.json", SkillRecord)) for f in folders if (f / "skill.json").exists()]
 
 
 def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
-    """Copies what the library holds; the record is copied last and makes the copy whole."""
     old = SkillPaths(folder.history / f"version_{before.version}", folder.expert)
     if old.record.exists():
         return
@@ -185,13 +176,13 @@ def _keep_in_history(folder: SkillPaths, before: SkillRecord) -> None:
 
 
 def _write(library: SkillLibrary, folder: SkillPaths, candidate: VersionCandidate) -> SkillRecord:
-    record = candidate.record.model_copy(update={"weights": sha256(pack_arrays(candidate.arrays))})
-    for number, arrays in candidate.companions.items():
-        library.store_expert(folder.companion(number), arrays, record.frames)
+    record = candidate.record.model_copy(update={"weights": expert_sha256(candidate.expert)})
+    for number, companion in candidate.companions.items():
+        library.store_expert(folder.companion(number), companion, record.frames)
     if candidate.start_states is not None:
-        # Right whichever version they lie beside: a success stays one.
+        # Valid beside any version: a success stays one.
         write_bytes(folder.start_states, candidate.start_states)
-    library.store_expert(folder, candidate.arrays, record.frames)
+    library.store_expert(folder, candidate.expert, record.frames)
     write_text(folder.module, candidate.module)
     write_json(folder.record, record)
     return record

@@ -25,8 +25,8 @@ from flowrl.llm.flow import Flow
 from flowrl.llm.review import review
 from flowrl.llm.transport.client import JudgedLLM
 from flowrl.llm.transport.factory import LLMSettings, make_llm
+from flowrl.parallel.run_folder import put_aside
 from flowrl.parallel.scheduler import Proposal
-from flowrl.parallel.training_setup import put_aside
 from flowrl.paths import RunPaths
 from flowrl.planning.goals import parse_goal
 

@@ -1,4 +1,4 @@
-"""Experts on an axis: stack, take, put, and the seed's named parameters."""
+"""Experts on an axis: stack, take, put, and the way to and from the seed's named parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,47 +8,52 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.errors import LibraryError
-from flowrl.weights import TOWERS, Tree, expert_indices, expert_of, named_state, require_same_shape, shapes
+from flowrl.weights import TOWERS, Expert, Tree, experts_of, flatten, named_state, require_same_shape, unflatten
 
 Params = Any
 """{"actor": ..., "critic": ...} with leaves [E, ...]."""
 
 
 def count(params: Params) -> int:
-    """Number of experts that the parameters hold."""
+    """Number of experts E."""
     return int(jax.tree.leaves(params)[0].shape[0])
 
 
 def take(params: Params, experts: Sequence[int]) -> Params:
-    """Select experts, in the given order."""
+    """Select experts along the axis, in the given order."""
     index = np.asarray(experts, dtype=np.int32)
     return jax.tree.map(lambda leaf: leaf[index], params)
 
 
 def put(params: Params, experts: Sequence[int], some: Params) -> Params:
-    """Replace some experts."""
+    """Replace the experts at some places of the axis."""
     index = np.asarray(experts, dtype=np.int32)
     return jax.tree.map(lambda leaf, new: jnp.asarray(leaf).at[index].set(new), params, some)
 
 
-def stack(experts: Sequence[Mapping[str, Any]]) -> Params:
-    """Stack single experts, leaves [...], on a new leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *experts)
+def stack(experts: Sequence[Expert]) -> Params:
+    """Put single experts, leaves [...], on the axis: leaves [E, ...]."""
+    return unflatten({name: jnp.stack([expert[name] for expert in experts]) for name in experts[0]})
+
+
+def unstack(params: Params) -> dict[int, Expert]:
+    """Take every expert off the axis, onto the host."""
+    host = flatten(jax.tree.map(np.asarray, params))
+    return {i: {name: leaf[i] for name, leaf in host.items()} for i in range(count(params))}
 
 
 def to_named(params: Params) -> Tree:
-    """Convert to the seed's named state. Expert i of the axis becomes `actor_networks_i` and `critic_networks_i`."""
-    host = jax.tree.map(np.asarray, params)
-    return named_state({i: jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(count(params))})
+    """The seed's named state; expert i of the axis becomes `actor_networks_i` and `critic_networks_i`."""
+    return named_state(unstack(params))
 
 
 def from_named(named: Mapping[str, Any]) -> Params:
-    """Stack a named state's experts, in ascending order of their numbers."""
-    return stack([expert_of(named, i) for i in expert_indices(named)])
+    """The experts of a named state on the axis, in ascending order of their numbers."""
+    return stack(list(experts_of(named).values()))
 
 
 def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the experts of ``prev_state`` into a fresh state by number. The others stay as initialised.
+    """Seed a fresh state with trained experts by number; the others stay as initialised.
 
     Args:
         new_state: {"params": leaves [E, ...]}, as `ActorCriticMoE.init` returns it.
@@ -58,15 +63,11 @@ def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -
         LibraryError: an expert's number is not below E, or its shape is not the network's.
     """
     params = {tower: new_state["params"][tower] for tower in TOWERS}
-    indices = expert_indices(prev_state)
-    if not indices:
+    experts = experts_of(prev_state)
+    if not experts:
         return {"params": params}
-    # The shapes of one expert: without the axis of experts.
-    wanted = shapes(jax.tree.map(lambda leaf: leaf[0], params))
-    experts = {i: expert_of(prev_state, i) for i in indices}
+    wanted = {name: tuple(leaf.shape[1:]) for name, leaf in flatten(params).items()}
     require_same_shape(((f"Expert {i}", expert) for i, expert in experts.items()), wanted)
-    if indices[-1] >= count(params):
-        raise LibraryError(
-            f"The weights hold expert {indices[-1]}, but this network has experts 0..{count(params) - 1} only."
-        )
-    return {"params": put(params, indices, stack(list(experts.values())))}
+    if (last := max(experts)) >= (held := count(params)):
+        raise LibraryError(f"The weights hold expert {last}, but this network has experts 0..{held - 1} only.")
+    return {"params": put(params, list(experts), stack(list(experts.values())))}

@@ -13,8 +13,8 @@ from flowrl.jobs.job import Job
 from flowrl.jobs.local import GRACE_SECONDS, is_locked, worker_process
 from flowrl.jobs.metrics_reader import MetricsReader
 from flowrl.library.home import OnDamaged, SkillLibrary, ended_untrained
+from flowrl.parallel.run_folder import put_aside
 from flowrl.parallel.snapshot import Snapshot
-from flowrl.parallel.training_setup import put_aside
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import UpdateRow

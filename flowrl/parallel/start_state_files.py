@@ -1,4 +1,4 @@
-"""Which start states of a library a run may begin at: found by what plans yield, without looking into the files."""
+"""Start states in the library at which a run's episodes may begin, chosen by what plans yield."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +10,10 @@ from flowrl.schema.skill import SkillSpec
 
 
 def start_files(skill_name: str, spec: SkillSpec, completed_skills: Mapping[str, Any], home: Path) -> dict[str, bytes]:
-    """Returns the files of start states in which all that a skill needs may hold, by the skill that was learned.
+    """Files of start states that may meet a skill's requirements, by the skill they come from.
 
-    They may where the plans that led to those states have yielded each of the fluents; whether they do is for the
-    worker to see. A skill that needs nothing begins in new worlds.
+    The plan behind the states must yield each required fluent; whether a state really has them is for the worker to
+    see. A skill that requires nothing begins in new worlds.
     """
     needed = {fluent for fluent, amount in spec.needed(1).items() if amount > 0}
     found: dict[str, bytes] = {}
@@ -21,13 +21,9 @@ def start_files(skill_name: str, spec: SkillSpec, completed_skills: Mapping[str,
         if name == skill_name or not needed or not isinstance(record, SkillRecord) or record.status != "learned":
             continue
         file = SkillPaths(home / record.path, record.expert_idx).start_states
-        if file.exists() and needed <= _yielded(record, completed_skills):
+        played = {step.skill for step in record.plan.steps} | {record.name}
+        specs = [completed_skills[skill].spec for skill in played & completed_skills.keys()]
+        yielded = {fluent for each in specs for fluent in each.yields}
+        if needed <= yielded and file.exists():
             found[name] = file.read_bytes()
     return found
-
-
-def _yielded(record: SkillRecord, completed_skills: Mapping[str, Any]) -> set[str]:
-    """Returns every fluent that a step of the skill's own plan yields."""
-    played = {step.skill for step in record.plan.steps} | {record.name}
-    specs = [completed_skills[name].spec for name in played if name in completed_skills]
-    return {fluent for spec in specs for fluent in spec.yields}

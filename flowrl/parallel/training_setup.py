@@ -1,55 +1,72 @@
 """Setting up a run: global experts become contiguous local ones, module and weights follow.
 
-Names and arguments are the seed's; keyword extras say where the home is and what else the run should know.
+`set_up_run` takes a `RunRequest`. `prepare_training_run` makes one from the seed's arguments; it and the functions that
+both use keep the seed's names and signatures, so that a completed skill may be a record or any mapping with its fields.
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flowrl.config import RunConfig
-from flowrl.errors import LibraryError, UsageError, nearest_names
-from flowrl.files import read_arrays, read_json, read_text, write_arrays, write_bytes, write_json, write_text
-from flowrl.jobs.job import Job
-from flowrl.jobs.local import is_locked
-from flowrl.library.home import read_expert
+from flowrl.errors import UsageError, nearest_names
+from flowrl.files import read_arrays, read_json, write_bytes, write_json, write_text
+from flowrl.library.home import companion_name, read_description, read_expert
 from flowrl.library.trust import put_artefacts, vouch
+from flowrl.parallel.run_folder import SOURCE_FILE, put_aside_other_numbers, resumes
 from flowrl.parallel.start_state_files import start_files
-from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths, slug
-from flowrl.schema.home import HomeDescription
+from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths
 from flowrl.schema.plan import Plan
-from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
+from flowrl.schema.run import RunGoal, RunRequest, RunSpec, TaskSpec
 from flowrl.schema.skill import SkillSpec
 from flowrl.skillcode.source import outline, remap_network_numbers
-from flowrl.weights import Tree, flatten, named_state, sha256, unflatten
-
-_WORDS = {"description", "source_file", "runs_before", "exported", "module_sha256", "start_files"}
-"""What a `RunSpec` says that makes no other run of it; that traced and exported code train alike is tested, modules
-are compared by their text, and a run that goes on begins at the states that it had when it began."""
-SOURCE_FILE = "source.py"
-"""The skill's own code in a run's folder, as it will stand in the library."""
+from flowrl.weights import Tree, expert_sha256, experts_of, named_state, save_experts, sha256
 
 
-def _field(entry: Any, name: str, default: Any = None) -> Any:
-    return entry.get(name, default) if isinstance(entry, Mapping) else getattr(entry, name, default)
+def prepare_training_run(
+    skill_name: str,
+    skill_data: Mapping[str, Any],
+    dependencies: Sequence[str],
+    global_expert_idx: int,
+    completed_skills: Mapping[str, Any],
+    *,
+    home: Path = DEFAULT_HOME,
+    config: RunConfig | None = None,
+) -> RunPaths:
+    """Set up a run from the seed's arguments; the paths unpack into (run_folder, module_path).
 
+    Args:
+        skill_data: ``code``, the task module with global numbers; and, where known, other fields of a `RunRequest`.
+        dependencies: skills that the run plays with.
+        global_expert_idx: the skill's expert.
+        completed_skills: name -> an entry with ``expert_idx`` and ``path``, the skill's folder (below ``home``).
+        config: the run's configuration; the defaults if None.
 
-def _entry(name: str, completed_skills: Mapping[str, Any]) -> Any:
-    if name not in completed_skills:
-        raise UsageError(f"No completed skill {name!r} to depend on. {nearest_names(name, completed_skills)}")
-    return completed_skills[name]
-
-
-def _place(entry: Any, home: Path) -> tuple[int, Path]:
-    """Returns an entry's global expert and the folder of its skill."""
-    return int(_field(entry, "expert_idx")), home / str(_field(entry, "path", ""))
+    Raises:
+        ModuleError, UsageError, LibraryError: see `set_up_run`.
+    """
+    code = str(skill_data["code"])
+    tasks = len(outline(code, f"the module of {skill_name}").network_numbers)
+    names = [*(f"task {i}" for i in range(tasks - 1)), skill_name]
+    assumed = {
+        "source": code,
+        "plan": Plan(goal=skill_name, steps=()),
+        "tasks": [TaskSpec(skill=name, low=1, high=1) for name in names],
+    }
+    told = {field: skill_data[field] for field in RunRequest.model_fields if skill_data.get(field)}
+    given = {
+        "skill": skill_name,
+        "expert": global_expert_idx,
+        "dependencies": dependencies,
+        "config": config or RunConfig(),
+    }
+    return set_up_run(RunRequest.model_validate(assumed | told | given), completed_skills, home)
 
 
 def build_remapping(
     dependencies: Sequence[str], global_expert_idx: int, completed_skills: Mapping[str, Any]
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Returns (global_to_local, local_to_global): contiguous local indices in ascending global order.
+    """Number a run's experts: (global_to_local, local_to_global), contiguous in ascending global order.
 
     Args:
         dependencies: names of skills whose experts the run holds.
@@ -59,13 +76,13 @@ def build_remapping(
     Raises:
         UsageError: a dependency is not among the completed skills.
     """
-    needed = {int(_field(_entry(name, completed_skills), "expert_idx")) for name in dependencies}
+    needed = {int(_entry(name, completed_skills)["expert_idx"]) for name in dependencies}
     ordered = sorted(needed | {global_expert_idx})
     return {g: i for i, g in enumerate(ordered)}, dict(enumerate(ordered))
 
 
 def inject_remapping_header(code: str, global_to_local: Mapping[int, int], local_to_global: Mapping[int, int]) -> str:
-    """Returns a task module whose `task_i_network_number` give local experts.
+    """Make every `task_i_network_number` of a task module return the local expert.
 
     GLOBAL_TO_LOCAL and LOCAL_TO_GLOBAL stand at its top; the author's own functions stay as
     `_original_task_i_network_number`.
@@ -83,254 +100,105 @@ def build_moe_checkpoint(
     *,
     home: Path | None = None,
 ) -> Tree:
-    """Returns the dependencies' weights under the run's local numbers, as the seed's named state.
+    """Read the dependencies' weights under local numbers, as the seed's named state.
 
-    The new expert is left out: the worker's `param_updater` initialises it.
+    The new expert is left out: the worker's `param_updater` initialises it. Weights in a home, and those with a
+    `meta.json` beside them, must be the ones that were stored there.
 
     Args:
         completed_skills: name -> an entry with ``expert_idx`` and ``path``, the skill's folder (below ``home``).
-
-    Weights in a home, and those with a `meta.json` beside them, must be the ones that were stored there.
 
     Raises:
         UsageError: a dependency is unknown.
         LibraryError: a dependency's weights are missing or damaged, were changed, or are of another shape.
     """
-    policies = _policies(dependencies, global_to_local, completed_skills, home or Path())
-    return _named(policies, _description(home))
+    is_home = home is not None and HomePaths(home).description.exists()
+    fits = read_description(HomePaths(home)) if home is not None and is_home else None
+    experts = {}
+    for name in dependencies:
+        policy = _paths_of(_entry(name, completed_skills), home or Path())
+        checked = fits is not None or policy.meta.exists()
+        experts[global_to_local[policy.expert]] = read_expert(policy, fits) if checked else read_arrays(policy.params)
+    return named_state(experts)
 
 
-def _policies(
-    skills: Sequence[str], global_to_local: Mapping[int, int], completed_skills: Mapping[str, Any], home: Path
-) -> dict[int, SkillPaths]:
-    """Returns where the expert of each skill lies, by the run's local numbers."""
-    found = {}
-    for name in skills:
-        index, folder = _place(_entry(name, completed_skills), home)
-        found[global_to_local[index]] = SkillPaths(folder, index)
-    return found
+def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: Path) -> RunPaths:
+    """Write a run's folder, unless the same run is there to be resumed.
 
-
-def _companions(before: Any, lacking: Sequence[int], home: Path) -> dict[int, SkillPaths]:
-    """Returns where the experts lie that the skill brought along in an earlier run, by global number."""
-    if before is None:
-        return {}
-    index, folder = _place(before, home)
-    brought = set(_field(before, "companions", ()))
-    return {g: SkillPaths(folder, index).companion(g) for g in lacking if g in brought}
-
-
-def _runs_before(before: Any, home: Path) -> int:
-    """Returns how many runs of the skill have ended: as many as it has versions, be it that they won or lost."""
-    if before is None:
-        return 0
-    index, folder = _place(before, home)
-    shelf = SkillPaths(folder, index).history.glob("version_*")
-    return max([int(_field(before, "version", 1)), *(int(path.name.removeprefix("version_")) for path in shelf)])
-
-
-def _description(home: Path | None) -> HomeDescription | None:
-    """Returns what the experts of a home are for; None where the folder is no home: entries may be anywhere."""
-    file = HomePaths(home or Path()).description
-    return read_json(file, HomeDescription) if home is not None and file.exists() else None
-
-
-def _named(policies: Mapping[int, SkillPaths], fits: HomeDescription | None) -> Tree:
-    """Returns the weights as a named state, checked."""
-    return named_state({local: unflatten(_checked(policy, fits)) for local, policy in policies.items()})
-
-
-def _checked(policy: SkillPaths, fits: HomeDescription | None) -> dict[str, Any]:
-    """Returns an expert's arrays; outside of a home nothing need be known of them but the arrays."""
-    if fits is None and not policy.meta.exists():
-        return read_arrays(policy.params)
-    return read_expert(policy, fits)
-
-
-def prepare_training_run(
-    skill_name: str,
-    skill_data: Mapping[str, Any],
-    dependencies: Sequence[str],
-    global_expert_idx: int,
-    completed_skills: Mapping[str, Any],
-    *,
-    home: Path = DEFAULT_HOME,
-    config: RunConfig | None = None,
-) -> RunPaths:
-    """Sets up a run's folder and returns its paths, which unpack into (run_folder, module_path).
-
-    Experts that the module plays with and that no dependency holds learn in the run too. They start from the weights
-    that the skill brought along if it is completed, else random.
+    A completed skill goes on from its weights. Its companions, experts of its module that no dependency holds, learn
+    too: from the weights in the skill's own folder if an earlier run left some, else from random ones.
 
     Args:
-        skill_data: ``code``, the task module with global numbers; and, where known, ``tasks`` (a `TaskSpec` each),
-            ``plan``, ``spec``, ``description``, ``source`` (the skill's own code), ``source_file`` (where that came
-            from, for messages), ``is_module``, ``trial``, ``exported`` (what the worker is to run instead of the
-            module), ``trusted`` (the module, if it is to be run, is this user's: noted of the text made here, as the
-            folder may be changed by others).
-        dependencies: skills that the run plays with, which learn along if the configuration says so. A skill that is
-            itself completed goes on from its weights.
-        config: the run's configuration; the defaults if None.
+        completed_skills: as the seed has them; start states are taken from records only.
 
     Raises:
-        ModuleError, UsageError, LibraryError: the module, a dependency or its weights cannot be used. The folder is
-            written last, so a refused run leaves nothing.
+        ModuleError, UsageError, LibraryError: the module, a dependency or its weights cannot be used; nothing is left,
+            as `run.json` is written last.
     """
-    paths = HomePaths(home).run(global_expert_idx, skill_name)
-    seeded = [*dependencies, *([skill_name] if skill_name in completed_skills else [])]
-    code = str(skill_data["code"])
-    numbers = outline(code, f"the module of {skill_name}").network_numbers
-    to_local, to_global = build_remapping(dependencies, global_expert_idx, completed_skills)
-    lacking = sorted(set(numbers) - to_local.keys())
-    if lacking:
-        ordered = sorted({*to_local, *lacking})
-        to_local, to_global = {g: i for i, g in enumerate(ordered)}, dict(enumerate(ordered))
-    module = inject_remapping_header(code, to_local, to_global)
-    random = tuple(to_local[g] for g in lacking)
-    own = to_local[global_expert_idx]
-    before = completed_skills.get(skill_name)
-    policies = _policies(seeded, to_local, completed_skills, home)
-    policies |= {to_local[g]: policy for g, policy in _companions(before, lacking, home).items()}
-    named = _named(policies, _description(home))
-    config = config or RunConfig()
-    learn = range(len(to_global)) if config.dependencies == "train" else (own, *random)
-    starts = start_files(skill_name, _begins_with(skill_data, config), completed_skills, home)
+    skill, config = request.skill, request.config
+    numbers = outline(request.code, f"the module of {skill}").network_numbers
+    before = _entry(skill, completed_skills) if skill in completed_skills else {}
+    held, _ = build_remapping(request.dependencies, request.expert, completed_skills)
+    folder = str(Path(before.get("path", "")) / "companions")
+    lacking = sorted(set(numbers) - held.keys())
+    companions = {companion_name(skill, g): {"expert_idx": g, "path": folder} for g in lacking}
+    known = {**completed_skills, **companions}
+
+    to_local, to_global = build_remapping([*request.dependencies, *companions], request.expert, known)
+    module = inject_remapping_header(request.code, to_local, to_global)
+    brought = [companion_name(skill, g) for g in lacking if g in before.get("companions", ())]
+    seeded = [*request.dependencies, *([skill] if before else []), *brought]
+    initial = experts_of(build_moe_checkpoint(seeded, to_local, known, home=home))
+    needs = request.spec if config.start.source == "frontier" else SkillSpec()
+    starts = start_files(skill, needs, completed_skills, home)
+
+    own, random = to_local[request.expert], tuple(to_local[g] for g in lacking)
     spec = RunSpec(
-        skill=skill_name,
-        config=config,
-        local_to_global=tuple(to_global[i] for i in range(len(to_global))),
-        trained=tuple(sorted(set(learn))),
+        **{field: getattr(request, field) for field in RunGoal.model_fields},
+        local_to_global=tuple(to_local),
+        trained=tuple(range(len(to_local)) if config.dependencies == "train" else sorted({own, *random})),
         own=own,
         random=random,
-        seeds={local: sha256(policy.params.read_bytes()) for local, policy in sorted(policies.items())},
-        frames_before=int(_field(before, "frames", 0)) if before is not None else 0,
-        runs_before=_runs_before(before, home),
+        seeds={local: expert_sha256(expert) for local, expert in initial.items()},
+        frames_before=int(before.get("frames", 0)),
+        runs_before=_runs_before(before, home) if before else 0,
         module_sha256=sha256(module.encode()),
         start_files={name: sha256(data) for name, data in starts.items()},
-        **_as_told(skill_name, skill_data, len(numbers)),
     )
-    if _goes_on(paths, spec, module):
-        _exchange_code(paths, spec)
+    paths = HomePaths(home).run(request.expert, skill)
+    if resumes(paths, spec, module):
+        # It runs the code that is wanted now: another jax has other exports.
+        code = {"exported": spec.exported, "module_sha256": spec.module_sha256}
+        spec = read_json(paths.config, RunSpec).model_copy(update=code)
     else:
-        _put_aside_others(paths, skill_name)
-        _write(paths, spec, module, str(skill_data.get("source", code)), named, starts.values())
-    if skill_data.get("trusted", False) and not spec.exported:
+        put_aside_other_numbers(paths, skill)
+        paths.frontier.unlink(missing_ok=True)
+        for data in starts.values():
+            write_bytes(paths.start_states(sha256(data)), data)
+        write_text(paths.module, module)
+        write_text(paths.folder / SOURCE_FILE, request.source)
+        save_experts(paths.initial, initial)
+    put_artefacts(paths, spec.exported)
+    write_json(paths.config, spec)
+    if request.trusted and not spec.exported:
+        # Vouched for is the text made here: what lies in the folder may have been changed.
         vouch(module, f"the module of {paths.folder}")
     return paths
 
 
-def _begins_with(skill_data: Mapping[str, Any], config: RunConfig) -> SkillSpec:
-    """Returns what says where episodes may begin: the skill's specification, or one that needs nothing."""
-    wanted: SkillSpec = skill_data.get("spec", SkillSpec())
-    return wanted if config.start.source == "frontier" else SkillSpec()
+def _entry(name: str, completed_skills: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of a completed skill, be it a record or a mapping."""
+    if name not in completed_skills:
+        raise UsageError(f"No completed skill {name!r} to depend on. {nearest_names(name, completed_skills)}")
+    entry = completed_skills[name]
+    return entry if isinstance(entry, Mapping) else vars(entry)
 
 
-def _as_told(skill_name: str, skill_data: Mapping[str, Any], tasks: int) -> dict[str, Any]:
-    """Returns those fields of a `RunSpec` that the skill's data say, or what they are where it says nothing."""
-    return {
-        "description": skill_data.get("description", ""),
-        "spec": skill_data.get("spec", SkillSpec()),
-        "is_module": bool(skill_data.get("is_module", False)),
-        "source_file": str(skill_data.get("source_file", "")),
-        "tasks": tuple(skill_data.get("tasks") or _plain_tasks(skill_name, tasks)),
-        "plan": skill_data.get("plan") or Plan(goal=skill_name, steps=()),
-        "trial": bool(skill_data.get("trial", False)),
-        "exported": dict(skill_data.get("exported", {})),
-    }
+def _paths_of(entry: Mapping[str, Any], home: Path) -> SkillPaths:
+    return SkillPaths(home / str(entry["path"]), int(entry["expert_idx"]))
 
 
-def _write(
-    paths: RunPaths, spec: RunSpec, module: str, source: str, named: Tree, start_states: Iterable[bytes]
-) -> None:
-    """Writes a run's folder; its `run.json` comes last and makes it whole."""
-    paths.frontier.unlink(missing_ok=True)
-    for data in start_states:
-        write_bytes(paths.start_states(sha256(data)), data)
-    write_text(paths.module, module)
-    write_text(paths.folder / SOURCE_FILE, source)
-    write_arrays(paths.initial, flatten(named))
-    put_artefacts(paths, spec.exported)
-    write_json(paths.config, spec)
-
-
-def _exchange_code(paths: RunPaths, wanted: RunSpec) -> None:
-    """What a run that goes on executes is what is wanted now, whatever its folder held: another jax has others."""
-    put_artefacts(paths, wanted.exported)
-    held = read_json(paths.config, RunSpec)
-    code = {"exported": wanted.exported, "module_sha256": wanted.module_sha256}
-    if held != (changed := held.model_copy(update=code)):
-        write_json(paths.config, changed)
-
-
-def _plain_tasks(skill_name: str, count: int) -> list[TaskSpec]:
-    names = [f"task {i}" for i in range(count - 1)] + [skill_name]
-    return [TaskSpec(skill=name, low=1, high=1) for name in names]
-
-
-def _goes_on(paths: RunPaths, spec: RunSpec, module: str) -> bool:
-    """Returns whether the folder holds this very run, unfinished.
-
-    A run that is done makes room for the next, and one that failed for one with other settings.
-
-    Raises:
-        LibraryError: the folder holds another run that is not over: it has trained, or a worker is at it.
-    """
-    outcome = read_json(paths.result, TrainResult).outcome if paths.result.exists() else None
-    if outcome == "done":
-        put_aside(paths.folder)
-        return False
-    has_worker = paths.config.exists() and paths.lock.exists() and is_locked(Job(spec.skill, paths.folder))
-    has_trained = paths.config.exists() and paths.has_trained
-    if has_worker or has_trained:
-        different = _differences(paths, spec, module)
-        if different and outcome == "failed" and not has_worker:
-            put_aside(paths.folder)
-            return False
-        if different:
-            raise LibraryError(
-                f"{paths.folder} holds an unfinished run with other settings ({different}). Give the settings that it "
-                f"began with to go on, or {_way_out(has_worker)} to begin anew."
-            )
-    paths.result.unlink(missing_ok=True)
-    return has_worker or has_trained
-
-
-def _way_out(has_worker: bool) -> str:
-    return "stop its worker and delete that folder" if has_worker else "delete that folder"
-
-
-def put_aside(folder: Path) -> None:
-    """Renames a run's folder, which is the run of no skill from then on."""
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    folder.rename(aside)
-
-
-def _put_aside_others(paths: RunPaths, skill_name: str) -> None:
-    """An earlier try under another number, which came to nothing, is not the skill's run any more."""
-    for folder in paths.folder.parent.glob(f"skill_*_{slug(skill_name)}"):
-        if folder != paths.folder and re.fullmatch(rf"skill_\d+_{slug(skill_name)}", folder.name):
-            put_aside(folder)
-
-
-def _differences(paths: RunPaths, wanted: RunSpec, module: str) -> str:
-    """Returns in what a run differs from the one that is wanted, nothing where they are the same."""
-    held = read_json(paths.config, RunSpec)
-    differing = [f for f in RunSpec.model_fields.keys() - _WORDS if getattr(held, f) != getattr(wanted, f)]
-    if read_text(paths.module) != module:
-        differing.append("module")
-    return _config_differences(held.config, wanted.config) or ", ".join(sorted(differing))
-
-
-def _config_differences(held: RunConfig, wanted: RunConfig) -> str:
-    old, new = flatten_values(held.model_dump()), flatten_values(wanted.model_dump())
-    return ", ".join(f"{key}: {old[key]} there, {new[key]} asked" for key in old if old[key] != new[key])
-
-
-def flatten_values(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a nested configuration's values by dotted name."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten_values(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+def _runs_before(before: Mapping[str, Any], home: Path) -> int:
+    """Number of a skill's earlier runs: its highest version, rejected candidates included."""
+    shelf = _paths_of(before, home).history.glob("version_*")
+    return max([int(before.get("version", 1)), *(int(path.name.removeprefix("version_")) for path in shelf)])

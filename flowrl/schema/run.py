@@ -1,4 +1,4 @@
-"""A training run: its configuration and its result."""
+"""A training run: what is asked for, its configuration and its result."""
 
 from typing import Annotated, Literal
 
@@ -32,25 +32,15 @@ class TaskSpec(Frozen):
     item: str | None = None
 
 
-class RunSpec(Frozen):
-    """All that a worker reads, beside the module and the initial weights: `run.json`.
+class RunGoal(Frozen):
+    """What a run trains, whichever experts it holds.
 
     Attributes:
-        local_to_global: the global expert of each local index.
-        trained: the local experts that learn; the others are frozen.
-        own: the local index of the skill's own expert.
-        seeds: the hash of the weights in the library that each local expert began with, where it had any.
-        frames_before: frames that the own expert was trained on in earlier runs.
-        runs_before: earlier runs of the skill; each run trains and is measured on worlds of its own.
         source_file: the file that a task module came from, for messages.
-        random: the local experts, apart from a new ``own``, that are of no skill of the library: the companions of
-            this one. They learn too, and start random, or in a later run from the skill's own folder.
         trial: the run only measures one way of rewarding a skill; nothing of it enters the library.
         plan: what the run plays, for the record.
-        exported: for each skill of the plan, what the sandbox exported of it. A worker then runs that, and no text;
-            empty: all the code is trusted, and the run's module is traced.
-        module_sha256: the hash of the module, the only one that a worker runs; empty: an earlier flowrl noted none.
-        start_files: for each skill of the library whose final states the run may begin at, the hash of their file.
+        exported: the sandbox's export of each skill of the plan, run instead of the module's text; empty: all the code
+            is trusted, and the module is traced.
     """
 
     skill: str
@@ -59,17 +49,53 @@ class RunSpec(Frozen):
     is_module: bool = False
     config: RunConfig
     tasks: tuple[TaskSpec, ...]
+    plan: Plan
+    trial: bool = False
+    source_file: str = ""
+    exported: dict[str, ArtefactRef] = Field(default_factory=dict)
+
+
+class RunRequest(RunGoal):
+    """A run to be set up, with the library's expert numbers.
+
+    Attributes:
+        expert: the global expert of the skill.
+        dependencies: skills whose experts the run plays with.
+        code: the task module, with global expert numbers.
+        source: the skill's own code, as the library will hold it.
+        trusted: this user wants the module to be run as text, if nothing is exported.
+    """
+
+    expert: int
+    dependencies: tuple[str, ...]
+    code: str
+    source: str
+    trusted: bool = False
+
+
+class RunSpec(RunGoal):
+    """All that a worker reads, beside the module and the initial weights: `run.json`.
+
+    Attributes:
+        local_to_global: the global expert of each local index.
+        trained: the local experts that learn; the others are frozen.
+        own: the local index of the skill's own expert.
+        seeds: the hash of the library's weights that each local expert began with, if any.
+        frames_before: frames that the own expert was trained on in earlier runs.
+        runs_before: earlier runs of the skill; each run trains and is measured on worlds of its own.
+        random: the local experts of the skill's companions, which no skill of the library owns. They learn too, and
+            start random, or in a later run from the skill's own folder.
+        module_sha256: the hash of the module, the only one that a worker runs; empty: an earlier flowrl noted none.
+        start_files: the hash of each file of start states that episodes may begin at, by the skill they come from.
+    """
+
     local_to_global: tuple[int, ...]
     trained: tuple[int, ...]
     own: int
     random: tuple[int, ...] = ()
-    trial: bool = False
     seeds: dict[int, str] = Field(default_factory=dict)
     frames_before: int = 0
     runs_before: int = 0
-    source_file: str = ""
-    plan: Plan
-    exported: dict[str, ArtefactRef] = Field(default_factory=dict)
     module_sha256: str = ""
     start_files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(default_factory=dict)
 
@@ -86,6 +112,17 @@ class RunSpec(Frozen):
     def expert(self) -> int:
         """The global index of the skill's own expert."""
         return self.local_to_global[self.own]
+
+    @property
+    def companions(self) -> tuple[int, ...]:
+        """The global indices of the skill's companions."""
+        return tuple(self.local_to_global[local] for local in self.random)
+
+    @property
+    def trained_dependencies(self) -> tuple[int, ...]:
+        """The global indices of other skills' experts that learn here."""
+        mine = (self.own, *self.random)
+        return tuple(self.local_to_global[local] for local in self.trained if local not in mine)
 
 
 Status = Literal["learned", "weak", "running"]

@@ -18,8 +18,8 @@ from flowrl.env.dry_run import try_tasks
 from flowrl.env.flow_env import StepResult
 from flowrl.errors import TrainingError
 from flowrl.evaluation.summary import is_learned
-from flowrl.files import append_line, read_arrays, read_json, read_text, write_arrays, write_json, write_text
-from flowrl.models.experts import put, take, to_named
+from flowrl.files import append_line, read_json, read_text, write_json, write_text
+from flowrl.models.experts import put, take, unstack
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env, task_names
 from flowrl.rollout.world_seeds import training_key
@@ -43,7 +43,7 @@ from flowrl.training.programs import Programs
 from flowrl.training.run_start_states import find_starts, keep_final_states
 from flowrl.training.state import TrainState, UpdateStats
 from flowrl.training.trainer import Trainer
-from flowrl.weights import flatten, sha256, unflatten
+from flowrl.weights import load_experts, named_state, save_experts, sha256
 
 logger = logging.getLogger(__name__)
 PARAMS_FILE = "params.safetensors"
@@ -110,7 +110,7 @@ class TrainingRun:
 
     def _restore(self) -> TrainState:
         init_key, _ = jax.random.split(self.key)
-        initial = unflatten(read_arrays(self.paths.initial)) if self.paths.initial.exists() else {}
+        initial = named_state(load_experts(self.paths.initial))
         template = self.trainer.state_shape(initial)
         restored = load_newest(self.paths, template)
         if restored is None:
@@ -231,7 +231,7 @@ class TrainingRun:
         status: Status = "learned" if is_learned(self.config.gate, evaluation) else "weak"
         start_states, start_states_sha256 = self._keep_final_states(params) if status == "learned" else ("", "")
         path = self.paths.folder / PARAMS_FILE
-        write_arrays(path, flatten(to_named(params)))
+        save_experts(path, unstack(params))
         result = TrainResult(
             outcome="done",
             params=PARAMS_FILE,

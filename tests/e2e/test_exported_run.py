@@ -259,6 +259,6 @@ def test_a_run_of_somebody_else_is_not_played_against_the_library(sandbox: Sandb
     add_skill(library, "Collect Wood", 0, spec=WOOD.spec)
     change_spec(run, exported={})
     write_text(run.module, trap(tmp_path) + run.module.read_text())
-    with pytest.raises(LibraryError, match="was set up by somebody else"):
+    with pytest.raises(LibraryError, match="was set up by another user"):
         comparison(library, run)
     assert not (tmp_path / "ran").exists()

@@ -27,12 +27,13 @@ from flowrl.jobs.local import LocalExecutor, is_locked
 from flowrl.jobs.ray_executor import RayExecutor, import_path
 from flowrl.library.trust import is_vouched
 from flowrl.llm import briefing
+from flowrl.parallel.finished_run import FinishedRun
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env
-from flowrl.schema.run import RunSpec
+from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.userdirs import private_folder
 from flowrl.verify.behaviour import recordings as transitions
-from tests.support.homes import SMALL, empty_home, two_wood
+from tests.support.homes import SMALL, add_skill, empty_home, two_wood
 from tests.support.scripted_jobs import Scripted, controller_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -269,7 +270,7 @@ def test_a_comparison_under_way_that_somebody_else_set_up_is_not_taken_up(
 ) -> None:
     library = empty_home(tmp_path / "home")
     contest = Contest(skill="Other", expert=0)
-    known: dict[str, Any] = {"trained_result": None, "_contests": (contest,), "_players": {}, "is_locked": True}
+    known: dict[str, Any] = {"_contests": (contest,), "_players": {}, "is_locked": True}
     for name, value in known.items():
         monkeypatch.setattr(f"flowrl.growing.merging.{name}", lambda *_, value=value: value)
     paths = ComparisonPaths.of(run)
@@ -279,12 +280,14 @@ def test_a_comparison_under_way_that_somebody_else_set_up_is_not_taken_up(
     module = run.module.read_text()
     write_text(player.module, module)
     write_json(player.config, read_json(run.config, RunSpec))
-    job = comparison(library, run)
+    record = add_skill(library, "Other", 0)
+    finished = FinishedRun(run, read_json(run.config, RunSpec), TrainResult(outcome="done"), record.evaluation, {})
+    job = comparison(library, finished)
     assert job is not None and job.folder == paths.folder
     for changed in (player.module, run.module):
         write_text(changed, module + "# by somebody else\n")
-        with pytest.raises(LibraryError, match=rf"{changed.parent.name} was set up by somebody else"):
-            comparison(library, run)
+        with pytest.raises(LibraryError, match=rf"{changed.parent.name} was set up by another user"):
+            comparison(library, finished)
         write_text(changed, module)
 
 

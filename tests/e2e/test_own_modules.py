@@ -78,8 +78,8 @@ def test_a_module_keeps_the_number_that_it_has(library: SkillLibrary) -> None:
 def test_a_skill_plays_with_the_companions_that_it_brought_along(library: SkillLibrary) -> None:
     add_skill(library, "Two", 50, companions=[7], module=two_wood(7, 50))
     add_skill(library, "Seven", 7, module=two_wood(0, 7))
-    assert weights_for(library, 7, "Two")["actor"]["layer_0"]["bias"][0] == 7.5
-    assert weights_for(library, 7, "Seven")["actor"]["layer_0"]["bias"][0] == 7
+    assert weights_for(library, 7, "Two")["actor.layer_0.bias"][0] == 7.5
+    assert weights_for(library, 7, "Seven")["actor.layer_0.bias"][0] == 7
 
 
 def test_an_expert_that_is_nowhere_is_named(library: SkillLibrary) -> None:

@@ -23,7 +23,7 @@ from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import build_moe_checkpoint, prepare_training_run
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.skillcode.plan_module import compose_plan
-from flowrl.weights import expert_indices, unflatten
+from flowrl.weights import experts_of, load_experts
 from tests.support.homes import two_wood
 from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, tiny_config, tree_bytes
 
@@ -80,22 +80,18 @@ def test_zero_steps_leave_every_dependency_byte_for_byte(home: Path) -> None:
     assert {name: after[name] for name in before} == before
     run = read_json(watcher.runs[0].config, RunSpec)
     assert run.local_to_global == (0, 2, 3) and run.trained == (2,)
-    named = unflatten(read_arrays(watcher.runs[0].folder / "params.safetensors"))
+    experts = load_experts(watcher.runs[0].folder / "params.safetensors")
     for local, g in ((0, "0_Collect_Wood/expert_0_policy"), (1, "2_Place_Table/expert_2_policy")):
-        from flowrl.weights import expert_of, flatten
-
-        assert_same_arrays(flatten(expert_of(named, local)), read_arrays(home / "skills" / g / "params.safetensors"))
+        assert_same_arrays(experts[local], read_arrays(home / "skills" / g / "params.safetensors"))
 
 
 def test_a_weak_skill_goes_on_from_its_own_weights_and_versions_rise(home: Path) -> None:
     grow_tiny(home, "Make Pickaxe", ppo__frames=0)
     first = read_arrays(home / "skills/3_Make_Pickaxe/expert_3_policy/params.safetensors")
     watcher = grow_tiny(home, "Make Pickaxe")
-    named = unflatten(read_arrays(watcher.runs[0].initial))
-    assert expert_indices(named) == [0, 1, 2], "its own expert is seeded as any other"
-    from flowrl.weights import expert_of, flatten
-
-    assert_same_arrays(flatten(expert_of(named, 2)), first)
+    initial = load_experts(watcher.runs[0].initial)
+    assert list(initial) == [0, 1, 2], "its own expert is seeded as any other"
+    assert_same_arrays(initial[2], first)
     record = watcher.records[0]
     assert record.status == "learned" and record.version == 2 and record.frames > 0
     assert (home / "skills/3_Make_Pickaxe/history/version_1/skill.json").exists()
@@ -198,12 +194,11 @@ def test_damaged_weights_of_a_dependency_are_refused_before_training(home: Path)
 def test_build_moe_checkpoint_leaves_out_the_new_expert(home: Path) -> None:
     completed = SkillLibrary.open(home).named()
     named = build_moe_checkpoint(["Place Table", "Collect Wood"], {0: 0, 2: 1, 50: 2}, completed, home=home)
-    assert expert_indices(named) == [0, 1]
+    assert list(experts_of(named)) == [0, 1]
     entries = {name: {"expert_idx": r.expert_idx, "path": str(home / r.path)} for name, r in completed.items()}
     again = build_moe_checkpoint(["Place Table", "Collect Wood"], {0: 0, 2: 1, 50: 2}, entries)
-    from flowrl.weights import flatten
-
-    assert_same_arrays(flatten(named), flatten(again))
+    for local, expert in experts_of(named).items():
+        assert_same_arrays(expert, experts_of(again)[local])
 
 
 def write_module(folder: Path, first: int = 0, own: int = 50, reward: str = "inventory_diff.wood * 1.0") -> Path:

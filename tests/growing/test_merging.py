@@ -17,7 +17,7 @@ from flowrl.parallel.training_processor import process_completed_training
 from flowrl.paths import RunPaths
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import PairedDifference
-from flowrl.weights import expert_of, flatten, sha256, unflatten
+from flowrl.weights import load_experts, sha256
 from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, tiny_config, tree_bytes
 
 pytestmark = pytest.mark.slow
@@ -110,8 +110,8 @@ def test_a_dependency_that_learned_replaces_one_that_knew_nothing(home: Path) ->
     answer = answer_of(run)
     wood = answer.verdict_on(0)
     assert wood is not None and wood.wins and wood.difference.is_gain and wood.difference.total == 1000
-    named = unflatten(read_arrays(run.folder / "params.safetensors"))
-    assert_same_arrays(read_arrays(policy(home, "Collect Wood")), flatten(expert_of(named, 0)))
+    trained = load_experts(run.folder / "params.safetensors")
+    assert_same_arrays(read_arrays(policy(home, "Collect Wood")), trained[0])
     library = SkillLibrary.open(home)
     record = library.record("Collect Wood")
     assert record.version == 2 and record.evaluation == wood.evaluation
@@ -153,7 +153,7 @@ def test_two_runs_that_trained_the_same_expert_are_merged_one_after_the_other(ho
     first, second = answer_of(one), answer_of(RunPaths(other, 4))
     won, drew = first.verdict_on(0), second.verdict_on(0)
     assert won is not None and won.wins
-    assert drew is not None and not drew.wins and drew.difference.value == 0, "held against what the first one left"
+    assert drew is not None and not drew.wins and drew.difference.value == 0, "compared with what the first one left"
     assert second.held[0] == sha256(policy(home, "Collect Wood").read_bytes()) != first.held[0]
     assert SkillLibrary.open(home).record("Collect Wood").version == 2
 
@@ -172,7 +172,7 @@ def test_a_frozen_run_is_measured_again_where_the_library_has_moved_on(home: Pat
 def test_a_candidate_is_not_taken_in_without_evidence(home: Path, tmp_path: Path) -> None:
     run = uncollected(home, tmp_path, "Make Pickaxe", dependencies="train", ppo__frames=4096)
     before = tree_bytes(home / "skills")
-    with pytest.raises(LibraryError, match="were not held against those of the library"):
+    with pytest.raises(LibraryError, match="were not compared with those of the library"):
         process_completed_training(run, SkillLibrary.open(home))
     assert tree_bytes(home / "skills") == before
 

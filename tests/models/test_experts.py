@@ -1,5 +1,6 @@
 """The mixture of experts: grouped compute, experts on an axis, the seed's names."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from flowrl.models.actor_critic import ActorCriticMoE, init_network
 from flowrl.models.experts import count, from_named, param_updater, put, take, to_named
 from flowrl.models.grouped_matmul import block_size, group_rows
 from flowrl.models.sparse_layer import Features
-from flowrl.weights import expert_indices, flatten, unflatten
+from flowrl.weights import experts_of, flatten, load_experts, named_state, save_experts
 
 SIZE, ACTIONS, WIDTH = 11, 5, 8
 
@@ -128,14 +129,17 @@ def test_a_network_for_sparse_global_experts_has_exactly_three_experts() -> None
     assert sum(leaf.size for leaf in three.values()) == 3 * sum(leaf.size for leaf in one.values())
 
 
-def test_names_of_twelve_experts_go_there_and_back() -> None:
+def test_names_of_twelve_experts_go_there_and_back(tmp_path: Path) -> None:
     params = init(12)["params"]
     named = to_named(params)
-    assert expert_indices(named) == list(range(12))
+    assert list(experts_of(named)) == list(range(12))
     eleven = named["params"]["actor_networks_11"]["layer_0"]["kernel"]
     np.testing.assert_array_equal(eleven, params["actor"]["layer_0"]["kernel"][11])
-    back = from_named(unflatten(flatten(named)))
-    jax.tree.map(np.testing.assert_array_equal, back, {t: params[t] for t in ("actor", "critic")})
+    save_experts(tmp_path / "experts.safetensors", experts_of(named))
+    loaded = load_experts(tmp_path / "experts.safetensors")
+    assert list(loaded) == list(range(12)), "not by text, where 10 comes before 2"
+    for back in (from_named(named), from_named(named_state(loaded))):
+        jax.tree.map(np.testing.assert_array_equal, back, {t: params[t] for t in ("actor", "critic")})
 
 
 def test_param_updater_loads_any_subset_and_leaves_the_rest_as_initialised() -> None:
