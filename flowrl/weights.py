@@ -7,7 +7,7 @@ carry the expert's number in the key.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,24 +98,6 @@ def numbered_experts(leaves: Mapping[str, Any], source: str) -> dict[int, Expert
             if not any(name.startswith(f"{tower}.") for name in expert):
                 raise LibraryError(f"{source} lacks {tower}_networks_{number}; it holds experts {sorted(experts)}.")
     return dict(sorted(experts.items()))
-
-
-def require_same_shape(experts: Iterable[tuple[str, Expert]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Check that experts fit a network.
-
-    Args:
-        wanted: the shape of each leaf.
-
-    Raises:
-        LibraryError: one does not; names it, the leaf and both shapes.
-    """
-    for name, expert in experts:
-        found = {leaf: tuple(array.shape) for leaf, array in expert.items()}
-        for leaf in sorted(wanted.keys() | found.keys()):
-            if wanted.get(leaf) != found.get(leaf):
-                raise LibraryError(
-                    f"{name} has {leaf} of shape {found.get(leaf)}; this network needs {wanted.get(leaf)}."
-                )
 
 
 def expert_sha256(expert: Expert) -> str:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowrl.errors import LibraryError
-from flowrl.weights import TOWERS, Expert, Tree, experts_of, flatten, named_state, require_same_shape, unflatten
+from flowrl.weights import TOWERS, Expert, Tree, experts_of, flatten, named_state, unflatten
 
 Params = Any
 """{"actor": ..., "critic": ...} with leaves [E, ...]."""
@@ -67,7 +67,12 @@ def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -
     if not experts:
         return {"params": params}
     wanted = {name: tuple(leaf.shape[1:]) for name, leaf in flatten(params).items()}
-    require_same_shape(((f"Expert {i}", expert) for i, expert in experts.items()), wanted)
+    for i, expert in experts.items():
+        found = {name: tuple(leaf.shape) for name, leaf in expert.items()}
+        for name in sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+            raise LibraryError(
+                f"Expert {i} has {name} of shape {found.get(name)}; this network needs {wanted.get(name)}."
+            )
     if (last := max(experts)) >= (held := count(params)):
         raise LibraryError(f"The weights hold expert {last}, but this network has experts 0..{held - 1} only.")
     return {"params": put(params, list(experts), stack(list(experts.values())))}
