@@ -76,39 +76,33 @@ class Comparison:
     def decide(self) -> ComparisonAnswer:
         """Decide the contests in turn, then measure the run's own skill with the winners."""
         own = self.request.expert
-        verdicts = [self._contest(contest) for contest in self.request.contests if contest.expert != own]
-        player = self._player(self.paths.run)
-        outcome = player.play(self.held | self._candidate(own))
-        contest = next((contest for contest in self.request.contests if contest.expert == own), None)
-        if contest is not None:
-            verdict = self._verdict(contest, player, outcome)
-            verdicts.append(verdict)
-            evaluation = verdict.evaluation
+        verdicts = {contest.expert: self._decide(contest) for contest in self.request.contests}
+        if own in verdicts:
+            evaluation = verdicts[own].evaluation
         else:
-            evaluation = player.evaluation(outcome)
-        learned = is_learned(player.spec.config.gate, evaluation)
+            player = self._player(own)
+            evaluation = player.evaluation(player.play(self.held | self._candidate(own)))
+        gate = read_json(self.paths.run.config, RunSpec).config.gate
         return ComparisonAnswer(
             held=self.request.held,
-            verdicts=tuple(verdicts),
+            verdicts=tuple(verdicts.values()),
             evaluation=evaluation,
-            status="learned" if learned else "weak",
+            status="learned" if is_learned(gate, evaluation) else "weak",
         )
 
-    def _contest(self, contest: Contest) -> MergeVerdict:
-        player = self._player(self.paths.contest(contest.expert))
-        return self._verdict(contest, player, player.play(self.held | self._candidate(contest.expert)))
-
-    def _verdict(self, contest: Contest, player: PlanPlayer, outcome: EpisodeOutcomes) -> MergeVerdict:
-        """Compare a candidate's outcome with that of the held expert; the winner is held from now on."""
-        other = player.play(self.held)
-        difference = player.difference(outcome, other)
-        ours, theirs = player.evaluation(outcome), player.evaluation(other)
-        wins = difference.is_gain
-        if wins:
-            self.held |= self._candidate(contest.expert)
-        evaluation = ours if wins else theirs
+    def _decide(self, contest: Contest) -> MergeVerdict:
+        """Play a contest; its winner is held from now on."""
+        player, candidate = self._player(contest.expert), self._candidate(contest.expert)
+        ours, theirs = player.play(self.held | candidate), player.play(self.held)
+        difference = player.difference(ours, theirs)
+        if difference.is_gain:
+            self.held |= candidate
         return MergeVerdict(
-            skill=contest.skill, expert=contest.expert, wins=wins, difference=difference, evaluation=evaluation
+            skill=contest.skill,
+            expert=contest.expert,
+            wins=difference.is_gain,
+            difference=difference,
+            evaluation=player.evaluation(ours if difference.is_gain else theirs),
         )
 
     def _candidate(self, expert: int) -> ExpertsByNumber:
@@ -118,5 +112,6 @@ class Comparison:
         others = {contest.expert for contest in self.request.contests} - {expert}
         return {g: weights for g, weights in self.candidates.items() if g not in others}
 
-    def _player(self, run: RunPaths) -> PlanPlayer:
+    def _player(self, expert: int) -> PlanPlayer:
+        run = self.paths.run if expert == self.request.expert else self.paths.contest(expert)
         return PlanPlayer(run, self.request.worlds, self.request.number, self.paths.folder / "heartbeat")

@@ -87,7 +87,7 @@ class ComparisonPaths:
 
     @staticmethod
     def of(run: RunPaths) -> "ComparisonPaths":
-        """Returns the files of a run's comparison."""
+        """The files of a run's comparison."""
         return ComparisonPaths(run.merge)
 
     @property
@@ -114,5 +114,5 @@ class ComparisonPaths:
         return self.folder / "candidates.safetensors"
 
     def contest(self, expert: int) -> RunPaths:
-        """Returns the files of what is played for an expert's contest."""
+        """The files of the plan that is played for an expert's contest."""
         return RunPaths(self.folder / f"skill_{expert}_contest", expert)

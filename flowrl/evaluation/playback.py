@@ -86,7 +86,7 @@ def policy_of(library: SkillLibrary, expert: int, player: str) -> SkillPaths:
     own = library.named().get(player)
     if own is not None and expert in own.companions:
         return library.skill_paths(own).companion(expert)
-    by_expert = {record.expert_idx: record for record in library.records()}
+    by_expert = library.by_expert()
     if expert in by_expert:
         return library.skill_paths(by_expert[expert])
     raise LibraryError(

@@ -63,7 +63,7 @@ def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
     There is none for an own expert whose weights the library holds already: an earlier process may have been killed
     just after it installed them.
     """
-    by_expert = {record.expert_idx: record for record in library.records()}
+    by_expert = library.by_expert()
     own = run.spec.expert
     contested = list(run.spec.trained_dependencies)
     if own in by_expert and library.weights_hash(by_expert[own]) != expert_sha256(run.experts[own]):
@@ -73,7 +73,7 @@ def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
 
 def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:
     """Whether the library's weights of a frozen expert are no longer those that the run was trained with."""
-    by_expert = {record.expert_idx: record for record in library.records()}
+    by_expert = library.by_expert()
     frozen = {local: g for local, g in enumerate(spec.local_to_global) if local not in spec.trained}
     return any(
         g in by_expert and spec.seeds.get(local, "") not in ("", library.weights_hash(by_expert[g]))

@@ -159,7 +159,7 @@ class ModuleSetUp:
     def _by_expert(self, name: str) -> dict[int, SkillRecord]:
         """The library's skills by expert, but for numbers of the skill's own companions."""
         brought = self._brought(name)
-        return {r.expert_idx: r for r in self.library.records() if r.expert_idx not in brought}
+        return {g: record for g, record in self.library.by_expert().items() if g not in brought}
 
     def _require_own_expert(self, own: int, name: str) -> None:
         """Check that the last task's number is the skill's own, or free: no two skills share an expert."""

@@ -165,6 +165,10 @@ class SkillLibrary:
         """The skills of the library by name."""
         return {record.name: record for record in self.records()}
 
+    def by_expert(self) -> dict[int, SkillRecord]:
+        """The skills of the library by expert."""
+        return {record.expert_idx: record for record in self.records()}
+
     def record(self, name: str) -> SkillRecord:
         """One skill by name, ignoring case.
 

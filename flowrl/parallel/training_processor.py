@@ -39,7 +39,7 @@ def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrar
 
 
 def _process_dependency(run: FinishedRun, library: SkillLibrary, expert: int, answer: ComparisonAnswer | None) -> None:
-    held = next(record for record in library.records() if record.expert_idx == expert)
+    held = library.by_expert()[expert]
     weights = run.experts[expert]
     verdict = _require(answer, run).verdict_on(expert)
     if verdict is None:

@@ -1,10 +1,10 @@
 """Setting up a run: global experts become contiguous local ones, module and weights follow.
 
-`set_up_run` takes a `RunRequest`. `prepare_training_run` makes one from the seed's arguments; it and the functions that
-both use keep the seed's names and signatures, so that a completed skill may be a record or any mapping with its fields.
+`set_up_run` takes a `RunRequest`, which `prepare_training_run` makes of the seed's arguments. The functions with the
+seed's names keep its signatures: a completed skill may be a record or any mapping with its fields.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunGoal, RunRequest, RunSpec, TaskSpec
 from flowrl.schema.skill import SkillSpec
 from flowrl.skillcode.source import outline, remap_network_numbers
-from flowrl.weights import Tree, expert_sha256, experts_of, named_state, save_experts, sha256
+from flowrl.weights import Expert, Tree, expert_sha256, experts_of, named_state, save_experts, sha256
 
 
 def prepare_training_run(
@@ -139,8 +139,9 @@ def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: P
     numbers = outline(request.code, f"the module of {skill}").network_numbers
     before = _entry(skill, completed_skills) if skill in completed_skills else {}
     held, _ = build_remapping(request.dependencies, request.expert, completed_skills)
-    folder = str(Path(before.get("path", "")) / "companions")
+    # A module that plays with 0, 7 and its own 50, and needs the skill of expert 0, lacks 7: its companion.
     lacking = sorted(set(numbers) - held.keys())
+    folder = str(Path(before.get("path", "")) / "companions")
     companions = {companion_name(skill, g): {"expert_idx": g, "path": folder} for g in lacking}
     known = {**completed_skills, **companions}
 
@@ -172,12 +173,7 @@ def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: P
         spec = read_json(paths.config, RunSpec).model_copy(update=code)
     else:
         put_aside_other_numbers(paths, skill)
-        paths.frontier.unlink(missing_ok=True)
-        for data in starts.values():
-            write_bytes(paths.start_states(sha256(data)), data)
-        write_text(paths.module, module)
-        write_text(paths.folder / SOURCE_FILE, request.source)
-        save_experts(paths.initial, initial)
+        _write_inputs(paths, module, request.source, initial, starts.values())
     put_artefacts(paths, spec.exported)
     write_json(paths.config, spec)
     if request.trusted and not spec.exported:
@@ -186,8 +182,19 @@ def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: P
     return paths
 
 
+def _write_inputs(
+    paths: RunPaths, module: str, source: str, initial: Mapping[int, Expert], starts: Iterable[bytes]
+) -> None:
+    paths.frontier.unlink(missing_ok=True)
+    for data in starts:
+        write_bytes(paths.start_states(sha256(data)), data)
+    write_text(paths.module, module)
+    write_text(paths.folder / SOURCE_FILE, source)
+    save_experts(paths.initial, initial)
+
+
 def _entry(name: str, completed_skills: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields of a completed skill, be it a record or a mapping."""
+    """The fields of a completed skill, given as a record or a mapping."""
     if name not in completed_skills:
         raise UsageError(f"No completed skill {name!r} to depend on. {nearest_names(name, completed_skills)}")
     entry = completed_skills[name]
