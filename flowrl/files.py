@@ -145,7 +145,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def unpack_arrays(data: bytes, path: Path) -> dict[str, np.ndarray]:
-    """The named arrays in the content of a safetensors file.
+    """The named arrays in the content of a safetensors file, sorted by name.
 
     Args:
         path: where the content was read, for messages.
@@ -154,7 +154,7 @@ def unpack_arrays(data: bytes, path: Path) -> dict[str, np.ndarray]:
         LibraryError: it is truncated or no safetensors file.
     """
     try:
-        return dict(load(data))
+        return dict(sorted(load(data).items()))  # safetensors itself gives them in another order each time
     except (SafetensorError, KeyError, ValueError) as error:
         raise LibraryError(f"{path} is damaged: {error}. Restore it from a copy, or train the skill again.") from error
 

@@ -19,6 +19,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
     for name, value in arrays.items():
         assert back[name].shape == np.shape(value) and back[name].dtype == np.asarray(value).dtype
         np.testing.assert_array_equal(back[name], value)
+    assert all(list(read_arrays(tmp_path / "a.safetensors")) == ["b", "flags", "scalar"] for _ in range(20))
 
 
 def test_a_truncated_file_says_so(tmp_path: Path) -> None:
