@@ -1,4 +1,4 @@
-"""`python -m benchmarks.tables [plan | env | moe | ...] [--slow]` prints each table as it ends, as JSON."""
+"""`python -m benchmarks.tables [plan | env | moe | ...] [--slow] [--text]` prints each table, as JSON or as text."""
 
 import importlib
 import json
@@ -10,6 +10,8 @@ from typing import Any
 
 from benchmarks.tables import TABLES, WITH_SLOW_ROWS
 from benchmarks.tables.measure import tell
+from benchmarks.tables.show import bench_table
+from flowrl.cli.output import print_rich
 from flowrl.errors import FlowRLError, nearest_names
 from flowrl.jax_runtime import check_jax_version
 
@@ -58,7 +60,10 @@ def main() -> int:
         else:
             found = measure_apart(names if "all" in asked else asked, slow or "all" not in asked)
         for rows in found:
-            print(json.dumps(rows), flush=True)
+            if "--text" not in sys.argv:
+                print(json.dumps(rows), flush=True)
+            elif rows:
+                print_rich(bench_table(rows))
             met &= bool(rows) and all(row["ok"] for row in rows)
     except FlowRLError as error:
         sys.stderr.write(f"flowrl: {error}\n")

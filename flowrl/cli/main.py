@@ -19,7 +19,7 @@ from flowrl.cli import options
 from flowrl.cli.cost import cost
 from flowrl.cli.grow import grow
 from flowrl.cli.kb import app as kb_app
-from flowrl.cli.output import DONE, FAILED, STOPPED, USAGE, print_json, print_rich, progress_bar, show
+from flowrl.cli.output import DONE, FAILED, STOPPED, USAGE, print_json, progress_bar, show
 from flowrl.cli.runs import app as runs_app
 from flowrl.cli.runs import status
 from flowrl.cli.skills import app as skills_app
@@ -165,36 +165,27 @@ def bench(
     as_json: options.Json = False,
 ) -> None:
     """Measure speed and memory and compare them with targets."""
-    from flowrl.cli.tables import bench_table
-    from flowrl.errors import TrainingError, UsageError
+    from flowrl.errors import UsageError
 
     if not (PACKAGE_ROOT / "benchmarks" / "tables").is_dir():
         raise UsageError(
             f"The benchmarks need a checkout of flowrl, and {PACKAGE_ROOT} is not one. Clone the repository, install "
             "it with `pip install --editable .`, and run flowrl bench there."
         )
-    command = [sys.executable, "-P", "-m", "benchmarks.tables", table, *(["--slow"] if slow else [])]
+    flags = [*(["--slow"] if slow else []), *([] if as_json else ["--text"])]
+    command = [sys.executable, "-P", "-m", "benchmarks.tables", table, *flags]
     # XLA's messages about cached programs would hide those of the measurements.
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"} | dict(os.environ)
     quiet["PYTHONPATH"] = os.pathsep.join([str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    rows = []
-    with options.stoppable(), subprocess.Popen(command, stdout=subprocess.PIPE, env=quiet) as process:
-        assert process.stdout is not None
+    stdout = subprocess.PIPE if as_json else None
+    with options.stoppable(), subprocess.Popen(command, stdout=stdout, env=quiet) as process:
         try:
-            for line in process.stdout:
-                found = json.loads(line)
-                rows += found
-                if found and not as_json:
-                    print_rich(bench_table(found))
+            printed = process.communicate()[0]
         except BaseException:
             process.send_signal(signal.SIGINT)  # so that it stops its children
             raise
-    if not rows and process.returncode == USAGE:
-        raise typer.Exit(USAGE)  # the process has printed the error
-    if not rows:
-        raise TrainingError(f"Measuring {table} failed with exit code {process.returncode}; its messages are above.")
-    if as_json:
-        print_json(rows)
+    if printed:
+        print_json([row for line in printed.splitlines() for row in json.loads(line)])
     raise typer.Exit(process.returncode)
 
 

@@ -22,9 +22,9 @@ from benchmarks.tables import TABLES, __main__, environment, growth, learning, m
 from benchmarks.tables.measure import Bound, Row, row
 from benchmarks.tables.processes import Measured, measured_once
 from benchmarks.tables.setup import chain_env
+from benchmarks.tables.show import bench_table
 from benchmarks.tables.training_process import rollout_bytes
 from flowrl.cli.main import app, bench
-from flowrl.cli.tables import bench_table
 from flowrl.errors import TrainingError, UsageError
 from tests.support.runs import TINY
 
@@ -220,21 +220,33 @@ def test_a_table_that_fails_does_not_take_the_others_along(
     ]
 
 
-def test_the_command_prints_each_table_or_all_rows_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_each_table_or_all_rows_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tables = [[row("one", "first", [1.0], "x")], [], [row("two", "second", [2.0], "x")]]
-    lines = [json.dumps([found.model_dump() for found in rows]) for rows in tables]
+    dumped = [[found.model_dump() for found in rows] for rows in tables]
+    lines = [json.dumps(rows) for rows in dumped]
     started = subprocess.Popen
+    commands: list[list[str]] = []
 
     def popen(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        commands.append(command)
         script = f"import sys; print({chr(10).join(lines)!r}); sys.exit(1)"
         return started([sys.executable, "-c", script], **options)
 
-    monkeypatch.setattr(subprocess, "Popen", popen)
-    shown = CliRunner().invoke(app, ["bench", "all"])
-    assert shown.exit_code == 1 and shown.output.count("target") == 2, "nothing of the table that failed"
-    assert shown.output.index("first") < shown.output.index("second")
-    rows = json.loads(CliRunner().invoke(app, ["bench", "all", "--json"]).output)
-    assert [found["name"] for found in rows] == ["first", "second"]
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", popen)
+        done = CliRunner().invoke(app, ["bench", "all", "--json"])
+        assert done.exit_code == 1 and [found["name"] for found in json.loads(done.output)] == ["first", "second"]
+        CliRunner().invoke(app, ["bench", "all"])
+    assert ["--text" in command for command in commands] == [False, True]
+    monkeypatch.setattr(__main__, "measure_apart", lambda names, slow: iter(dumped))
+    monkeypatch.setattr(sys, "argv", ["bench", "all", "--text"])
+    capsys.readouterr()
+    assert __main__.main() == 1
+    shown = capsys.readouterr().out
+    assert shown.count("target") == 2, "nothing of the table that failed"
+    assert shown.index("first") < shown.index("second")
 
 
 def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
