@@ -116,7 +116,7 @@ def kb_new(
     if file.suffix != ".py":
         raise UsageError(f"{file} must end in .py to be found later. For example: --out {file.stem}.py")
     if file.exists():
-        raise UsageError(f"{file} already exists. Choose another file with --out, or remove it.")
+        raise UsageError(f"{file} already exists and is not overwritten. Name another with --out, or remove it.")
     text = template(name, base.vocabulary)
     if problems := name_problems(name) or check_text(text, str(file), base):
         raise UsageError(f"{name!r} cannot be the name of a skill. {problems[0]}")

@@ -103,7 +103,7 @@ def test_help_is_instant() -> None:
 def test_the_control_process_imports_no_jax(tmp_path: Path) -> None:
     made_up_home(tmp_path / "home")
     code = (
-        "import sys; sys.argv = ['flowrl', *sys.argv[1:]]; from flowrl.cli import main; code = main(); "
+        "import sys; sys.argv = ['flowrl', *sys.argv[1:]]; from flowrl.cli.main import main; code = main(); "
         "heavy = {'jax', 'jaxlib', 'flax', 'optax', 'craftax'} & set(sys.modules); "
         "assert not heavy, heavy; sys.exit(code)"
     )
