@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PROCESSES ?= 2
 
 .PHONY: demo demo-llm test format lint types fast structure house lock clean
 
@@ -13,11 +14,12 @@ demo: $(VENV)/.core
 demo-llm: $(VENV)/.core
 	$(BIN)/flowrl grow --proposer llm --replay examples/llm/classic.jsonl --skills 4 --home demo-llm
 
+# PROCESSES at once; a gigabyte or three of memory each.
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --durations=40
 
 fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(PROCESSES) -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

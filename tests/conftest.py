@@ -1,21 +1,102 @@
-"""Compiled programs are kept for the whole session and the next one, as workers keep theirs; what this user has vouched
-for is left alone."""
+"""Set-up of the suite: jax as workers have it, order and grouping over processes, a home that was grown once.
 
+Compiled programs are kept for the next session, as workers keep theirs. What this user has vouched for is left alone.
+"""
+
+import gc
+import os
+import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
+import psutil
 import pytest
+from filelock import FileLock
 
 from flowrl.jax_runtime import configure_jax
 
 pytest.register_assert_rewrite("tests.support")
 
+LONGEST = (
+    "e2e/test_run.py",
+    "e2e/test_chaos.py",
+    "growing/test_merging.py",
+    "e2e/test_flow_grows.py",
+    "verify/test_hostile.py",
+    "env/test_exact.py",
+    "knowledge/test_base_full.py",
+    "training/test_ppo.py",
+    "skillcode/test_artefact.py",
+    "e2e/test_exported_run.py",
+    "analysis/test_ablation.py",
+    "e2e/test_real_game.py",
+)
+"""Files that take longest, which start first: so that no process is left with a long one at the end."""
+FULL_GAME = ("knowledge/test_armour.py", "knowledge/test_base_full.py", "verify/test_farming_full.py")
+"""Files that play one compiled game of full Craftax, and so run in one process."""
+
+CLEAR_ABOVE = 2 * 2**30
+"""Bytes of memory."""
+
 
 def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell started in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     configure_jax(0.5, groups=2)
     jax.config.update("jax_num_cpu_devices", 2)  # on a single core too, so that what is spread is tested as such
+
+
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        rank = {file: i for i, file in enumerate(LONGEST)}
+        items.sort(key=lambda item: rank.get(file_of(item.nodeid), len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hands out whole files in the order above, `FULL_GAME` as one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = file_of(nodeid)
+            return "full game" if file in FULL_GAME else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs() -> Iterator[None]:
+    """Compiled programs of all files take gigabytes; those that are needed again come from the cache on disk."""
+    yield
+    if psutil.Process().memory_info().rss > CLEAR_ABOVE:
+        jax.clear_caches()
+        gc.collect()
+
+
+@pytest.fixture(scope="session")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with Collect Wood, Collect Drink and Place Table, grown once a session; tests change copies."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # all processes of the session share it
+    from tests.support.runs import grow_to  # not before the shape checks are set up
+
+    home, done = folder / "grown" / "home", folder / "grown" / "done"
+    with FileLock(folder / "grown.lock"):
+        if not done.exists():
+            outcome = grow_to(home, 3)
+            assert outcome.complete, outcome.reason
+            done.touch()
+    return home
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Jobs in this very process, one at a time: for tests and debuggers."""
 
 import runpy
+import signal
 import sys
 from unittest.mock import patch
 
@@ -18,11 +19,15 @@ class InlineExecutor:
         """Runs the job; returns once it has ended."""
         code: int | None = 0
         command = job.command("--inline")
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         with patch.object(sys, "argv", command[command.index("-m") + 1 :]):
             try:
                 runpy.run_module(job.module, run_name="__main__")
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1
+            finally:
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
         self._ends.append(JobEnd(job, code))
 
     def wait(self, seconds: float) -> list[JobEnd]:

@@ -16,24 +16,14 @@ from flowrl.analysis.repair import repair
 from flowrl.analysis.request import AnalysisPaths
 from flowrl.errors import TrainingError, UsageError
 from flowrl.files import read_json
-from flowrl.growing.grow import grow
 from flowrl.jobs.inline import InlineExecutor
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import respecify
 from flowrl.rollout.world_seeds import ANALYSIS, EVALUATION, GATE, MERGE, TRAINING, world_key
 from flowrl.schema.skill import Quantity, SkillSpec
-from tests.support.runs import Watcher, tiny_config
 
 pytestmark = pytest.mark.slow
 TABLE = "Place Table"
-
-
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with Collect Wood, Collect Drink and Place Table."""
-    home = tmp_path_factory.mktemp("analysed") / "home"
-    assert grow(home, tiny_config(), 3, None, Watcher()).complete
-    return home
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from flowrl.files import read_arrays, read_json, write_json, write_text
 from flowrl.growing.grow import grow, train
 from flowrl.growing.merging import comparison
 from flowrl.growing.run_setup import SkillSetUp
+from flowrl.jobs.inline import InlineExecutor
+from flowrl.jobs.job import Job
 from flowrl.knowledge.base import load_base
 from flowrl.knowledge.import_base import import_base, write_imported
 from flowrl.library.catalog import base_for, home_folder
@@ -32,7 +34,7 @@ from flowrl.verify.verdict import Verdict
 from flowrl.weights import sha256
 from tests.support.exports import artefact_of, calls_out, handmade
 from tests.support.homes import add_skill
-from tests.support.runs import TINY, Watcher, assert_same_arrays, tiny_config
+from tests.support.runs import TINY, Watcher, assert_same_arrays, inline, tiny_config
 
 SHORT = tiny_config(ppo__frames=8192, gate__worlds=64)
 WOOD = load_base(TINY).skill("Collect Wood")
@@ -79,8 +81,14 @@ def set_up(home: Path, skill: Skill = WOOD, **change: Any) -> RunPaths:
     return SkillSetUp(stranger, library, SHORT)(Proposal(skill.name, frozenset()), 0)
 
 
+def trained(run: RunPaths) -> TrainResult:
+    """What training makes of a run, in this process."""
+    InlineExecutor().submit(Job(run.folder.name, run.folder))
+    return read_json(run.result, TrainResult)
+
+
 def worker(run: RunPaths) -> TrainResult:
-    """Returns what the real worker process makes of a run."""
+    """What the real worker process makes of a run."""
     command = [sys.executable, "-m", "flowrl.ppo_flow", str(run.folder)]
     subprocess.run(command, check=False, capture_output=True, timeout=240)
     return read_json(run.result, TrainResult)
@@ -121,7 +129,7 @@ def test_the_worker_makes_the_same_experts_of_text_and_artefact(sandbox: Sandbox
         traced.folder.mkdir(exist_ok=True)
         (traced.folder / file.name).write_bytes(file.read_bytes())
     change_spec(traced, exported={})
-    assert worker(run).params_sha256 == worker(traced).params_sha256 != ""
+    assert trained(run).params_sha256 == trained(traced).params_sha256 != ""
     one, other = (read_arrays(each.folder / "params.safetensors") for each in (run, traced))
     assert_same_arrays(one, other)
 
@@ -231,7 +239,7 @@ def test_an_imported_skill_is_trained_and_played_through_artefacts(sandbox: Sand
     home = tmp_path / "home"
     import_one(home, tmp_path, PUBLISHED)
     assert not base_for(TINY, home).skill("Chop Two").trusted
-    record = train(home, SHORT, "chop two", Watcher())
+    record = train(home, SHORT, "chop two", Watcher(), executor_fn=inline)
     assert record.frames == 8192 and sandbox.asked == ["Chop Two"]
     library = SkillLibrary.open(home)
     module = library.skill_paths(record).module
@@ -246,7 +254,7 @@ def test_an_imported_skill_that_does_not_pass_blocks_nobody(sandbox: Sandbox, tm
     home, watcher = tmp_path / "home", Watcher()
     import_one(home, tmp_path, PUBLISHED)
     base = base_for(TINY, home)
-    outcome = grow(home, SHORT, len(base.skills), None, watcher)
+    outcome = grow(home, SHORT, len(base.skills), None, watcher, executor_fn=inline)
     assert "reward is NaN" in watcher.failures["Chop Two"] and "Chop Two" in outcome.failures
     assert [spec.skill for spec in watcher.specs][:1] == ["Collect Wood"] and not outcome.complete
 
@@ -254,8 +262,7 @@ def test_an_imported_skill_that_does_not_pass_blocks_nobody(sandbox: Sandbox, tm
 def test_a_run_of_somebody_else_is_not_played_against_the_library(sandbox: Sandbox, tmp_path: Path) -> None:
     run = set_up(tmp_path / "home")
     library = SkillLibrary.open(tmp_path / "home")
-    result = worker(run)
-    assert result.outcome == "done"
+    assert trained(run).outcome == "done"
     add_skill(library, "Collect Wood", 0, spec=WOOD.spec)
     change_spec(run, exported={})
     write_text(run.module, trap(tmp_path) + run.module.read_text())

@@ -23,7 +23,7 @@ from flowrl.paths import HomePaths
 from flowrl.schema.run import RunSpec
 from tests.support.authors import Author, rejections
 from tests.support.played import BASES, TINY
-from tests.support.runs import Watcher, tiny_config
+from tests.support.runs import Watcher, inline, tiny_config
 
 pytestmark = pytest.mark.slow
 BASE = BASES[TINY]
@@ -43,11 +43,13 @@ def ledger(llm: Any, home: Path, **limits: Any) -> Ledger:
 
 
 def grow(llm: JudgedLLM, home: Path, count: int, watcher: Watcher | None = None, **options: Any) -> GrowOutcome:
+    """Runs are trained in this process, two at once in processes of their own."""
     settings = {k: v for k, v in options.items() if k in FlowSettings.__dataclass_fields__}
     config = {k: v for k, v in options.items() if "__" in k}
     flow = FlowSettings(**{"review": False, **settings})
     limits = GrowLimits(jobs=options.get("jobs", 1))
-    return grow_with(llm, home, tiny_config(**config), count, flow, None, watcher or Watcher(), limits)
+    executor_fn = inline if limits.jobs == 1 else None
+    return grow_with(llm, home, tiny_config(**config), count, flow, None, watcher or Watcher(), limits, executor_fn)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,7 @@ def test_a_transcript_grows_the_same_library_without_a_model(
     home, transcript, _, _ = grown
     outcome = grow_with_model(
         tmp_path / "home", tiny_config(), 2, FlowSettings(review=False), LLMSettings(replay=transcript), None,
-        Watcher(), GrowLimits(),
+        Watcher(), GrowLimits(), executor_fn=inline,
     )  # fmt: skip
     assert outcome.complete
     first, second = (

@@ -17,7 +17,7 @@ from flowrl.parallel.training_setup import build_moe_checkpoint
 from flowrl.paths import RunPaths
 from flowrl.schema.run import RunSpec, TrainResult
 from tests.support.homes import SMALL, add_skill, empty_home, two_wood, weights
-from tests.support.runs import TINY, Watcher, grow_tiny, tiny_config
+from tests.support.runs import TINY, Watcher, grow_tiny, inline, tiny_config
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_weak_module_goes_on_by_its_name(tmp_path: Path) -> None:
 
     home, file = tmp_path / "home", tmp_path / "two.py"
     file.write_text(two_wood(7, 50))
-    first = train_module(home, tiny_config(ppo__frames=0), file, "Two", Watcher())
+    first = train_module(home, tiny_config(ppo__frames=0), file, "Two", Watcher(), executor_fn=inline)
     assert first.status == "weak" and first.companions == (7,)
     file.unlink()
     watcher = grow_tiny(home, "two", ppo__frames=2048)

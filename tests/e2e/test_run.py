@@ -1,4 +1,4 @@
-"""Runs from set-up to library, on the tiny game, through the real worker process."""
+"""Runs from set-up to library, on the tiny game; those that are cut off have a process of their own."""
 
 import ast
 import json
@@ -25,18 +25,9 @@ from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.skillcode.plan_module import compose_plan
 from flowrl.weights import experts_of, load_experts
 from tests.support.homes import two_wood
-from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, tiny_config, tree_bytes
+from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, grow_to, inline, tiny_config, tree_bytes
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with two skills, one of which builds on the other."""
-    home = tmp_path_factory.mktemp("grown") / "home"
-    outcome = grow(home, tiny_config(), 3, None, Watcher())
-    assert outcome.complete, outcome.reason
-    return home
 
 
 @pytest.fixture
@@ -64,7 +55,7 @@ def test_growing_measures_each_skill_and_says_what_it_did(grown: Path) -> None:
 def test_growing_again_finds_nothing_to_do(home: Path) -> None:
     before, start = tree_bytes(home), time.monotonic()
     watcher = Watcher()
-    assert grow(home, tiny_config(), 3, None, watcher).complete
+    assert grow_to(home, 3, watcher).complete
     assert not watcher.specs and time.monotonic() - start < 5
     after = tree_bytes(home)
     passing = {"owner.json", "state.json"}  # who holds the home, and what that process last knew
@@ -99,7 +90,7 @@ def test_a_weak_skill_goes_on_from_its_own_weights_and_versions_rise(home: Path)
 
 def test_grow_does_not_build_on_a_weak_skill(home: Path) -> None:
     grow_tiny(home, "Make Pickaxe", ppo__frames=0)
-    outcome = grow(home, tiny_config(), 5, None, Watcher())
+    outcome = grow_to(home, 5)
     assert not outcome.complete and "Make Pickaxe is weak" in outcome.reason and "flowrl train" in outcome.reason
 
 
@@ -167,7 +158,7 @@ def test_results_of_runs_that_ended_unwatched_are_collected_once(home: Path) -> 
     run.processed.unlink()
     library, collector = SkillLibrary.open(home), Watcher()
     for _ in range(2):
-        assert grow(home, tiny_config(), 3, None, collector).complete
+        assert grow_to(home, 3, collector).complete
     assert [record.name for record in collector.records] == ["Make Pickaxe"]
     assert process_completed_training(run, library) == collector.records[0]
 
@@ -209,7 +200,7 @@ def write_module(folder: Path, first: int = 0, own: int = 50, reward: str = "inv
 
 def test_a_module_of_ones_own_trains_its_last_expert(home: Path, tmp_path: Path) -> None:
     watcher = Watcher()
-    record = train_module(home, tiny_config(), write_module(tmp_path), None, watcher)
+    record = train_module(home, tiny_config(), write_module(tmp_path), None, watcher, executor_fn=inline)
     assert (record.name, record.expert_idx, record.status) == ("two_wood", 50, "learned")
     assert watcher.specs[0].local_to_global == (0, 50) and not watcher.notes
     measured = evaluate_goal(SkillLibrary.open(home), "two_wood", 128, 0, 100, lambda row: None)
@@ -218,7 +209,7 @@ def test_a_module_of_ones_own_trains_its_last_expert(home: Path, tmp_path: Path)
 
 def test_experts_that_the_library_lacks_start_random_and_it_says_so(tmp_path: Path) -> None:
     home, watcher = tmp_path / "new", Watcher()
-    record = train_module(home, tiny_config(), write_module(tmp_path, first=7), "Two Wood", watcher)
+    record = train_module(home, tiny_config(), write_module(tmp_path, first=7), "Two Wood", watcher, executor_fn=inline)
     assert "lacks expert 7" in watcher.notes[0]
     assert watcher.specs[0].trained == (0, 1) and record.companions == (7,)
     assert (home / record.path / "companions/expert_7_policy/params.safetensors").exists()
@@ -242,7 +233,7 @@ REFUSED = {
 def test_a_function_that_misbehaves_is_refused_before_training(home: Path, tmp_path: Path, reward: str) -> None:
     watcher = Watcher()
     with pytest.raises(TrainingError, match=REFUSED[reward]):
-        train_module(home, tiny_config(), write_module(tmp_path, reward=reward), None, watcher)
+        train_module(home, tiny_config(), write_module(tmp_path, reward=reward), None, watcher, executor_fn=inline)
     assert f"{tmp_path / 'two_wood.py'}: task_1_reward" in watcher.failures["two_wood"]
     assert not [row for row in watcher.rows if row.kind == "update"]
     assert "two_wood" not in SkillLibrary.open(home).named()
@@ -251,7 +242,13 @@ def test_a_function_that_misbehaves_is_refused_before_training(home: Path, tmp_p
 def test_numbers_that_stop_being_finite_stop_the_run_and_keep_the_last_checkpoint(home: Path) -> None:
     watcher = Watcher()
     with pytest.raises(TrainingError, match=r"NaN or infinity in .* after update \d+ of Make Pickaxe"):
-        train(home, tiny_config(ppo__lr=1e38, ppo__anneal=False, ppo__max_grad_norm=1e30), "Make Pickaxe", watcher)
+        train(
+            home,
+            tiny_config(ppo__lr=1e38, ppo__anneal=False, ppo__max_grad_norm=1e30),
+            "Make Pickaxe",
+            watcher,
+            executor_fn=inline,
+        )
     assert "Make Pickaxe" not in SkillLibrary.open(home).named()
 
 
@@ -297,12 +294,10 @@ def test_an_unknown_skill_names_the_nearest(home: Path) -> None:
 
 
 def test_a_home_grows_in_this_process_too(tmp_path: Path) -> None:
-    """With the executor for debuggers; the outcome is as that of a process of its own."""
-    from flowrl.jobs.inline import InlineExecutor
-
+    """As most tests do; the outcome is that of a process of its own."""
     homes = [tmp_path / "inline", tmp_path / "local"]
     config = tiny_config(ppo__frames=20_000, gate__learned_at=0.0, gate__min_episodes=1)
-    for home, executor_fn in zip(homes, (lambda limits: InlineExecutor(), local_executor), strict=True):
+    for home, executor_fn in zip(homes, (inline, local_executor), strict=True):
         assert grow(home, config, 1, None, Watcher(), executor_fn=executor_fn).complete
     one, other = (SkillLibrary.open(home) for home in homes)
     assert one.records() == other.records()

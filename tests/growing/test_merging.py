@@ -10,7 +10,6 @@ import pytest
 from flowrl.errors import LibraryError, UsageError
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
 from flowrl.files import read_arrays, read_json, write_arrays, write_json
-from flowrl.growing.grow import grow, train
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import history, restore
 from flowrl.parallel.training_processor import process_completed_training
@@ -18,17 +17,9 @@ from flowrl.paths import RunPaths
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import PairedDifference
 from flowrl.weights import load_experts, sha256
-from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, tiny_config, tree_bytes
+from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, grow_to, tree_bytes
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with Collect Wood, Collect Drink and Place Table."""
-    home = tmp_path_factory.mktemp("merging") / "home"
-    assert grow(home, tiny_config(), 3, None, Watcher()).complete
-    return home
 
 
 @pytest.fixture
@@ -77,7 +68,7 @@ def uncollected(home: Path, tmp_path: Path, name: str, **options: Any) -> RunPat
     """Trains a skill in a copy of the home and brings back its run alone, so that it waits to be collected."""
     copy = tmp_path / f"copy of {name}"
     shutil.copytree(home, copy)
-    expert = train(copy, tiny_config(**options), name, Watcher()).expert_idx
+    expert = grow_tiny(copy, name, **options).records[0].expert_idx
     run, target = run_of(copy, expert, name), run_of(home, expert, name)
     shutil.copytree(run.folder, target.folder, ignore=shutil.ignore_patterns("merge", "processed.json"))
     return target
@@ -127,7 +118,7 @@ def test_a_dependency_that_got_worse_loses_and_the_skill_is_measured_without_it(
     spoil(run, 0)
     before = tree_bytes(policy(home, "Collect Wood").parent)
     claimed = read_json(run.result, TrainResult).evaluation
-    assert grow(home, tiny_config(dependencies="train"), 4, None, Watcher()).complete
+    assert grow_to(home, 4, dependencies="train").complete
     verdict = answer_of(run).verdict_on(0)
     assert verdict is not None and not verdict.wins and verdict.difference.interval[1] < 0
     assert tree_bytes(policy(home, "Collect Wood").parent) == before
@@ -149,7 +140,7 @@ def test_two_runs_that_trained_the_same_expert_are_merged_one_after_the_other(ho
     again = spec.model_copy(update={"skill": "Make Other", "local_to_global": experts})
     write_json(other / "run.json", again)
     (other / "3.py").rename(other / "4.py")
-    grow(home, tiny_config(dependencies="train"), 5, None, Watcher())
+    grow_to(home, 5, dependencies="train")
     first, second = answer_of(one), answer_of(RunPaths(other, 4))
     won, drew = first.verdict_on(0), second.verdict_on(0)
     assert won is not None and won.wins
@@ -161,7 +152,7 @@ def test_two_runs_that_trained_the_same_expert_are_merged_one_after_the_other(ho
 def test_a_frozen_run_is_measured_again_where_the_library_has_moved_on(home: Path, tmp_path: Path) -> None:
     run = uncollected(home, tmp_path, "Make Pickaxe")
     scramble(home, "Collect Wood")
-    grow(home, tiny_config(), 4, None, Watcher())
+    grow_to(home, 4)
     record = SkillLibrary.open(home).record("Make Pickaxe")
     claimed = read_json(run.result, TrainResult).evaluation
     assert claimed is not None and claimed.success.value is not None and claimed.success.value > 0.8
@@ -179,11 +170,11 @@ def test_a_candidate_is_not_taken_in_without_evidence(home: Path, tmp_path: Path
 
 def test_an_answer_about_another_library_is_not_used(home: Path, tmp_path: Path) -> None:
     run = uncollected(home, tmp_path, "Make Pickaxe", dependencies="train", ppo__frames=4096)
-    grow(home, tiny_config(dependencies="train"), 4, None, Watcher())
+    grow_to(home, 4, dependencies="train")
     first = answer_of(run)
     run.processed.unlink()
     scramble(home, "Collect Wood")
-    grow(home, tiny_config(dependencies="train"), 4, None, Watcher())
+    grow_to(home, 4, dependencies="train")
     assert answer_of(run).held[0] == sha256(policy(home, "Collect Wood").read_bytes()) or answer_of(run) != first
 
 
@@ -206,11 +197,11 @@ def test_a_version_that_was_half_put_into_the_library_is_taken_back_and_put_ther
 
     monkeypatch.setattr("flowrl.library.versions.write_json", killed)
     with pytest.raises(Killed):
-        grow(home, tiny_config(), 4, None, Watcher())
+        grow_to(home, 4)
     monkeypatch.undo()
     assert sha256(policy(home, "Make Pickaxe").read_bytes()) != SkillLibrary.open(home).record("Make Pickaxe").weights
     watcher = Watcher()
-    assert grow(home, tiny_config(), 4, None, watcher).complete
+    assert grow_to(home, 4, watcher).complete
     assert "incomplete update of the library was undone" in watcher.notes[0]
     library = SkillLibrary.open(home)
     record = library.record("Make Pickaxe")

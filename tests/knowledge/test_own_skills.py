@@ -8,7 +8,7 @@ import pytest
 from flowrl.errors import LibraryError, PlanError
 from flowrl.growing.grow import grow, train
 from flowrl.library.home import SkillLibrary
-from tests.support.runs import TINY, Watcher, grow_tiny, tiny_config
+from tests.support.runs import TINY, Watcher, grow_tiny, inline, tiny_config
 from tests.support.skill_files import RETURN
 
 PUBLISHED = {
@@ -30,7 +30,7 @@ def test_a_skill_file_in_a_folder_is_learned_like_those_that_ship(tmp_path: Path
     (folder / "return_to_table.py").write_text(RETURN)
     grow_tiny(home, "Collect Wood", "Place Table")
     watcher = Watcher()
-    outcome = grow(home, tiny_config(), None, "Return To Table", watcher, folder)
+    outcome = grow(home, tiny_config(), None, "Return To Table", watcher, folder, executor_fn=inline)
     assert outcome.complete and outcome.reason == "Return To Table is learned"
     played = [(step.skill, step.n) for step in watcher.records[0].plan.steps]
     assert played == [("Collect Wood", 1), ("Place Table", 1), ("Collect Wood", 2), ("Return To Table", 1)]

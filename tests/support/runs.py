@@ -1,4 +1,7 @@
-"""Runs on the tiny game, small enough for tests; they go through the real worker process."""
+"""Runs on the tiny game, small enough for tests.
+
+They run in this process, where they are shape-checked and start at once. Tests of what a process does start their own.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from flowrl.config import RunConfig, build_config
-from flowrl.growing.grow import train
+from flowrl.growing.controller import GrowLimits
+from flowrl.growing.grow import GrowOutcome, grow, train
 from flowrl.growing.run_setup import SkillSetUp
+from flowrl.jobs.inline import InlineExecutor
+from flowrl.jobs.job import Executor
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
 from flowrl.parallel.scheduler import Proposal
@@ -75,12 +81,22 @@ def tree_bytes(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def inline(limits: GrowLimits) -> Executor:
+    """The executor of this process, for `grow` and `train`."""
+    return InlineExecutor()
+
+
 def grow_tiny(home: Path, *names: str, **options: Any) -> Watcher:
     """Trains skills of the tiny base one after another."""
     watcher = Watcher()
     for name in names:
-        train(home, tiny_config(**options), name, watcher)
+        train(home, tiny_config(**options), name, watcher, executor_fn=inline)
     return watcher
+
+
+def grow_to(home: Path, count: int, watcher: Watcher | None = None, **options: Any) -> GrowOutcome:
+    """Grows a home of the tiny game to a number of skills."""
+    return grow(home, tiny_config(**options), count, None, watcher or Watcher(), executor_fn=inline)
 
 
 def assert_same_arrays(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> None:
