@@ -15,6 +15,7 @@ import jax
 import psutil
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from flowrl.jax_runtime import configure_jax
 
@@ -45,6 +46,9 @@ CLEAR_ABOVE = 2 * 2**30
 def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell started in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A slow machine is no defect of a test that draws its examples.
+    settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("suite")
     configure_jax(0.5, groups=2)
     jax.config.update("jax_num_cpu_devices", 2)  # on a single core too, so that what is spread is tested as such
 

@@ -240,15 +240,8 @@ def test_a_function_that_misbehaves_is_refused_before_training(home: Path, tmp_p
 
 
 def test_numbers_that_stop_being_finite_stop_the_run_and_keep_the_last_checkpoint(home: Path) -> None:
-    watcher = Watcher()
     with pytest.raises(TrainingError, match=r"NaN or infinity in .* after update \d+ of Make Pickaxe"):
-        train(
-            home,
-            tiny_config(ppo__lr=1e38, ppo__anneal=False, ppo__max_grad_norm=1e30),
-            "Make Pickaxe",
-            watcher,
-            executor_fn=inline,
-        )
+        grow_tiny(home, "Make Pickaxe", ppo__lr=1e38, ppo__anneal=False, ppo__max_grad_norm=1e30)
     assert "Make Pickaxe" not in SkillLibrary.open(home).named()
 
 
