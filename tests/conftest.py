@@ -27,17 +27,25 @@ LONGEST = (
     "growing/test_merging.py",
     "e2e/test_flow_grows.py",
     "verify/test_hostile.py",
-    "env/test_exact.py",
     "knowledge/test_base_full.py",
+    "knowledge/test_armour.py",
+    "verify/test_farming_full.py",
+    "env/test_exact.py",
     "training/test_ppo.py",
     "skillcode/test_artefact.py",
     "e2e/test_exported_run.py",
     "analysis/test_ablation.py",
+    "knowledge/test_base.py",
+    "env/test_shaping.py",
     "e2e/test_real_game.py",
 )
 """Files that take longest, which start first: so that no process is left with a long one at the end."""
-FULL_GAME = ("knowledge/test_armour.py", "knowledge/test_base_full.py", "verify/test_farming_full.py")
-"""Files that play one compiled game of full Craftax, and so run in one process."""
+PLAYED = {
+    "full Craftax": ("knowledge/test_base_full.py", "knowledge/test_armour.py", "verify/test_farming_full.py"),
+    "Classic": ("knowledge/test_base.py", "env/test_shaping.py", "env/test_postconditions.py"),
+}
+"""Files that play one compiled game (`tests.support.played.game_of`), and so run in one process."""
+GAMES = {file: game for game, files in PLAYED.items() for file in files}
 
 CLEAR_ABOVE = 2 * 2**30
 """Bytes of memory."""
@@ -65,23 +73,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hands out whole files in the order above, `FULL_GAME` as one."""
+    """Hands out whole files in the order above, those of one game together."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = file_of(nodeid)
-            return "full game" if file in FULL_GAME else file
+            return GAMES.get(file_of(nodeid), file_of(nodeid))
 
     config.option.loadscopereorder = False
     return ByFile(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forget_programs() -> Iterator[None]:
+def _forget_programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Compiled programs of all files take gigabytes; those that are needed again come from the cache on disk."""
     yield
-    if psutil.Process().memory_info().rss > CLEAR_ABOVE:
+    if file_of(request.node.nodeid) not in GAMES and psutil.Process().memory_info().rss > CLEAR_ABOVE:
         jax.clear_caches()
         gc.collect()
 

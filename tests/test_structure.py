@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import GAMES, LONGEST
 from tools.house import circles_in, count, imports_of, modules_of, nodes_of, room_of, rooms_of
 from tools.tree import PAGE, folders_of, with_lists
 
@@ -174,6 +175,10 @@ def test_no_test_file_imports_another() -> None:
     for path in (ROOT / "tests" / "support").rglob("*.py"):
         functions = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
         assert not path.name.startswith("test_") and not any(name.startswith("test_") for name in functions), path
+
+
+def test_files_that_the_suite_starts_first_exist() -> None:
+    assert all((ROOT / "tests" / file).exists() for file in (*LONGEST, *GAMES))
 
 
 def test_the_page_on_structure_is_what_the_files_say() -> None:

@@ -3,10 +3,14 @@
 import runpy
 import signal
 import sys
+import time
 from unittest.mock import patch
 
 from flowrl.jobs.job import Job, JobEnd
 from flowrl.jobs.local import is_locked
+
+_PAUSE_SECONDS = 0.05
+"""Between two looks at what else is under way, as a question to a model."""
 
 
 class InlineExecutor:
@@ -27,11 +31,14 @@ class InlineExecutor:
                 code = end.code if isinstance(end.code, int) else 1
             finally:
                 for number, handler in handlers.items():
-                    signal.signal(number, handler)
+                    if signal.getsignal(number) is not handler:
+                        signal.signal(number, handler)
         self._ends.append(JobEnd(job, code))
 
     def wait(self, seconds: float) -> list[JobEnd]:
         """Returns the jobs that have ended since it was last asked."""
+        if not self._ends:
+            time.sleep(min(seconds, _PAUSE_SECONDS))
         ends, self._ends = self._ends, []
         return ends
 
