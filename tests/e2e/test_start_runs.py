@@ -199,7 +199,7 @@ def test_a_checkpoint_without_what_runs_now_carry_is_refused_by_name(tmp_path: P
     run = set_up(tmp_path, config(start__source="new"))
     assert train(run, 2) is None
     (file,) = run.checkpoints.glob("*.safetensors")
-    arrays = {name: array for name, array in read_arrays(file).items() if "from_kept" not in name}
+    arrays = {name: array for name, array in read_arrays(file).items() if "from_snapshot" not in name}
     write_arrays(file, arrays)
     with pytest.raises(LibraryError, match=r"has nothing for \.flow\.from_snapshot; this run needs bool\[64\]"):
         train(run)
