@@ -66,6 +66,17 @@ def check_jax_results(worlds: int = 64) -> None:
         )
 
 
+def start_jax(gpu_memory: float, groups: int = 1) -> None:
+    """Set up jax for a worker process, and check that it computes right; see `configure_jax`.
+
+    Raises:
+        PlatformError: it does not; says what to install.
+    """
+    check_jax_version()
+    configure_jax(gpu_memory, groups)
+    check_jax_results()
+
+
 def compilation_cache() -> Path:
     """The folder for compiled programs."""
     return user_cache() / "jax"

@@ -24,7 +24,7 @@ def source_of(module: str) -> Path:
 
 
 def slug(name: str) -> str:
-    """Returns ``name`` as a folder or Python name: letters and digits kept, the rest one underscore.
+    """Turn a name into a folder or Python name.
 
     >>> slug("Collect Wood")
     'Collect_Wood'
@@ -33,88 +33,115 @@ def slug(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class SkillPaths:
-    """The files of one skill in the library."""
+class Folder:
+    """A folder whose files are known by name."""
 
     folder: Path
+
+
+class File:
+    """A path inside a `Folder`, declared once: `result = File("result.json")`."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __get__(self, owner: Folder, kind: type) -> Path:
+        return owner.folder / self.name
+
+
+@dataclass(frozen=True)
+class SkillPaths(Folder):
+    """The files of one skill in the library."""
+
     expert: int
 
-    @property
-    def record(self) -> Path:
-        return self.folder / "skill.json"
-
-    @property
-    def module(self) -> Path:
-        return self.folder / "module.py"
-
-    @property
-    def history(self) -> Path:
-        return self.folder / "history"
+    record = File("skill.json")
+    module = File("module.py")
+    history = File("history")
+    analysis = File("analysis")
+    """The folder of the skill's newest analysis."""
+    start_states = File("start_states/final.safetensors")
+    """States in which episodes of the skill ended in success."""
+    companions = File("companions")
+    """The experts that the skill plays with and that the library lacks."""
 
     @property
     def policy(self) -> Path:
-        return policy_folder(self.folder, self.expert)
+        """The folder of the expert's weights."""
+        return self.folder / f"expert_{self.expert}_policy"
 
     @property
     def params(self) -> Path:
+        """The expert's weights."""
         return self.policy / "params.safetensors"
 
     @property
     def meta(self) -> Path:
+        """What the weights are of, with their hash."""
         return self.policy / "meta.json"
 
-    @property
-    def analysis(self) -> Path:
-        """The folder of the newest analysis of the skill."""
-        return self.folder / "analysis"
-
-    @property
-    def start_states(self) -> Path:
-        """States in which episodes of the skill ended in success."""
-        return self.folder / "start_states" / "final.safetensors"
-
-    @property
-    def companions(self) -> Path:
-        """The experts that the skill plays with and that the library lacks."""
-        return self.folder / "companions"
-
     def companion(self, expert: int) -> "SkillPaths":
-        """Returns where the policy of such an expert lies."""
+        """Where the policy of such an expert lies."""
         return SkillPaths(self.companions, expert)
 
 
-def policy_folder(skill_folder: Path, expert: int) -> Path:
-    """Returns the folder that holds an expert's weights inside a skill's folder."""
-    return skill_folder / f"expert_{expert}_policy"
+@dataclass(frozen=True)
+class JobPaths(Folder):
+    """The files that every job has."""
+
+    request = File("request.json")
+    """What is asked of the job, beyond a run's configuration."""
+    result = File("result.json")
+    """The outcome, written last."""
+    lock = File("lock")
+    """Held by the process that works on the folder."""
+    log = File("log.txt")
+    heartbeat = File("heartbeat")
+    """The worker's process id and the time, rewritten as it gets on."""
+    metrics = File("metrics.jsonl")
+    stop = File("stop")
+    """Asks a worker on another machine to save a checkpoint and leave."""
 
 
 @dataclass(frozen=True)
-class RunPaths:
+class PlayPaths(JobPaths):
+    """What it takes to play a plan: configuration, task module, weights."""
+
+    config = File("run.json")
+    initial = File("initial.safetensors")
+
+    @property
+    def module(self) -> Path:
+        """The task module."""
+        return self.folder / "module.py"
+
+    def artefact(self, key: str) -> Path:
+        """Where an exported skill lies that the plan loads."""
+        return self.folder / "artefacts" / f"{key}.stablehlo"
+
+
+@dataclass(frozen=True)
+class RunPaths(PlayPaths):
     """The files of one training run; unpacks, as in the seed, into (run_folder, module_path)."""
 
-    folder: Path
     expert: int
 
+    checkpoints = File("checkpoints")
+    processed = File("processed.json")
+    merge = File("merge")
+    """The folder of the run's comparison with the library's experts."""
+    frontier = File("start_states/frontier.safetensors")
+    """States in which the run's own episodes reached its last task before it was trained."""
+
     def __iter__(self) -> Iterator[Path]:
-        """Yields the run's folder and its module."""
+        """The run's folder, then its module."""
         yield self.folder
         yield self.module
 
     @property
     def module(self) -> Path:
+        """The task module, named after the expert."""
         return self.folder / f"{self.expert}.py"
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "run.json"
-
-    @property
-    def initial(self) -> Path:
-        return self.folder / "initial.safetensors"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
 
     @property
     def checkpoint_updates(self) -> list[int]:
@@ -126,101 +153,37 @@ class RunPaths:
         """Whether the run has saved a checkpoint."""
         return bool(self.checkpoint_updates)
 
-    @property
-    def metrics(self) -> Path:
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
-
-    @property
-    def heartbeat(self) -> Path:
-        return self.folder / "heartbeat"
-
-    @property
-    def result(self) -> Path:
-        return self.folder / "result.json"
-
-    @property
-    def processed(self) -> Path:
-        return self.folder / "processed.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.folder / "lock"
-
-    def artefact(self, key: str) -> Path:
-        """Returns where an exported skill lies that the run loads."""
-        return self.folder / "artefacts" / f"{key}.stablehlo"
-
     def start_states(self, digest: str) -> Path:
-        """Returns where a library's start states lie that the run may begin at, by the hash of the file."""
+        """Where start states of the library lie, by the hash of the file."""
         return self.folder / "start_states" / f"{digest}.safetensors"
-
-    @property
-    def frontier(self) -> Path:
-        """The states in which the run's own episodes reached its last task before it was trained."""
-        return self.folder / "start_states" / "frontier.safetensors"
-
-    @property
-    def merge(self) -> Path:
-        """The folder in which candidates are held against the library's experts."""
-        return self.folder / "merge"
 
 
 @dataclass(frozen=True)
-class HomePaths:
+class HomePaths(Folder):
     """The files of a home."""
 
-    root: Path
+    description = File("home.json")
+    lock = File("lock")
+    owner = File("owner.json")
+    state = File("state.json")
+    drafts = File("drafts")
+    requests = File("requests")
+    ledger = File("ledger.jsonl")
+    """Calls of language models and their cost."""
+    prices = File("prices.toml")
+    """The user's own prices of language models."""
+    skills = File("skills")
+    runs = File("training_runs")
 
     @property
-    def description(self) -> Path:
-        return self.root / "home.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.root / "lock"
-
-    @property
-    def owner(self) -> Path:
-        return self.root / "owner.json"
-
-    @property
-    def state(self) -> Path:
-        return self.root / "state.json"
-
-    @property
-    def drafts(self) -> Path:
-        return self.root / "drafts"
-
-    @property
-    def requests(self) -> Path:
-        return self.root / "requests"
-
-    @property
-    def ledger(self) -> Path:
-        """What was asked of language models, and what it cost."""
-        return self.root / "ledger.jsonl"
-
-    @property
-    def prices(self) -> Path:
-        """The user's own prices of language models."""
-        return self.root / "prices.toml"
-
-    @property
-    def skills(self) -> Path:
-        return self.root / "skills"
-
-    @property
-    def runs(self) -> Path:
-        return self.root / "training_runs"
+    def root(self) -> Path:
+        """The home itself."""
+        return self.folder
 
     def skill(self, expert: int, name: str) -> SkillPaths:
-        """Returns the paths of a skill."""
+        """The paths of a skill."""
         return SkillPaths(self.skills / f"{expert}_{slug(name)}", expert)
 
     def run(self, expert: int, name: str) -> RunPaths:
-        """Returns the paths of a skill's training run."""
+        """The paths of a skill's training run."""
         return RunPaths(self.runs / f"skill_{expert}_{slug(name)}", expert)

@@ -1,20 +1,18 @@
-"""The worker process: `python -m flowrl.ppo_flow RUN_FOLDER` trains one run and writes its `result.json`.
+"""The training worker: `python -m flowrl.ppo_flow RUN_FOLDER` trains one run and writes its `result.json`.
 
 It knows nothing of the library or of global experts: the folder's `run.json`, module and initial weights are all.
 SIGTERM makes it save a checkpoint and leave with exit code 3; the same command then goes on.
 """
 
 import logging
-import os
 import signal
 import sys
-import time
-import traceback
+from pathlib import Path
 
-from flowrl.errors import FlowRLError
-from flowrl.files import append_line, write_json, write_text
-from flowrl.jobs.worker import DONE, FAILED, STOPPED, run_worker
-from flowrl.paths import RunPaths
+from flowrl.files import append_line, read_json
+from flowrl.jax_runtime import start_jax
+from flowrl.jobs.worker import run_worker
+from flowrl.paths import PlayPaths, RunPaths
 from flowrl.schema.metrics import PhaseRow
 from flowrl.schema.run import RunSpec, TrainResult
 
@@ -37,44 +35,22 @@ class _StopFlag:
         return self.raised
 
 
-def work(paths: RunPaths) -> int:
-    """Trains the run in a folder and returns the exit code; whatever happens is in the folder afterwards."""
+def work(folder: Path) -> TrainResult | None:
+    """Train the run in a folder; None if it was asked to stop before the end."""
     stop = _StopFlag()
-    try:
-        from flowrl.files import read_json
-        from flowrl.jax_runtime import check_jax_results, check_jax_version, configure_jax
+    spec = read_json(PlayPaths(folder).config, RunSpec)
+    paths = RunPaths(folder, spec.expert)
+    append_line(paths.metrics, PhaseRow(kind="starting"))
+    start_jax(spec.config.gpu_memory, spec.config.groups)
+    from flowrl.training.run import TrainingRun
 
-        spec = read_json(paths.config, RunSpec)
-        check_jax_version()
-        configure_jax(spec.config.gpu_memory, spec.config.groups)
-        append_line(paths.metrics, PhaseRow(kind="starting"))
-        write_text(paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
-        check_jax_results()
-        from flowrl.training.run import TrainingRun
-
-        result = TrainingRun(paths, stop).execute()
-    except FlowRLError as error:
-        return _fail(paths, str(error))
-    except Exception as error:
-        logger.error("%s", traceback.format_exc())
-        return _fail(paths, f"{type(error).__name__}: {error} (traceback in {paths.log})")
-    if result is None:
-        logger.info("stopped; the same command goes on from the checkpoint")
-        return STOPPED
-    logger.info("done: %s", result.status)
-    return DONE
+    return TrainingRun(paths, stop).execute()
 
 
-def _fail(paths: RunPaths, message: str) -> int:
-    logger.error("%s", message)
-    write_json(paths.result, TrainResult(outcome="failed", error=message))
-    return FAILED
-
-
-def main() -> int:
-    """Runs the worker from the command line."""
-    return run_worker(lambda folder: work(RunPaths(folder, int(folder.name.split("_")[1]))), "run.json")
+def failed(message: str) -> TrainResult:
+    """The result of a run that failed."""
+    return TrainResult(outcome="failed", error=message)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_worker(work, "run.json", failed))

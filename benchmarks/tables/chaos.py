@@ -119,7 +119,7 @@ def _start(home: Path) -> "subprocess.Popen[bytes]":
 def _workers(home: Path) -> list[int]:
     """Returns the process ids of the home's workers."""
     folders = sorted((home / "training_runs").glob("skill_*"))
-    found = [worker_process(Job(folder.name, folder)) for folder in folders]
+    found = [worker_process(Job(folder, folder.name)) for folder in folders]
     return [process.pid for process in found if process is not None]
 
 

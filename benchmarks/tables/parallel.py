@@ -181,7 +181,7 @@ def _experts_of_a_run(folder: Path) -> tuple[int, float]:
     real = ("Collect Wood", "Place Table", "Make Pickaxe")
     library = fill_library(folder / "home", 50, config, arrays, real)
     paths = SkillSetUp(load_base(ENV), library, config)(Proposal("Collect Stone", frozenset(real)), 50)
-    job = Job("Collect Stone", paths.folder)
+    job = Job(paths.folder, "Collect Stone")
     subprocess.run(job.command(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     trained, dense = paths.folder / "params.safetensors", folder / "dense.safetensors"
     save_experts(dense, dict.fromkeys(range(51), arrays))

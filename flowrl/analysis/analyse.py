@@ -9,7 +9,7 @@ from flowrl.analysis.ablation import Start
 from flowrl.analysis.findings import Findings, Way
 from flowrl.analysis.probing import Probing, segment_attempt
 from flowrl.analysis.recorder import Recorded, SegmentRecorder, shown
-from flowrl.analysis.request import AnalysisPaths, AnalysisRequest
+from flowrl.analysis.request import AnalysisRequest
 from flowrl.analysis.scripted_play import Stepper
 from flowrl.analysis.segments import ENOUGH
 from flowrl.analysis.statistics import Statistics, statistics_of
@@ -18,6 +18,7 @@ from flowrl.env.staging.scenes import AS_IT_IS, Stage
 from flowrl.files import read_json
 from flowrl.fluents import NEAR, PLACED
 from flowrl.models.experts import stack
+from flowrl.paths import PlayPaths
 from flowrl.rollout.policy_runner import PolicyRunner
 from flowrl.rollout.rollout import Policy
 from flowrl.rollout.run_env import build_env
@@ -29,15 +30,15 @@ from flowrl.weights import load_experts
 _MAX_AMOUNTS, _MAX_BASES = 3, 24
 
 
-def analyse(paths: AnalysisPaths, on_row: OnRow) -> Findings:
+def analyse(paths: PlayPaths, on_row: OnRow) -> Findings:
     """What is found out about the skill of a folder.
 
     Args:
         on_row: called with the progress: "playing", then "probing", then "ablating".
     """
     begin = time.monotonic()
-    spec, request = read_json(paths.run.config, RunSpec), read_json(paths.request, AnalysisRequest)
-    env = build_env(spec, paths.run)
+    spec, request = read_json(paths.config, RunSpec), read_json(paths.request, AnalysisRequest)
+    env = build_env(spec, paths)
     key = world_key(ANALYSIS, request.seed)
     play_key, stage_key = jax.random.split(key)
     recorded = _recorded(env, spec, paths, request, play_key, on_row)
@@ -72,12 +73,12 @@ def _too_few(skill: str, recorded: Recorded) -> str:
 
 
 def _recorded(
-    env: FlowEnv, spec: RunSpec, paths: AnalysisPaths, request: AnalysisRequest, key: jax.Array, on_row: OnRow
+    env: FlowEnv, spec: RunSpec, paths: PlayPaths, request: AnalysisRequest, key: jax.Array, on_row: OnRow
 ) -> Recorded:
     low, high = spec.spec.n_range or (env.amounts.high[-1],) * 2
     amounts = sorted({round(n) for n in np.linspace(low, high, min(_MAX_AMOUNTS, high - low + 1))})
     experts = len(spec.local_to_global)
-    params = stack(list(load_experts(paths.run.initial).values()))
+    params = stack(list(load_experts(paths.initial).values()))
     policy = Policy(PolicyRunner(env, spec.config, experts).network(experts), params)
 
     def tell(segments: int, frames: int) -> None:

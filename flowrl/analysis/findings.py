@@ -49,7 +49,7 @@ class Way(Value):
 
 
 class Findings(Value):
-    """All that an analysis found out: `analysis.json`.
+    """All that an analysis found out: `result.json`.
 
     Attributes:
         statistics: of the successful segments; None where there were too few.

@@ -1,57 +1,45 @@
-"""Analysing a skill of a library: its folder, its job, its answer."""
+"""Analysing a skill of a library: its folder, its job, its findings."""
 
-import os
 import shutil
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from flowrl.analysis.findings import Findings
-from flowrl.analysis.request import ANSWER, MODULE, AnalysisPaths, AnalysisRequest
-from flowrl.config import RunConfig, build_config
-from flowrl.errors import TrainingError
+from flowrl.analysis.request import AnalysisRequest
+from flowrl.config import build_config
 from flowrl.evaluation.playback import playing_of
-from flowrl.files import open_to_append, read_json, write_json
+from flowrl.files import write_json
 from flowrl.jobs.job import Job
-from flowrl.jobs.local import follow
+from flowrl.jobs.run_job import run_job
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
+from flowrl.paths import PlayPaths
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import OnRow
 
+MODULE = "flowrl.analysis.analyse_worker"
 MAX_SECONDS = 3600.0
 """After which an analysis is given up."""
 
 
 def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **options: int) -> Job:
-    """Returns the job that analyses a skill with the library as it is, its folder written anew.
+    """Write a job's folder anew that analyses a skill with the library as it is.
 
     Args:
         options: fields of `AnalysisRequest`: segments, frames, seed.
 
     Raises:
-        LibraryError: the weights of an expert that the skill plays with are nowhere, or damaged.
-        ModuleError: code that nobody vouched for does not pass verification.
+        LibraryError: the weights of an expert that the skill plays with are missing or damaged.
+        ModuleError: untrusted code does not pass verification.
     """
-    paths = AnalysisPaths(folder)
+    paths = PlayPaths(folder)
     if folder.exists():
         shutil.rmtree(folder)
-    playing_of(library, record.plan, _config(library)).write_with_weights(library, paths.run)
+    config = build_config(**library.description.options())
+    playing_of(library, record.plan, config).write_with_weights(library, paths)
     vocabulary = load_base(library.description.env).vocabulary
     write_json(paths.request, AnalysisRequest(vocabulary=vocabulary, **options))
-    return Job(f"analysis of {record.name}", folder, MODULE, ANSWER)
-
-
-def findings_of(job: Job) -> Findings:
-    """Returns what an analysis found out.
-
-    Raises:
-        TrainingError: it gave no answer; shows the end of its log.
-    """
-    if not job.is_answered:
-        raise TrainingError(f"The {job.name} came to nothing. Its log ends:\n{job.last_words()}")
-    return read_json(AnalysisPaths(job.folder).answer, Findings)
+    return Job(folder, f"analysis of {record.name}", MODULE)
 
 
 def analyse_skill(
@@ -62,7 +50,7 @@ def analyse_skill(
     stop_fn: Callable[[], bool] = lambda: False,
     **options: int,
 ) -> Findings:
-    """Returns what the analysis of a skill finds out, done in a child process.
+    """Analyse a skill in a child process.
 
     Args:
         folder: where it works; written anew.
@@ -76,22 +64,4 @@ def analyse_skill(
         TrainingError: the child failed.
     """
     job = analysis_job(library, library.record(name), folder, **options)
-    with open_to_append(job.log, anew=True) as log:
-        command = job.command("--parent", str(os.getpid()))
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    deadline = time.monotonic() + MAX_SECONDS
-
-    def goes_on() -> bool:
-        return process.poll() is None and not stop_fn() and time.monotonic() < deadline
-
-    try:
-        for row in follow(AnalysisPaths(folder).run, goes_on):
-            on_row(row)
-    finally:
-        process.terminate()
-        process.wait()
-    return findings_of(job)
-
-
-def _config(library: SkillLibrary) -> RunConfig:
-    return build_config(**library.description.options())
+    return run_job(job, Findings, on_row, stop_fn, MAX_SECONDS)

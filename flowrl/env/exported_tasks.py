@@ -10,7 +10,7 @@ from flowrl.env.block_memory import closest_blocks, empty_memory
 from flowrl.env.domain import Domain
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 from flowrl.errors import ModuleError
-from flowrl.paths import RunPaths
+from flowrl.paths import PlayPaths
 from flowrl.schema.run import ArtefactRef
 from flowrl.skillcode.artefact import load_artefact
 from flowrl.skillcode.flat_inputs import flat_leaves
@@ -32,7 +32,7 @@ def leaf_shapes(domain: Domain) -> dict[str, Any]:
 
 
 def exported_tasks(
-    paths: RunPaths, exported: Mapping[str, ArtefactRef], skills: Sequence[str], experts: Sequence[int], domain: Domain
+    paths: PlayPaths, exported: Mapping[str, ArtefactRef], skills: Sequence[str], experts: Sequence[int], domain: Domain
 ) -> TaskModule:
     """The tasks of a run, from the artefacts in its folder; its module is not read.
 
@@ -52,7 +52,7 @@ def exported_tasks(
     return TaskModule(loaded, of_task, tuple(experts), (None,) * len(of_task))
 
 
-def _read(paths: RunPaths, ref: ArtefactRef) -> bytes:
+def _read(paths: PlayPaths, ref: ArtefactRef) -> bytes:
     file = paths.artefact(ref.key)
     try:
         data = file.read_bytes()

@@ -1,17 +1,14 @@
 """Comparing candidates with a library's experts: both play the same worlds with the same random numbers."""
 
-import os
-import time
-from pathlib import Path
-
 import numpy as np
 
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest, MergeVerdict
 from flowrl.evaluation.play import EpisodeOutcomes, play_worlds
 from flowrl.evaluation.summary import amounts_to_play, is_learned, summarise
-from flowrl.files import read_json, write_text
+from flowrl.files import read_json
+from flowrl.jobs.worker import beat
 from flowrl.models.experts import stack
-from flowrl.paths import RunPaths
+from flowrl.paths import JobPaths, PlayPaths
 from flowrl.rollout.policy_runner import PolicyRunner
 from flowrl.rollout.programs import PlayPrograms
 from flowrl.rollout.run_env import build_env
@@ -31,12 +28,13 @@ class PlanPlayer:
         run: the folder with the plan's module and configuration.
         worlds: how many worlds are played with the plan's own amounts.
         number: which reserved worlds.
+        job: whose heartbeat tells that worlds are played.
     """
 
-    def __init__(self, run: RunPaths, worlds: int, number: int, heartbeat: Path):
+    def __init__(self, run: PlayPaths, worlds: int, number: int, job: JobPaths):
         self.spec = read_json(run.config, RunSpec)
         self.env = build_env(self.spec, run)
-        self.number, self.heartbeat = number, heartbeat
+        self.number, self.job = number, job
         experts = len(self.spec.local_to_global)
         self.programs = PlayPrograms(PolicyRunner(self.env, self.spec.config, experts))
         self.amounts = amounts_to_play(self.env, worlds, self.spec.config.gate.per_amount_worlds)
@@ -58,7 +56,7 @@ class PlanPlayer:
         return PairedDifference(gained=int((ours & ~theirs).sum()), lost=int((theirs & ~ours).sum()), total=len(ours))
 
     def _beat(self, _ended: int, _steps: int) -> None:
-        write_text(self.heartbeat, f"{os.getpid()} {time.time():.3f}\n")
+        beat(self.job)
 
 
 class Comparison:
@@ -68,8 +66,8 @@ class Comparison:
         held: the library's experts by global number, replaced as candidates win.
     """
 
-    def __init__(self, paths: ComparisonPaths):
-        self.paths, self.request = paths, read_json(paths.request, ComparisonRequest)
+    def __init__(self, paths: ComparisonPaths, request: ComparisonRequest):
+        self.paths, self.request = paths, request
         self.held = load_experts(paths.held)
         self.candidates = load_experts(paths.candidates)
 
@@ -82,7 +80,7 @@ class Comparison:
         else:
             player = self._player(own)
             evaluation = player.evaluation(player.play(self.held | self._candidate(own)))
-        gate = read_json(self.paths.run.config, RunSpec).config.gate
+        gate = read_json(self.paths.run(own).config, RunSpec).config.gate
         return ComparisonAnswer(
             held=self.request.held,
             verdicts=tuple(verdicts.values()),
@@ -113,5 +111,6 @@ class Comparison:
         return {g: weights for g, weights in self.candidates.items() if g not in others}
 
     def _player(self, expert: int) -> PlanPlayer:
-        run = self.paths.run if expert == self.request.expert else self.paths.contest(expert)
-        return PlanPlayer(run, self.request.worlds, self.request.number, self.paths.folder / "heartbeat")
+        own = expert == self.request.expert
+        run: PlayPaths = self.paths.run(expert) if own else self.paths.contest(expert)
+        return PlanPlayer(run, self.request.worlds, self.request.number, self.paths)

@@ -1,19 +1,16 @@
 """Request and answer of the process that compares candidates with the library's experts.
 
 The folder `merge/` of a run holds `request.json`, the library's experts and the candidates by global number, a folder
-for each skill whose plan is played, and in the end `answer.json`.
+for each skill whose plan is played, and in the end `result.json`.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from flowrl.paths import RunPaths
+from flowrl.paths import File, JobPaths, PlayPaths, RunPaths
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.frozen import Frozen
 from flowrl.stats import PairedDifference
-
-ANSWER = "answer.json"
 
 
 class Contest(Frozen):
@@ -61,7 +58,7 @@ class MergeVerdict(Frozen):
 
 
 class ComparisonAnswer(Frozen):
-    """The outcome of a comparison: `answer.json`.
+    """The outcome of a comparison: `result.json`.
 
     Attributes:
         held: as in the request: the experts that the verdicts are about.
@@ -80,39 +77,23 @@ class ComparisonAnswer(Frozen):
 
 
 @dataclass(frozen=True)
-class ComparisonPaths:
+class ComparisonPaths(JobPaths):
     """The files of a comparison."""
 
-    folder: Path
+    held = File("held.safetensors")
+    """The library's experts by global number."""
+    candidates = File("candidates.safetensors")
+    """The run's experts by global number."""
 
     @staticmethod
     def of(run: RunPaths) -> "ComparisonPaths":
         """The files of a run's comparison."""
         return ComparisonPaths(run.merge)
 
-    @property
-    def run(self) -> RunPaths:
-        """The run whose candidates they are."""
-        return RunPaths(self.folder.parent, int(self.folder.parent.name.split("_")[1]))
+    def run(self, expert: int) -> RunPaths:
+        """The run whose candidates they are, by its own expert."""
+        return RunPaths(self.folder.parent, expert)
 
-    @property
-    def request(self) -> Path:
-        return self.folder / "request.json"
-
-    @property
-    def answer(self) -> Path:
-        return self.folder / ANSWER
-
-    @property
-    def held(self) -> Path:
-        """The library's experts by global number."""
-        return self.folder / "held.safetensors"
-
-    @property
-    def candidates(self) -> Path:
-        """The run's experts by global number."""
-        return self.folder / "candidates.safetensors"
-
-    def contest(self, expert: int) -> RunPaths:
+    def contest(self, expert: int) -> PlayPaths:
         """The files of the plan that is played for an expert's contest."""
-        return RunPaths(self.folder / f"skill_{expert}_contest", expert)
+        return PlayPaths(self.folder / f"contest_{expert}")

@@ -9,7 +9,7 @@ from flowrl.files import write_json, write_text
 from flowrl.library.catalog import skill_of
 from flowrl.library.home import SkillLibrary, read_expert
 from flowrl.library.trust import exported_for, put_artefacts, require_module
-from flowrl.paths import RunPaths, SkillPaths
+from flowrl.paths import PlayPaths, SkillPaths
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TaskSpec
 from flowrl.skillcode.plan_module import compose_plan, tasks_of
@@ -24,13 +24,13 @@ class Playing:
     spec: RunSpec
     module: str
 
-    def write(self, run: RunPaths) -> None:
+    def write(self, run: PlayPaths) -> None:
         """Write a folder that a worker can play; `run.json` comes last."""
         write_text(run.module, self.module)
         put_artefacts(run, self.spec.exported)
         write_json(run.config, self.spec)
 
-    def write_with_weights(self, library: SkillLibrary, run: RunPaths) -> None:
+    def write_with_weights(self, library: SkillLibrary, run: PlayPaths) -> None:
         """Write the folder with the library's experts.
 
         Raises:

@@ -131,7 +131,7 @@ class Controller:
         ended: dict[str, RunOutcome] = {n: "weak" for n, record in records.items() if record.status == "weak"}
         running: dict[str, ScheduledRun] = {}
         for paths, spec in self.library.runs():
-            job = Job(spec.skill, paths.folder)
+            job = Job(paths.folder, spec.skill)
             if paths.result.exists():
                 outcome = read_json(paths.result, TrainResult).outcome
                 if outcome == "done" and not paths.processed.exists():
@@ -198,7 +198,7 @@ class Controller:
     def _launch(self, proposal: Proposal, expert: int) -> None:
         try:
             paths = self.set_up_fn(proposal, expert)
-            self._submit(read_json(paths.config, RunSpec), paths, Job(proposal.name, paths.folder))
+            self._submit(read_json(paths.config, RunSpec), paths, Job(paths.folder, proposal.name))
         except FlowRLError as error:
             run = self.library.paths.run(expert, proposal.name)
             self._fail(proposal.name, error, trained=run.has_trained)
@@ -282,7 +282,7 @@ class Controller:
             self._read_rows(name, watched)
             if watched.silent_for() > self.limits.hang_seconds and not self.executor.is_waiting(watched.job):
                 self.observer.note(
-                    f"{name}: its worker gave no sign of life for {self.limits.hang_seconds:.0f} s and was killed. "
+                    f"{name}: no heartbeat from its worker for {self.limits.hang_seconds:.0f} s, so it was killed. "
                     f"Its log ends:\n{watched.job.last_words()}"
                 )
                 watched.seen_alive()

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 
 from flowrl.errors import TrainingError
-from flowrl.evaluation.comparison import ANSWER, ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest
 from flowrl.evaluation.playback import playing_of, policy_of, weights_for
 from flowrl.files import read_bytes, read_json, write_json
 from flowrl.jobs.job import Job, JobEnd
@@ -40,9 +40,9 @@ def comparison(library: SkillLibrary, run: FinishedRun, failed: JobEnd | None = 
     paths = ComparisonPaths.of(run.paths)
     players = _players(library, run.spec, contests)
     held = {g: sha256(read_bytes(policy_of(library, g, players[g]).params)) for g in sorted(players)}
-    if paths.answer.exists() and _still_holds(read_json(paths.answer, ComparisonAnswer), held, run):
+    if paths.result.exists() and _still_holds(read_json(paths.result, ComparisonAnswer), held, run):
         return None
-    job = Job(run.spec.skill, paths.folder, MODULE, ANSWER)
+    job = Job(paths.folder, run.spec.skill, MODULE)
     require_ours(run.paths, run.spec)
     if is_locked(job):
         # An earlier process began it, and it is not done; it would be started again if it ended in between.

@@ -1,4 +1,4 @@
-"""Jobs in this very process, one at a time: for tests and debuggers."""
+"""Jobs in this process, one at a time: for tests and debuggers."""
 
 import runpy
 import signal
@@ -20,7 +20,7 @@ class InlineExecutor:
         self._ends: list[JobEnd] = []
 
     def submit(self, job: Job) -> None:
-        """Runs the job; returns once it has ended."""
+        """Run the job to its end."""
         code: int | None = 0
         command = job.command("--inline")
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -36,22 +36,22 @@ class InlineExecutor:
         self._ends.append(JobEnd(job, code))
 
     def wait(self, seconds: float) -> list[JobEnd]:
-        """Returns the jobs that have ended since it was last asked."""
+        """Jobs that have ended since the last call."""
         if not self._ends:
             time.sleep(min(seconds, _PAUSE_SECONDS))
         ends, self._ends = self._ends, []
         return ends
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Does nothing: a job has ended when `submit` returns."""
+        """Nothing: a job has ended when `submit` returns."""
 
     def is_under_way(self, job: Job) -> bool:
-        """Returns whether another process works on the job's folder."""
+        """Whether another process works on the job's folder."""
         return is_locked(job)
 
     def is_waiting(self, job: Job) -> bool:
-        """Returns False: nothing waits here."""
+        """False: nothing waits here."""
         return False
 
     def close(self) -> None:
-        """Does nothing."""
+        """Nothing to let go of."""

@@ -1,6 +1,6 @@
-"""Jobs on this machine: a child process each, with cores and a card of its own where there are several.
+"""Jobs as child processes on this machine, each with its own cores and GPU where there are several.
 
-What a run says of itself lies in its files, so that one whose parent died is watched on like any other.
+Progress lies in the files of a job, so a worker whose parent died is watched like any other.
 """
 
 import contextlib
@@ -9,32 +9,18 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
 from filelock import Timeout
 
-from flowrl.files import lock_of, open_to_append
+from flowrl.files import lock_of
 from flowrl.jobs.job import Job, JobEnd
-from flowrl.jobs.metrics_reader import MetricsReader
-from flowrl.paths import RunPaths
-from flowrl.schema.metrics import MetricsRow
 
 _POLL_SECONDS = 0.25
 GRACE_SECONDS = 20.0
 """How long a process that was asked to leave may take to save a checkpoint."""
-
-
-def follow(run: RunPaths, alive_fn: Callable[[], bool]) -> Iterator[MetricsRow]:
-    """Yields the rows of a run's metrics as they come, until ``alive_fn`` says that no more will."""
-    reader = MetricsReader(run.metrics)
-    while True:
-        over = not alive_fn()
-        yield from reader.new_rows()
-        if over:
-            return
-        time.sleep(_POLL_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -43,7 +29,7 @@ class Slot:
 
     Attributes:
         cores: the processor cores; none: all.
-        card: the GPU, as CUDA_VISIBLE_DEVICES names it; None: whatever jax finds.
+        card: the GPU, as CUDA_VISIBLE_DEVICES names it; None: those that jax finds.
         memory: the share of the card's memory; None: as the run's configuration says.
     """
 
@@ -52,12 +38,12 @@ class Slot:
     memory: float | None = None
 
     def options(self) -> list[str]:
-        """Returns the worker's options."""
+        """Options for the worker's command line."""
         return ["--cores", ",".join(map(str, self.cores))] if self.cores else []
 
     def environment(self) -> dict[str, str]:
-        """Returns what the worker's environment has beyond this process's."""
-        found = {"PYTHONUNBUFFERED": "1"}
+        """Environment variables of the worker beyond those of this process."""
+        found = {}
         if self.card is not None:
             found["CUDA_VISIBLE_DEVICES"] = self.card
         if self.memory is not None:
@@ -66,12 +52,12 @@ class Slot:
 
 
 def usable_cores() -> tuple[int, ...]:
-    """Returns the numbers of the cores that this process may use; none where the platform does not say."""
+    """Cores that this process may use; none where the platform does not say."""
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 def visible_cards() -> tuple[str, ...]:
-    """Returns the machine's NVIDIA cards, as CUDA_VISIBLE_DEVICES has them or nvidia-smi lists them."""
+    """NVIDIA cards, from CUDA_VISIBLE_DEVICES or nvidia-smi."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return tuple(card for card in chosen.split(",") if card)
@@ -82,7 +68,7 @@ def visible_cards() -> tuple[str, ...]:
 
 
 def slots_for(jobs: int, cores: Sequence[int], cards: Sequence[str], per_job: int | None = None) -> list[Slot]:
-    """Returns the slots of ``jobs`` jobs: cores shared out evenly, cards in turn, a card's memory by its workers.
+    """Divide cores, cards and their memory among ``jobs`` jobs.
 
     Args:
         per_job: cores of one job; None: an even share, all of them for a single job.
@@ -114,26 +100,18 @@ class LocalExecutor:
         self._ends: queue.Queue[JobEnd] = queue.Queue()
 
     def submit(self, job: Job) -> None:
-        """Starts a child process for the job, or watches the process that holds the folder's lock already."""
+        """Start a child process, or watch the one that holds the folder's lock already."""
         if is_locked(job, seconds=0.5):
             self._adopt(job)
             return
         slot = self._take_slot(job)
-        with open_to_append(job.log) as log:
-            child = subprocess.Popen(
-                job.command(*slot.options()),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **slot.environment()},
-                start_new_session=True,
-            )
+        child = job.start(*slot.options(), environment=slot.environment(), outlives_us=True)
         with contextlib.suppress(psutil.NoSuchProcess):
             self._processes[job.name] = psutil.Process(child.pid)
         self._watch(job, child.wait)
 
     def wait(self, seconds: float) -> list[JobEnd]:
-        """Returns the jobs that have ended, as soon as there is one, else after ``seconds``."""
+        """Jobs that have ended, as soon as there is one, else after ``seconds``."""
         ends = []
         with contextlib.suppress(queue.Empty):
             ends.append(self._ends.get(timeout=seconds))
@@ -148,7 +126,7 @@ class LocalExecutor:
         return ends
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Sends the process SIGTERM, and SIGKILL if it is still there after 20 seconds."""
+        """Send SIGTERM, and SIGKILL if the process is still there after 20 seconds."""
         process = self._processes.get(job.name) or worker_process(job)
         if process is None:
             return
@@ -165,18 +143,18 @@ class LocalExecutor:
         threading.Thread(target=end, daemon=True).start()
 
     def is_under_way(self, job: Job) -> bool:
-        """Returns whether a process works on the job's folder, or has ended and `wait` has not said so yet."""
+        """Whether a process works on the job, or has ended and `wait` has yet to say so."""
         return job.name in self._watching or is_locked(job)
 
     def is_waiting(self, job: Job) -> bool:
-        """Returns False: a process is started at once."""
+        """False: a process is started at once."""
         return False
 
     def close(self) -> None:
-        """Does nothing: the processes are watched by daemon threads and outlive this one."""
+        """Nothing: daemon threads watch the processes, which outlive this one."""
 
     def _take_slot(self, job: Job, cores: Sequence[int] = ()) -> Slot:
-        """Takes a free slot, the one with the given cores where there is one."""
+        """Take a free slot, if possible the one with the given cores."""
         if not self._free:
             return Slot()
         slot = next((slot for slot in self._free if slot.cores == tuple(cores)), self._free[0])
@@ -200,10 +178,10 @@ class LocalExecutor:
 
 
 def is_locked(job: Job, seconds: float = 0.0) -> bool:
-    """Returns whether a process works on the job's folder.
+    """Whether a process works on the job's folder.
 
     Args:
-        seconds: how long to try; somebody who looks as this does holds the lock for an instant as well.
+        seconds: how long to try; other callers of this function hold the lock for an instant, too.
 
     Raises:
         LibraryError: its lock is another file.
@@ -216,7 +194,7 @@ def is_locked(job: Job, seconds: float = 0.0) -> bool:
 
 
 def _is_there(process: psutil.Process) -> bool:
-    """Returns whether a process has not ended; it is not waited for, which would take its exit code from its parent."""
+    """Whether a process has not ended. Waiting for it would take its exit code from its parent."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -229,7 +207,10 @@ def _until_unlocked(job: Job) -> None:
 
 
 def worker_process(job: Job) -> psutil.Process | None:
-    """Returns the process that works on a job's folder, known by its heartbeat; None if it is not on this machine."""
+    """The process that works on a job's folder, known by its heartbeat.
+
+    None if it is not on this machine.
+    """
     with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
         found = psutil.Process(int(job.heartbeat.read_text().split()[0]))
         if str(job.folder.resolve()) in found.cmdline():

@@ -1,4 +1,4 @@
-"""How much memory workers need, and whether there is enough."""
+"""How much memory workers need."""
 
 import psutil
 
@@ -7,7 +7,7 @@ WORKER_GIB = {"Craftax-Classic-Symbolic-v1": 1.2, "Craftax-Symbolic-v1": 2.2, "T
 
 
 def memory_warning(env: str, jobs: int, free_gib: float | None = None) -> str | None:
-    """Returns the arithmetic where so many workers need more memory than is free, None where there is enough.
+    """Warning text if the workers would not fit into free memory, else None.
 
     Args:
         free_gib: memory that is free; None: as the system says.

@@ -1,8 +1,8 @@
-"""Jobs as Ray tasks: on a cluster that is there already, or on a Ray that is started on this machine.
+"""Jobs as Ray tasks, on a running cluster or on a Ray started on this machine.
 
-A task starts the job's command on whatever node Ray picks and waits for it, so that nothing but the command travels;
-the folder lies on a disk that all nodes share. Ray starts a task again whose node is lost; the command then goes on
-from the folder's last checkpoint.
+A task starts the job's command on the node that Ray picks and waits for it. Only the command travels: the folder lies
+on a disk that all nodes share. Ray starts a task again if its node is lost; the command then goes on from the last
+checkpoint.
 """
 
 import contextlib
@@ -21,23 +21,23 @@ from flowrl.errors import PlatformError, UsageError
 from flowrl.files import open_to_append, write_text
 from flowrl.jobs.job import Job, JobEnd
 from flowrl.jobs.local import GRACE_SECONDS, is_locked
-from flowrl.paths import PACKAGE_ROOT
+from flowrl.paths import PACKAGE_ROOT, JobPaths
 
 CONNECT_SECONDS = 10.0
 JOIN_SECONDS = 30.0
 ORPHAN_SECONDS = 60.0
 """How long a job that Ray starts again waits for the process of the lost node to let go of its folder."""
-STOP_FILE = "stop"
 
 
 def run_command(command: Sequence[str], folder: str, environment: dict[str, str]) -> int:
-    """Returns the exit code of a job's command; runs on a node of the cluster, with a watch on this process.
+    """Run a job's command on a node of the cluster, and return its exit code.
 
     The command stops by itself, saving a checkpoint, when this process dies or a file `stop` appears in the folder.
     """
     import ray
 
-    with open_to_append(Path(folder) / "log.txt") as log:
+    paths = JobPaths(Path(folder))
+    with open_to_append(paths.log) as log:
         log.write(f"on Ray node {ray.get_runtime_context().get_node_id()}, {socket.gethostname()}\n".encode())
         log.flush()
         child = subprocess.Popen(
@@ -49,7 +49,7 @@ def run_command(command: Sequence[str], folder: str, environment: dict[str, str]
         )
     asked = False
     while child.poll() is None:
-        if not asked and (Path(folder) / STOP_FILE).exists():
+        if not asked and paths.stop.exists():
             child.terminate()
             asked = True
         time.sleep(0.2)
@@ -82,7 +82,7 @@ class RayExecutor:
 
     def submit(self, job: Job) -> None:
         """Starts a task for the job; where another process works on its folder already, the task waits for it."""
-        (job.folder / STOP_FILE).unlink(missing_ok=True)
+        job.stop.unlink(missing_ok=True)
         options: dict[str, Any] = {"num_cpus": self._cores, "max_retries": 5, "name": job.name}
         environment = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": import_path()}
         if self._cards:
@@ -92,7 +92,7 @@ class RayExecutor:
         self._tasks[task.remote(job.command(), str(job.folder.resolve()), environment)] = job
 
     def wait(self, seconds: float) -> list[JobEnd]:
-        """Returns the jobs that have ended, as soon as there is one, else after ``seconds``."""
+        """Jobs that have ended, as soon as there is one, else after ``seconds``."""
         if not self._tasks:
             time.sleep(seconds)
             return []
@@ -100,21 +100,21 @@ class RayExecutor:
         return [JobEnd(self._tasks.pop(task), self._code(task)) for task in done]
 
     def _code(self, task: Any) -> int | None:
-        """Returns a task's exit code, None where Ray gave it up."""
+        """A task's exit code, None if Ray gave it up."""
         try:
             return int(self._ray.get(task))
         except (self._ray.exceptions.RayError, self._ray.exceptions.TaskCancelledError):
             return None
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Asks a job to save a checkpoint and leave, by a file in its folder; ends its task after 20 seconds."""
+        """Ask a job to save a checkpoint and leave, by a file in its folder; end it after 20 seconds."""
         task = next((task for task, other in self._tasks.items() if other.name == job.name), None)
         if task is None:
             return
         if kill:
             self._ray.cancel(task, force=True)
             return
-        write_text(job.folder / STOP_FILE, "stop\n")
+        write_text(job.stop, "stop\n")
         end = threading.Timer(GRACE_SECONDS, lambda: self._end(task))
         end.daemon = True
         end.start()
@@ -124,7 +124,7 @@ class RayExecutor:
             self._ray.cancel(task, force=True)
 
     def _require_room(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        """Checks that some node has as many cores as a job is to get, or it would wait for ever.
+        """Check that a node has enough cores for a job, which would else wait for ever.
 
         Raises:
             UsageError: none has; says how many there are.
@@ -136,15 +136,15 @@ class RayExecutor:
             )
 
     def is_waiting(self, job: Job) -> bool:
-        """Returns whether the job's task waits for a free place: no process works on the folder yet."""
+        """Whether the job's task waits for a free place: no process works on the folder yet."""
         return not is_locked(job)
 
     def is_under_way(self, job: Job) -> bool:
-        """Returns whether a task of this executor, or any process that shares the disk, works on the job."""
+        """Whether a task of this executor, or any process that shares the disk, works on the job."""
         return any(other.name == job.name for other in self._tasks.values()) or is_locked(job)
 
     def close(self) -> None:
-        """Leaves the cluster; a Ray that was started for this executor ends."""
+        """Leave the cluster; a Ray that was started for this executor ends."""
         self._ray.shutdown()
 
     def _connect(self, address: str | None) -> None:
@@ -152,7 +152,7 @@ class RayExecutor:
         if address is None:
             options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         try:
-            # Ray has tasks import from the folder that it is started in: let that be this package's, not anybody's.
+            # Ray has tasks import from the folder that it is started in: let that be this package's.
             with contextlib.chdir(PACKAGE_ROOT):
                 self._ray.init(log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
@@ -161,7 +161,7 @@ class RayExecutor:
 
 
 def _prepare_environment(address: str | None) -> None:
-    """Asks for a token of everybody who connects: a Ray that is started here answers to nobody else.
+    """Set Ray's environment: whoever connects to a Ray started here needs its token.
 
     To be called before Ray is imported, which reads these variables once.
     """
@@ -176,10 +176,10 @@ def _prepare_environment(address: str | None) -> None:
 
 
 def import_path() -> str:
-    """Returns where a job may import from: where this process does, but for the current folder.
+    """Import path of a job: that of this process without the current folder.
 
-    `python -m` puts that in front, and what lies there is anybody's; it stays where PYTHONPATH names it, or where this
-    very package lies in it.
+    `python -m` puts that in front, and its files may be anyone's. It stays if PYTHONPATH names it or this package lies
+    in it.
     """
     here = Path.cwd()
     named = {Path(path).resolve() for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path}
@@ -188,7 +188,7 @@ def import_path() -> str:
 
 
 def share_of_card(cards: float, jobs: int) -> float:
-    """Returns the share of a GPU for each job: a whole one where there are enough, else parts that fill them."""
+    """Share of a GPU for each job: a whole one if there are enough, else an even part."""
     if cards < 1:
         return 0.0
     return 1.0 / -(-jobs // int(cards))
@@ -204,7 +204,7 @@ def _import_ray() -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Checks that something answers at HOST:PORT, within seconds; "auto" is Ray's own business.
+    """Check that something answers at HOST:PORT, within seconds; "auto" is left to Ray.
 
     Raises:
         UsageError: the address makes no sense.
@@ -225,7 +225,7 @@ def _require_answer(address: str) -> None:
 
 
 def _require_cluster(address: str) -> None:
-    """Checks in a process of its own that a cluster lets one join: Ray itself may wait for minutes.
+    """Check that a cluster lets one join, in a child process: Ray itself may wait for minutes.
 
     Raises:
         PlatformError: it does not, or takes too long.

@@ -1,4 +1,4 @@
-"""A job under way, its metrics and its signs of life."""
+"""A job under way: its metrics, checkpoints and heartbeat."""
 
 import time
 
@@ -8,7 +8,7 @@ from flowrl.paths import RunPaths
 
 
 class Watched:
-    """A job under way: its files, what was read of them, and when it last showed a sign of life."""
+    """A job under way, what was read of its files, and when its heartbeat last changed."""
 
     def __init__(self, job: Job, paths: RunPaths, reader: MetricsReader | None = None):
         self.job, self.paths = job, paths
@@ -23,11 +23,11 @@ class Watched:
         return self.paths.checkpoint_updates[-1:] > self._began_with
 
     def seen_alive(self) -> None:
-        """Starts the clock of `silent_for` anew."""
+        """Restart the clock of `silent_for`."""
         self._changed = time.monotonic()
 
     def silent_for(self) -> float:
-        """Returns the seconds since the heartbeat last changed, by this machine's clock."""
+        """Seconds since the heartbeat last changed, by this machine's clock."""
         try:
             heartbeat = self.job.heartbeat.read_text()
         except OSError:

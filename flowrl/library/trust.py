@@ -12,7 +12,7 @@ from pathlib import Path
 from flowrl.errors import LibraryError, ModuleError, PlatformError
 from flowrl.files import read_text, write_bytes, write_text
 from flowrl.knowledge.base import load_base
-from flowrl.paths import RunPaths
+from flowrl.paths import PlayPaths
 from flowrl.schema.run import ArtefactRef, RunSpec
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.artefact_cache import artefact_key, find_artefact
@@ -105,7 +105,7 @@ def _verified(skill: Skill, env: str) -> ArtefactRef:
     return found.ref
 
 
-def put_artefacts(run: RunPaths, exported: Mapping[str, ArtefactRef]) -> None:
+def put_artefacts(run: PlayPaths, exported: Mapping[str, ArtefactRef]) -> None:
     """Copy artefacts from this user's cache into a run's folder, for a worker on any machine.
 
     Raises:
@@ -118,7 +118,7 @@ def put_artefacts(run: RunPaths, exported: Mapping[str, ArtefactRef]) -> None:
         write_bytes(run.artefact(ref.key), found.path.read_bytes())
 
 
-def require_ours(run: RunPaths, spec: RunSpec) -> None:
+def require_ours(run: PlayPaths, spec: RunSpec) -> None:
     """Check that the code in a run's folder is this user's; needed for any folder not written by this process.
 
     Raises:

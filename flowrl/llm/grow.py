@@ -56,7 +56,7 @@ class FlowSetUp:
         except LibraryError:
             # An unfinished trial with other settings; they must be the same for all candidates, so it begins anew.
             run = library.paths.run(expert, proposal.name)
-            if not run.config.exists() or is_locked(Job(proposal.name, run.folder)):
+            if not run.config.exists() or is_locked(Job(run.folder, proposal.name)):
                 raise
             put_aside(run.folder)
             return set_up(proposal, expert)

@@ -32,7 +32,7 @@ def resumes(paths: RunPaths, wanted: RunSpec, module: str) -> bool:
         put_aside(paths.folder)
         return False
     is_set_up = paths.config.exists()
-    has_worker = is_set_up and paths.lock.exists() and is_locked(Job(wanted.skill, paths.folder))
+    has_worker = is_set_up and paths.lock.exists() and is_locked(Job(paths.folder, wanted.skill))
     has_trained = is_set_up and paths.has_trained
     if (has_worker or has_trained) and (different := _differences(paths, wanted, module)):
         if outcome != "failed" or has_worker:

@@ -73,7 +73,7 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
             state = result.status if paths.processed.exists() else "trained"
             success, step_success = result.evaluation.success, result.evaluation.step_success
             seconds = result.seconds
-    elif is_locked(Job(spec.skill, paths.folder)):
+    elif is_locked(Job(paths.folder, spec.skill)):
         state = "running"
     return RunReport(
         skill=spec.skill,
@@ -141,7 +141,7 @@ def cancel_run(library: SkillLibrary, skill: str) -> None:
     paths, spec = run_of(library, skill)
     if paths.result.exists():
         raise UsageError(f"The run of {spec.skill} has ended: {report_on(paths, spec).state}.")
-    job = Job(spec.skill, paths.folder)
+    job = Job(paths.folder, spec.skill)
     if is_locked(job):
         worker = worker_process(job)
         if worker is None:

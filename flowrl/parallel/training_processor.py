@@ -29,7 +29,7 @@ def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrar
     run = run if isinstance(run, FinishedRun) else FinishedRun.load(run)
     if run.paths.processed.exists():
         return library.record(run.spec.skill)
-    file = ComparisonPaths.of(run.paths).answer
+    file = ComparisonPaths.of(run.paths).result
     answer = read_json(file, ComparisonAnswer) if file.exists() else None
     for expert in run.spec.trained_dependencies:
         _process_dependency(run, library, expert, answer)

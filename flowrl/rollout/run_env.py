@@ -8,12 +8,12 @@ from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.registry import domain_named
 from flowrl.env.symbolic_state import postconditions
 from flowrl.errors import ModuleError
-from flowrl.paths import RunPaths
+from flowrl.paths import PlayPaths
 from flowrl.schema.run import RunSpec
 from flowrl.skillcode.functions import TaskModule
 
 
-def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
+def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
     """Build a run's environment, its skills loaded and bound.
 
     They come from the run's module, or from the functions that the sandbox exported.
@@ -31,7 +31,7 @@ def build_env(spec: RunSpec, paths: RunPaths) -> FlowEnv:
     return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps, met_at_the_end)
 
 
-def _exported(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
+def _exported(spec: RunSpec, paths: PlayPaths, domain: Domain) -> TaskModule:
     """Tasks of a run with untrusted code. Its module's text is not run, not even read."""
     to_local = {g: local for local, g in enumerate(spec.local_to_global)}
     experts = [to_local.get(-1 if step.expert is None else step.expert, -1) for step in spec.plan.steps]
@@ -42,7 +42,7 @@ def _exported(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
     return exported_tasks(paths, spec.exported, [task.skill for task in spec.tasks], experts, domain)
 
 
-def _traced(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
+def _traced(spec: RunSpec, paths: PlayPaths, domain: Domain) -> TaskModule:
     """Tasks of a run's module, which is run."""
     file = spec.source_file or str(paths.module)
     tasks = bind_tasks(load_module(paths.module, file, spec.module_sha256), file)
@@ -54,7 +54,7 @@ def _traced(spec: RunSpec, paths: RunPaths, domain: Domain) -> TaskModule:
     return tasks
 
 
-def task_names(spec: RunSpec, paths: RunPaths) -> list[TaskNames]:
+def task_names(spec: RunSpec, paths: PlayPaths) -> list[TaskNames]:
     """Names of the tasks' functions for messages: the author's, or the skill's."""
     if spec.source_file:
         calls = [(f"{spec.source_file}: task_{i}", "") for i in range(len(spec.tasks))]

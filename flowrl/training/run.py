@@ -1,10 +1,9 @@
 """One training run from its folder.
 
-Set up, resume from the newest checkpoint, train, measure, write the result.
+Set up, resume from the newest checkpoint, train, measure.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ from flowrl.env.dry_run import try_tasks
 from flowrl.env.flow_env import StepResult
 from flowrl.errors import TrainingError
 from flowrl.evaluation.summary import is_learned
-from flowrl.files import append_line, read_json, read_text, write_json, write_text
+from flowrl.files import append_line, read_json, read_text, write_text
+from flowrl.jobs.worker import beat
 from flowrl.models.experts import put, take, unstack
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env, task_names
@@ -199,7 +199,7 @@ class TrainingRun:
         )
         self.clock = now
         self._write_row(row)
-        write_text(self.paths.heartbeat, f"{os.getpid()} {time.time():.0f}\n")
+        beat(self.paths)
 
     def _gate(self, params: Any, update: int) -> Evaluation:
         gate = self.progress.gates
@@ -232,7 +232,7 @@ class TrainingRun:
         start_states, start_states_sha256 = self._keep_final_states(params) if status == "learned" else ("", "")
         path = self.paths.folder / PARAMS_FILE
         save_experts(path, unstack(params))
-        result = TrainResult(
+        return TrainResult(
             outcome="done",
             params=PARAMS_FILE,
             params_sha256=sha256(path.read_bytes()),
@@ -244,8 +244,6 @@ class TrainingRun:
             status=status,
             evaluation=evaluation,
         )
-        write_json(self.paths.result, result)
-        return result
 
     def _keep_final_states(self, params: Any) -> tuple[str, str]:
         self._write_row(PhaseRow(kind="keeping"))

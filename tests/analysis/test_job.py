@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from flowrl.analysis.findings import Findings
-from flowrl.analysis.job import analyse_skill, analysis_job, findings_of
+from flowrl.analysis.job import analyse_skill, analysis_job
 from flowrl.analysis.repair import repair
-from flowrl.analysis.request import AnalysisPaths
 from flowrl.errors import TrainingError, UsageError
 from flowrl.files import read_json
 from flowrl.jobs.inline import InlineExecutor
+from flowrl.jobs.job import JobEnd
+from flowrl.jobs.run_job import result_of
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import respecify
+from flowrl.paths import PlayPaths
 from flowrl.rollout.world_seeds import ANALYSIS, EVALUATION, GATE, MERGE, TRAINING, world_key
 from flowrl.schema.skill import Quantity, SkillSpec
 
@@ -34,7 +36,7 @@ def findings(grown: Path, tmp_path_factory: pytest.TempPathFactory) -> Findings:
     found = analyse_skill(SkillLibrary.open(grown), TABLE, folder, rows.append)
     assert [row.kind for row in rows if row.kind != "playing"] == ["starting", "probing", "ablating"]
     assert [row for row in rows if row.kind == "playing"][-1].played == found.statistics.segments  # type: ignore[union-attr]
-    assert read_json(folder / "analysis.json", Findings) == found and (folder / "heartbeat").exists()
+    assert read_json(folder / "result.json", Findings) == found and (folder / "heartbeat").exists()
     return found
 
 
@@ -112,21 +114,22 @@ def test_the_job_runs_on_an_executor_and_the_same_seed_gives_the_same_answer(
     job = analysis_job(library, library.record(TABLE), tmp_path / "analysis")
     executor = InlineExecutor()
     executor.submit(job)
-    assert [end.code for end in executor.wait(0)] == [0]
-    again = findings_of(job)
+    (end,) = executor.wait(0)
+    again = result_of(end, Findings)
+    assert end.code == 0
     assert again.model_copy(update={"seconds": findings.seconds}) == findings
 
 
 def test_a_child_that_fails_is_told_with_the_end_of_its_log(library: SkillLibrary, tmp_path: Path) -> None:
     job = analysis_job(library, library.record(TABLE), tmp_path / "analysis")
-    AnalysisPaths(job.folder).run.module.write_text("def task_0_is_done(")
+    PlayPaths(job.folder).module.write_text("def task_0_is_done(")
     with job.log.open("wb") as log:
         code = subprocess.run(job.command(), stdout=log, stderr=log, check=False).returncode
     assert code == 1
     with pytest.raises(
-        TrainingError, match=r"(?s)analysis of Place Table came to nothing\. Its log ends:\n.*was changed after"
+        TrainingError, match=r"(?s)analysis of Place Table failed\..*exit code 1\)\. Its log ends:\n.*was changed after"
     ):
-        findings_of(job)
+        result_of(JobEnd(job, code), Findings)
     with pytest.raises(UsageError, match="Did you mean 'Place Table'"):
         analyse_skill(library, "Palce Table", tmp_path / "other", lambda row: None)
 

@@ -115,7 +115,7 @@ def test_a_worker_does_not_import_from_where_it_is_started(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     run.config.unlink()  # so that it ends at once
-    done = subprocess.run(Job("Two", run.folder).command(), cwd=hostile, capture_output=True, text=True, check=False)
+    done = subprocess.run(Job(run.folder, "Two").command(), cwd=hostile, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "has no run.json" in done.stderr and not (tmp_path / "ran").exists()
 
 
@@ -161,7 +161,7 @@ def test_every_command_of_this_python_in_the_package_leaves_the_current_folder_o
     for path in (ROOT / "flowrl").rglob("*.py"):
         for word in ('"-m"', '"-c"'):
             text = path.read_text()
-            assert f"[sys.executable, {word}" not in text or path.name == "cli_options.py", path
+            assert f"[sys.executable, {word}" not in text or path.name == "options.py", path
 
 
 def test_jobs_on_other_nodes_import_from_no_current_folder(
@@ -241,7 +241,7 @@ def test_the_way_to_a_private_folder_is_followed_through_links(tmp_path: Path) -
 @pytest.mark.parametrize("link_fn", [os.link, os.symlink])
 def test_a_lock_that_is_another_file_is_none(run: RunPaths, tmp_path: Path, link_fn: Callable[..., None]) -> None:
     other = tmp_path / "other"
-    job = Job("Two", run.folder)
+    job = Job(run.folder, "Two")
     assert not is_locked(job)
     with FileLock(other):
         other.write_text("not to be emptied")
@@ -314,8 +314,8 @@ def test_a_worker_whose_log_is_a_link_writes_nothing_and_says_so(run: RunPaths, 
     victim = tmp_path / "victim"
     victim.write_text("mine")
     run.log.symlink_to(victim)
-    done = subprocess.run(Job("Two", run.folder).command(), capture_output=True, text=True, check=False)
+    done = subprocess.run(Job(run.folder, "Two").command(), capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "log.txt is a link to" in done.stderr and "Traceback" not in done.stderr
     with pytest.raises(LibraryError, match=r"log\.txt is a link"):
-        LocalExecutor().submit(Job("Two", run.folder))
+        LocalExecutor().submit(Job(run.folder, "Two"))
     assert victim.read_text() == "mine"

@@ -148,7 +148,7 @@ def test_two_workers_cannot_train_the_same_run(home: Path) -> None:
     with FileLock(folder / "lock"):
         process = worker(folder, stderr=subprocess.PIPE)
         _, said = process.communicate()
-        assert process.returncode == 1 and b"being trained by another process" in said
+        assert process.returncode == 1 and b"Another process works on" in said
 
 
 def test_results_of_runs_that_ended_unwatched_are_collected_once(home: Path) -> None:

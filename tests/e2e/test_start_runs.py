@@ -47,7 +47,10 @@ def set_up(folder: Path, configured: RunConfig) -> RunPaths:
 def train(run: RunPaths, updates: int | None = None) -> TrainResult | None:
     """Trains a run in this process, to the end or for so many updates of a sitting."""
     asked = iter(range(10**6))
-    return TrainingRun(run, lambda: updates is not None and next(asked) >= updates).execute()
+    result = TrainingRun(run, lambda: updates is not None and next(asked) >= updates).execute()
+    if result is not None:
+        write_json(run.result, result)
+    return result
 
 
 def rows(run: RunPaths, kind: str) -> list[dict[str, Any]]:
@@ -76,7 +79,9 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunPaths, list[bo
     run = TrainingRun(paths, lambda: False)
     run.programs = programs = Counting(run.trainer)
     programs.begun = []
-    assert run.execute() is not None
+    result = run.execute()
+    assert result is not None
+    write_json(paths.result, result)
     return paths, programs.begun
 
 

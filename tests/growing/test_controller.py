@@ -34,7 +34,7 @@ def arrays() -> Arrays:
 
 
 def paths_of(job: Job) -> RunPaths:
-    return RunPaths(job.folder, int(job.folder.name.split("_")[1]))
+    return RunPaths(job.folder, read_json(job.folder / "run.json", RunSpec).expert)
 
 
 def save_something(job: Job, update: int) -> None:
@@ -148,7 +148,7 @@ def test_a_worker_that_hangs_is_killed_and_told_of(library: SkillLibrary, arrays
     executor, watcher = Patient({"Collect Wood": [hang]}), Watcher()
     assert controller_of(library, executor, watcher, count=1, hang_seconds=0.2).run().complete
     assert executor.killed == ["Collect Wood"]
-    assert "no sign of life" in watcher.notes[0] and "going to sleep" in watcher.notes[0]
+    assert "no heartbeat" in watcher.notes[0] and "going to sleep" in watcher.notes[0]
 
 
 class Asking(Scripted):

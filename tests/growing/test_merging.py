@@ -61,7 +61,7 @@ def run_of(home: Path, expert: int, name: str) -> RunPaths:
 
 
 def answer_of(run: RunPaths) -> ComparisonAnswer:
-    return read_json(ComparisonPaths.of(run).answer, ComparisonAnswer)
+    return read_json(ComparisonPaths.of(run).result, ComparisonAnswer)
 
 
 def uncollected(home: Path, tmp_path: Path, name: str, **options: Any) -> RunPaths:

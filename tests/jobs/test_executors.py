@@ -31,7 +31,7 @@ def job(tmp_path: Path, name: str = "one", **todo: object) -> Job:
     folder = tmp_path / name
     folder.mkdir()
     (folder / "todo.json").write_text(json.dumps(todo))
-    return Job(name, folder, "odd_job")
+    return Job(folder, name, "odd_job")
 
 
 def test_a_job_is_run_and_its_end_is_told_at_once(tmp_path: Path) -> None:

@@ -7,13 +7,11 @@ from flowrl.jobs.job import Executor, JobEnd
 
 MODULE = """
 import json, os, signal, sys, time
-from pathlib import Path
-from filelock import FileLock
 from flowrl.jobs.worker import run_worker
+from flowrl.schema.run import TrainResult
 
 def work(folder):
     todo = json.loads((folder / "todo.json").read_text())
-    (folder / "heartbeat").write_text(f"{os.getpid()} 0")
     stopped = []
     try:
         signal.signal(signal.SIGTERM, lambda *_: None if todo.get("deaf") else stopped.append(1))
@@ -25,11 +23,9 @@ def work(folder):
     end = time.monotonic() + todo.get("seconds", 0)
     while time.monotonic() < end and not stopped:
         time.sleep(0.02)
-    if stopped:
-        return 3
-    if todo.get("code", 0) == 0:
-        (folder / "result.json").write_text("{}")
-    return todo.get("code", 0)
+    if todo.get("code"):
+        sys.exit(todo["code"])
+    return None if stopped else TrainResult(outcome="done")
 
 if __name__ == "__main__":
     sys.exit(run_worker(work, "todo.json"))

@@ -73,7 +73,7 @@ def own_ray(folder: Path) -> None:
     for name, todo in (("short", '{"word": "hello"}'), ("long", '{"seconds": 60}'), ("deaf", '{"seconds": 60}')):
         (folder / name).mkdir()
         (folder / name / "todo.json").write_text(todo)
-        jobs[name] = Job(name, folder / name, "odd_job")
+        jobs[name] = Job(folder / name, name, "odd_job")
     executor = RayExecutor()
     executor.submit(jobs["short"])
     assert ends(executor)[0].code == 0 and jobs["short"].is_answered

@@ -12,6 +12,7 @@ import pytest
 WORKER = """
 import json, socket, subprocess, sys, threading
 from flowrl.jobs.worker import run_worker
+from flowrl.schema.run import TrainResult
 
 def tried(act):
     try:
@@ -33,7 +34,7 @@ def work(folder):
     thread.start()
     thread.join()
     (folder / "found.json").write_text(json.dumps(found))
-    return 0
+    return TrainResult(outcome="done")
 
 sys.exit(run_worker(work, "needed.json"))
 """
