@@ -230,7 +230,7 @@ class _Corrections:
             self._change("consumes", fluent, after, f"In {of}, {seen.consumed} of it was gone at the end.")
 
     def _correct_yield(self, fluent: str) -> None:
-        """Corrects what is there at the end: never more than there was in any segment; more only where it rose."""
+        """Corrects what is there at the end: never more than there was in any segment. More only where it rose."""
         now, ns = self.parts["yields"].get(fluent), self._ns()
         claimed = {n: now.at(n) if now is not None else 0 for n in ns}
         found = self._tried_yield(fluent, claimed)

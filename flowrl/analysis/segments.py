@@ -1,4 +1,4 @@
-"""Segments: a skill done once, from the start of its task to its end, as amounts of fluents; and where it was played.
+"""Segments: a skill done once, from the start of its task to its end, as amounts of fluents. And where it was played.
 
 Everything here is a frozen value with one JSON form.
 """
@@ -18,7 +18,7 @@ class Value(BaseModel):
 
 
 class Segment(Value):
-    """One successful execution of a skill; amounts of zero are left out.
+    """One successful execution of a skill. Amounts of zero are left out.
 
     Attributes:
         n: the amount that was wanted.

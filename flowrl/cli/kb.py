@@ -103,7 +103,7 @@ def kb_new(
     env: Env = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Write a template of a skill file; it is valid as it stands."""
+    """Write a template of a skill file. It is valid as it stands."""
     from flowrl.errors import UsageError
     from flowrl.files import write_text
     from flowrl.knowledge.base import load_base
@@ -132,7 +132,7 @@ def kb_check(
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Check a skill file and print every problem; exit code 0 if there is none."""
+    """Check a skill file and print every problem. Exit code 0 if there is none."""
     from flowrl.knowledge.base import load_base
     from flowrl.knowledge.own_skills import check_file, obstacle_of, read_own_skill
     from flowrl.library.catalog import read_skill_folder
@@ -161,7 +161,7 @@ def kb_import(
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Import the skills of a published-style knowledge base, all or none; their code is not run."""
+    """Import the skills of a published-style knowledge base, all or none. Their code is not run."""
     from flowrl.knowledge.import_base import import_base, write_imported
     from flowrl.library.catalog import base_without_import, home_folder
 

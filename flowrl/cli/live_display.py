@@ -131,7 +131,7 @@ class Display:
         self._say(f"{spec.skill}: expert {trained}, plan {steps_text(spec)}")
 
     def row(self, skill: str, row: MetricsRow) -> None:
-        """Show a row of metrics; without a terminal, print a line now and then."""
+        """Show a row of metrics. Without a terminal, print a line now and then."""
         view = self.views.get(skill)
         if view is None:
             return

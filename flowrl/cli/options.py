@@ -140,7 +140,7 @@ def configure(
     start_from: str | None = None,
     start_share: float | None = None,
 ) -> "RunConfig":
-    """The configuration of a run; an existing home gives game and network shape unless options do."""
+    """The configuration of a run. An existing home gives game and network shape unless options do."""
     from flowrl.config import build_config, parse_settings
     from flowrl.errors import UsageError
     from flowrl.library.home import SkillLibrary

@@ -15,7 +15,7 @@ DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 
 @contextlib.contextmanager
 def progress_bar(name: str) -> "Iterator[OnRow]":
-    """A bar on stderr, fed with rows; shown on a terminal only."""
+    """A bar on stderr, fed with rows. Shown on a terminal only."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -52,7 +52,7 @@ def show(as_json: bool, value: Any, renderable: Any) -> None:
 
 
 def print_rich(renderable: Any) -> None:
-    """Print a table or the like; piped output is 160 columns wide."""
+    """Print a table or the like. Piped output is 160 columns wide."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 160

@@ -19,7 +19,7 @@ SkillName = Annotated[str, typer.Argument(help="The skill whose run it is.")]
 
 @app.callback(invoke_without_command=True, epilog="Example: flowrl runs list --home demo --json")
 def runs_default(context: typer.Context, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """List the runs of a home; show, stop or retry one."""
+    """List the runs of a home. Show, stop or retry one."""
     if context.invoked_subcommand is None:
         runs_list(home, as_json)
 
@@ -106,7 +106,7 @@ def runs_retry(skill: SkillName, home: Home = DEFAULT_HOME) -> None:
 
 
 def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill: str) -> bool:
-    """Leave a request if a process grows the home; False if none does.
+    """Leave a request if a process grows the home. False if none does.
 
     Raises:
         UsageError: no skill of that name has a run or waits for one.

@@ -129,7 +129,7 @@ def skills_restore(
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Restore an old version of a skill; the current one goes to the history."""
+    """Restore an old version of a skill. The current one goes to the history."""
     from flowrl.cli.tables import library_table
     from flowrl.library.versions import restore
 

@@ -81,7 +81,7 @@ def bind_tasks(module_dict: Mapping[str, Any], file: str = "") -> TaskModule:
 
 
 def load_module(path: Path, file: str = "", digest: str = "") -> dict[str, Any]:
-    """Check a task module's text and run it; gives the names that it defines.
+    """Check a task module's text and run it. Gives the names that it defines.
 
     Args:
         file: the module's name in messages; empty: the path.

@@ -275,7 +275,7 @@ def vitals(world: EnvState) -> Vitals:
 
 
 def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
-    """Hardest blow of this step, an index into `CAUSES`; 0 if none."""
+    """Hardest blow of this step, an index into `CAUSES`. 0 if none."""
     mapping = before.potion_mapping
     poisoned = ((after.inventory.potions < before.inventory.potions) & (mapping == POISON)).any()
     # Want takes a point when recovery falls below -15, from where it starts anew at 0.

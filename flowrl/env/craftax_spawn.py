@@ -63,7 +63,7 @@ SHAPES = (
 
 
 class Spawn(NamedTuple):
-    """One class of creature; at most one appears in a step."""
+    """One class of creature. At most one appears in a step."""
 
     field: str
     chance: Float[Array, ""]

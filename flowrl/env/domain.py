@@ -107,7 +107,7 @@ class Ground(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """How a symbolic state is read off a world; see `symbolic_state.py`.
+    """How a symbolic state is read off a world. See `symbolic_state.py`.
 
     Attributes:
         stations: what skills can be near to, each with the names in the sight that stand for it.

@@ -34,7 +34,7 @@ def leaf_shapes(domain: Domain) -> dict[str, Any]:
 def exported_tasks(
     paths: PlayPaths, exported: Mapping[str, ArtefactRef], skills: Sequence[str], experts: Sequence[int], domain: Domain
 ) -> TaskModule:
-    """The tasks of a run, from the artefacts in its folder; its module is not read.
+    """The tasks of a run, from the artefacts in its folder. Its module is not read.
 
     Args:
         skills: the skill of each task.

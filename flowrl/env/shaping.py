@@ -1,4 +1,4 @@
-"""Reward terms for skill code, for one world; none of them pays for going in circles.
+"""Reward terms for skill code, for one world. None of them pays for going in circles.
 
 Over any stretch of play the approach term adds up to the rise of a potential, less what was discovered (a block that
 comes into view pays nothing), plus what was removed (a block taken away costs nothing). Only removals could pay in a
@@ -53,7 +53,7 @@ def approach(
 
 
 def gathered(amount: jax.Array, change: jax.Array, n: jax.Array | int) -> jax.Array:
-    """Returns the progress made towards ``n`` in hand, 1 in all; what is lost on the way costs `LOSS_PRICE` more each.
+    """Returns the progress made towards ``n`` in hand, 1 in all. What is lost on the way costs `LOSS_PRICE` more each.
 
     Args:
         amount: in hand after the step.

@@ -107,7 +107,7 @@ class Controller:
         self.again, self.adopt, self.messages = again, adopt, messages
 
     def run(self) -> Finish:
-        """Grow until the scheduler finishes, then stop runs in progress; a later call resumes them."""
+        """Grow until the scheduler finishes, then stop runs in progress. A later call resumes them."""
         try:
             self._begin()
             self._advance(None)
@@ -188,7 +188,7 @@ class Controller:
                 self.finish = action
 
     def _ask(self) -> None:
-        """Call the proposer; a slow one runs in the background and does not block training."""
+        """Call the proposer. A slow one runs in the background and does not block training."""
         propose_fn = functools.partial(self.proposer.propose, self.state.learned_or_pending, dict(self.state.ended))
         if self.proposer.in_background:
             self.call = BackgroundCall(propose_fn)
@@ -269,7 +269,7 @@ class Controller:
         self._end(name, record.status)
 
     def _look_around(self) -> None:
-        """Handle new metrics, user requests and proposer messages; kill hanging workers."""
+        """Handle new metrics, user requests and proposer messages. Kill hanging workers."""
         while self.messages is not None and not self.messages.empty():
             self.observer.note(self.messages.get())
         if self.call is not None and (answer := self.call.answer()) is not None:
@@ -311,7 +311,7 @@ class Controller:
         )
 
     def _stop_all(self) -> None:
-        """Stop all workers; each saves a checkpoint that the same command resumes from."""
+        """Stop all workers. Each saves a checkpoint that the same command resumes from."""
         under_way = {name for name, w in self.watched.items() if self.executor.is_under_way(w.job)}
         for name in under_way:
             self.executor.cancel(self.watched[name].job)
@@ -322,7 +322,7 @@ class Controller:
 
 
 def _proposal_of(spec: RunSpec) -> Proposal:
-    """The proposal behind a run; experts that a module brings along are not dependencies."""
+    """The proposal behind a run. Experts that a module brings along are not dependencies."""
     brought = {spec.local_to_global[local] for local in spec.random}
     steps = [step for step in spec.plan.steps if step.expert not in brought]
     needs = frozenset(step.skill for step in steps if step.skill != spec.skill)

@@ -205,7 +205,7 @@ def _train(
     limits: GrowLimits,
     executor_fn: ExecutorFn,
 ) -> SkillRecord:
-    """Train one proposal even if it failed before; workers of other skills are left alone."""
+    """Train one proposal even if it failed before. Workers of other skills are left alone."""
     limits = replace(limits, jobs=1, count=None)
     again = frozenset([proposal.name])
     controller = Controller(

@@ -23,7 +23,7 @@ class Proposer(Protocol):
     in_background: bool
 
     def stop(self) -> None:
-        """Cut short a call in progress; there will be no other."""
+        """Cut short a call in progress. There will be no other."""
 
     def propose(
         self, learned_or_pending: Collection[str], given_up: Mapping[str, str]

@@ -58,7 +58,7 @@ class ImportReport:
 
 
 def import_base(path: Path, vocabulary: Vocabulary, base: KnowledgeBase) -> ImportReport:
-    """Translate and check the skills of a published-style JSON file; writes and runs nothing.
+    """Translate and check the skills of a published-style JSON file. Writes and runs nothing.
 
     A skill whose name the base has, in any capitalisation, is checked but not imported: the base's was tested in play.
 
@@ -114,7 +114,7 @@ def _entries(path: Path) -> list[Any]:
 
 
 def imported_file(source: Path, folder: Path) -> Path:
-    """The path of a file's import; another import of it replaces this one."""
+    """The path of a file's import. Another import of it replaces this one."""
     return folder / f"{slug(source.stem)}{SUFFIX}"
 
 

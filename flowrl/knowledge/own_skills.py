@@ -63,7 +63,7 @@ def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
 
 
 def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
-    """Why no plan would reach a skill even if all of the base were learned; None if one would."""
+    """Why no plan would reach a skill even if all of the base were learned. None if one would."""
     try:
         plan(skill.name, {**base.named(), skill.name: skill}, vocabulary=base.vocabulary)
     except PlanError as error:
@@ -121,7 +121,7 @@ def _is_spec(node: ast.stmt) -> bool:
 
 
 def _spec_of(node: ast.stmt, name: str) -> tuple[SkillSpec | None, list[str]]:
-    """SPEC as a value, and what is wrong with it; nothing in it is run."""
+    """SPEC as a value, and what is wrong with it. Nothing in it is run."""
     value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
     try:
         literal = None if value is None else ast.literal_eval(value)

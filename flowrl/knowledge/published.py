@@ -1,4 +1,4 @@
-"""One entry of a published-style knowledge base, translated into a skill; its code stays text.
+"""One entry of a published-style knowledge base, translated into a skill. Its code stays text.
 
 Amounts there are lambda texts, parsed as affine forms. Keys become fluents: items and `achievement:NAME` stay,
 `stat:monsters_killed:2` becomes kills:2 and `ephemeral:near_furnace` near:furnace. `level:player_level` lists the
@@ -72,7 +72,7 @@ class Entry:
 
 
 def translate(data: object, place: str, vocabulary: Vocabulary) -> tuple[Skill | None, Entry]:
-    """Translate an entry; the skill is only complete if the entry has no problems.
+    """Translate an entry. The skill is only complete if the entry has no problems.
 
     Args:
         place: the entry's position, e.g. "skill 3", for one without a name.
@@ -192,7 +192,7 @@ def _fluent(key: str, where: str) -> str:
 
 
 def _code_of(text: object, entry: Entry, vocabulary: Vocabulary) -> str:
-    """The code as a skill file, with the author's text unchanged; adds its problems to ``entry``."""
+    """The code as a skill file, with the author's text unchanged. Adds its problems to ``entry``."""
     where = f"{entry.label}, functions"
     if not isinstance(text, str):
         entry.wrong("functions", f"{_kind(text)} is no text; give the Python of is_done, reward and network_number.")

@@ -13,7 +13,7 @@ _BARE = "n"
 
 
 class _NotAffineError(Exception):
-    """The text has more than whole numbers, the parameter, +, - and *; the message names it."""
+    """The text has more than whole numbers, the parameter, +, - and *. The message names it."""
 
 
 def parse_quantity(text: object, where: str) -> Quantity:

@@ -34,7 +34,7 @@ OnDamaged = Callable[[LibraryError], None]
 
 
 def command_for(home: Path, *words: str) -> str:
-    """A command for a home as it is typed; the home is named unless it is the default.
+    """A command for a home as it is typed. The home is named unless it is the default.
 
     >>> command_for(Path("demo"), "train", "Collect Wood")
     "flowrl train 'Collect Wood' --home demo"

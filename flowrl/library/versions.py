@@ -112,7 +112,7 @@ def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
 
 
 def mend(library: SkillLibrary) -> list[str]:
-    """Undo installations cut off by a kill; the names of the skills concerned.
+    """Undo installations cut off by a kill, and name their skills.
 
     Where a skill's weights are not those of its record, the record's own lie in the history, where `install` put them
     first. The caller must hold the home's lock.
@@ -154,7 +154,7 @@ def next_version(library: SkillLibrary, record: SkillRecord) -> int:
 
 
 def _shelved(paths: SkillPaths) -> list[tuple[Path, SkillRecord]]:
-    """The complete versions in a skill's history, by folder; the record is copied last."""
+    """The complete versions in a skill's history, by folder. The record is copied last."""
     folders = sorted(paths.history.glob("version_*")) if paths.history.exists() else []
     return [(f, read_json(f / "skill.json", SkillRecord)) for f in folders if (f / "skill.json").exists()]
 

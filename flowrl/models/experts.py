@@ -43,7 +43,7 @@ def unstack(params: Params) -> dict[int, Expert]:
 
 
 def to_named(params: Params) -> Tree:
-    """The seed's named state; expert i of the axis becomes `actor_networks_i` and `critic_networks_i`."""
+    """The seed's named state. Expert i of the axis becomes `actor_networks_i` and `critic_networks_i`."""
     return named_state(unstack(params))
 
 
@@ -53,7 +53,7 @@ def from_named(named: Mapping[str, Any]) -> Params:
 
 
 def param_updater(new_state: Mapping[str, Any], prev_state: Mapping[str, Any]) -> dict[str, Any]:
-    """Seed a fresh state with trained experts by number; the others stay as initialised.
+    """Seed a fresh state with trained experts by number. The others stay as initialised.
 
     Args:
         new_state: {"params": leaves [E, ...]}, as `ActorCriticMoE.init` returns it.

@@ -62,7 +62,7 @@ def group_rows(expert: Int[Array, "N"], experts: int, size: int) -> Grouping:
 
 @jax.custom_vjp
 def lay_out(x: Float[Array, "N D"], grouping: Grouping) -> Float[Array, "P D"]:
-    """Move rows to their places among the blocks; padding is zero."""
+    """Move rows to their places among the blocks. Padding is zero."""
     return x.at[grouping.source].get(mode="fill", fill_value=0)
 
 

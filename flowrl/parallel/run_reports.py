@@ -1,4 +1,4 @@
-"""Read-only status of a home's runs, from its files; also cancels and retries runs."""
+"""Read-only status of a home's runs, from its files. Also cancels and retries runs."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -54,7 +54,7 @@ class RunReport:
 
 
 def share_fields(name: str, share: Share | None) -> dict[str, float | None]:
-    """A share and its interval as three JSON fields, None where nothing was counted."""
+    """A share and its interval as three JSON fields. None where nothing was counted."""
     value, low, high = (share.value, share.low, share.high) if share is not None and share.total else (None,) * 3
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
@@ -125,14 +125,14 @@ def is_grown(library: SkillLibrary) -> bool:
 
 
 def snapshot_of(library: SkillLibrary) -> Snapshot | None:
-    """The last snapshot of the process that grows a home, None if there is none."""
+    """The last snapshot of the process that grows a home. None if there is none."""
     if not library.paths.state.exists():
         return None
     return read_json(library.paths.state, Snapshot)
 
 
 def cancel_run(library: SkillLibrary, skill: str) -> None:
-    """Stop a run of a home that is not growing and mark it as cancelled; its checkpoints stay.
+    """Stop a run of a home that is not growing and mark it as cancelled. Its checkpoints stay.
 
     Raises:
         UsageError: there is no such run, or it has ended.

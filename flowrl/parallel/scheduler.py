@@ -83,7 +83,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Ended:
-    """A run is over; its result, if any, is in the library.
+    """A run is over. Its result, if any, is in the library.
 
     Attributes:
         trained: it saved a checkpoint; otherwise its expert's number becomes free.
@@ -134,7 +134,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Collect:
-    """Put a trained run's result into the library; then report `Ended`."""
+    """Put a trained run's result into the library. Then report `Ended`."""
 
     name: str
 
@@ -148,7 +148,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Record a run as failed because its worker was lost too often; then report `Ended`."""
+    """Record a run as failed because its worker was lost too often. Then report `Ended`."""
 
     name: str
 
@@ -219,14 +219,14 @@ class State:
 
     @property
     def is_full(self) -> bool:
-        """Whether enough skills are learned or in progress; reward trials do not count."""
+        """Whether enough skills are learned or in progress. Reward trials do not count."""
         proposals = [*self.queue, *(run.proposal for run in self.running.values())]
         trials = {proposal.name for proposal in proposals if proposal.trial}
         return self.count is not None and len(self.learned_or_pending - trials) >= self.count
 
 
 def next_actions(state: State, event: Event | None = None) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Advance the state by an event and decide what to do; without an event, begin.
+    """Advance the state by an event and decide what to do. Without an event, begin.
 
     `Propose` is answered by `Proposed`, `Respecified` or `NothingToPropose`; `Launch`, `Collect`, `Stop` and `GiveUp`
     by events about their run. An event about a run that is not in progress changes nothing.
@@ -264,7 +264,7 @@ def _take_in(state: State, event: Event) -> tuple[State, tuple[SchedulerAction, 
 
 
 def why_refused(state: State, proposal: Proposal) -> str | None:
-    """The reason why a proposal cannot be queued, None if it can.
+    """The reason why a proposal cannot be queued. None if it can.
 
     Dependencies must be learned or in progress, which rules out cycles and unknown skills.
     """
@@ -281,7 +281,7 @@ def why_refused(state: State, proposal: Proposal) -> str | None:
 
 
 def _accept(state: State, proposal: Proposal) -> State:
-    """Queue a proposal; after a rejected one the proposer waits until something changes."""
+    """Queue a proposal. After a rejected one the proposer waits until something changes."""
     if (reason := why_refused(state, proposal)) is not None:
         return replace(state, idle=None if state.stale else NothingToPropose(reason))
     return replace(state, queue=(*state.queue, proposal), idle=None)
@@ -325,7 +325,7 @@ def _forget(state: State, name: str) -> State:
 
 
 def _drop(state: State) -> State:
-    """Drop queued proposals that build on ended skills; the proposer may find another plan."""
+    """Drop queued proposals that build on ended skills. The proposer may find another plan."""
     kept = tuple(p for p in state.queue if p.needs.isdisjoint(state.ended))
     dropped = replace(state, queue=kept)
     # A proposal that needs a dropped one would wait for ever: dropped too, until nothing changes.
@@ -387,7 +387,7 @@ def _collect(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
 
 
 def _propose_or_finish(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Ask for a proposal while a run could start; finish when nothing is left to do.
+    """Ask for a proposal while a run could start. Finish when nothing is left to do.
 
     Trained runs are collected before it finishes.
     """

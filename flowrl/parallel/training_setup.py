@@ -33,7 +33,7 @@ def prepare_training_run(
     home: Path = DEFAULT_HOME,
     config: RunConfig | None = None,
 ) -> RunPaths:
-    """Set up a run from the seed's arguments; the paths unpack into (run_folder, module_path).
+    """Set up a run from the seed's arguments. The paths unpack into (run_folder, module_path).
 
     Args:
         skill_data: ``code``, the task module with global numbers; and, where known, other fields of a `RunRequest`.

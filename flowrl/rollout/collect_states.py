@@ -39,7 +39,7 @@ class StateCollector:
         self._judge = jax.jit(self._settle)
 
     def states(self, params: Params, key: jax.Array, wanted: int, worlds: int) -> Snapshots | None:
-        """Collect up to ``wanted`` states that fit in `MAX_BYTES`; None without any.
+        """Collect up to ``wanted`` states that fit in `MAX_BYTES`. None without any.
 
         Args:
             worlds: no more are played than these, rounded up to whole batches of those that training steps.

@@ -69,7 +69,7 @@ class Groups:
         return spread
 
     def numbers(self) -> Array:
-        """Numbers of this device's groups; to be called on a device."""
+        """Numbers of this device's groups. To be called on a device."""
         return jax.lax.axis_index(AXIS) * self.here + jnp.arange(self.here)
 
     def gather(self, tree: TreeT, after: Any = ()) -> TreeT:

@@ -1,4 +1,4 @@
-"""Rollouts: a policy plays a batch of episodes; PPO's data of it."""
+"""Rollouts: a policy plays a batch of episodes. PPO's data of it."""
 
 from typing import Any, NamedTuple
 

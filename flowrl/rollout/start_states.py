@@ -53,7 +53,7 @@ class Starts(NamedTuple):
 
 
 def starts_at(env: FlowEnv, spec: SkillSpec, snapshots: Snapshots, share: float) -> Starts | None:
-    """Snapshots in which the skill's preconditions hold; None if there are none.
+    """Snapshots in which the skill's preconditions hold. None if there are none.
 
     Raises:
         UsageError: the specification names a fluent that the game does not have.

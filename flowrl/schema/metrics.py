@@ -10,7 +10,7 @@ from flowrl.stats import Share
 
 
 class _Row(Frozen):
-    """What all rows share; fields of a later version are ignored.
+    """What all rows share. Fields of a later version are ignored.
 
     Attributes:
         frames: played by the run so far.
@@ -93,7 +93,7 @@ class GateRow(_Row):
 
 
 class StartsRow(_Row):
-    """The states that a share of the episodes begins at; a share of 0 where there are too few."""
+    """The states that a share of the episodes begins at. A share of 0 where there are too few."""
 
     kind: Literal["starts"] = "starts"
     share: float
@@ -115,7 +115,7 @@ _ADAPTER: TypeAdapter[MetricsRow] = TypeAdapter(Annotated[MetricsRow, Field(disc
 
 
 def parse_row(line: str | bytes) -> MetricsRow | None:
-    """The row on a line; None if it is damaged or foreign."""
+    """The row on a line. None if it is damaged or foreign."""
     try:
         return _ADAPTER.validate_json(line)
     except ValidationError:

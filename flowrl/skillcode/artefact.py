@@ -48,7 +48,7 @@ def export_functions(
     reward_arguments: tuple[str, ...],
     example_leaves: Mapping[str, Any],
 ) -> bytes:
-    """Export a skill's two functions; tracing runs their Python and raises their errors.
+    """Export a skill's two functions. Tracing runs their Python and raises their errors.
 
     Args:
         example_leaves: `flat_leaves` of a batch: arrays, or their shapes and types, all with the batch as first axis.

@@ -102,7 +102,7 @@ def meta_of(skill: Skill, env: str, data: bytes) -> ArtefactMeta:
 
 
 def store_artefact(key: str, data: bytes, meta: ArtefactMeta) -> CachedArtefact:
-    """Put an artefact into the cache; its description is written last.
+    """Put an artefact into the cache. Its description is written last.
 
     An intact one of the same key stays: runs may refer to it by its hash.
     """
@@ -115,7 +115,7 @@ def store_artefact(key: str, data: bytes, meta: ArtefactMeta) -> CachedArtefact:
 
 
 def find_artefact(key: str) -> CachedArtefact | None:
-    """The artefact of this key; None if there is none, or it is damaged."""
+    """The artefact of this key. None if there is none, or it is damaged."""
     folder = verified_cache()
     path, beside = folder / f"{key}{SUFFIX}", folder / f"{key}.json"
     try:

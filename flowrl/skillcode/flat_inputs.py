@@ -13,7 +13,7 @@ Leaves = dict[str, Any]
 
 
 def flat_leaves(inputs: NamedTuple) -> Leaves:
-    """The inputs' arrays by name; a struct's fields are named STRUCT.FIELD."""
+    """The inputs' arrays by name. A struct's fields are named STRUCT.FIELD."""
     leaves: Leaves = {}
     for name, value in inputs._asdict().items():
         if value is None:

@@ -40,7 +40,7 @@ DRAWN: dict[str, tuple[int, int]] = {
 
 
 def input_problem(name: str, where: str, has_floors: bool = True) -> str | None:
-    """Why a skill function cannot take an argument of this name, None if it can.
+    """Why a skill function cannot take an argument of this name. None if it can.
 
     Args:
         where: which function, for the message.

@@ -27,7 +27,7 @@ def compose_plan(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, 
 
 
 def tasks_of(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:
-    """The tasks of a plan; the trained skill draws its amount from its whole range."""
+    """The tasks of a plan. The trained skill draws its amount from its whole range."""
     tasks = []
     for i, step in enumerate(plan.steps):
         spec = skills[step.skill].spec

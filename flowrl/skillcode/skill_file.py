@@ -33,7 +33,7 @@ class SkillFile:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why the text is no skill file; empty if it is one."""
+        """Why the text is no skill file. Empty if it is one."""
         return self.parse_problems + self.function_problems + self.argument_problems
 
     @property
@@ -54,7 +54,7 @@ class SkillFile:
 
 
 def read_skill_file(text: str, name: str, has_floors: bool = True) -> SkillFile:
-    """Read the text of a skill file; what is wrong with it is part of the value.
+    """Read the text of a skill file. What is wrong with it is part of the value.
 
     Args:
         name: what messages call it.

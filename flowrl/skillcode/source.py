@@ -78,7 +78,7 @@ def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
 
 
 def argument_problems(node: ast.FunctionDef, file: str, has_floors: bool = True) -> list[str]:
-    """Why flowrl could not call a skill function, a sentence each; it gives the inputs by name."""
+    """Why flowrl could not call a skill function, a sentence each. It gives the inputs by name."""
     arguments, where = node.args, f"{file}, line {node.lineno}: {node.name}"
     if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
         return [f"{where} may take named arguments only, no *args, **kwargs or '/'. Write out the inputs that it uses."]
@@ -101,7 +101,7 @@ def defaults_of(node: ast.FunctionDef) -> dict[str, ast.expr]:
 
 
 def literal_number(node: ast.stmt) -> int | None:
-    """The whole number that a function without arguments returns as a literal, None if it is no such function."""
+    """The whole number that a function without arguments returns as a literal. None if it is no such function."""
     if not isinstance(node, ast.FunctionDef) or ast.unparse(node.args):
         return None
     match [statement for statement in node.body if not _is_text(statement)]:
@@ -111,7 +111,7 @@ def literal_number(node: ast.stmt) -> int | None:
 
 
 def without_statement(text: str, tree: ast.Module, node: ast.stmt) -> str | None:
-    """The text without a statement of its top level, None if other statements share its lines."""
+    """The text without a statement of its top level. None if other statements share its lines."""
     first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
     rows = range(first, (node.end_lineno or node.lineno) + 1)
     if any(other is not node and (other.lineno in rows or other.end_lineno in rows) for other in tree.body):
@@ -175,7 +175,7 @@ def count_tasks(names: Iterable[str], file: str) -> int:
 
 
 def default_amount(source: SkillSource) -> int | None:
-    """The amount that a skill's functions name as the default of `n`, None if none does with a literal."""
+    """The amount that a skill's functions name as the default of `n`. None if none does with a literal."""
     functions = dict(_bindings(parse(source.text, source.prefix)))
     for name in (source.is_done, source.reward):
         node = functions.get(name)

@@ -49,7 +49,7 @@ class TrainingSuccess(BaseModel):
 
 
 class Progress(BaseModel):
-    """The cohorts of a run and its milestones; saved with every checkpoint.
+    """The cohorts of a run and its milestones. Saved with every checkpoint.
 
     Attributes:
         cohorts: by the update in which their episodes began.

@@ -129,7 +129,7 @@ def share_of(
     first = (jnp.cumsum(counts) - counts.ravel()).reshape(shape)  # [E, M, S]
 
     def of_group(group: Array, expert: Array, trained: Array) -> tuple[Array, Array]:
-        """Sort a group's samples by expert, then at random; give their places."""
+        """Sort a group's samples by expert, then at random. Give their places."""
         bits = experts.bit_length()
         drawn = jax.random.bits(jax.random.fold_in(key, numbers[group]), (size,), jnp.uint32)  # [N]
         expert = jnp.where(trained, expert, experts)

@@ -72,7 +72,7 @@ class TrainingRun:
         self.progress = Progress()
 
     def execute(self) -> TrainResult | None:
-        """Train to the result; None if the run was asked to stop."""
+        """Train to the result. None if the run was asked to stop."""
         try_tasks(self.env, task_names(self.spec, self.paths), self.key)
         state = self._restore()
         if self.config.ppo.bfloat16:
@@ -105,7 +105,7 @@ class TrainingRun:
             self.programs.start_from(starts)
 
     def _best_params(self, state: TrainState) -> Any:
-        """The trained experts at their best; the latest without a measurement."""
+        """The trained experts at their best. The latest without a measurement."""
         return put(state.params, self.spec.trained, state.best) if self.progress.best >= 0 else state.params
 
     def _restore(self) -> TrainState:

@@ -12,7 +12,7 @@ from flowrl.training.ppo import Losses
 
 
 class TrainState(NamedTuple):
-    """Everything a run needs to go on; every leaf is an array.
+    """Everything a run needs to go on. Every leaf is an array.
 
     Attributes:
         params: all experts of the run, leaves [E, ...].

@@ -51,7 +51,7 @@ class Trainer(PolicyRunner):
         return shape
 
     def learning_rate(self, update: Array) -> Array:
-        """Learning rate of an update; annealed linearly over the budget of frames."""
+        """Learning rate of an update. Annealed linearly over the budget of frames."""
         ppo = self.config.ppo
         if not ppo.anneal:
             return jnp.float32(ppo.lr)

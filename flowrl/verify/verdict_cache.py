@@ -66,7 +66,7 @@ def _hash_then(file: Path, changed: int, size: int) -> bytes:
 
 
 def find_verdict(key: str) -> Verdict | None:
-    """The cached verdict of this key; None if there is none, or its artefact is no longer cached."""
+    """The cached verdict of this key. None if there is none, or its artefact is no longer cached."""
     try:
         verdict = read_json(_file(key), Verdict)
     except LibraryError:

@@ -103,7 +103,7 @@ def _trace_request(skill: Skill, env: str, reading: Reading, recording: Path) ->
 
 
 def _trace_check(answer: ChildAnswer) -> Check:
-    """The first child's check; its words may be the code's own."""
+    """The first child's check. Its words may be the code's own."""
     problem = _unanswered(answer, "run and traced") or _line(answer.header.get("problem", ""))
     if "crash" in answer.header:
         problem = f"The code cannot be traced: {_line(answer.header['crash'])}. Write it more plainly."
@@ -130,7 +130,7 @@ def _judge_checks(answer: ChildAnswer) -> tuple[Check, ...]:
 
 
 def _unanswered(answer: ChildAnswer, verb: str) -> str:
-    """Why a child gave no answer, as a sentence for the code's author; empty if it gave one.
+    """Why a child gave no answer, as a sentence for the code's author. Empty if it gave one.
 
     Raises:
         PlatformError: it ended before it reached the code.

@@ -53,7 +53,7 @@ def position(world: World) -> Array:
 
 
 def here(world: World) -> tuple[Any, ...]:
-    """Index of the player's floor in a map; empty without floors."""
+    """Index of the player's floor in a map. Empty without floors."""
     return (world.player_level,) if is_full(world) else ()
 
 

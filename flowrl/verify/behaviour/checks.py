@@ -62,7 +62,7 @@ class FunctionAnswers:
 
 
 def findings(played: FunctionAnswers, trusted: bool) -> Iterator[Finding]:
-    """Yield the checks; a trusted skill is only checked for finite numbers."""
+    """Yield the checks. A trusted skill is only checked for finite numbers."""
     yield _finite(played)
     if trusted:
         return
@@ -132,7 +132,7 @@ def _postconditions_hold(played: FunctionAnswers) -> Finding:
 
 
 def _broken_promise(stage: Scenario, n: int, row: int) -> str | None:
-    """A yield that does not hold in a recorded row; achievements are left out, as a task may begin at any step."""
+    """A yield that does not hold in a recorded row. Achievements are left out, as a task may begin at any step."""
     for fluent, quantity in stage.spec.yields.items():
         if fluent in stage.fluents and not fluent.startswith(ACHIEVEMENT):
             there = int(stage.fluents[fluent][row])

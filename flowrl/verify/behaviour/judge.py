@@ -25,7 +25,7 @@ _PARTS = 4
 
 
 def _too_large(error: Exception) -> str:
-    """By how much arrays must shrink if memory ran out; empty for other errors."""
+    """By how much arrays must shrink if memory ran out. Empty for other errors."""
     said = str(error)[:2_000]
     if "RESOURCE_EXHAUSTED" not in said and not isinstance(error, MemoryError):
         return ""

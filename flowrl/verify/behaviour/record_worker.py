@@ -1,4 +1,4 @@
-"""The recording process: plays a game and stores its transitions; runs no skill code.
+"""The recording process: plays a game and stores its transitions. Runs no skill code.
 
 Run as `python -m flowrl.verify.behaviour.record_worker ENV FILE`.
 """

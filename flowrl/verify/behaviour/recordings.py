@@ -91,7 +91,7 @@ def recording_file(env: str) -> Path:
 
 
 def recorded(env: str) -> Path:
-    """The path of a game's recording; makes it if there is none, which takes up to two minutes.
+    """The path of a game's recording. Makes it if there is none, which takes up to two minutes.
 
     Raises:
         PlatformError: it cannot be made.

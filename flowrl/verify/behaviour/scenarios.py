@@ -59,7 +59,7 @@ class Scenario:
         return _transition(rows, rows, np.zeros_like(rows["achievements"]), n)
 
     def paths(self, n: int) -> Iterator[Path]:
-        """Yield forced paths to success; a correct skill finishes at least one."""
+        """Yield forced paths to success. A correct skill finishes at least one."""
         nears = any(fluent.startswith(NEAR) for fluent in self.spec.yields)
         spreads = any(np.ndim(self._first.get(f"inventory.{fluent}", 0)) > 1 for fluent in self.spec.yields)
         for distance in _DISTANCES if nears else _DISTANCES[:1]:
@@ -69,7 +69,7 @@ class Scenario:
         self._piled = False
 
     def _path(self, n: int, distance: int, early: bool) -> Path:
-        """A path in steps of one; achievements come with each step if ``early``, else with the last."""
+        """A path in steps of one. Achievements come with each step if ``early``, else with the last."""
         ends = self._ends(n)
         states, events = [self._before(n, ends, distance)], []
         steps = self._steps(states[0], ends)
@@ -116,7 +116,7 @@ class Scenario:
             after["player_level"][:] = self.spec.to_floor
 
     def _ends(self, n: int) -> dict[str, int]:
-        """The amounts at the end; a level of the body is full."""
+        """The amounts at the end. A level of the body is full."""
         ends = {fluent: quantity.at(n) for fluent, quantity in self.spec.yields.items()}
         return {f: max(_FULL, amount) if f.startswith(INTRINSIC) else amount for f, amount in ends.items()}
 
@@ -130,7 +130,7 @@ class Scenario:
         return rows
 
     def amount(self, rows: Rows, fluent: str) -> int:
-        """How much of a fluent the first row shows; 0 if skill code cannot see it."""
+        """How much of a fluent the first row shows. 0 if skill code cannot see it."""
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if not kind and (leaf := rows.get(f"inventory.{name}")) is not None:
@@ -147,7 +147,7 @@ class Scenario:
         return self.names.achievements.index(fluent.removeprefix(ACHIEVEMENT))
 
     def _force(self, rows: Rows, fluent: str, amount: int, distance: int = 1) -> None:
-        """Give the fluent this amount in every row; stations the given distance."""
+        """Give the fluent this amount in every row. Stations the given distance."""
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if not kind and (leaf := rows.get(f"inventory.{name}")) is not None:

@@ -27,7 +27,7 @@ from flowrl.verify.isolation.seccomp import install_filter, prepare_filter
 
 
 def main() -> int:
-    """Handle the request; every outcome, a crash too, is an answer."""
+    """Handle the request. Every outcome, a crash too, is an answer."""
     role, descriptor = sys.argv[1], int(sys.argv[2])
     stdin = sys.stdin.buffer
     request = json.loads(stdin.readline())

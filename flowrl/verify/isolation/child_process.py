@@ -116,7 +116,7 @@ class Child:
         self.sender.start()
 
     def answer(self) -> ChildAnswer:
-        """Wait for the answer; kills a child that exceeds its limits or its time."""
+        """Wait for the answer. Kills a child that exceeds its limits or its time."""
         received = bytearray()
         ready = 0.0
         problem = ""
@@ -146,7 +146,7 @@ class Child:
         return self._read(bytes(received), ready)
 
     def _memory(self) -> int:
-        """The child's memory in bytes; updates its processor time as well."""
+        """The child's memory in bytes. Updates its processor time as well."""
         try:
             process = psutil.Process(self.process.pid)
             self.cpu_seconds = max(self.cpu_seconds, sum(process.cpu_times()[:2]))

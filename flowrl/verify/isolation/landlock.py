@@ -1,4 +1,4 @@
-"""Landlock: the kernel restricts which files a process may read; and dropping root's capabilities.
+"""Landlock: the kernel restricts which files a process may read. And dropping root's capabilities.
 
 A filter on system calls cannot tell one path from another. Landlock restricts a thread and those that it starts later,
 so it is set while there is only one.
@@ -63,7 +63,7 @@ def _not_set_up(consequence: str, required: bool) -> str:
 
 
 def restrict_files(folders: Iterable[Path], required: bool) -> str:
-    """Let this process read only files of Python, the system's libraries and ``folders``; tells the outcome.
+    """Let this process read only files of Python, the system's libraries and ``folders``. Tells the outcome.
 
     Raises:
         OSError: it is required and fails, although this kernel offers it.
@@ -93,7 +93,7 @@ def restrict_files(folders: Iterable[Path], required: bool) -> str:
 
 
 def _python() -> Iterable[Path]:
-    """Yield the folders of Python and its packages; of a folder that holds more, only this package."""
+    """Yield the folders of Python and its packages. Of a folder that holds more, only this package."""
     yield from map(Path, (sys.prefix, sys.base_prefix, sys.exec_prefix))
     yield PACKAGE_ROOT / "flowrl"
     yield from (Path(path) for path in sys.path if path.endswith(("site-packages", "dist-packages")))
@@ -117,7 +117,7 @@ def end_with_parent() -> None:
 
 
 def drop_capabilities(required: bool) -> str:
-    """Drop all of root's capabilities but reading files; tells the outcome.
+    """Drop all of root's capabilities but reading files. Tells the outcome.
 
     Raises:
         OSError: it is required and fails.

@@ -54,7 +54,7 @@ def install_filter(required: bool) -> list[str]:
 
 
 def deny_network() -> str:
-    """Remove the network from this process and its children where the kernel can; tells the outcome.
+    """Remove the network from this process and its children where the kernel can. Tells the outcome.
 
     Local sockets (AF_UNIX, and AF_NETLINK to the kernel) stay: drivers of accelerators need them.
     """
@@ -70,7 +70,7 @@ def deny_network() -> str:
 
 
 def why_no_filter() -> str | None:
-    """Why system calls cannot be filtered here, None if they can."""
+    """Why system calls cannot be filtered here. None if they can."""
     if sys.platform != "linux":
         return f"no seccomp on {sys.platform}"
     try:
@@ -81,7 +81,7 @@ def why_no_filter() -> str | None:
 
 
 def _needs_network() -> str | None:
-    """Why this process needs the network, None if it does not."""
+    """Why this process needs the network. None if it does not."""
     tpu = "tpu" in os.environ.get("JAX_PLATFORMS", "") or any(Path("/dev").glob("accel[0-9]*"))
     return "a TPU is driven through it" if tpu else None
 

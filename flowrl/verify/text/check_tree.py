@@ -174,7 +174,7 @@ class _Walker:
         self.locals = self.below = frozenset()
 
     def _annotation(self, node: ast.expr) -> Iterator[str]:
-        """Yield the problems of an annotation; if it is never evaluated, it only has to be a plain type."""
+        """Yield the problems of an annotation. If it is never evaluated, it only has to be a plain type."""
         quoted = isinstance(node, ast.Constant) and isinstance(node.value, str)
         if not quoted and not (self.is_lazy and all(isinstance(part, _PLAIN_TYPE) for part in ast.walk(node))):
             yield from self._expression(node)

@@ -24,7 +24,7 @@ ALLOWED = frozenset(_ALLOWED.split())
 
 
 def problem_of(closed: Any) -> str | None:
-    """What a jaxpr of one world may not contain, as a sentence; None if nothing."""
+    """What a jaxpr of one world may not contain, as a sentence. None if nothing."""
     count = 0
     for jaxpr in _nested(closed):
         for constant in getattr(jaxpr, "consts", ()):

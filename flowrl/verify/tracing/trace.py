@@ -25,7 +25,7 @@ _MAX_CHARACTERS = 400
 
 
 class Refused(Exception):
-    """The code is rejected; the message is a sentence that its author can act on."""
+    """The code is rejected. The message is a sentence that its author can act on."""
 
 
 def modules_of(env: str) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def warm_up(env: str) -> None:
 
 
 def load_functions(text: str, env: str, trusted: bool) -> Mapping[str, Any]:
-    """The names that a skill's text defines; this runs it, with few built-ins and imports.
+    """The names that a skill's text defines. This runs it, with few built-ins and imports.
 
     Raises:
         Refused: it fails.
