@@ -83,7 +83,7 @@ def set_up(home: Path, skill: Skill = WOOD, **change: Any) -> RunPaths:
 
 def trained(run: RunPaths) -> TrainResult:
     """What training makes of a run, in this process."""
-    InlineExecutor().submit(Job(run.folder.name, run.folder))
+    InlineExecutor().submit(Job(run.folder, run.folder.name))
     return read_json(run.result, TrainResult)
 
 
