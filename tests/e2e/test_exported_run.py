@@ -24,6 +24,7 @@ from flowrl.knowledge.base import load_base
 from flowrl.knowledge.import_base import import_base, write_imported
 from flowrl.library.catalog import base_for, home_folder
 from flowrl.library.home import SkillLibrary
+from flowrl.parallel.finished_run import FinishedRun
 from flowrl.parallel.scheduler import Proposal
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env, task_names
@@ -267,5 +268,5 @@ def test_a_run_of_somebody_else_is_not_played_against_the_library(sandbox: Sandb
     change_spec(run, exported={})
     write_text(run.module, trap(tmp_path) + run.module.read_text())
     with pytest.raises(LibraryError, match="was set up by another user"):
-        comparison(library, run)
+        comparison(library, FinishedRun.load(run))
     assert not (tmp_path / "ran").exists()
