@@ -1,27 +1,24 @@
-"""The forms of a model's answers, and how a text becomes one: JSON as it comes, whatever is wrapped around it."""
+"""The forms of a model's answers, and their parser: JSON, even inside other text."""
 
 import json
 import re
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from flowrl.errors import SpecError
 from flowrl.knowledge.quantities import parse_quantity, quantity_text
 from flowrl.library.drafts import RewardDesign
-from flowrl.schema.skill import Quantity, SkillSpec
+from flowrl.schema.frozen import Frozen
+from flowrl.schema.skill import SkillSpec
 
-_LONGEST = 100_000
+_MAX_LENGTH = 100_000
 _FENCE = re.compile(r"```(?:[A-Za-z]*)\n(.*?)```", re.DOTALL)
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProposeAnswer(_Answer):
-    """The next skill, or a weak one to go on with."""
+class ProposeAnswer(Frozen):
+    """The next skill, or a weak one to continue."""
 
     action: Literal["new", "continue"] = "new"
     name: str = Field(min_length=1, max_length=80)
@@ -29,7 +26,7 @@ class ProposeAnswer(_Answer):
     gain: str = Field(default="", max_length=200)
 
 
-class SpecAnswer(_Answer):
+class SpecAnswer(Frozen):
     """A specification; amounts are whole numbers or texts such as "2*n + 1"."""
 
     requires: dict[str, int | str] = Field(default_factory=dict)
@@ -43,70 +40,76 @@ class SpecAnswer(_Answer):
     practice: tuple[tuple[str, int], ...] = ()
 
     def spec(self, name: str) -> SkillSpec:
-        """Returns the specification.
+        """The specification of the skill ``name``.
 
         Raises:
-            SpecError: an amount cannot be read; says all that cannot.
+            SpecError: amounts cannot be read; names all of them.
         """
         values: dict[str, Any] = self.model_dump()
         problems: list[str] = []
         for part in ("requires", "consumes", "yields"):
-            values[part], unread = _quantities(values[part], f"{name!r}, {part}")
-            problems += unread
+            for fluent, amount in values[part].items():
+                try:
+                    values[part][fluent] = parse_quantity(str(amount), f"{name!r}, {part} {fluent}")
+                except SpecError as error:
+                    problems.append(str(error))
         if problems:
             raise SpecError("\n".join(problems))
         return SkillSpec.model_validate(values)
 
     @classmethod
     def of(cls, spec: SkillSpec) -> "SpecAnswer":
-        """Returns the form in which a model would have written a specification."""
-        amounts = {part: _texts(getattr(spec, part)) for part in ("requires", "consumes", "yields")}
+        """A specification as a model would have written it."""
+        amounts: dict[str, Any] = {
+            part: {f: quantity_text(q) if q.per_n else q.base for f, q in getattr(spec, part).items()}
+            for part in ("requires", "consumes", "yields")
+        }
         rest = {name: getattr(spec, name) for name in ("stays", "item", "n_range", "floors", "to_floor", "practice")}
         return cls(**amounts, **rest)
 
     def text(self) -> str:
-        """Returns it as JSON on one line, what is empty left out."""
+        """JSON on one line, without empty parts."""
         return self.model_dump_json(exclude_defaults=True)
 
 
-class DesignAnswer(_Answer):
+class DesignAnswer(Frozen):
     """One or more designs of a reward."""
 
     designs: tuple[RewardDesign, ...] = Field(min_length=1, max_length=8)
 
 
-class CodeAnswer(_Answer):
+class CodeAnswer(Frozen):
     """The text of a skill file with a third function, `network_number`."""
 
     code: str = Field(min_length=1, max_length=40_000)
 
 
-class RefineAnswer(_Answer):
+class RefineAnswer(Frozen):
     """A corrected specification."""
 
     reason: str = Field(default="", max_length=2000)
     spec: SpecAnswer
 
 
-AnswerT = TypeVar("AnswerT", bound=_Answer)
+AnswerT = TypeVar("AnswerT", bound=Frozen)
 
 
 class UnreadableAnswerError(Exception):
-    """An answer that has not the form asked for; the message tells its author what is wrong."""
+    """An answer of the wrong form; the message tells the model what is wrong."""
 
 
 def parse_answer(text: str, form: type[AnswerT]) -> AnswerT:
-    """Returns the answer that a text holds.
+    """The answer in a text.
 
-    JSON may stand in a code fence or between other words; code alone in a fence will do for a `CodeAnswer`.
+    JSON may stand in a code fence or between other words; for a `CodeAnswer` fenced code alone is enough.
 
     Raises:
-        UnreadableAnswerError: there is none of this form; says what is wrong, for its author.
+        UnreadableAnswerError: there is none of this form; tells the model what is wrong.
     """
     if not text.strip():
         raise UnreadableAnswerError("The answer is empty. Answer with one JSON object.")
-    if len(text) > _LONGEST:
-        raise UnreadableAnswerError(f"The answer has {len(text):,} characters, more than {_LONGEST:,}. Be brief.")
+    if len(text) > _MAX_LENGTH:
+        raise UnreadableAnswerError(f"The answer has {len(text):,} characters, more than {_MAX_LENGTH:,}. Be brief.")
     reason = ""
     for candidate in _candidates(text):
         try:
@@ -115,8 +118,10 @@ def parse_answer(text: str, form: type[AnswerT]) -> AnswerT:
             if "{" in candidate or "[" in candidate:
                 reason = reason or f"It is not valid JSON: {error}. Was it cut off?"
             continue
-        if _has_surrogates(found):
-            raise UnreadableAnswerError("It holds half a character (a lone surrogate). Write plain text.")
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UnreadableAnswerError("It holds half a character (a lone surrogate). Write plain text.") from None
         if not isinstance(found, dict):
             reason = reason or f"It is a JSON {type(found).__name__}, not an object."
             continue
@@ -132,14 +137,6 @@ def parse_answer(text: str, form: type[AnswerT]) -> AnswerT:
     )
 
 
-def _has_surrogates(found: object) -> bool:
-    try:
-        json.dumps(found, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 def _candidates(text: str) -> Iterable[str]:
     yield text
     yield from _FENCE.findall(text)
@@ -149,7 +146,7 @@ def _candidates(text: str) -> Iterable[str]:
 
 
 def _what_is_wrong(error: ValidationError) -> str:
-    """Returns what is wrong with each field, a line each."""
+    """What is wrong with each field, a line each."""
     lines = []
     for detail in error.errors()[:10]:
         where = ".".join(str(part) for part in detail["loc"]) or "the object"
@@ -158,20 +155,3 @@ def _what_is_wrong(error: ValidationError) -> str:
         what = detail["msg"][0].lower() + detail["msg"][1:]
         lines.append(f"{where}: {what}" + (f"; it is {given}" if detail["type"] != "missing" else ""))
     return "\n".join(lines)
-
-
-def _quantities(amounts: dict[str, Any], where: str) -> tuple[dict[str, Quantity], list[str]]:
-    found: dict[str, Quantity] = {}
-    problems = []
-    for fluent, amount in amounts.items():
-        try:
-            found[fluent] = (
-                Quantity(base=amount) if isinstance(amount, int) else parse_quantity(amount, f"{where} {fluent}")
-            )
-        except SpecError as error:
-            problems.append(str(error))
-    return found, problems
-
-
-def _texts(amounts: dict[str, Quantity]) -> dict[str, int | str]:
-    return {f: quantity_text(q) if q.per_n else q.base for f, q in amounts.items()}

@@ -1,6 +1,6 @@
-"""What a model is told about a game before it is asked anything: manual, fluents, and what skill code may see.
+"""The system message about a game: manual, fluents, and the inputs of skill code.
 
-All but the manual is generated from the code that it describes, so that it cannot drift from it.
+All but the manual is generated from the code it describes, so that it cannot drift.
 """
 
 import ast
@@ -24,10 +24,10 @@ _SECONDS = 120
 
 
 def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Message:
-    """Returns the system message for a game.
+    """The system message for a game.
 
     Args:
-        manual: a file that takes the place of the game's own manual.
+        manual: a file that replaces the game's own manual.
 
     Raises:
         UsageError: the manual cannot be read.
@@ -46,10 +46,10 @@ def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Me
 
 
 def read_signature(env: str) -> GameSignature:
-    """Returns what skill code of a game may see; a child process asks the game, which needs jax.
+    """The inputs of a game's skill code, from a child process, as the game needs jax.
 
     Raises:
-        PlatformError: the game cannot be loaded; shows the end of the child's messages.
+        PlatformError: the game cannot be loaded; shows the end of the child's output.
     """
     command = [sys.executable, "-P", "-m", "flowrl.env.signature", env]
     try:
@@ -57,11 +57,11 @@ def read_signature(env: str) -> GameSignature:
         return GameSignature.model_validate_json(done.stdout)
     except (subprocess.SubprocessError, ValidationError) as error:
         said = "\n".join((getattr(error, "stderr", None) or str(error)).splitlines()[-5:])
-        raise PlatformError(f"{env} cannot be asked what skill code may see. Look: flowrl doctor\n{said}") from error
+        raise PlatformError(f"{env} does not tell the inputs of skill code. Run: flowrl doctor\n{said}") from error
 
 
 def inputs_text(signature: GameSignature) -> str:
-    """Returns the arguments of skill functions, a line each, with fields, shapes and types."""
+    """The arguments of skill functions, a line each, with fields, shapes and types."""
     lines = []
     for name, what in SKILL_INPUTS.items():
         fields = {
@@ -76,7 +76,7 @@ def inputs_text(signature: GameSignature) -> str:
 
 
 def shaping_text() -> str:
-    """Returns the helpers of `flowrl.env.shaping`, a line each: signature and what it returns."""
+    """The helpers of `flowrl.env.shaping`, a line each: signature and summary."""
     text = (resources.files("flowrl.env") / "shaping.py").read_text(encoding="utf-8")
     lines = []
     for node in ast.parse(text).body:

@@ -10,7 +10,7 @@ from flowrl.fluents import Vocabulary
 from flowrl.growing.reward_trials import candidate_name
 from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base
 from flowrl.library.catalog import known_skills
-from flowrl.library.drafts import Drafts
+from flowrl.library.drafts import Draft, Drafts
 from flowrl.library.home import SkillLibrary
 from flowrl.llm.conversation import Conversation
 from flowrl.llm.transport.client import JudgedLLM, Message
@@ -43,15 +43,21 @@ class FlowSettings:
 
 @dataclass(frozen=True)
 class Known:
-    """The skills that a proposal may build on.
+    """The skills of a home at one moment.
 
     Attributes:
-        learned: those of the library.
-        all: these and the pending ones.
+        names: learned and pending skills, runs that try a reward among them.
+        given_up: trained skills that are given up, and how they ended.
+        learned: skills of the library.
+        all: these and the pending ones, which a proposal may build on.
+        written: the model's own skills, trained or not.
     """
 
+    names: frozenset[str]
+    given_up: Mapping[str, str]
     learned: Mapping[str, Skill]
     all: Mapping[str, Skill]
+    written: Mapping[str, Skill]
     frontier: Frontier
 
 
@@ -104,12 +110,18 @@ class FlowContext:
         stated = frozenset(skill.name for skill in skills if skill.spec.n_range is not None)
         return KnowledgeBase(self.env, self.vocabulary, fill_ranges(skills, self.vocabulary), stated)
 
-    def known(self, learned_or_pending: Collection[str]) -> Known:
-        """What may be built on, with pending skills taken for learned."""
-        learned, own = known_skills(self.library), self.base().skills
-        everything = {skill.name: skill for skill in own if skill.name in learned_or_pending} | learned
-        return Known(learned, everything, Frontier(everything, self.vocabulary, own))
+    def known(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Known:
+        """What is known at this moment, with pending skills taken for learned."""
+        learned, written = known_skills(self.library), self.base().named()
+        everything = {name: skill for name, skill in written.items() if name in learned_or_pending} | learned
+        frontier = Frontier(everything, self.vocabulary, written.values())
+        return Known(frozenset(learned_or_pending), given_up, learned, everything, written, frontier)
 
-    def candidate_names(self) -> set[str]:
+    def all_trials(self) -> set[str]:
         """The names of all runs that try a reward."""
-        return {candidate_name(draft.skill.name, k) for draft in self.drafts for k in range(len(draft.candidates))}
+        return {name for draft in self.drafts for name in trials_of(draft)}
+
+
+def trials_of(draft: Draft) -> list[str]:
+    """The names of the runs that try a draft's rewards."""
+    return [candidate_name(draft.skill.name, which) for which in range(len(draft.candidates))]

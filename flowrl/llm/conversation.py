@@ -1,4 +1,4 @@
-"""Asking for one thing until the answer can be used: whatever is wrong with it goes back with the exact reason."""
+"""Asking until an answer is usable: a rejected one goes back with the exact reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,19 @@ from flowrl.llm.prompts import load_prompt
 from flowrl.llm.transport.client import JudgedLLM, Message, ModelRequest
 
 Result = TypeVar("Result")
+_MAX_REASON = 300
 
 
 class RejectedError(Exception):
-    """An answer that breaks a rule; the message tells its author which, and what to do."""
+    """An answer that breaks a rule; the message tells the model which, and the next move."""
 
 
 class StageFailedError(Exception):
-    """No answer of a stage could be used.
+    """A stage without a usable answer.
 
     Attributes:
         stage: propose, specify, design, write or refine.
-        reasons: why each was rejected, in order.
+        reasons: why each answer was rejected, in order.
     """
 
     def __init__(self, stage: str, reasons: tuple[str, ...]):
@@ -30,12 +31,12 @@ class StageFailedError(Exception):
 
 @dataclass(frozen=True)
 class Conversation:
-    """Asks a model within bounds.
+    """Bounded questions to a model.
 
     Attributes:
-        briefing: what it is told before anything is asked.
-        attempts: answers for each question, after which the stage has failed.
-        tell_fn: is told in a line what is going on.
+        briefing: the system message.
+        attempts: answers per question before the stage fails.
+        tell_fn: receives progress messages.
     """
 
     llm: JudgedLLM
@@ -46,11 +47,11 @@ class Conversation:
     def ask(
         self, stage: str, skill: str, prompt: Message, form: type[AnswerT], judge_fn: Callable[[AnswerT], Result]
     ) -> Result:
-        """Returns what the judge makes of the first answer that it does not reject.
+        """The judge's result for the first answer that it accepts.
 
         Args:
-            skill: the skill in question, empty while it has no name.
-            judge_fn: raises RejectedError for an answer that cannot be used.
+            skill: the skill in question; empty before it has a name.
+            judge_fn: raises RejectedError for an unusable answer.
 
         Raises:
             StageFailedError: all attempts were rejected.
@@ -58,20 +59,22 @@ class Conversation:
         """
         messages: tuple[Message, ...] = (self.briefing, prompt)
         reasons: list[str] = []
+        about = skill or "the next skill"
         for attempt in range(1, self.attempts + 1):
             request = ModelRequest(
                 stage=stage, skill=skill, attempt=attempt, messages=messages, wanted=form.__name__,
                 answer_schema=form.model_json_schema(),
             )  # fmt: skip
-            again = f", attempt {attempt}" if attempt > 1 else ""
-            self.tell_fn(f"{skill or 'the next skill'}: asks the model to {stage}{again}")
+            self.tell_fn(f"{about}: asking the model to {stage}{f', attempt {attempt}' if attempt > 1 else ''}")
             text = self.llm.complete(request).text
             try:
                 result = judge_fn(parse_answer(text, form))
             except (UnreadableAnswerError, RejectedError) as error:
                 reasons.append(str(error))
                 self.llm.note(request, "rejected", str(error))
-                self.tell_fn(f"{skill or 'the next skill'}: rejected: {_one_line(str(error))}")
+                line = " ".join(str(error).split())
+                line = line if len(line) <= _MAX_REASON else f"{line[: _MAX_REASON - 3]}..."
+                self.tell_fn(f"{about}: rejected: {line}")
                 messages = (*messages, Message(role="assistant", text=text, masked=text), self._back(error, attempt))
                 continue
             self.llm.note(request, "accepted")
@@ -82,8 +85,3 @@ class Conversation:
         left = self.attempts - attempt
         remaining = f"{left} more attempts are left." if left > 1 else "This is the last attempt."
         return load_prompt("rejected").render(reason=str(error), remaining=remaining)
-
-
-def _one_line(text: str, most: int = 300) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."

@@ -1,18 +1,17 @@
-"""`Flow`: a language model in the loop. It proposes a skill, specifies it, designs its reward and writes its code; each
-answer is held against planner and sandbox before anything is trained, and goes back with the reason if it fails.
+"""`Flow`: a language model in the loop, as the controller's proposer.
 
     propose -> specify -> feasible and novel? -> design -> write -> verify -> (candidates) -> train -> analyse -> refine
 
-Training is the controller's; `Flow` is its proposer. What was decided lies in the home's drafts, so that a process that
-is killed goes on where it was.
+The model proposes a skill, specifies it, designs its reward and writes its code. Planner and sandbox check each answer
+before anything is trained; a rejected one goes back with the reason. The home's drafts hold every decision, so that a
+killed process continues where it was.
 """
 
 from collections.abc import Callable, Collection, Mapping
 
 from flowrl.errors import LibraryError, LLMError, ModuleError, PlanError, PlatformError, SpecError, TrainingError
-from flowrl.growing.reward_trials import candidate_name
 from flowrl.library.drafts import Draft, Failure
-from flowrl.llm.context import FlowContext, Known
+from flowrl.llm.context import FlowContext, Known, trials_of
 from flowrl.llm.conversation import StageFailedError
 from flowrl.llm.progress_text import failed_runs
 from flowrl.llm.writer import Writer
@@ -43,65 +42,31 @@ class Flow:
         self.unanalysed: set[str] = set()
 
     def stop(self) -> None:
-        """Makes a pending question to the model end soon."""
+        """Make a pending question to the model end soon."""
         self.context.stopping.set()
 
     def propose(
         self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
     ) -> Proposed | NothingToPropose | Respecified:
-        """Returns the next skill to train, whose code has been verified; or why there is none.
+        """The next skill to train, its code verified, or why there is none.
 
-        A model that gives no answer, or a sandbox that cannot do its work, ends the proposing until something changes,
-        and never what is being trained.
+        A model without an answer, or a sandbox that cannot work, pauses proposing and leaves training alone.
         """
         try:
-            return self._next(learned_or_pending, given_up)
+            if (correction := self.review()) is not None:
+                return correction
+            return self._next(self.context.known(learned_or_pending, given_up))
         except (LLMError, PlatformError) as error:
             return NothingToPropose(str(error).rstrip("."))
 
-    def needs(self, skill: Skill, known: Known) -> frozenset[str]:
-        """Returns the skills of its plan.
-
-        Raises:
-            PlanError: none of the known skills lead to it.
-        """
-        found = plan(skill.name, {**known.all, skill.name: skill}, vocabulary=self.context.vocabulary)
-        return frozenset(dependencies(found))
-
-    def _next(
-        self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
-    ) -> Proposed | NothingToPropose | Respecified:
-        if (reviewed := self.review()) is not None:
-            return reviewed
-        known = self.context.known(learned_or_pending)
-        if self.context.settings.goal is not None and self._is_reached(self.context.settings.goal, known):
-            return NothingToPropose(f"{self.context.settings.goal} is learned", complete=True)
-        if (written := self._written(known, learned_or_pending, given_up)) is not None:
-            return written
-        if self.count is not None and len(self.wanted(learned_or_pending)) >= self.count:
-            return NothingToPropose("as many skills as are wanted are learned or under way")
-        return self._new(known, learned_or_pending, given_up)
-
-    def wanted(self, learned_or_pending: Collection[str]) -> set[str]:
-        """Returns the skills that are learned or under way, one whose candidates are tried among them."""
-        tried = {draft.skill.name for draft in self.context.drafts if _is_tried(draft, learned_or_pending)}
-        return (set(learned_or_pending) - self.context.candidate_names()) | tried
-
-    def _is_reached(self, goal: str, known: Known) -> bool:
-        try:
-            plan(goal, known.learned, vocabulary=self.context.vocabulary, unlearned=self.context.base().named())
-        except PlanError:
-            return False
-        return True
-
     def review(self) -> Respecified | None:
-        """Returns a correction of what a skill is said to need and bring, None where there is none to make.
+        """A correction of a trained skill's specification, None without any.
 
-        What was trained since the last time is held against what is measured of it; a correction that the library
-        does not have yet, as the process that found it was stopped, is given again.
+        Skills trained since the last review are checked against statistics. A correction that never reached the
+        library, as its process was stopped, is returned again.
 
         Raises:
-            LLMError: it was stopped, or a transcript that is replayed lacks the question.
+            LLMError: it was stopped, or a replayed transcript lacks the question.
         """
         if self.review_fn is None:
             return None
@@ -111,124 +76,128 @@ class Flow:
             if record is None or record.name in self.unanalysed:
                 continue
             if draft.reviewed < record.version:
-                draft = self._reviewed(draft, record)
-            if draft.corrected is None:
-                continue
-            if draft.corrected != record.spec:
+                try:
+                    corrected = self.review_fn(self.context, record)
+                except (TrainingError, ModuleError, LibraryError) as error:
+                    self.context.tell_fn(f"{record.name}: its analysis failed: {error}")
+                    self.unanalysed.add(record.name)  # the next process tries again
+                else:
+                    draft = draft.model_copy(update={"reviewed": record.version, "corrected": corrected})
+                    self.context.drafts.save(draft)
+            if draft.corrected is not None and draft.corrected != record.spec:
                 return Respecified(record.name, draft.corrected)
-            self.context.drafts.save(draft.model_copy(update={"corrected": None}))
+            if draft.corrected is not None:
+                self.context.drafts.save(draft.model_copy(update={"corrected": None}))
         return None
 
-    def _reviewed(self, draft: Draft, record: SkillRecord) -> Draft:
-        """Returns the draft with what came of a review; an analysis that failed is tried again by the next process."""
-        assert self.review_fn is not None
-        try:
-            spec = self.review_fn(self.context, record)
-        except (TrainingError, ModuleError, LibraryError) as error:
-            self.context.tell_fn(f"{record.name}: its analysis came to nothing: {error}")
-            self.unanalysed.add(record.name)
-            return draft
-        reviewed = draft.model_copy(update={"reviewed": record.version, "corrected": spec})
-        self.context.drafts.save(reviewed)
-        return reviewed
+    def _next(self, known: Known) -> Proposed | NothingToPropose:
+        goal = self.context.settings.goal
+        if goal is not None and self._is_reached(goal, known):
+            return NothingToPropose(f"{goal} is learned", complete=True)
+        if (proposal := self._from_drafts(known)) is not None:
+            return Proposed(proposal)
+        tried = {draft.skill.name for draft in self.context.drafts if _is_tried(draft, known)}
+        if self.count is not None and len((known.names - self.context.all_trials()) | tried) >= self.count:
+            return NothingToPropose("as many skills as requested are learned or pending")
+        return self._from_model(known)
 
-    def _written(
-        self, known: Known, learned_or_pending: Collection[str], given_up: Mapping[str, str]
-    ) -> Proposed | None:
-        """Returns a skill that was written before and waits to be trained, or one of its candidates."""
-        base = self.context.base().named()
+    def _is_reached(self, goal: str, known: Known) -> bool:
+        try:
+            plan(goal, known.learned, vocabulary=self.context.vocabulary, unlearned=known.written)
+        except PlanError:
+            return False
+        return True
+
+    def _from_drafts(self, known: Known) -> Proposal | None:
+        """A skill written before and not trained yet, or one of its candidates."""
         for draft in self.context.drafts:
             name = draft.skill.name
-            if draft.status == "failed" or name in learned_or_pending or name in given_up:
+            if draft.status == "failed" or name in known.names or name in known.given_up:
                 continue
-            verdict = known.frontier.judge(base[name])
-            if verdict.standing == "not novel" and not _is_tried(draft, learned_or_pending):
-                self._give_up(draft, f"it is not novel by now: {verdict.reason}")
+            verdict = known.frontier.judge(known.written[name])
+            if verdict.standing == "not novel" and not _is_tried(draft, known):
+                self._give_up(draft, f"it is not novel any more: {verdict.reason}")
             if verdict.standing != "ready":
-                continue  # what it needs was lost, or a candidate is under way: it waits
-            if (proposal := self._proposal(draft, base[name], known, learned_or_pending, given_up)) is not None:
-                return Proposed(proposal)
+                continue  # a skill it needs was lost, or a candidate trains: it waits
+            if (proposal := self._proposal(draft, known.written[name], known)) is not None:
+                return proposal
         return None
 
-    def _proposal(
-        self, draft: Draft, skill: Skill, known: Known, learned_or_pending: Collection[str], given_up: Mapping[str, str]
-    ) -> Proposal | None:
-        """Returns the proposal of a draft: its next candidate while these are compared, else the skill itself."""
+    def _proposal(self, draft: Draft, skill: Skill, known: Known) -> Proposal | None:
+        """The draft's next candidate while these are compared, else the skill itself."""
         try:
-            needs = self.needs(skill, known)
-        except PlanError as error:  # the search stopped at its limit, or what it needs was lost
+            needs = self._needs(skill, known)
+        except PlanError as error:  # the search hit its limit, or a skill it needs was lost
             self._give_up(draft, str(error))
             return None
         if draft.status == "accepted":
             return Proposal(skill.name, needs)
-        for which, candidate in enumerate(draft.candidates):
-            name = candidate_name(skill.name, which)
-            if (
-                candidate.success is None
-                and not candidate.note
-                and name not in learned_or_pending
-                and name not in given_up
-            ):
-                return Proposal(name, needs, trial=True)
-        if _is_tried(draft, learned_or_pending):
-            return None
-        chosen = self._choose(draft)
-        return None if chosen is None else Proposal(skill.name, needs)
+        for trial, candidate in zip(trials_of(draft), draft.candidates, strict=True):
+            is_open = candidate.success is None and not candidate.note
+            if is_open and trial not in known.names and trial not in known.given_up:
+                return Proposal(trial, needs, trial=True)
+        return None if _is_tried(draft, known) or not self._choose(draft) else Proposal(skill.name, needs)
 
-    def _choose(self, draft: Draft) -> Draft | None:
-        """Settles which candidate is used: the one with the best measured success at equal frames."""
+    def _needs(self, skill: Skill, known: Known) -> frozenset[str]:
+        """The skills of its plan.
+
+        Raises:
+            PlanError: no plan of known skills reaches it.
+        """
+        found = plan(skill.name, {**known.all, skill.name: skill}, vocabulary=self.context.vocabulary)
+        return frozenset(dependencies(found))
+
+    def _choose(self, draft: Draft) -> bool:
+        """Choose the candidate of best measured success at equal frames; False if none was measured."""
         why = failed_runs(self.context.library)
-        noted = []
-        for which, candidate in enumerate(draft.candidates):
-            note = candidate.note or why.get(candidate_name(draft.skill.name, which), "")
-            noted.append(candidate if candidate.success is not None else candidate.model_copy(update={"note": note}))
-        draft = draft.model_copy(update={"candidates": tuple(noted)})
-        measured = [(c.success.value or 0.0, -k) for k, c in enumerate(draft.candidates) if c.success is not None]
-        if not measured:
-            notes = "; ".join(c.note for c in draft.candidates if c.note) or "none reached its task"
-            self._give_up(draft, f"none of its {len(draft.candidates)} rewards could be tried: {notes}")
-            return None
-        chosen = draft.using(-max(measured)[1])
-        self.context.drafts.save(chosen)
-        shares = ", ".join(f"{k + 1}: {c.success or c.note or 'unknown'}" for k, c in enumerate(draft.candidates))
-        self.context.tell_fn(
-            f"{draft.skill.name}: reward {chosen.chosen + 1} is the best of {len(draft.candidates)} ({shares})"
+        candidates = tuple(
+            c if c.success is not None else c.model_copy(update={"note": c.note or why.get(trial, "")})
+            for trial, c in zip(trials_of(draft), draft.candidates, strict=True)
         )
-        return chosen
+        draft = draft.model_copy(update={"candidates": candidates})
+        measured = [(c.success.value or 0.0, -which) for which, c in enumerate(candidates) if c.success is not None]
+        if not measured:
+            notes = "; ".join(c.note for c in candidates if c.note) or "none reached its task"
+            self._give_up(draft, f"none of its {len(candidates)} rewards could be tried: {notes}")
+            return False
+        best = -max(measured)[1]
+        self.context.drafts.save(draft.using(best))
+        shares = ", ".join(f"{which + 1}: {c.success or c.note or 'unknown'}" for which, c in enumerate(candidates))
+        self.context.tell_fn(f"{draft.skill.name}: reward {best + 1} is the best of {len(candidates)} ({shares})")
+        return True
 
     def _give_up(self, draft: Draft, reason: str) -> None:
         self.context.drafts.save(draft.model_copy(update={"status": "failed", "reason": reason}))
-        self.context.drafts.fail(Failure(name=draft.skill.name, stage="train", reason=reason))
-        self.context.tell_fn(f"{draft.skill.name} is given up: {reason}")
+        self._fail(draft.skill.name, "train", reason)
 
-    def _new(
-        self, known: Known, learned_or_pending: Collection[str], given_up: Mapping[str, str]
-    ) -> Proposed | NothingToPropose:
-        """Asks the model for a skill until one stands, as often as patience allows."""
-        for _ in range(self.context.settings.patience):
+    def _fail(self, name: str, stage: str, reason: str) -> None:
+        self.context.drafts.fail(Failure(name=name, stage=stage, reason=reason))
+        self.context.tell_fn(f"{name or 'the proposal'} is given up: {reason}")
+
+    def _from_model(self, known: Known) -> Proposed | NothingToPropose:
+        """Ask for skills until one is accepted or patience ends."""
+        patience = self.context.settings.patience
+        for _ in range(patience):
             if self.context.stopping.is_set():
                 return NothingToPropose("it was stopped")
             writer = Writer(self.context, known)
             try:
-                idea = writer.propose(learned_or_pending, given_up)
+                idea = writer.propose()
                 if idea.action == "continue":
-                    skill = self.context.base().skill(idea.name)
-                    return Proposed(Proposal(skill.name, self.needs(skill, known)), again=True)
+                    needs = self._needs(self.context.base().skill(idea.name), known)
+                    return Proposed(Proposal(idea.name, needs), again=True)
                 draft = writer.write(idea)
             except (StageFailedError, PlanError, SpecError, ModuleError) as failed:
                 stage = failed.stage if isinstance(failed, StageFailedError) else "propose"
-                self.context.drafts.fail(Failure(name=writer.name, stage=stage, reason=str(failed)))
-                self.context.tell_fn(f"{writer.name or 'the proposal'} is given up: {failed}")
+                self._fail(writer.name, stage, str(failed))
                 continue
             self.context.drafts.save(draft)
-            proposal = self._proposal(
-                draft, self.context.base().skill(draft.skill.name), known, learned_or_pending, given_up
-            )
+            proposal = self._proposal(draft, self.context.base().skill(draft.skill.name), known)
             if proposal is not None:
                 return Proposed(proposal)
-        return NothingToPropose(f"{self.context.settings.patience} proposals of the model in a row came to nothing")
+        return NothingToPropose(f"{patience} proposals of the model in a row failed")
 
 
-def _is_tried(draft: Draft, learned_or_pending: Collection[str]) -> bool:
-    """Whether a candidate of the draft is being trained, or waits for it."""
-    return any(candidate_name(draft.skill.name, which) in learned_or_pending for which in range(len(draft.candidates)))
+def _is_tried(draft: Draft, known: Known) -> bool:
+    """Whether a candidate of the draft is pending."""
+    return any(trial in known.names for trial in trials_of(draft))

@@ -1,4 +1,4 @@
-"""Growing a library with a language model in the loop: everything put together."""
+"""Growing a library with a language model in the loop."""
 
 import queue
 import threading
@@ -33,12 +33,12 @@ from flowrl.planning.goals import parse_goal
 
 @dataclass(frozen=True)
 class FlowSetUp:
-    """Sets up runs of the skills that a model wrote, and of the rewards that are tried for them."""
+    """Sets up runs of a model's skills, and of the rewards tried for them."""
 
     context: FlowContext
 
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
-        """Returns the run of a proposal, set up or ready to go on.
+        """The run of a proposal, new or resumed.
 
         Raises:
             FlowRLError: the run cannot be set up.
@@ -54,7 +54,7 @@ class FlowSetUp:
         try:
             return set_up(proposal, expert)
         except LibraryError:
-            # An unfinished trial with other settings; they must be the same for all candidates, so it begins anew.
+            # An unfinished trial with other settings: all candidates need the same ones, so it starts over.
             run = library.paths.run(expert, proposal.name)
             if not run.config.exists() or is_locked(Job(run.folder, proposal.name)):
                 raise
@@ -62,16 +62,16 @@ class FlowSetUp:
             return set_up(proposal, expert)
 
 
-def _review_last(flow: Flow, observer: Observer, told: "queue.SimpleQueue[str]") -> None:
-    """Corrects the specifications of what was learned last; nothing is trained any more."""
+def _review_last(flow: Flow, observer: Observer, messages: queue.SimpleQueue[str]) -> None:
+    """Corrects the specifications of the skills learned last, after all training."""
     flow.context.stopping.clear()
     try:
         while (correction := flow.review()) is not None:
             respecify(flow.context.library, correction.name, correction.spec)
     except LLMError as error:
-        told.put(f"What was learned last was not held against its specification: {error}")
-    while not told.empty():
-        observer.note(told.get())
+        messages.put(f"The skills learned last were not checked against their specifications: {error}")
+    while not messages.empty():
+        observer.note(messages.get())
 
 
 def grow_with_model(
@@ -85,24 +85,23 @@ def grow_with_model(
     limits: GrowLimits,
     executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> GrowOutcome:
-    """Learns skills that a language model proposes, specifies and writes.
+    """Learn skills that a language model proposes, specifies and writes.
 
     Args:
-        count: learned skills wanted; None: as many as the goal needs, or 3 without a goal.
-        manual: a text about the game in place of the domain's own.
-        limits: how much is done at once; its count is not looked at.
+        count: learned skills wanted; None for as many as the goal needs, or 3 without a goal.
+        manual: a text about the game that replaces its own.
+        limits: of jobs; its count is ignored.
 
     Raises:
-        FlowRLError: the home or the model cannot be used, or the goal is unknown.
+        FlowRLError: the home or the model is unusable, or the goal unknown.
     """
     if llm.replay is not None and limits.jobs > 1:
-        raise UsageError("--replay goes with --jobs 1: what is asked, and when, must not depend on who is faster.")
+        raise UsageError("--replay goes with --jobs 1: the order of questions must not depend on timing.")
     stopped = threading.Event()
-    # The home is looked at before the model, so that a wrong one costs no call.
-    SkillLibrary.open_for(home, config)
-    told: queue.SimpleQueue[str] = queue.SimpleQueue()
-    model = make_llm(llm, home, stopped.is_set, told.put)
-    return grow_with(model, home, config, count, settings, manual, observer, limits, executor_fn, stopped, told)
+    SkillLibrary.open_for(home, config)  # before the model, so that a wrong home costs no call
+    messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+    model = make_llm(llm, home, stopped.is_set, messages.put)
+    return grow_with(model, home, config, count, settings, manual, observer, limits, executor_fn, stopped, messages)
 
 
 def grow_with(
@@ -116,13 +115,13 @@ def grow_with(
     limits: GrowLimits,
     executor_fn: Callable[[GrowLimits], Executor] | None = None,
     stopped: threading.Event | None = None,
-    told: "queue.SimpleQueue[str] | None" = None,
+    messages: queue.SimpleQueue[str] | None = None,
 ) -> GrowOutcome:
-    """Does what `grow_with_model` does, with a model that is there already.
+    """Do what `grow_with_model` does with a given model.
 
     Args:
-        stopped: is set when nobody waits for the model any more.
-        told: what the model's side says meanwhile, for the observer.
+        stopped: set once no answer is awaited any more.
+        messages: progress of the model's side, for the observer.
     """
     library = SkillLibrary.open_for(home, config)
     vocabulary = load_base(config.env.name).vocabulary
@@ -130,16 +129,16 @@ def grow_with(
         parse_goal(settings.goal, known_skills(library), vocabulary)
     count = count or (None if settings.goal else DEFAULT_COUNT)
     with library.lock():
-        told = told or queue.SimpleQueue()
+        messages = messages or queue.SimpleQueue()
         words = briefing(config.env.name, vocabulary, manual)
         stopping = stopped or threading.Event()
-        context = FlowContext(llm, library, config, words, settings, told.put, stopping=stopping)
+        context = FlowContext(llm, library, config, words, settings, messages.put, stopping=stopping)
         flow = Flow(context, review if settings.review else None, count)
         controller = Controller(
             library, flow, FlowSetUp(context), (executor_fn or local_executor)(limits), observer,
-            replace(limits, count=count), messages=told,
+            replace(limits, count=count), messages=messages,
         )  # fmt: skip
         finish = controller.run()
         if finish.complete:
-            _review_last(flow, observer, told)
+            _review_last(flow, observer, messages)
         return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)

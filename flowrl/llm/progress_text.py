@@ -1,4 +1,4 @@
-"""Where a library stands, in words for a model: what its plans reach, what they do not, what did not work."""
+"""A library's progress in words for a model: what plans reach, and what failed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ class SkillLine:
 
 
 def skill_lines(skills: Iterable[Skill]) -> list[SkillLine]:
-    """Returns what a prompt says of each skill: its specification, and what it does."""
+    """The specification and description of each skill."""
     return [
         SkillLine(skill.name, f"{SpecAnswer.of(skill.spec).text()} {skill.description}".strip()) for skill in skills
     ]
 
 
 def reach_text(frontier: Frontier, vocabulary: Vocabulary) -> tuple[str, str]:
-    """Returns what plans of known skills reach, and what they do not, as lists of fluents with amounts."""
+    """What plans of known skills reach, and what not, as lists of fluents with amounts."""
     reached, unreached = [], []
     names = vocabulary.names() + [f"{REACHED}{k}" for k in range(1, vocabulary.floors)]
     for fluent in names:
@@ -45,13 +45,11 @@ def reach_text(frontier: Frontier, vocabulary: Vocabulary) -> tuple[str, str]:
 
 
 def success_texts(records: Mapping[str, SkillRecord]) -> dict[str, str]:
-    """Returns the measured success of each skill."""
-    return {name: _measured(record) for name, record in records.items()}
-
-
-def _measured(record: SkillRecord) -> str:
-    measured = record.evaluation
-    return f"{record.status}, step success {measured.step_success}, of whole plans {measured.success}"
+    """The measured success of each skill."""
+    return {
+        name: f"{r.status}, step success {r.evaluation.step_success}, of whole plans {r.evaluation.success}"
+        for name, r in records.items()
+    }
 
 
 def failures_text(
@@ -61,13 +59,13 @@ def failures_text(
     reasons: Mapping[str, str],
     waiting: Mapping[str, str],
 ) -> str:
-    """Returns what did not work, a line each, the latest last.
+    """What failed, a line each, the latest last.
 
     Args:
-        weak: skills that were trained and did not become good enough.
-        ended: what the trained skills that are given up ended as.
-        reasons: why runs failed, where that is known.
-        waiting: skills that are written and cannot be begun, and why.
+        weak: trained skills of too little success.
+        ended: how given-up skills ended.
+        reasons: why runs failed, where known.
+        waiting: drafts out of reach, and why.
     """
     lines = [f"- {f.name or 'a proposal'}: {' '.join(f.reason.split())}" for f in failures[-_MAX_FAILURES:]]
     for name, outcome in ended.items():
@@ -85,6 +83,6 @@ def failures_text(
 
 
 def failed_runs(library: SkillLibrary) -> dict[str, str]:
-    """Returns why runs failed, by skill."""
+    """Why runs failed, by skill."""
     results = {spec.skill: paths.result for paths, spec in library.runs() if paths.result.exists()}
     return {name: error for name, file in results.items() if (error := read_json(file, TrainResult).error)}

@@ -8,9 +8,8 @@ A prompt file begins with a head that names its variables:
     ---
     What is wanted: {{ goal }} ...
 
-Measured variables (success rates, trajectories, the words of a check) differ from machine to machine. A prompt is
-therefore rendered twice: as it is sent, and with each measured variable replaced by its name, which is what a replay
-matches on. A variable that is missing, not named in the head, or not used is an error.
+Measured variables (success rates, trajectories) differ between machines. So a prompt is rendered twice: as sent, and
+with each measured variable replaced by its name, which replay matches on. Missing and unused variables are errors.
 """
 
 import functools
@@ -25,6 +24,7 @@ from flowrl.errors import UsageError
 from flowrl.llm.transport.client import Message
 
 _MARK = "---\n"
+_FOLDER = resources.files("flowrl.llm") / "prompts"
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Prompt:
     """A prompt's text and its variables.
 
     Attributes:
-        fixed: the variables that are the same on every machine.
-        measured: those that are not.
+        fixed: variables with the same value on every machine.
+        measured: variables without.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Prompt:
     measured: frozenset[str]
 
     def render(self, **variables: Any) -> Message:
-        """Returns the message of a user (of the system, for a prompt called so).
+        """The message with its variables filled in; its role is system or user by the prompt's name.
 
         Raises:
-            UsageError: a variable is missing, or there is one that the prompt does not have.
+            UsageError: a variable is missing or unknown.
         """
         wanted = self.fixed | self.measured
         if lacking := sorted(wanted - variables.keys()):
@@ -59,7 +59,7 @@ class Prompt:
 
 
 class _Mask:
-    """Stands for a measured value and for all that could be looked up in it."""
+    """A stand-in for a measured value, its items and its elements."""
 
     def __init__(self, name: str):
         self._name = name
@@ -80,10 +80,10 @@ def _environment() -> jinja2.Environment:
 
 
 def parse_prompt(name: str, text: str) -> Prompt:
-    """Returns the prompt that a file's text describes.
+    """The prompt in a file's text.
 
     Raises:
-        UsageError: it has no head, or the variables in it are not those that its head names.
+        UsageError: it has no head, or its variables are not those of its head.
     """
     begin, _, rest = text.partition(_MARK)
     head, mark, body = rest.partition(_MARK)
@@ -108,13 +108,10 @@ def parse_prompt(name: str, text: str) -> Prompt:
 
 @functools.cache
 def load_prompt(name: str) -> Prompt:
-    """Returns a prompt that ships with the package, by the name of its file."""
-    return parse_prompt(
-        name, (resources.files(__name__.rpartition(".")[0]) / "prompts" / f"{name}.md").read_text("utf-8")
-    )
+    """A prompt of the package, by the name of its file."""
+    return parse_prompt(name, (_FOLDER / f"{name}.md").read_text("utf-8"))
 
 
 def prompt_names() -> list[str]:
-    """Returns the names of the prompts that ship."""
-    folder = resources.files(__name__.rpartition(".")[0]) / "prompts"
-    return sorted(file.name.removesuffix(".md") for file in folder.iterdir() if file.name.endswith(".md"))
+    """The names of the package's prompts."""
+    return sorted(file.name.removesuffix(".md") for file in _FOLDER.iterdir() if file.name.endswith(".md"))

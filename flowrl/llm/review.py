@@ -1,8 +1,8 @@
-"""After training: a skill's specification held against what playing and experimenting with it shows, and corrected.
+"""After training: a skill's specification checked against play and experiments, and corrected.
 
-Statistics come first and need no model. Then the model sees them, with a trajectory to read, and writes the
-specification as it should be; what contradicts the measurements is sent back, and if it finds nothing better, the
-statistics' own correction holds.
+Statistics come first and need no model. Then the model sees them with a trajectory and writes a corrected
+specification; one that contradicts the measurements is rejected. Without a usable answer the statistics' own correction
+is taken.
 """
 
 from collections.abc import Sequence
@@ -27,63 +27,57 @@ from flowrl.schema.skill import Skill, SkillSpec
 
 
 def review(context: FlowContext, record: SkillRecord) -> SkillSpec | None:
-    """Returns the corrected specification of a skill, None where the one that it has may stay.
+    """The corrected specification of a skill, None if its own may stay.
 
     Raises:
-        NotRecorded: a transcript that is replayed lacks the question.
+        NotRecorded: a replayed transcript lacks the question.
         LLMError: it was stopped.
         TrainingError: the analysis failed.
     """
-    context.tell_fn(f"{record.name}: what it needs and brings is looked at in play")
+    context.tell_fn(f"{record.name}: analysing in play what it requires and yields")
     folder = context.library.skill_paths(record).analysis
     try:
-        findings = analyse_skill(
-            context.library, record.name, folder, lambda row: None, stop_fn=context.stopping.is_set
-        )
+        findings = analyse_skill(context.library, record.name, folder, lambda row: None, context.stopping.is_set)
     except TrainingError:
-        _require_going_on(context)
+        _require_running(context)
         raise
-    suggested = repair(record.spec, findings)
-    spec = suggested.spec if findings.statistics is None else _refined(context, record, findings, suggested)
-    _require_going_on(context)
-    skill = skill_of(context.library, record).model_copy(update={"spec": spec})
+    spec = _corrected(context, record, findings)
+    _require_running(context)
     if spec == record.spec:
         return None
+    skill = skill_of(context.library, record).model_copy(update={"spec": spec})
     if problems := problems_of(skill, context.vocabulary):
-        context.tell_fn(f"{record.name}: what was measured makes no specification, so it stays: {'; '.join(problems)}")
+        context.tell_fn(f"{record.name}: its specification stays, the corrected one is invalid: {'; '.join(problems)}")
         return None
-    context.tell_fn(f"{record.name}: its specification is corrected: {_difference(record.spec, spec)}")
-    if (obstacle := _obstacle(context, skill)) is not None:
-        context.tell_fn(f"{record.name}: with it no plan of learned skills leads there any more: {obstacle}")
+    old, new = SpecAnswer.of(record.spec).model_dump(), SpecAnswer.of(spec).model_dump()
+    changes = "; ".join(f"{field} {old[field]} -> {new[field]}" for field in old if old[field] != new[field])
+    context.tell_fn(f"{record.name}: its specification is corrected: {changes}")
+    try:
+        plan(skill.name, {**known_skills(context.library), skill.name: skill}, vocabulary=context.vocabulary)
+    except PlanError as error:
+        context.tell_fn(f"{record.name}: after the correction no plan of learned skills reaches it: {error}")
     return spec
 
 
-def _require_going_on(context: FlowContext) -> None:
-    """Raises LLMError if nobody waits any more: what was found out may be half of it."""
+def _require_running(context: FlowContext) -> None:
+    """Raise LLMError after a stop: the findings may be incomplete."""
     if context.stopping.is_set():
         raise LLMError("It was stopped.")
 
 
-def _obstacle(context: FlowContext, skill: Skill) -> str | None:
-    """Returns why no plan of learned skills leads to a skill, None where one does."""
-    try:
-        plan(skill.name, {**known_skills(context.library), skill.name: skill}, vocabulary=context.vocabulary)
-    except PlanError as error:
-        return str(error)
-    return None
-
-
-def _refined(context: FlowContext, record: SkillRecord, findings: Findings, suggested: Repair) -> SkillSpec:
-    """Returns the specification as the model sees it, or the statistics' own where it finds none that will do."""
+def _corrected(context: FlowContext, record: SkillRecord, findings: Findings) -> SkillSpec:
+    """The model's specification, or the statistics' own if there are too few or no answer is usable."""
+    suggested = repair(record.spec, findings)
+    if findings.statistics is None:
+        return suggested.spec
     others = [skill for name, skill in known_skills(context.library).items() if name != record.name]
+    skill = skill_of(context.library, record)
     try:
-        return refine(
-            context.conversation, context.vocabulary, skill_of(context.library, record), others, findings, suggested
-        )
+        return refine(context.conversation, context.vocabulary, skill, others, findings, suggested)
     except NotRecorded:
         raise
     except (LLMError, StageFailedError) as error:
-        _require_going_on(context)
+        _require_running(context)
         context.tell_fn(f"{record.name}: the statistics decide alone, as the model does not: {error}")
         return suggested.spec
 
@@ -96,15 +90,15 @@ def refine(
     findings: Findings,
     suggested: Repair,
 ) -> SkillSpec:
-    """Returns the specification of a skill as the model sees it, which agrees with what was measured.
+    """The model's specification of a skill, which agrees with the measurements.
 
     Args:
         others: skills that plans may use beside it.
-        suggested: what follows from the findings alone.
+        suggested: the correction that follows from the findings alone.
 
     Raises:
-        StageFailedError: none of its answers agrees.
-        LLMError: it gives no answer.
+        StageFailedError: none of the answers agrees.
+        LLMError: there is no answer.
     """
     prompt = load_prompt("refine").render(
         name=skill.name,
@@ -126,19 +120,14 @@ def refine(
         problems = problems or [f"It contradicts what was measured: {each}" for each in consistent_with(spec, findings)]
         if problems:
             raise RejectedError("\n".join(problems))
-        # What was not measured stays: the expert was trained with it.
+        # Unmeasured parts stay, as the expert was trained with them.
         return skill.spec.model_copy(update={part: getattr(spec, part) for part in PARTS})
 
     return conversation.ask("refine", skill.name, prompt, RefineAnswer, judge)
 
 
 def findings_text(findings: Findings) -> str:
-    """Returns what was found out, as lines for a model."""
+    """The findings as lines for a model."""
     parts = [] if findings.statistics is None else [statistics_text(findings.statistics)]
     parts += [way_text(way) for way in findings.ways]
     return "\n".join([*parts, *findings.notes])
-
-
-def _difference(before: SkillSpec, after: SkillSpec) -> str:
-    old, new = SpecAnswer.of(before).model_dump(), SpecAnswer.of(after).model_dump()
-    return "; ".join(f"{field} {old[field]} -> {new[field]}" for field in old if old[field] != new[field])

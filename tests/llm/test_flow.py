@@ -150,7 +150,7 @@ def test_patience_ends(tmp_path: Path) -> None:
     author = Author(BASE, FIVE)
     author.propose = lambda request: "no"  # type: ignore[method-assign, assignment, return-value]
     answer = flow_of(tmp_path, author, attempts=2, patience=3).propose((), {})
-    assert answer == NothingToPropose("3 proposals of the model in a row came to nothing")
+    assert answer == NothingToPropose("3 proposals of the model in a row failed")
     assert len(author.requests) == 6
 
 

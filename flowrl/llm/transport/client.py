@@ -59,7 +59,7 @@ class LLM(Protocol):
     """Answers requests."""
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Returns the answer.
+        """Answer a request.
 
         Raises:
             LLMError: there is none and asking again is no use; says why, and the next move.
@@ -70,4 +70,4 @@ class JudgedLLM(LLM, Protocol):
     """A model that hears how its answers were judged."""
 
     def note(self, request: ModelRequest, outcome: Literal["accepted", "rejected"], reason: str = "") -> None:
-        """Records the judgement of the answer to a request."""
+        """Record the judgement of the answer to a request."""

@@ -108,7 +108,7 @@ class Ledger:
         self._unpriced = costs.count(None)
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Returns the model's answer after recording it.
+        """Ask the model and record the call.
 
         Raises:
             BudgetSpent: no further call is allowed; none was made.
@@ -126,12 +126,12 @@ class Ledger:
         return response
 
     def note(self, request: ModelRequest, outcome: Judgement, reason: str = "") -> None:
-        """Records the judgement of the answer to a request."""
+        """Record the judgement of the answer to a request."""
         with self._lock:
             self._append(JudgementLine(**_about(request), outcome=outcome, reason=reason))
 
     def _reserve(self) -> None:
-        """Counts a call as begun.
+        """Count a call as begun.
 
         Raises:
             BudgetSpent: the budget does not allow it.
@@ -185,7 +185,7 @@ def _about(request: ModelRequest) -> dict[str, Any]:
 
 
 def _end_last_line(file: Path) -> None:
-    """Ends a line that a killed process left unfinished, so that the next one stays readable."""
+    """End a line that a killed process left unfinished, so that the next one stays readable."""
     if file.exists() and (data := file.read_bytes()) and not data.endswith(b"\n"):
         with open_to_append(file) as handle:
             handle.write(b"\n")

@@ -13,18 +13,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from flowrl.errors import LLMError
+from flowrl.llm.transport import failures
 from flowrl.llm.transport.client import ModelRequest, ModelResponse
 from flowrl.llm.transport.endpoint import Endpoint
-from flowrl.llm.transport.failures import (
-    Refusal,
-    explain,
-    one_line,
-    quote,
-    requested_wait,
-    said_by,
-    unanswered,
-    unreadable,
-)
+from flowrl.llm.transport.failures import Refusal, one_line, said_by, unanswered
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.1
@@ -57,11 +49,8 @@ class Provider:
         self._endpoint, self._stop_fn = endpoint, stop_fn
         self._takes_schema = True
 
-    def __repr__(self) -> str:
-        return f"Provider({self._endpoint})"
-
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Returns the answer, as JSON of the requested schema where the server supports that.
+        """Ask once, for JSON of the requested schema where the server supports that.
 
         Raises:
             Unanswered: none came this time.
@@ -71,13 +60,13 @@ class Provider:
         outcome = self._outcome(request)
         if isinstance(outcome, Refusal):
             models = self._run(self._models()) if outcome.lacks_the_model else None
-            raise explain(outcome, self._endpoint, models)
+            raise failures.explain(outcome, self._endpoint, models)
         if isinstance(outcome, LLMError):
             raise outcome
         return outcome.model_copy(update={"seconds": time.monotonic() - started})
 
     def _outcome(self, request: ModelRequest) -> ModelResponse | Refusal | LLMError:
-        """Asks, and asks again without a schema if that may be why it was rejected."""
+        """Ask, and again without a schema if that may be why it was rejected."""
         takes_schema = self._takes_schema
         outcome = self._run(self._ask(request, takes_schema))
         if takes_schema and isinstance(outcome, Refusal) and outcome.may_be_the_schema:
@@ -100,7 +89,7 @@ class Provider:
         except TimeoutError:
             return unanswered(f"no whole answer within {limit:g} seconds", self._endpoint)
         except openai.APIStatusError as error:
-            wait = requested_wait(error.response.headers)
+            wait = failures.requested_wait(error.response.headers)
             return Refusal(error.status_code, said_by(error.response.text), wait)
         except openai.APITimeoutError:
             return unanswered("no answer in time", self._endpoint)
@@ -113,7 +102,7 @@ class Provider:
 
         try:
             async with asyncio.timeout(min(_LIST_SECONDS, self._endpoint.timeout)), self._client() as client:
-                return [quote(one_line(str(m.id)), self._endpoint) for m in (await client.models.list()).data]
+                return [failures.quote(one_line(str(m.id)), self._endpoint) for m in (await client.models.list()).data]
         except (openai.OpenAIError, OSError, ValueError, AttributeError, TypeError):
             return None
 
@@ -140,7 +129,7 @@ class Provider:
         return openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", http_client=http, max_retries=0)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs a coroutine; a stop or Ctrl-C cancels it.
+        """Run a coroutine; a stop or Ctrl-C cancels it.
 
         Raises:
             LLMError: a stop was requested.
@@ -188,7 +177,7 @@ def read_answer(text: str, endpoint: Endpoint) -> ModelResponse | LLMError:
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
-        return unreadable(text, endpoint)
+        return failures.unreadable(text, endpoint)
     if not isinstance(body, dict):
         return unanswered("an answer that is no JSON object", endpoint)
     if body.get("error"):
@@ -201,24 +190,16 @@ def read_answer(text: str, endpoint: Endpoint) -> ModelResponse | LLMError:
             content = message.get("content")
         case _:
             return unanswered("an answer without a choice", endpoint, (tokens_in, tokens_out))
-    content = _without_thoughts(content) if isinstance(content, str) else ""
+    content = re.sub(r"<think>.*?</think>", "", content, flags=re.DOTALL) if isinstance(content, str) else ""
     if not content.strip():
         why = f"an empty answer (it stopped for: {choice.get('finish_reason')})"
         return unanswered(why, endpoint, (tokens_in, tokens_out))
-    model = _file_name(str(body.get("model") or endpoint.model))
+    model = str(body.get("model") or endpoint.model)
+    if model.startswith("/") or "\\" in model:  # some servers give the path of the model's file, which is private
+        model = model.replace("\\", "/").rpartition("/")[2]
     return ModelResponse(
         text=endpoint.redact(content), model=endpoint.redact(model), tokens_in=tokens_in, tokens_out=tokens_out
     )
-
-
-def _without_thoughts(text: str) -> str:
-    """The text without the thinking that some servers leave in it."""
-    return re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL)
-
-
-def _file_name(model: str) -> str:
-    """The model's name; some servers give the path of its file, which is private."""
-    return model.replace("\\", "/").rpartition("/")[2] if model.startswith("/") or "\\" in model else model
 
 
 def _innermost(error: BaseException) -> str:

@@ -51,7 +51,7 @@ class TranscriptRecorder:
         self._lock = threading.Lock()
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Returns the model's answer after recording the exchange.
+        """Ask the model and record the exchange.
 
         Raises:
             LLMError: there is no answer, and nothing is recorded.
@@ -122,7 +122,7 @@ class Replayer:
             self._waiting.setdefault(key, []).append(each)
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Returns the recorded answer with its tokens, in no time.
+        """The recorded answer with its tokens, in no time.
 
         Raises:
             NotRecorded: there is none; shows the difference from the nearest exchange.
