@@ -4,6 +4,8 @@ Over any stretch of play the approach term adds up to the rise of a potential, l
 comes into view pays nothing), plus what was removed (a block taken away costs nothing). Only removals could pay in a
 loop, and repeating them means losing items in between: `gathered` makes each lost item cost more than one removal can
 pay. Where nothing is gathered (water, stations) the removal itself costs: `approach(..., lasting=True)`.
+
+The first paragraphs of the functions' docstrings stand in prompts, and so in recorded transcripts.
 """
 
 import jax
@@ -53,7 +55,7 @@ def approach(
 
 
 def gathered(amount: jax.Array, change: jax.Array, n: jax.Array | int) -> jax.Array:
-    """Returns the progress made towards ``n`` in hand, 1 in all. What is lost on the way costs `LOSS_PRICE` more each.
+    """Returns the progress made towards ``n`` in hand, 1 in all; what is lost on the way costs `LOSS_PRICE` more each.
 
     Args:
         amount: in hand after the step.
