@@ -41,10 +41,7 @@ class EnvConfig(_Frozen):
 
 
 class ModelConfig(_Frozen):
-    """The shape of every expert.
-
-    A home keeps the one it began with.
-    """
+    """The shape of every expert. A home keeps the one it began with."""
 
     width: int = Field(128, ge=1)
     layers: int = Field(3, ge=2, description="dense layers of a tower, the output layer included")

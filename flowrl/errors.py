@@ -21,10 +21,7 @@ from collections.abc import Iterable
 
 
 class FlowRLError(Exception):
-    """The root of the tree.
-
-    The CLI prints its message without a traceback.
-    """
+    """The root of the tree. The CLI prints its message without a traceback."""
 
 
 class UsageError(FlowRLError):
@@ -32,17 +29,11 @@ class UsageError(FlowRLError):
 
 
 class ModuleError(FlowRLError):
-    """A task module or skill file that cannot be used.
-
-    The message names file and function.
-    """
+    """A task module or skill file that cannot be used. The message names file and function."""
 
 
 class SpecError(FlowRLError):
-    """A skill's specification that makes no sense.
-
-    The message names skill and field.
-    """
+    """A skill's specification that makes no sense. The message names skill and field."""
 
 
 class PlanError(FlowRLError):
@@ -62,10 +53,7 @@ class TrainingError(FlowRLError):
 
 
 class LLMError(FlowRLError):
-    """A language model that gives no answer.
-
-    The message says why, and the next move.
-    """
+    """A language model that gives no answer. The message says why, and the next move."""
 
 
 class Unanswered(LLMError):
@@ -91,10 +79,7 @@ class NotRecorded(LLMError):
 
 
 def nearest_names(wrong: str, valid: Iterable[str], most: int = 3) -> str:
-    """A sentence with the valid names nearest to ``wrong``.
-
-    All of them where none is near.
-    """
+    """A sentence with the valid names nearest to ``wrong``. All of them where none is near."""
     names = list(valid)
     folded = {name.casefold(): name for name in names}
     near = [folded[n] for n in difflib.get_close_matches(wrong.casefold(), folded, n=most, cutoff=0.5)]

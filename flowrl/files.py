@@ -39,10 +39,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _write_beside(path: Path, data: bytes) -> None:
-    """Write a new file beside ``path`` and rename it.
-
-    A failure leaves nothing behind.
-    """
+    """Write a new file beside ``path`` and rename it. A failure leaves nothing behind."""
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -109,10 +106,7 @@ def read_json(path: Path, model: type[ModelT]) -> ModelT:
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
-    """Named arrays as the bytes of a safetensors file.
-
-    The same arrays give the same bytes.
-    """
+    """Named arrays as the bytes of a safetensors file. The same arrays give the same bytes."""
     return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
@@ -210,10 +204,7 @@ def lock_of(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> Fil
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file.
-
-    None if it does not exist; a half-written last line is left out.
-    """
+    """The JSON lines of a file. None if it does not exist; a half-written last line is left out."""
     if not path.exists():
         return []
     rows = []

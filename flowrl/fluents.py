@@ -63,10 +63,7 @@ class Vocabulary(BaseModel):
         return {INTRINSIC: self.full, KILLS: MANY}.get(kind, 1)
 
     def problem(self, fluent: str) -> str | None:
-        """What is wrong with a fluent's name.
-
-        None for a fluent of this game.
-        """
+        """What is wrong with a fluent's name. None for a fluent of this game."""
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if kind in (KILLS, REACHED, FLOOR):

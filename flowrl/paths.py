@@ -122,7 +122,7 @@ class PlayPaths(JobPaths):
 
 @dataclass(frozen=True)
 class RunPaths(PlayPaths):
-    """The files of one training run; unpacks, as in the seed, into (run_folder, module_path)."""
+    """The files of one training run. Unpacks, as in the seed, into (run_folder, module_path)."""
 
     expert: int
 
@@ -145,7 +145,7 @@ class RunPaths(PlayPaths):
 
     @property
     def checkpoint_updates(self) -> list[int]:
-        """The updates of the whole checkpoints, ascending; the progress file is written last and removed first."""
+        """The updates of the whole checkpoints, ascending. The progress file is written last and removed first."""
         return sorted(int(path.stem.removeprefix("update_")) for path in self.checkpoints.glob("update_*.json"))
 
     @property

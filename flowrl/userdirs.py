@@ -9,19 +9,13 @@ from flowrl.errors import PlatformError
 
 
 def user_cache() -> Path:
-    """This user's folder for what can be made again.
-
-    It lies outside of any repository or home.
-    """
+    """This user's folder for what can be made again. It lies outside of any repository or home."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "flowrl"
 
 
 def user_state() -> Path:
-    """This user's folder for decisions, such as trusted code.
-
-    It lies outside of any repository or home.
-    """
+    """This user's folder for decisions, such as trusted code. It lies outside of any repository or home."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "flowrl"
 
@@ -56,10 +50,7 @@ def make_private(folder: Path) -> None:
 
 
 def _way_to(folder: Path) -> Iterator[Path]:
-    """Every folder and link that a path leads through.
-
-    The folder itself comes first.
-    """
+    """Every folder and link that a path leads through. The folder itself comes first."""
     waiting, seen = [folder], set[Path]()
     while waiting:
         path = waiting.pop().absolute()

@@ -70,10 +70,7 @@ class Ablation:
         self.stage = stepper.stage
 
     def way_of(self, attempt: Attempt) -> Way | None:
-        """What an attempt needs, spends and leaves.
-
-        None where it does not work even in rich worlds.
-        """
+        """What an attempt needs, spends and leaves. None where it does not work even in rich worlds."""
         body = self._body(attempt)
         lacks = [(name, 0) for name, most in attempt.rich.items() if most > 0]
         worked, played = self._without(attempt, lacks, body)
@@ -96,10 +93,7 @@ class Ablation:
         return _worked(attempt, played, len(starts)), played
 
     def _least(self, attempt: Attempt, needed: Sequence[str], ns: Sequence[int], body: int) -> dict[str, ByN]:
-        """The least amounts that suffice.
-
-        All levels of what is needed are tried in one batch.
-        """
+        """The least amounts that suffice. All levels of what is needed are tried in one batch."""
         levels = [(name, level) for name in needed for level in range(attempt.rich[name])]
         worked, _ = self._without(attempt, levels, body)
         least: dict[str, ByN] = {name: dict.fromkeys(ns, 0) for name in attempt.rich}
@@ -114,10 +108,7 @@ class Ablation:
         return NOT_FULL if attempt.kind != AS_IT_IS else AS_IT_IS
 
     def play(self, attempt: Attempt, starts: Sequence[Start], body: int) -> ScriptedOutcome:
-        """Play the attempt from each start in each of its worlds.
-
-        [A, starts * worlds].
-        """
+        """Play the attempt from each start in each of its worlds. [A, starts * worlds]."""
         worlds = attempt.bases.size
         scenes = stack_scenes([self._scene(start, attempt, body) for start in starts])
         repeated = Scene(*(np.repeat(leaf, worlds, axis=0) for leaf in scenes))
@@ -138,10 +129,7 @@ class Ablation:
     def _with_bare(
         self, attempt: Attempt, ns: tuple[int, ...], least: dict[str, ByN], steps: int, successes: int, worlds: int
     ) -> Way:
-        """The way with what it spends and leaves.
-
-        Measured where only what it needs is there.
-        """
+        """The way with what it spends and leaves. Measured where only what it needs is there."""
         body = self._body(attempt)
         bare = self._bare(attempt, ns, least, body)
         if bare is None:
@@ -169,10 +157,7 @@ class Ablation:
     def _bare(
         self, attempt: Attempt, ns: Sequence[int], least: Mapping[str, ByN], body: int
     ) -> dict[int, ScriptedOutcome] | None:
-        """Play with only what is needed.
-
-        In the worlds that count for each n; None if it fails.
-        """
+        """Play with only what is needed. In the worlds that count for each n; None if it fails."""
         starts = [
             {name: AS_IT_IS if most == AS_IT_IS else least[name][n] for name, most in attempt.rich.items()} for n in ns
         ]
@@ -237,10 +222,7 @@ class Ablation:
     def _ended(
         self, bare: Mapping[int, ScriptedOutcome], hungry: Mapping[int, ScriptedOutcome] | None
     ) -> dict[str, ByN]:
-        """The least final amount of everything that increased.
-
-        In every world.
-        """
+        """The least final amount of everything that increased. In every world."""
         found: dict[str, ByN] = {}
         for i, fluent in enumerate(self.stepper.fluents):
             worlds = hungry if fluent.startswith(INTRINSIC) else bare
@@ -253,18 +235,12 @@ class Ablation:
 
 
 def _is_reliable(worked: Bool[np.ndarray, "rows"]) -> bool:
-    """Whether a way works in enough rich worlds.
-
-    Only then does failure everywhere mean that something is missing.
-    """
+    """Whether a way works in enough rich worlds. Only then does failure everywhere mean that something is missing."""
     return bool((1.0 - worked.mean()) ** len(worked) <= _BY_CHANCE)
 
 
 def _worked(attempt: Attempt, played: ScriptedOutcome, starts: int) -> dict[int, list[Bool[np.ndarray, "rows"]]]:
-    """Where the skill was done, by n and start.
-
-    Among the worlds that count.
-    """
+    """Where the skill was done, by n and start. Among the worlds that count."""
     done = played.done.reshape(len(attempt.ns), starts, -1)
     return {n: [done[i, start, attempt.rows_of[n]] for start in range(starts)] for i, n in enumerate(attempt.ns)}
 

@@ -23,7 +23,7 @@ MAX_SECONDS = 3600.0
 
 
 def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **options: int) -> Job:
-    """Write a job's folder anew that analyses a skill with the library as it is.
+    """Write the folder of a job that analyses a skill.
 
     Args:
         options: fields of `AnalysisRequest`: segments, frames, seed.

@@ -84,10 +84,7 @@ class Probing:
         return ways
 
     def _way(self, action: int, kind: int, rich: Start) -> Way | None:
-        """The way that an attempt found.
-
-        One left to chance is tried in more worlds, where few say too little.
-        """
+        """The way that an attempt found. One left to chance is tried in more worlds, where few say too little."""
         attempt = self._attempt(action, kind, rich)
         way = self.ablation.way_of(attempt)
         if way is not None and (way.ns == NS or way.successes == way.worlds):
@@ -97,10 +94,7 @@ class Probing:
         return self.ablation.way_of(again) or way
 
     def scripted_segments(self, way: Way, count: int) -> list[Segment]:
-        """Up to ``count`` successful segments of a scripted way.
-
-        Starts are drawn at random.
-        """
+        """Up to ``count`` successful segments of a scripted way. Starts are drawn at random."""
         rich = self.rich()
         if rich is None:
             return []
@@ -132,10 +126,7 @@ class Probing:
         return Attempt("probing", action, kind, self.bases, rows, MAX_STEPS, rich, {})
 
     def _is_done_at_once(self, starts: Sequence[Start]) -> list[bool]:
-        """Whether doing nothing for one step completes the skill.
-
-        For any n.
-        """
+        """Whether doing nothing for one step completes the skill. For any n."""
         first = jax.tree.map(lambda leaf: leaf[:1], self.bases)
         attempt = Attempt("probing", 0, 0, first, every_row(NS, 1), 1, {}, {})
         done = self.ablation.play(attempt, starts, NOT_FULL).done
@@ -167,10 +158,7 @@ class Probing:
         return [(act, kind) for _, act, kind in sorted(best)[:_MAX_WAYS]]
 
     def _kinds_to_face(self, rich: Start) -> list[int]:
-        """The kinds of things to stand in front of.
-
-        Without stations that must not be near.
-        """
+        """The kinds of things to stand in front of. Without stations that must not be near."""
         near = [kind for kind in range(len(self.stage.kinds)) if self.stage.station_of(kind)]
         out = [kind for kind in near if rich[PLACED + self.stage.station_of(kind)] != WITHIN_REACH]
         return [kind for kind in range(len(self.stage.kinds)) if kind not in out]

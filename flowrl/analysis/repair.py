@@ -67,10 +67,7 @@ def repair(spec: SkillSpec, findings: Findings) -> Repair:
 
 
 def consistent_with(spec: SkillSpec, findings: Findings) -> list[str]:
-    """How the findings contradict a specification.
-
-    One sentence each; empty: they agree.
-    """
+    """How the findings contradict a specification. One sentence each; empty: they agree."""
     return [str(change) for change in repair(spec, findings).changes]
 
 
@@ -150,10 +147,7 @@ class _Corrections:
             self._change("consumes", fluent, after, f"{evidence} What is not needed cannot be spent.")
 
     def _always_there(self, fluent: str, ns: Sequence[int]) -> ByN:
-        """The least amount at the start of successful segments, by n.
-
-        Empty where no segment was seen.
-        """
+        """The least amount at the start of successful segments, by n. Empty where no segment was seen."""
         if self.statistics is None:
             return {}
         seen = self.seen.get(fluent)
@@ -188,10 +182,7 @@ class _Corrections:
         return f"{self.way} works with a {station} on the floor and never without one."
 
     def _station_need(self, station: str) -> list[str] | None:
-        """The fluents of a station that were needed, strongest first.
-
-        None: not tried.
-        """
+        """The fluents of a station that were needed, strongest first. None: not tried."""
         if self.way is None or PLACED + station not in self.way.least:
             return None
         return [f for f in (NEAR + station, PLACED + station) if any(self.way.least.get(f, {}).values())]
@@ -265,20 +256,14 @@ class _Corrections:
 
 
 def _at_most(points: ByN, bounds: ByN) -> ByN:
-    """The points lowered to the bounds.
-
-    If that changes any, only those that have a bound.
-    """
+    """The points lowered to the bounds. If that changes any, only those that have a bound."""
     if all(amount <= bounds.get(n, amount) for n, amount in points.items()):
         return dict(points)
     return {n: min(amount, bounds[n]) for n, amount in points.items() if n in bounds}
 
 
 def _amount(points: Mapping[int, int], bound_fn: Callable[[list[int]], int]) -> Quantity | None:
-    """One amount, linear in n, for the amounts of each n.
-
-    Where no line fits, a bound for all; None for zero.
-    """
+    """One amount, linear in n, for the amounts of each n. Where no line fits, a bound for all; None for zero."""
     if not any(points.values()):
         return None
     found = fit(points) or Quantity(base=bound_fn(list(points.values())))

@@ -1,4 +1,7 @@
-"""What is asked of the process that analyses a skill; its folder also holds what it takes to play the skill's plan."""
+"""The request of an analysis.
+
+Its folder also holds what it takes to play the skill's plan.
+"""
 
 from pydantic import Field
 

@@ -146,10 +146,7 @@ def fit(points: Mapping[int, int | float]) -> Quantity | None:
 
 
 def statistics_text(found: Statistics) -> str:
-    """The statistics as lines for a person or a prompt.
-
-    Fluents that never occurred are left out.
-    """
+    """The statistics as lines for a person or a prompt. Fluents that never occurred are left out."""
     how = "played by a script from starts drawn at random" if found.scripted else "played by the skill's policy"
     ns = ", ".join(f"{n} ({count})" for n, count in found.ns.items())
     actions = ", ".join(f"{action} ({count})" for action, count in found.actions.items())

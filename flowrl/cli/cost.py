@@ -34,7 +34,7 @@ def _lines(home: "Path") -> "list[Line]":
 
 
 def _money(row: "CostRow") -> str:
-    """US dollars, with a question mark if the price of some calls is unknown."""
+    """US dollars. With a question mark if the price of some calls is unknown."""
     if row.unpriced and row.unpriced == row.calls:
         return "?"
     return f"{row.cost:.4f}" + (" + ?" if row.unpriced else "")

@@ -43,7 +43,7 @@ def duration(seconds: float) -> str:
 
 
 def steps_text(spec: RunSpec) -> str:
-    """The plan of a run on one line, the trained skill in brackets."""
+    """The plan of a run on one line. The trained skill stands in brackets."""
     parts = []
     for i, task in enumerate(spec.tasks):
         amount = f" x{task.high}" if task.high > 1 and task.low == task.high else ""

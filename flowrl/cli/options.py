@@ -161,7 +161,7 @@ def configure(
 
 
 def command_again() -> str:
-    """The command line as given, ready to be repeated from the same folder."""
+    """The command line as given, ready to be repeated."""
     called = sys.argv[0]
     program = [sys.executable, "-m", "flowrl"] if called.endswith("__main__.py") else [called]
     return shlex.join([*program, *sys.argv[1:]])

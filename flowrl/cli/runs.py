@@ -121,7 +121,7 @@ def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill:
 
 
 def _known(library: "SkillLibrary", skill: str) -> str:
-    """The exact name of a skill that has a run or waits for one.
+    """The exact name of a skill that has a run.
 
     Raises:
         UsageError: there is none; the nearest names are given.

@@ -96,7 +96,7 @@ def causes_text(causes: Mapping[str, int], max_causes: int = 3) -> str:
 
 
 def evaluation_tables(evaluation: Evaluation, tasks: Sequence[str]) -> Group:
-    """Shares, causes of failure, and a row for each task of an evaluation."""
+    """Tables of shares, causes of failure and tasks."""
     figures = ("task", "reached", "finished", "of those that reached it")
     table = plain_table("task", "skill", *figures[1:], right=figures)
     for i, skill in enumerate(tasks):
@@ -187,7 +187,7 @@ def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
 
 
 def analysis_report(findings: Findings, found: Repair) -> Group:
-    """The findings of an analysis and the changes they suggest to the specification."""
+    """The findings of an analysis and its suggested corrections."""
     parts: list[Any] = [Text(note, style="yellow") for note in findings.notes]
     if findings.statistics is not None:
         parts.append(_segments_table(findings.statistics))

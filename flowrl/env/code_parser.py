@@ -38,7 +38,7 @@ def task_to_skill(module_dict: Mapping[str, Any]) -> list[int]:
 
 
 def task_and_reward_funcs(module_dict: Mapping[str, Any]) -> TaskFunctions:
-    """Each task's functions, and the heads that a network addressed by these numbers needs.
+    """Each task's functions and the network heads they need.
 
     The number of heads is the largest network number plus one: after `inject_remapping_header`, exactly the number of
     experts in use.

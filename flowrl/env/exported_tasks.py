@@ -19,7 +19,7 @@ from flowrl.weights import sha256
 
 
 def leaf_shapes(domain: Domain) -> dict[str, Any]:
-    """Shape and type of each input that a game gives skill code, for a batch of one world."""
+    """Shape and type of each skill input, for one world."""
 
     def first(key: jax.Array) -> SkillInputs:
         world = domain.reset_fn(key)

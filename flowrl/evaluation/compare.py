@@ -50,7 +50,7 @@ class PlanPlayer:
         return summarise(self.env, outcome, self.amounts, self.env.domain.causes, self.number)
 
     def difference(self, one: EpisodeOutcomes, other: EpisodeOutcomes) -> PairedDifference:
-        """Plan success of one minus that of the other, over the worlds with the top amount."""
+        """Paired difference of plan success. Over the worlds with the top amount."""
         top = self.amounts[:, -1] == self.env.amounts.high[-1]
         ours, theirs = np.asarray(one.success)[top], np.asarray(other.success)[top]
         return PairedDifference(gained=int((ours & ~theirs).sum()), lost=int((theirs & ~ours).sum()), total=len(ours))
@@ -72,7 +72,7 @@ class Comparison:
         self.candidates = load_experts(paths.candidates)
 
     def decide(self) -> ComparisonAnswer:
-        """Decide the contests in turn, then measure the run's own skill with the winners."""
+        """Decide the contests in turn, then measure the skill."""
         own = self.request.expert
         verdicts = {contest.expert: self._decide(contest) for contest in self.request.contests}
         if own in verdicts:

@@ -1,4 +1,4 @@
-"""Request and answer of the process that compares candidates with the library's experts.
+"""Request and answer of the worker that compares experts.
 
 The folder `merge/` of a run holds `request.json`, the library's experts and the candidates by global number, a folder
 for each skill whose plan is played, and in the end `result.json`.
@@ -14,7 +14,7 @@ from flowrl.stats import PairedDifference
 
 
 class Contest(Frozen):
-    """A candidate for the expert of ``skill``, compared with the library's on that skill's own plan."""
+    """A candidate against the library's expert of ``skill``. Both play that skill's own plan."""
 
     skill: str
     expert: int

@@ -1,4 +1,4 @@
-"""Measuring a skill or a goal with the library as it is, in a child process."""
+"""Measure a skill or a goal of a library in a child process."""
 
 import tempfile
 from pathlib import Path
@@ -31,7 +31,9 @@ class EvaluationRequest(BaseModel):
 def evaluate_goal(
     library: SkillLibrary, goal: str, episodes: int, seed: int, steps: int | None, on_row: OnRow
 ) -> Evaluation:
-    """Play the plan for a skill or goal on worlds that no training and no gate has used.
+    """Play the plan for a skill or goal.
+
+    On worlds that no training and no gate has used.
 
     Args:
         episodes: worlds played, one episode each.

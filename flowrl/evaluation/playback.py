@@ -42,7 +42,7 @@ class Playing:
 
 
 def playing_of(library: SkillLibrary, plan: Plan, config: RunConfig) -> Playing:
-    """Prepare to play a plan of the library's skills, each at the plan's amount.
+    """Prepare to play a plan of the library's skills.
 
     Raises:
         ModuleError: code that is not vouched for does not pass verification, or is a whole module.
@@ -76,7 +76,7 @@ def playing_of(library: SkillLibrary, plan: Plan, config: RunConfig) -> Playing:
 
 
 def policy_of(library: SkillLibrary, expert: int, player: str) -> SkillPaths:
-    """Where the weights of an expert that the skill ``player`` plays with are stored.
+    """Where the weights of an expert that ``player`` uses are stored.
 
     A companion in the player's own folder comes before the library's expert of the same number.
 

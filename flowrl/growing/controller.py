@@ -74,7 +74,7 @@ class GrowLimits:
 
 
 class Controller:
-    """Grows a library with the skills that a proposer names, several runs at once.
+    """Grows a library with proposed skills, several runs at once.
 
     Args:
         library: a home locked by this process.
@@ -123,7 +123,7 @@ class Controller:
         return self.finish
 
     def _begin(self) -> None:
-        """Restore the state from the library and from runs left by earlier processes."""
+        """Restore the state from the library and earlier runs."""
         for name in mend(self.library):
             self.observer.note(f"{name}: an incomplete update of the library was undone.")
         records = self.library.named()
@@ -247,7 +247,7 @@ class Controller:
         self._fail(name, TrainingError(error), watched.paths.has_trained)
 
     def _collect(self, name: str, end: JobEnd | None = None) -> None:
-        """Put a run's result into the library, after a comparison if one is needed."""
+        """Install a run's result, after a comparison if needed."""
         watched = self.watched[name]
         try:
             run = FinishedRun.load(watched.paths)

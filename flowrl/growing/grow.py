@@ -59,7 +59,7 @@ def grow(
     limits: GrowLimits = DEFAULT_LIMITS,
     executor_fn: ExecutorFn = local_executor,
 ) -> GrowOutcome:
-    """Learn skills of the knowledge base until `count` or the goal is reached.
+    """Learn skills until `count` or the goal is reached.
 
     Args:
         count: learned skills wanted; None: as many as the goal needs, or 3 without a goal.
@@ -103,7 +103,7 @@ def train(
     limits: GrowLimits = DEFAULT_LIMITS,
     executor_fn: ExecutorFn = local_executor,
 ) -> SkillRecord:
-    """Train one skill of the knowledge base, or continue one of the library.
+    """Train a skill of the base, or continue a learned one.
 
     A skill that came as a task module continues with the module stored in the library.
 
@@ -173,7 +173,7 @@ def _spelt(records: Mapping[str, SkillRecord], name: str) -> SkillRecord | None:
 
 
 def _stored_module(library: SkillLibrary, config: RunConfig, record: SkillRecord) -> ModuleSetUp:
-    """The set-up that continues a skill from the task module stored in the library.
+    """The set-up that continues a skill from its stored module.
 
     Raises:
         ModuleError: this user has not approved the module.

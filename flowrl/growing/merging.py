@@ -24,7 +24,9 @@ MODULE = "flowrl.evaluation.compare_worker"
 
 
 def comparison(library: SkillLibrary, run: FinishedRun, failed: JobEnd | None = None) -> Job | None:
-    """The job that must end before a run's result can be processed, if there is one.
+    """The job that a run's result has to wait for.
+
+    None where there is none.
 
     Args:
         failed: how that job ended, if it was done just now.
@@ -58,7 +60,9 @@ def comparison(library: SkillLibrary, run: FinishedRun, failed: JobEnd | None = 
 
 
 def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
-    """A contest for each trained expert that the library holds, the run's own last.
+    """A contest for each trained expert that the library holds.
+
+    The run's own expert comes last.
 
     There is none for an own expert whose weights the library holds already: an earlier process may have been killed
     just after it installed them.
@@ -72,7 +76,7 @@ def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
 
 
 def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:
-    """Whether the library's weights of a frozen expert are no longer those that the run was trained with."""
+    """Whether a frozen expert of the library changed during training."""
     by_expert = library.by_expert()
     frozen = {local: g for local, g in enumerate(spec.local_to_global) if local not in spec.trained}
     return any(
@@ -82,7 +86,7 @@ def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:
 
 
 def _players(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]) -> dict[int, str]:
-    """The library's experts in all plans that are played, each with a skill that plays with it."""
+    """The library's experts in all plans that are played. Each with a skill that plays with it."""
     records = library.named()
     new = () if spec.skill in records else (spec.expert, *spec.companions)
     players = {g: spec.skill for g in spec.local_to_global if g not in new}
@@ -94,7 +98,7 @@ def _players(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]
 
 
 def _still_holds(answer: ComparisonAnswer, held: Mapping[int, str], run: FinishedRun) -> bool:
-    """Whether the answer is about the library's experts as they are, or were before the winners were installed."""
+    """Whether the answer is about the library's present experts. The winners may have been installed already."""
     for g, digest in held.items():
         verdict = answer.verdict_on(g)
         is_winner = verdict is not None and verdict.wins and digest == expert_sha256(run.experts[g])

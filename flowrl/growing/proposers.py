@@ -28,7 +28,7 @@ class Proposer(Protocol):
     def propose(
         self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
     ) -> Proposed | NothingToPropose | Respecified:
-        """Propose the next skill.
+        """Propose the next skill, or say why there is none.
 
         Args:
             learned_or_pending: skills that are learned, running or queued.
@@ -46,7 +46,7 @@ class _Prompt:
 
 
 class KnowledgeProposer(_Prompt):
-    """Proposes the first feasible, novel skill of a knowledge base, in its order.
+    """Proposes the first feasible and novel skill of a base.
 
     Runs in progress count as learned, so that order and plans do not depend on how long each run takes.
 
@@ -76,7 +76,7 @@ class KnowledgeProposer(_Prompt):
         return NothingToPropose(unsettled or self._why_stuck(given_up, learned))
 
     def _wanted(self, given_up: Mapping[str, str], learned: Mapping[str, Skill]) -> list[str]:
-        """The skills that the goal needs without those given up, in curriculum order."""
+        """The skills that the goal needs, in curriculum order. Without those that were given up."""
         if self.goal is None:
             return [skill.name for skill in self.base.skills]
         usable = [learned.get(s.name, s) for s in self.base.skills if s.name not in given_up]
@@ -86,7 +86,7 @@ class KnowledgeProposer(_Prompt):
             return []
 
     def _needs(self, skill: Skill, known: Mapping[str, Skill]) -> frozenset[str]:
-        """The skills of its plan, preferably only those before it in the base's order."""
+        """The skills of its plan. Preferably only those before it in the base's order."""
         order = [each.name for each in self.base.skills]
         before = {name: each for name, each in known.items() if name in order[: order.index(skill.name)]}
         for usable in (before, known):

@@ -1,4 +1,7 @@
-"""Compares reward candidates in equally long short runs and stores the results in the draft."""
+"""Compare reward candidates in equally long short runs.
+
+The results go into the draft.
+"""
 
 from flowrl.config import RunConfig
 from flowrl.errors import UsageError
@@ -35,7 +38,9 @@ def trial_config(config: RunConfig, frames: int) -> RunConfig:
 
 
 def collect_trial(library: SkillLibrary, run: FinishedRun) -> None:
-    """Note in its draft what a candidate's run measured, and put the run's folder aside.
+    """Note a candidate's success in its draft.
+
+    The run's folder is put aside.
 
     Doing so again after a kill on the way changes nothing.
 

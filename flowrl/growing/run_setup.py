@@ -77,7 +77,7 @@ class SkillSetUp:
         return set_up_run(request, completed, self.library.paths.root)
 
     def _plan(self, skill: Skill, skills: dict[str, Skill], experts: dict[str, int]) -> Plan:
-        """The plan of an unfinished run of the same skills, else a new one."""
+        """The plan of an unfinished run of these skills, else a new one."""
         run = self.library.paths.run(experts[skill.name], skill.name)
         is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
         if run.config.exists() and not is_done:
@@ -89,7 +89,9 @@ class SkillSetUp:
 
 @dataclass(frozen=True)
 class ModuleSetUp:
-    """Sets up the run of a task module in the seed's format, which trains its last task's expert.
+    """Sets up the run of a task module in the seed's format.
+
+    The expert of its last task learns.
 
     The module is run as text: the caller must know that this user wants that.
 
@@ -106,7 +108,7 @@ class ModuleSetUp:
     description: str = ""
 
     def proposal(self, name: str) -> Proposal:
-        """Propose the module's own skill, with the expert number that it asks for.
+        """Propose the module's own skill with its expert number.
 
         Raises:
             ModuleError: the module cannot be used, or its last number belongs to another skill.
@@ -157,7 +159,7 @@ class ModuleSetUp:
         return mine.companions if mine is not None else ()
 
     def _by_expert(self, name: str) -> dict[int, SkillRecord]:
-        """The library's skills by expert, but for numbers of the skill's own companions."""
+        """The library's skills by expert. Without numbers of the skill's own companions."""
         brought = self._brought(name)
         return {g: record for g, record in self.library.by_expert().items() if g not in brought}
 

@@ -14,7 +14,7 @@ _PAUSE_SECONDS = 0.05
 
 
 class InlineExecutor:
-    """Runs each job to its end when it is submitted, as `python -m` would."""
+    """Runs each job to its end when submitted. As `python -m` would."""
 
     def __init__(self) -> None:
         self._ends: list[JobEnd] = []

@@ -1,4 +1,4 @@
-"""Jobs and executors: a job is a folder and a command; its outcome lies in the folder."""
+"""Jobs and executors: a job is a folder and a command. Its outcome lies in the folder."""
 
 import os
 import subprocess
@@ -79,29 +79,29 @@ class JobEnd:
 
 
 class Executor(Protocol):
-    """Starts the commands of jobs and reports when they end; outcomes lie in the folders."""
+    """Starts the commands of jobs and reports when they end. Outcomes lie in the folders."""
 
     def submit(self, job: Job) -> None:
-        """Start a job, or watch the process that works on its folder already.
+        """Start a job, or watch the process already at it.
 
         Raises:
             FlowRLError: it cannot be started.
         """
 
     def wait(self, seconds: float) -> Sequence[JobEnd]:
-        """Jobs that have ended since the last call, as soon as there is one, else after ``seconds``."""
+        """Jobs that have ended since the last call. As soon as there is one, else after ``seconds``."""
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Ask a job to save a checkpoint and leave; end it if it does not, or at once with ``kill``.
+        """Ask a job to save a checkpoint and leave. End it if it does not, or at once with ``kill``.
 
         Returns at once; `wait` reports the end.
         """
 
     def is_under_way(self, job: Job) -> bool:
-        """Whether a process works on the job, started here or by an earlier process."""
+        """Whether a process works on the job. Started here or by an earlier process."""
 
     def is_waiting(self, job: Job) -> bool:
-        """Whether a submitted job waits for a free place; its heartbeat is then no sign of anything."""
+        """Whether a submitted job waits for a free place. Its heartbeat is then no sign of anything."""
 
     def close(self) -> None:
-        """Let go of all resources; jobs under way are left to themselves."""
+        """Let go of all resources. Jobs under way are left to themselves."""

@@ -1,4 +1,6 @@
-"""Jobs as child processes on this machine, each with its own cores and GPU where there are several.
+"""Jobs as child processes on this machine.
+
+Each has its own cores and GPU where there are several.
 
 Progress lies in the files of a job, so a worker whose parent died is watched like any other.
 """
@@ -52,7 +54,7 @@ class Slot:
 
 
 def usable_cores() -> tuple[int, ...]:
-    """Cores that this process may use; none where the platform does not say."""
+    """Cores that this process may use. None where the platform does not say."""
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
@@ -85,7 +87,7 @@ def slots_for(jobs: int, cores: Sequence[int], cards: Sequence[str], per_job: in
 
 
 class LocalExecutor:
-    """Runs jobs as child processes of this one; they outlive it, and are found again.
+    """Runs jobs as child processes of this one. They outlive it, and are found again.
 
     Args:
         jobs: most jobs at once.
@@ -100,7 +102,7 @@ class LocalExecutor:
         self._ends: queue.Queue[JobEnd] = queue.Queue()
 
     def submit(self, job: Job) -> None:
-        """Start a child process, or watch the one that holds the folder's lock already."""
+        """Start a child process, or watch the lock's holder."""
         if is_locked(job, seconds=0.5):
             self._adopt(job)
             return
@@ -111,7 +113,7 @@ class LocalExecutor:
         self._watch(job, child.wait)
 
     def wait(self, seconds: float) -> list[JobEnd]:
-        """Jobs that have ended, as soon as there is one, else after ``seconds``."""
+        """Jobs that have ended. As soon as there is one, else after ``seconds``."""
         ends = []
         with contextlib.suppress(queue.Empty):
             ends.append(self._ends.get(timeout=seconds))
@@ -126,7 +128,7 @@ class LocalExecutor:
         return ends
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Send SIGTERM, and SIGKILL if the process is still there after 20 seconds."""
+        """Send SIGTERM, then SIGKILL after 20 seconds."""
         process = self._processes.get(job.name) or worker_process(job)
         if process is None:
             return
@@ -143,7 +145,7 @@ class LocalExecutor:
         threading.Thread(target=end, daemon=True).start()
 
     def is_under_way(self, job: Job) -> bool:
-        """Whether a process works on the job, or has ended and `wait` has yet to say so."""
+        """Whether a process works on the job. Or has ended and `wait` has yet to say so."""
         return job.name in self._watching or is_locked(job)
 
     def is_waiting(self, job: Job) -> bool:
@@ -207,10 +209,7 @@ def _until_unlocked(job: Job) -> None:
 
 
 def worker_process(job: Job) -> psutil.Process | None:
-    """The process that works on a job's folder, known by its heartbeat.
-
-    None if it is not on this machine.
-    """
+    """The process that works on a job's folder, known by its heartbeat. None if it is not on this machine."""
     with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
         found = psutil.Process(int(job.heartbeat.read_text().split()[0]))
         if str(job.folder.resolve()) in found.cmdline():

@@ -1,4 +1,6 @@
-"""Jobs as Ray tasks, on a running cluster or on a Ray started on this machine.
+"""Jobs as Ray tasks.
+
+On a running cluster or on a Ray started on this machine.
 
 A task starts the job's command on the node that Ray picks and waits for it. Only the command travels: the folder lies
 on a disk that all nodes share. Ray starts a task again if its node is lost; the command then goes on from the last
@@ -30,7 +32,7 @@ ORPHAN_SECONDS = 60.0
 
 
 def run_command(command: Sequence[str], folder: str, environment: dict[str, str]) -> int:
-    """Run a job's command on a node of the cluster, and return its exit code.
+    """Run a job's command on a node of the cluster.
 
     The command stops by itself, saving a checkpoint, when this process dies or a file `stop` appears in the folder.
     """
@@ -81,7 +83,7 @@ class RayExecutor:
         self._tasks: dict[Any, Job] = {}
 
     def submit(self, job: Job) -> None:
-        """Starts a task for the job; where another process works on its folder already, the task waits for it."""
+        """Starts a task for the job. Where another process works on its folder already, the task waits for it."""
         job.stop.unlink(missing_ok=True)
         options: dict[str, Any] = {"num_cpus": self._cores, "max_retries": 5, "name": job.name}
         environment = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": import_path()}
@@ -92,7 +94,7 @@ class RayExecutor:
         self._tasks[task.remote(job.command(), str(job.folder.resolve()), environment)] = job
 
     def wait(self, seconds: float) -> list[JobEnd]:
-        """Jobs that have ended, as soon as there is one, else after ``seconds``."""
+        """Jobs that have ended. As soon as there is one, else after ``seconds``."""
         if not self._tasks:
             time.sleep(seconds)
             return []
@@ -107,7 +109,7 @@ class RayExecutor:
             return None
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Ask a job to save a checkpoint and leave, by a file in its folder; end it after 20 seconds."""
+        """Ask a job to save a checkpoint and leave. By a file in its folder; it is ended after 20 seconds."""
         task = next((task for task, other in self._tasks.items() if other.name == job.name), None)
         if task is None:
             return
@@ -124,7 +126,9 @@ class RayExecutor:
             self._ray.cancel(task, force=True)
 
     def _require_room(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        """Check that a node has enough cores for a job, which would else wait for ever.
+        """Check that a node has enough cores for a job.
+
+        It would else wait for ever.
 
         Raises:
             UsageError: none has; says how many there are.
@@ -140,11 +144,11 @@ class RayExecutor:
         return not is_locked(job)
 
     def is_under_way(self, job: Job) -> bool:
-        """Whether a task of this executor, or any process that shares the disk, works on the job."""
+        """Whether any process works on the job. A task of this executor, or a process that shares the disk."""
         return any(other.name == job.name for other in self._tasks.values()) or is_locked(job)
 
     def close(self) -> None:
-        """Leave the cluster; a Ray that was started for this executor ends."""
+        """Leave the cluster. A Ray that was started for this executor ends."""
         self._ray.shutdown()
 
     def _connect(self, address: str | None) -> None:
@@ -204,7 +208,9 @@ def _import_ray() -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Check that something answers at HOST:PORT, within seconds; "auto" is left to Ray.
+    """Check that something answers at HOST:PORT.
+
+    "auto" is left to Ray.
 
     Raises:
         UsageError: the address makes no sense.

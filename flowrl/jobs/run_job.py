@@ -1,4 +1,7 @@
-"""Running a job as a child process to its end, following its metrics; the child ends with this process."""
+"""Run a job as a child process and follow its metrics.
+
+The child ends with this process.
+"""
 
 import os
 import subprocess

@@ -8,7 +8,7 @@ from flowrl.paths import RunPaths
 
 
 class Watched:
-    """A job under way, what was read of its files, and when its heartbeat last changed."""
+    """A job under way. What was read of its files, and when its heartbeat last changed."""
 
     def __init__(self, job: Job, paths: RunPaths, reader: MetricsReader | None = None):
         self.job, self.paths = job, paths

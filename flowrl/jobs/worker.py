@@ -34,7 +34,7 @@ def run_worker(
     needs: str = "request.json",
     failed_fn: Callable[[str], BaseModel] | None = None,
 ) -> int:
-    """Work on the folder that the command line names, and return the exit code.
+    """Work on the folder that the command line names.
 
     The folder is locked, the network denied, a heartbeat written, and what ``work_fn`` returns becomes `result.json`.
 
@@ -111,7 +111,7 @@ def _log_to(file: Path) -> None:
 
 
 def _stop_without(parent: int) -> None:
-    """Stop this process once its parent is gone, by SIGTERM, then by SIGKILL."""
+    """Stop this process once its parent is gone. By SIGTERM, then by SIGKILL."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)

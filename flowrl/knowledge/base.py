@@ -62,7 +62,7 @@ class KnowledgeBase:
 
 @functools.cache
 def load_base(env: str) -> KnowledgeBase:
-    """Load the knowledge base of a game, with every range of n filled in.
+    """Load a game's knowledge base with all ranges of n.
 
     Raises:
         UsageError: there is no such game, or it has no base.
@@ -111,7 +111,9 @@ def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
 
 
 def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...]:
-    """Give each skill without one an `n_range`, from 1 to the most that any plan asks.
+    """Give every skill an `n_range`.
+
+    From 1 to the most that any plan asks.
 
     A skill that no plan of them reaches asks nothing of the others.
     """

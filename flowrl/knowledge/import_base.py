@@ -119,7 +119,7 @@ def imported_file(source: Path, folder: Path) -> Path:
 
 
 def write_imported(report: ImportReport, folder: Path) -> Path:
-    """Write the new skills of an import into a folder, as one file.
+    """Write an import's new skills into one file.
 
     An earlier import of a file of this name is replaced if no skill is lost.
 

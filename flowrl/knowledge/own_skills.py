@@ -46,7 +46,9 @@ def read_own_skill(path: Path, vocabulary: Vocabulary) -> Skill:
 
 
 def check_file(path: Path, base: KnowledgeBase) -> list[str]:
-    """Why a user's file cannot join the skills of a base, a sentence each.
+    """Why a user's file cannot join a base.
+
+    A sentence each.
 
     Raises:
         UsageError: the file cannot be read.
@@ -55,7 +57,7 @@ def check_file(path: Path, base: KnowledgeBase) -> list[str]:
 
 
 def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
-    """Why the text of a skill file cannot join the skills of a base, a sentence each."""
+    """Why the text of a skill file cannot join a base. A sentence each."""
     skill, problems = read_own_text(text, file, base.vocabulary)
     if skill is not None and not problems:
         problems = [f"{file}: {problem}" for problem in problems_among([skill], base.skills, base.vocabulary)]
@@ -63,7 +65,7 @@ def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
 
 
 def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
-    """Why no plan would reach a skill even if all of the base were learned. None if one would."""
+    """Why no plan would reach a skill, everything else learned. None if one would."""
     try:
         plan(skill.name, {**base.named(), skill.name: skill}, vocabulary=base.vocabulary)
     except PlanError as error:
@@ -107,7 +109,7 @@ def read_own_text(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill |
 
 
 def _heading(tree: ast.Module, file: str) -> tuple[str, str, list[str]]:
-    """Name and description from the file's docstring, and what is wrong with it."""
+    """Name, description and problems of the file's docstring."""
     first = (ast.get_docstring(tree) or "").partition("\n\n")[0]
     name, colon, description = (" ".join(part.split()) for part in first.partition(":"))
     if not (name and colon and description):
@@ -161,7 +163,7 @@ def _repeated_keys(value: ast.expr) -> list[object]:
 
 
 def _amounts(value: object, where: str) -> tuple[dict[str, Quantity], list[str]]:
-    """The amounts that can be read, and what is wrong with the others."""
+    """The readable amounts, and problems of the others."""
     if not isinstance(value, dict):
         return {}, [f"{where}: {value!r} is not valid; write a dict such as {{'wood': 2}}."]
     amounts: dict[str, Quantity] = {}

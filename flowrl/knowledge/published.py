@@ -140,7 +140,7 @@ def _item_of(yields: Mapping[str, Quantity], consumes: Mapping[str, Quantity]) -
 
 
 def _part(data: Mapping[str, Any], part: str, entry: Entry) -> tuple[dict[str, Quantity], list[int] | int | None]:
-    """The amounts of a part by fluent, zeros left out, and the floor or floors that it names."""
+    """The amounts of a part, and the floors it names. Zeros are left out."""
     given = data.get(part, {})
     if not isinstance(given, dict):
         entry.wrong(part, f"{_kind(given)} is no object; write {{}} for nothing.")
@@ -221,7 +221,7 @@ def _python_of(text: str, where: str) -> str:
 
 
 def _wrappers(code: str, where: str) -> str:
-    """Functions is_done and reward that call the author's, which may be named `task_3_reward`."""
+    """is_done and reward functions that call the author's. Those may be named `task_3_reward`."""
     tree = parse(code, where)
     found: dict[str, list[tuple[str | None, ast.FunctionDef]]] = {}
     for node in functions_of(tree):

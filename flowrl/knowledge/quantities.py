@@ -13,11 +13,13 @@ _BARE = "n"
 
 
 class _NotAffineError(Exception):
-    """The text has more than whole numbers, the parameter, +, - and *. The message names it."""
+    """The text is not affine; the message names what is wrong."""
 
 
 def parse_quantity(text: object, where: str) -> Quantity:
-    """Parse an amount such as "3", "n", "2n + 1" or "lambda k: 2*k + 1".
+    """Parse an amount.
+
+    For example "3", "n", "2n + 1" or "lambda k: 2*k + 1".
 
     Args:
         where: the skill and field, for messages.

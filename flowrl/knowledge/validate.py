@@ -32,7 +32,7 @@ def require_none(problems: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Spelling:
-    """Other names for a specification's fields and fluents, as some files use them."""
+    """Other names for fields and fluents, as some files use."""
 
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
     key_fn: Callable[[str], str] = str
@@ -143,7 +143,9 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
 def problems_among(
     skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary, spelling: Spelling = OURS
 ) -> list[str]:
-    """What is wrong between skills that are each valid by themselves, a sentence each.
+    """What is wrong between skills that are each valid.
+
+    A sentence each.
 
     Args:
         known: the skills that they join; problems among these alone are left out.

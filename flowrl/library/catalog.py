@@ -40,10 +40,7 @@ def base_for(env: str, home: Path | None = None, folder: Path | None = None) -> 
 
 
 def _with_drafts(base: KnowledgeBase, home: Path) -> KnowledgeBase:
-    """A base with a home's accepted drafts.
-
-    They replace skills of the same name and stay untrusted.
-    """
+    """A base with a home's accepted drafts. They replace skills of the same name and stay untrusted."""
     drafts = {draft.skill.name: draft.skill for draft in Drafts(HomePaths(home)) if draft.status == "accepted"}
     if not drafts:
         return base
@@ -162,10 +159,7 @@ def _with_range(skill: Skill, n_range: tuple[int, int] | None) -> Skill:
 
 
 def spelt_as_known(base: KnowledgeBase, name: str) -> str:
-    """The name as the base spells it.
-
-    Capitals make no difference; unknown names stay as they are.
-    """
+    """The name as the base spells it. Capitals make no difference; unknown names stay as they are."""
     return {known.casefold(): known for known in base.named()}.get(name.casefold(), name)
 
 

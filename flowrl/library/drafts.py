@@ -81,10 +81,7 @@ class Drafts:
         self._failures = self.folder / "failures.jsonl"
 
     def __iter__(self) -> Iterator[Draft]:
-        """Every draft, the oldest first.
-
-        None of their code is trusted.
-        """
+        """Every draft, the oldest first. None of their code is trusted."""
         for path in self._files():
             draft = read_json(path, Draft)
             yield draft.model_copy(update={"skill": draft.skill.model_copy(update={"trusted": False})})

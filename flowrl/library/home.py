@@ -87,7 +87,9 @@ class SkillLibrary:
 
     @staticmethod
     def open_for(home: Path, config: RunConfig) -> "SkillLibrary":
-        """Open a home, making it if the folder is missing or holds at most a kb/.
+        """Open a home, or make one.
+
+        It is made if the folder is missing or holds at most a kb/.
 
         Raises:
             LibraryError: the folder is not a home, or holds another environment or network shape; nothing is changed.
@@ -227,7 +229,9 @@ class SkillLibrary:
         return sorted(found, key=lambda item: item[1].expert)
 
     def taken_experts(self) -> dict[str, int]:
-        """Expert numbers in use, in the library or in a run, by skill.
+        """Expert numbers in use, by skill.
+
+        In the library or in a run.
 
         A run that ended before it trained frees its number. Companions are listed as `SKILL, companion G`.
         """
@@ -263,7 +267,7 @@ def _readable(
 
 
 def companion_name(skill: str, expert: int) -> str:
-    """What an expert is called that a skill plays with and that no skill of the library owns."""
+    """The name of an expert that no skill of the library owns."""
     return f"{skill}, companion {expert}"
 
 

@@ -21,7 +21,7 @@ from flowrl.weights import sha256
 
 
 def vouch(text: str, what: str) -> None:
-    """Note that this user wants a text to be run as it is.
+    """Note that this user approves a text to be run.
 
     Args:
         what: what it is, for people who look at the notes.
@@ -106,7 +106,9 @@ def _verified(skill: Skill, env: str) -> ArtefactRef:
 
 
 def put_artefacts(run: PlayPaths, exported: Mapping[str, ArtefactRef]) -> None:
-    """Copy artefacts from this user's cache into a run's folder, for a worker on any machine.
+    """Copy artefacts from the cache into a run's folder.
+
+    Its worker may be on any machine.
 
     Raises:
         PlatformError: an artefact is no longer in the cache.

@@ -73,7 +73,7 @@ def respecify(library: SkillLibrary, name: str, spec: SkillSpec) -> SkillRecord:
 
 
 def is_respecified(library: SkillLibrary, record: SkillRecord) -> bool:
-    """Whether a skill's specification was corrected here, so that the record's is better than the base's."""
+    """Whether a skill's specification was corrected in this home. Then the record's is better than the base's."""
     return any(library.skill_paths(record).history.glob("spec_*.json"))
 
 
@@ -101,7 +101,9 @@ def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
 
 
 def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
-    """Make a candidate the current version of its skill, after the one before it was copied to the history.
+    """Make a candidate the current version of its skill.
+
+    The version before it is copied to the history first.
 
     The record is written last and names its weights, so that `mend` can undo what a killed process leaves.
     """
@@ -134,7 +136,7 @@ def mend(library: SkillLibrary) -> list[str]:
 
 
 def shelve(library: SkillLibrary, candidate: VersionCandidate) -> None:
-    """Put a rejected candidate into the history, unless the same weights are there already."""
+    """Put a rejected candidate into the history. Unless the same weights are there already."""
     folder = library.paths.skill(candidate.record.expert_idx, candidate.record.name)
     if not is_known(library, candidate.record, candidate.expert):
         target = SkillPaths(folder.history / f"version_{candidate.record.version}", folder.expert)

@@ -48,7 +48,7 @@ def to_named(params: Params) -> Tree:
 
 
 def from_named(named: Mapping[str, Any]) -> Params:
-    """The experts of a named state on the axis, in ascending order of their numbers."""
+    """The experts of a named state on the axis. In ascending order of their numbers."""
     return stack(list(experts_of(named).values()))
 
 

@@ -96,7 +96,7 @@ def needs_of(skills: Iterable[str]) -> tuple[str, ...]:
 
 
 def reports(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> list[RunReport]:
-    """The status of all runs of a home, by expert; `on_damaged` gets those that cannot be read."""
+    """The status of all runs of a home, by expert. `on_damaged` gets those that cannot be read."""
     return [report_on(paths, spec) for paths, spec in library.runs(on_damaged)]
 
 
@@ -132,7 +132,9 @@ def snapshot_of(library: SkillLibrary) -> Snapshot | None:
 
 
 def cancel_run(library: SkillLibrary, skill: str) -> None:
-    """Stop a run of a home that is not growing and mark it as cancelled. Its checkpoints stay.
+    """Stop a run of a home that is not growing.
+
+    It is marked as cancelled; its checkpoints stay.
 
     Raises:
         UsageError: there is no such run, or it has ended.
@@ -157,7 +159,7 @@ def cancel_run(library: SkillLibrary, skill: str) -> None:
 
 
 def retry_run(library: SkillLibrary, skill: str) -> None:
-    """Let the next `grow` resume a failed or cancelled run from its last checkpoint.
+    """Let the next `grow` resume a failed or cancelled run.
 
     Raises:
         UsageError: there is no such run, or it neither failed nor was cancelled.
@@ -198,7 +200,7 @@ class HomeStatus:
 
 
 def status_of(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> HomeStatus:
-    """The status of a home; `on_damaged` gets records and runs that cannot be read."""
+    """The status of a home. `on_damaged` gets records and runs that cannot be read."""
     snapshot = snapshot_of(library) if is_grown(library) else None
     return HomeStatus(
         home=str(library.paths.root),

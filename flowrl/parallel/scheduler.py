@@ -96,14 +96,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class CancelRequested:
-    """A user wants a skill's run stopped or taken out of the queue."""
+    """A user wants a skill's run stopped or unqueued."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class RetryRequested:
-    """A user wants a skill that ended unlearned to be tried again when it is next proposed."""
+    """A user wants an unlearned skill to be tried again."""
 
     name: str
 
@@ -295,7 +295,7 @@ def _with_phase(state: State, name: str, phase: Phase) -> State:
 
 
 def _lose(state: State, event: Lost) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Restart a lost worker, unless it was lost too often in a row."""
+    """Restart a lost worker. Unless it was lost too often in a row."""
     run = state.running.get(event.name)
     if run is None or run.phase != "training" or run.stopping:
         return state, ()
@@ -347,7 +347,7 @@ def _cancel(state: State, name: str) -> tuple[State, tuple[SchedulerAction, ...]
 
 
 def _launch(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
-    """Start queued proposals whose dependencies are learned, oldest first, up to `jobs` at once."""
+    """Start queued proposals whose dependencies are learned. Oldest first, up to `jobs` at once."""
     actions: list[SchedulerAction] = []
     for proposal in state.queue:
         if len(state.running) >= state.jobs:
@@ -366,7 +366,7 @@ def _launch(state: State) -> tuple[State, tuple[SchedulerAction, ...]]:
 
 
 def _expert_for(state: State, proposal: Proposal) -> int:
-    """The skill's own number, else the one it asks for, else the lowest free one."""
+    """The skill's own expert number. Else the one it asks for, else the lowest free one."""
     if proposal.name in state.experts:
         return state.experts[proposal.name]
     if proposal.expert is not None:

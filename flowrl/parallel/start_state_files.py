@@ -1,4 +1,7 @@
-"""Start states in the library at which a run's episodes may begin, chosen by what plans yield."""
+"""Start states in the library for a run's episodes.
+
+Chosen by what plans yield.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +13,9 @@ from flowrl.schema.skill import SkillSpec
 
 
 def start_files(skill_name: str, spec: SkillSpec, completed_skills: Mapping[str, Any], home: Path) -> dict[str, bytes]:
-    """Files of start states that may meet a skill's requirements, by the skill they come from.
+    """Files of start states that may meet a skill's requirements.
+
+    By the skill that they come from.
 
     The plan behind the states must yield each required fluent; whether a state really has them is for the worker to
     see. A skill that requires nothing begins in new worlds.

@@ -123,7 +123,9 @@ def build_moe_checkpoint(
 
 
 def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: Path) -> RunPaths:
-    """Write a run's folder, unless the same run is there to be resumed.
+    """Write a run's folder.
+
+    The same run is resumed instead where it is there already.
 
     A completed skill goes on from its weights. Its companions, experts of its module that no dependency holds, learn
     too: from the weights in the skill's own folder if an earlier run left some, else from random ones.
@@ -194,7 +196,7 @@ def _write_inputs(
 
 
 def _entry(name: str, completed_skills: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields of a completed skill, given as a record or a mapping."""
+    """The fields of a completed skill. It may be a record or a mapping."""
     if name not in completed_skills:
         raise UsageError(f"No completed skill {name!r} to depend on. {nearest_names(name, completed_skills)}")
     entry = completed_skills[name]

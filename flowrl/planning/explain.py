@@ -49,10 +49,7 @@ def amount_of(fluent: str, quantity: Quantity, n: int) -> str:
 
 
 def purpose_of(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> str:
-    """What a step's yields are for.
-
-    For example "3 wood: 2 for Place Table, 1 for Make Wood Pickaxe".
-    """
+    """What a step's yields are for. For example "3 wood: 2 for Place Table, 1 for Make Wood Pickaxe"."""
     if step == len(choices) - 1:
         return THE_GOAL
     name, n = choices[step]
@@ -68,10 +65,7 @@ def purpose_of(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[st
 
 
 def _practice(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> str:
-    """What a step without users is for.
-
-    A goal of its own, or practice for the last step.
-    """
+    """What a step without users is for. A goal of its own, or practice for the last step."""
     last = choices[-1][0]
     practised = [name for name, _ in skills[last].spec.practice]
     at_the_end = step >= len(choices) - 1 - len(practised)
@@ -79,10 +73,7 @@ def _practice(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str
 
 
 def _users(fluent: str, later: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> dict[str, int]:
-    """What later steps take of a fluent, until one yields it anew.
-
-    0: they need but keep it.
-    """
+    """What later steps take of a fluent, until one yields it anew. 0: they need but keep it."""
     users: dict[str, int] = {}
     for name, n in later:
         spec = skills[name].spec
@@ -132,10 +123,7 @@ def _missing(
     start: SymbolicState,
     vocabulary: Vocabulary,
 ) -> str | None:
-    """The chain from the goal to a fluent that no skill yields.
-
-    None where every amount can be had alone.
-    """
+    """The chain from the goal to a fluent that no skill yields. None where every amount can be had alone."""
     others = {name: skill for name, skill in unlearned.items() if name not in skills}
     view = _View(skills, others, vocabulary, start)
     for want in goal.wants:
@@ -168,10 +156,7 @@ def _unyieldable(need: FluentNeed, path: str, view: "_View") -> str:
 
 
 def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tuple[str, list[FluentNeed]]:
-    """The first unreachable part of the goal.
-
-    As (the skill, or nothing; what it lacks).
-    """
+    """The first unreachable part of the goal. As (the skill, or nothing; what it lacks)."""
     for want in goal.wants:
         if want.is_skill and (lacking := view.lacking(skills[want.name].spec, want.amount)):
             return want.name, lacking
@@ -210,10 +195,7 @@ class _View:
         return meets(self._within, need)
 
     def lacking(self, spec: SkillSpec, n: int = 1) -> list[FluentNeed]:
-        """The needs of a skill that are out of reach.
-
-        Amounts are capped at what fits in hand.
-        """
+        """The needs of a skill that are out of reach. Amounts are capped at what fits in hand."""
         asked = [(f, min(amount, self.vocabulary.most(f))) for f, amount in spec.needed(n).items() if amount > 0]
         floors = [] if spec.floors is None else [(" or ".join(f"{FLOOR}{k}" for k in spec.floors), 1)]
         return [need for need in [*asked, *floors] if not self.has(need)]
@@ -227,10 +209,7 @@ class _View:
         return [skill for skill in self.others.values() if self.reaches(skill, need)]
 
     def who_would(self, need: FluentNeed) -> str:
-        """The chain of unlearned skills that would yield a need.
-
-        It ends at one that can be learned next.
-        """
+        """The chain of unlearned skills that would yield a need. It ends at one that can be learned next."""
         parts, seen = [], set[FluentNeed]()
         while need not in seen:
             seen.add(need)

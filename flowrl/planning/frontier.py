@@ -73,19 +73,13 @@ class Frontier:
         return [self.judge(skill) for skill in skills]
 
     def require(self, skill: Skill) -> None:
-        """Require that a skill is feasible and novel.
-
-        PlanError says why it is not.
-        """
+        """Require that a skill is feasible and novel. PlanError says why it is not."""
         verdict = self.judge(skill)
         if verdict.standing not in ("learned", "ready"):
             raise PlanError(f"{skill.name!r} cannot be learned now, it is {verdict.standing}: {verdict.reason}.")
 
     def most(self, fluent: str) -> int:
-        """The largest amount of a fluent that learned skills reach.
-
-        As far as searches settle it.
-        """
+        """The largest amount of a fluent that learned skills reach. As far as searches settle it."""
         low, high = 0, self.vocabulary.most(fluent)
         while low < high:
             amount = high if low == 0 and high == self.vocabulary.most(fluent) else (low + high + 1) // 2
@@ -96,20 +90,14 @@ class Frontier:
         return low
 
     def _reaches(self, wants: tuple[Want, ...]) -> bool | None:
-        """Whether learned skills lead to the wants.
-
-        None where that is not settled.
-        """
+        """Whether learned skills lead to the wants. None where that is not settled."""
         if wants not in self._reached:
             found = self._search.find(Goal("", wants), self._seconds, ANY)
             self._reached[wants] = None if self._search.obstacles.gave_up else found is not None
         return self._reached[wants]
 
     def _infeasible(self, skill: Skill) -> SkillStanding | None:
-        """Why a skill cannot be begun.
-
-        None where learned skills lead there.
-        """
+        """Why a skill cannot be begun. None where learned skills lead there."""
         top = _top(skill)
         floors: Sequence[int | None] = skill.spec.floors if skill.spec.floors is not None else (None,)
         ways = [self._reaches(_wants(skill.spec.needed(top), floor)) for floor in floors]
@@ -125,10 +113,7 @@ class Frontier:
         return None
 
     def _what_is_lacking(self, skill: Skill, n: int) -> str:
-        """The first need that learned skills do not meet.
-
-        And the skill that would.
-        """
+        """The first need that learned skills do not meet. And the skill that would."""
         needs = [(fluent, amount) for fluent, amount in skill.spec.needed(n).items() if amount > 0]
         if skill.spec.floors is not None and 0 not in skill.spec.floors:
             needs += [(f"{FLOOR}{k}", 1) for k in skill.spec.floors[:1]]

@@ -70,10 +70,7 @@ def _merged(wants: Iterable[Want]) -> tuple[Want, ...]:
 
 
 def _text(want: Want, skills: Mapping[str, Skill]) -> str:
-    """The want as it can be read again.
-
-    For a skill that scales the amount is written out, as a default may change.
-    """
+    """The want as it can be read again. For a skill that scales the amount is written out, as a default may change."""
     says_amount = skills[want.name].spec.scales if want.is_skill else want.amount > 1
     return f"{want.name}={want.amount}" if says_amount else want.name
 

@@ -34,10 +34,7 @@ class Operator:
 
 
 def min_n(quantity: Quantity, amount: int) -> int | None:
-    """The least n that yields at least ``amount``.
-
-    None where no n does.
-    """
+    """The least n that yields at least ``amount``. None where no n does."""
     if quantity.at(1) >= amount:
         return 1
     if quantity.per_n <= 0:
@@ -46,10 +43,7 @@ def min_n(quantity: Quantity, amount: int) -> int | None:
 
 
 def operator(skill: Skill, n: int, wanted: bool) -> Operator:
-    """The skill at ``n``.
-
-    A skill that is a goal itself (``wanted``) also yields the fact that it was done.
-    """
+    """The skill at ``n``. A skill that is a goal itself (``wanted``) also yields the fact that it was done."""
     spec = skill.spec
     yields = {f: q.at(n) for f, q in spec.yields.items() if q.at(n) > 0}
     if spec.to_floor is not None:
@@ -70,10 +64,7 @@ def operator(skill: Skill, n: int, wanted: bool) -> Operator:
 
 
 def done(name: str) -> str:
-    """The fact that a skill was done.
-
-    Goals of several skills need it.
-    """
+    """The fact that a skill was done. Goals of several skills need it."""
     return f"done:{name}"
 
 
@@ -195,10 +186,7 @@ class Relaxation:
         return mask
 
     def steps_left(self, needs: Mapping[str, int], floor: int | None) -> int | None:
-        """A lower bound of the steps from start to needs.
-
-        None where no way leads there.
-        """
+        """A lower bound of the steps from start to needs. None where no way leads there."""
         masks = [self._counted(needs, k) for k in (self._counts if floor is None else (floor,)) if k in self._counts]
         return min((mask.bit_count() for mask in masks if not mask & self._nowhere), default=None)
 
@@ -219,10 +207,7 @@ class Relaxation:
 
 
 def _narrow(masks: list[int], i: int, mask: int) -> bool:
-    """Intersect a mask with another.
-
-    True if it changed.
-    """
+    """Intersect a mask with another. True if it changed."""
     before = masks[i]
     masks[i] = before & mask
     return masks[i] != before
@@ -238,10 +223,7 @@ def _levels_of(doings: Iterable[_Doing]) -> dict[str, list[int]]:
 
 
 def _disjoint(sets: Sequence[frozenset[str]]) -> int:
-    """Pairwise disjoint sets as the bits of a number.
-
-    Small sets first.
-    """
+    """Pairwise disjoint sets as the bits of a number. Small sets first."""
     chosen, seen = 0, set[str]()
     for i, names in sorted(enumerate(sets), key=lambda item: len(item[1])):
         if not seen & names:

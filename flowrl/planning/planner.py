@@ -94,10 +94,7 @@ def _without_needless(
 def _search(
     goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState, seconds: float
 ) -> tuple[Found | None, Obstacles]:
-    """The plan found, and what stood in the way.
-
-    Amounts stay within the ranges that skills train on if they can.
-    """
+    """The plan found, and what stood in the way. Amounts stay within the ranges that skills train on if they can."""
     wanted = frozenset(want.name for want in goal.wants if want.is_skill)
     found, obstacles = None, Obstacles(vocabulary)
     deadline = time.monotonic() + seconds

@@ -73,10 +73,7 @@ class _Node:
 
 
 class _Look(NamedTuple):
-    """What is known of a fluent.
-
-    Its name without its floor, that floor, its kind, its largest amount.
-    """
+    """What is known of a fluent. Its name without its floor, that floor, its kind, its largest amount."""
 
     name: str
     floor: int | None
@@ -130,19 +127,13 @@ class Search:
         return top.yields if top else {}
 
     def _largest_n(self, skill: Skill) -> int:
-        """The largest n of a skill.
-
-        Within its trained range unless that is lifted.
-        """
+        """The largest n of a skill. Within its trained range unless that is lifted."""
         top, within = largest_n(skill.spec, self.vocabulary), skill.spec.n_range
         counts = within is not None and not self.lifted and skill.name not in self._wanted
         return min(top, within[1]) if within is not None and counts else top
 
     def _operator(self, skill: Skill, n: int) -> Operator | None:
-        """The skill at ``n``.
-
-        None beyond its range, or where its amounts exceed what can be held.
-        """
+        """The skill at ``n``. None beyond its range, or where its amounts exceed what can be held."""
         choice = (skill.name, n)
         if choice not in self._operators:
             within = self.lifted or skill.spec.n_range is None or n <= skill.spec.n_range[1]
@@ -158,10 +149,7 @@ class Search:
                     yield part, fluent, quantity.at(n)
 
     def _useful(self, skill: Skill, n: int) -> Operator | None:
-        """The skill at ``n``.
-
-        Notes an obstacle where its own amounts exceed what can be held.
-        """
+        """The skill at ``n``. Notes an obstacle where its own amounts exceed what can be held."""
         step = self._operator(skill, n)
         if step is None:
             for part, fluent, amount in self._excesses(skill, n):
@@ -184,10 +172,7 @@ class Search:
                 yield before, there
 
     def _floors_before(self, needs: Needs, floor: int | None, step: Operator) -> list[int | None]:
-        """The floors on which a step may be done.
-
-        None: any.
-        """
+        """The floors on which a step may be done. None: any."""
         if self.vocabulary.floors == 1:
             return [0] if step.floors is None or 0 in step.floors else []
         if step.to_floor is None and floor is not None:
@@ -200,10 +185,7 @@ class Search:
         return [None, *sorted(here)] if step.to_floor is None else [None]
 
     def _carried(self, needs: Needs, step: Operator, after: int | None) -> Needs | None:
-        """The needs that a step does not provide.
-
-        None where it cannot leave them whole.
-        """
+        """The needs that a step does not provide. None where it cannot leave them whole."""
         before: Needs = {}
         for fluent, amount in needs.items():
             look = self._looks.get(fluent) or self._look(fluent)
@@ -250,10 +232,7 @@ class Search:
     # The search itself
 
     def first(self, goal: Goal) -> list[_Node]:
-        """The nodes to begin with.
-
-        Steps that the goal itself gives are regressed already.
-        """
+        """The nodes to begin with. Steps that the goal itself gives are regressed already."""
         floors = [int(want.name.removeprefix(FLOOR)) for want in goal.wants if want.name.startswith(FLOOR)]
         needs = {(done(w.name) if w.is_skill else w.name): w.amount for w in goal.wants if not w.name.startswith(FLOOR)}
         floor = floors[0] if floors else (0 if self.vocabulary.floors == 1 else None)
@@ -273,10 +252,7 @@ class Search:
         return nodes
 
     def _localised(self, needs: Needs, floor: int | None) -> list[_Node]:
-        """The goal's needs with floors.
-
-        A placed station is wanted on the goal's floor, or on any one.
-        """
+        """The goal's needs with floors. A placed station is wanted on the goal's floor, or on any one."""
         floors = (
             [floor]
             if floor is not None or not any(f.startswith(PLACED) for f in needs)
@@ -309,10 +285,7 @@ class Search:
         return None
 
     def _attempt(self, nodes: list[_Node], weight: float, most: int, deadline: float) -> tuple[_Node | None, int, bool]:
-        """One search at one weight.
-
-        (the node that the start fulfils, states met, whether the space was exhausted).
-        """
+        """One search at one weight. (the node that the start fulfils, states met, whether the space was exhausted)."""
         queue: list[_Node] = []
         met = _Met()
         for node in nodes:
@@ -358,10 +331,7 @@ class _Met:
         self._alike: dict[tuple[int | None, frozenset[str]], tuple[list[str], list[_Node]]] = {}
 
     def takes(self, node: _Node) -> bool:
-        """Take in a node unless another outdoes it.
-
-        Marks those that it outdoes.
-        """
+        """Take in a node unless another outdoes it. Marks those that it outdoes."""
         fluents, others = self._alike.setdefault((node.floor, frozenset(node.needs)), (list(node.needs), []))
         node.amounts = [node.needs[fluent] for fluent in fluents]
         if any(_outdoes(other, node) for other in others):

@@ -18,10 +18,7 @@ ANYTHING = Vocabulary()
 
 
 def at_floor(fluent: str, floor: int) -> str:
-    """The fluent as states keep it.
-
-    What is placed belongs to the floor that it stands on.
-    """
+    """The fluent as states keep it. What is placed belongs to the floor that it stands on."""
     return f"{fluent}@{floor}" if fluent.startswith(PLACED) else fluent
 
 
@@ -39,10 +36,7 @@ class SymbolicState:
 
     @classmethod
     def of(cls, amounts: Mapping[str, int], floor: int = 0) -> "SymbolicState":
-        """The state with these amounts.
-
-        `placed:` without a floor stands on the present one.
-        """
+        """The state with these amounts. `placed:` without a floor stands on the present one."""
         held = {(f if "@" in f else at_floor(f, floor)): amount for f, amount in amounts.items() if amount > 0}
         return cls(tuple(sorted(held.items())), floor)
 
@@ -51,28 +45,19 @@ class SymbolicState:
         return dict(self.facts)
 
     def amount(self, fluent: str) -> int:
-        """How much of a fluent is held.
-
-        `placed:` means on the present floor.
-        """
+        """How much of a fluent is held. `placed:` means on the present floor."""
         if fluent.startswith(FLOOR):
             return int(fluent == f"{FLOOR}{self.floor}")
         return self.amounts().get(at_floor(fluent, self.floor), 0)
 
     def shown(self) -> dict[str, int]:
-        """The facts of the present floor, for a reader.
-
-        `placed:table` without its floor.
-        """
+        """The facts of the present floor, for a reader. `placed:table` without its floor."""
         here = f"@{self.floor}"
         return {f.removesuffix(here): amount for f, amount in self.facts if "@" not in f or f.endswith(here)}
 
 
 def new_world(vocabulary: Vocabulary = ANYTHING) -> SymbolicState:
-    """The state that every episode begins in.
-
-    The first floor, empty hands, a healthy body.
-    """
+    """The state that every episode begins in. The first floor, empty hands, a healthy body."""
     levels = {f"{INTRINSIC}{name}": vocabulary.full for name in vocabulary.intrinsics}
     return SymbolicState.of({f"{REACHED}0": 1, **levels})
 
@@ -96,10 +81,7 @@ class Lack:
 
 
 def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabulary = ANYTHING) -> list[Lack]:
-    """What keeps a skill from being done in a state.
-
-    An empty list: it is applicable.
-    """
+    """What keeps a skill from being done in a state. An empty list: it is applicable."""
     lacks = [
         Lack(part, fluent, quantity.at(n), state.amount(fluent))
         for part, amounts in (("requires", spec.requires), ("consumes", spec.consumes))
@@ -117,20 +99,14 @@ def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabular
 
 
 def largest_n(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> int:
-    """The largest n that the game and hands allow.
-
-    Below 1 where there is none.
-    """
+    """The largest n that the game and hands allow. Below 1 where there is none."""
     amounts = [*spec.requires.items(), *spec.consumes.items(), *spec.yields.items()]
     bounds = [(vocabulary.most(f) - q.base) // q.per_n for f, q in amounts if q.per_n > 0]
     return min(bounds + ([] if spec.max_n is None else [spec.max_n]), default=1)
 
 
 def gives(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> dict[str, int]:
-    """The most that a skill yields of each fluent.
-
-    The floor that it leads to is among them.
-    """
+    """The most that a skill yields of each fluent. The floor that it leads to is among them."""
     top = max(1, largest_n(spec, vocabulary))
     made = {fluent: quantity.at(top) for fluent, quantity in spec.yields.items() if quantity.at(top) > 0}
     if spec.to_floor is not None:

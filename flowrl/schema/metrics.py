@@ -36,7 +36,7 @@ class CompiledRow(_Row):
 
 
 class SnapshotShare(Frozen):
-    """Shares of an update's ended episodes and frames that belong to episodes begun at snapshots."""
+    """Shares of ended episodes and frames begun at snapshots."""
 
     episodes: float
     frames: float
@@ -102,7 +102,7 @@ class StartsRow(_Row):
 
 
 class PlayingRow(_Row):
-    """An evaluation or analysis has played so many of the episodes or segments wanted."""
+    """Progress of an evaluation or analysis. Episodes or segments played, and how many are wanted."""
 
     kind: Literal["playing"] = "playing"
     played: int

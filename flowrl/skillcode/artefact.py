@@ -86,7 +86,7 @@ def _heading() -> bytes:
 
 
 def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill") -> ExportedSkill:
-    """Check an artefact and load it, ready to be called on a batch.
+    """Check an artefact and load it as batched functions.
 
     Args:
         leaves: the inputs that this game has, as in `export_functions`; only shapes and types matter.
@@ -174,7 +174,9 @@ def _require_signature(exported: Any, leaves: Mapping[str, Any], where: str) -> 
 
 
 def require_harmless(module: bytes, where: str) -> None:
-    """Check every operation of a serialised StableHLO module, nested ones too, against the allow-list.
+    """Check every operation of a StableHLO module.
+
+    Nested operations too, against the allow-list.
 
     Raises:
         ModuleError: names the first operation that is not on it, such as a custom call, a host callback or a loop.

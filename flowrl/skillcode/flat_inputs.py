@@ -26,7 +26,7 @@ def flat_leaves(inputs: NamedTuple) -> Leaves:
 
 
 def bound_inputs(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of skill functions by name, structs as plain objects with the same fields."""
+    """The arguments of skill functions by name. Structs become plain objects with the same fields."""
     arguments: dict[str, Any] = {}
     for name, value in leaves.items():
         struct, dot, field = name.partition(".")

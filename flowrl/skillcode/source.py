@@ -41,7 +41,7 @@ class SkillSource:
 
 
 def without_mark(text: str) -> str:
-    """The text without a byte order mark, which Python would drop from a file."""
+    """The text without a byte order mark."""
     return text.removeprefix("\ufeff")
 
 

@@ -1,4 +1,7 @@
-"""A cache of verdicts in this user's own folder, keyed by everything that a verdict depends on."""
+"""A cache of verdicts, keyed by all they depend on.
+
+It lies in this user's own folder.
+"""
 
 import functools
 import hashlib

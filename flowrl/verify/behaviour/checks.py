@@ -1,4 +1,7 @@
-"""Checks of a skill's functions against its specification, on recorded and forced transitions."""
+"""Check a skill's functions against its specification.
+
+On recorded and forced transitions.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ _MAX_REWARD = 10.0
 
 
 class Finding(NamedTuple):
-    """One check; ``detail`` is what was checked, or what is wrong and what to write instead."""
+    """One check. ``detail`` is what was checked, or what is wrong and what to write instead."""
 
     name: str
     passed: bool
@@ -111,7 +114,7 @@ def _reachable(played: FunctionAnswers) -> Finding:
 
 
 def _postconditions_hold(played: FunctionAnswers) -> Finding:
-    """Look for states in which the skill is done although its postconditions do not hold."""
+    """Look for states that are done without the postconditions."""
     stage = played.stage
     for i, path in enumerate(played.paths):
         early = np.flatnonzero(played.forced(i)[0][:-1])
@@ -142,7 +145,7 @@ def _broken_promise(stage: Scenario, n: int, row: int) -> str | None:
 
 
 def _first_done(played: FunctionAnswers, index: int) -> Iterator[tuple[str, int]]:
-    """Yield the trajectories that finish the skill, each with the row in which it is done."""
+    """Yield the trajectories that finish the skill. Each with the row in which it is done."""
     done, _ = played.played(index)
     for name, rows in _trajectories(played.stage):
         finished = np.flatnonzero(done[rows])
@@ -156,7 +159,7 @@ def _trajectories(stage: Scenario) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _success(played: FunctionAnswers, n: int) -> tuple[float, float]:
-    """The reward along the best forced path to success, in all and in the last step."""
+    """The reward along the best forced path. In all, and in the last step."""
     best = max((reward for done, reward in played.paths_to(n) if done[-1]), key=lambda reward: float(reward.sum()))
     return float(best.sum()), float(best[-1])
 
@@ -180,7 +183,7 @@ def _success_pays(played: FunctionAnswers) -> Finding:
 
 
 class _Farmed(NamedTuple):
-    """The most that one trajectory pays before it finishes the skill; ``share`` is of what is allowed."""
+    """The most that one trajectory pays before it is done. ``share`` is of what is allowed."""
 
     share: float
     most: float
@@ -189,7 +192,7 @@ class _Farmed(NamedTuple):
 
 
 def _farming(played: FunctionAnswers) -> Finding:
-    """Look for play that does not finish the skill and pays about as much as success."""
+    """Look for unfinished play that pays like success."""
     # A script with a name tells an author more than random play.
     worst = max(_farmed(played), key=lambda f: (f.share >= 1 and not f.name.startswith("random"), f.share))
     if worst.share >= 1:
@@ -205,7 +208,7 @@ def _farming(played: FunctionAnswers) -> Finding:
 
 
 def _farmed(played: FunctionAnswers) -> Iterator[_Farmed]:
-    """Yield the most that each trajectory pays before it finishes the skill, with each amount."""
+    """Yield the most that each trajectory pays unfinished. With each amount."""
     stage = played.stage
     for index, n in enumerate(stage.amounts):
         success, _ = _success(played, n)

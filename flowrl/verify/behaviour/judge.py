@@ -46,7 +46,7 @@ class Judge:
         self.recording: Recording = read_recording(file)
 
     def checks(self, artefact: bytes, spec: SkillSpec, trusted: bool) -> Iterator[Check]:
-        """Yield the checks of an artefact, in order, up to the first that fails."""
+        """Yield the checks of an artefact up to the first failure."""
         start = time.monotonic()
         leaves = {**self.recording.leaves, "n": np.ones(len(self.recording.trajectory), np.int32)}
         try:

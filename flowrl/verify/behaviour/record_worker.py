@@ -31,7 +31,7 @@ FIRST_STATES = 64
 
 
 class TransitionRecorder:
-    """Plays actions in a batch of worlds and records the inputs of skill code."""
+    """Plays actions in worlds and records inputs of skill code."""
 
     def __init__(self, domain: Domain):
         self.domain = domain
@@ -39,7 +39,7 @@ class TransitionRecorder:
         self.look = jax.jit(jax.vmap(self._look))
 
     def _play(self, key: jax.Array, worlds: World, actions: jax.Array) -> Any:
-        """(leaves, fluents, over) of each step, [STEPS, WORLDS, ...], for actions [STEPS, WORLDS]."""
+        """Leaves, fluents and ends of each step. [STEPS, WORLDS, ...], for actions [STEPS, WORLDS]."""
         domain, table = self.domain, nearest_cells(self.domain.view)
 
         def advance(key: jax.Array, world: World, memory: Any, achieved: Any, action: Any) -> Any:
@@ -122,7 +122,7 @@ def _played_at_random(recorder: TransitionRecorder, worlds: World, at: int) -> A
 
 
 def _staged(domain: Domain, batch: Sequence[FarmingScript]) -> tuple[World, Any]:
-    """The worlds and actions of scripts, padded with waiting, and the batch with its last script."""
+    """The worlds and actions of scripts, padded with waiting. And the batch with its last script."""
     padded = [*batch, *[batch[-1]] * (WORLDS - len(batch))]
     numbers = {name: i for i, name in enumerate(domain.actions)}
     actions = np.full((STEPS, WORLDS), numbers["NOOP"], np.int32)

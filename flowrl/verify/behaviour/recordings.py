@@ -77,7 +77,9 @@ class Recording:
 
 
 def recording_file(env: str) -> Path:
-    """The path of a game's recording, for these versions of game, jax and recorder.
+    """The path of a game's recording.
+
+    For these versions of game, jax and recorder.
 
     Raises:
         PlatformError: other users can write there.
@@ -150,7 +152,7 @@ def packed(recording: Recording) -> dict[str, np.ndarray]:
 
 
 def shapes_of(file: Path) -> dict[str, Any]:
-    """Shape and type of each input of one world, from the file's head alone."""
+    """Shape and type of each input of one world. From the file's head alone."""
     with file.open("rb") as stream:
         head = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     types = {"I8": "int8", "I32": "int32", "F32": "float32", "BOOL": "bool", "U8": "uint8", "F16": "float16"}

@@ -24,7 +24,7 @@ _PIECES = 2
 
 @dataclass(frozen=True)
 class Path:
-    """A forced path from a start of a skill to a state in which all its yields hold.
+    """A forced path from a start to a finished skill.
 
     Attributes:
         rows: one transition each; all yields hold after the last.
@@ -86,7 +86,7 @@ class Scenario:
         return Path({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, n)
 
     def _before(self, n: int, ends: Mapping[str, int], distance: int) -> Rows:
-        """One state in which the skill may begin and none of its yields holds."""
+        """A state to begin in, where no yield holds."""
         begin = {name: value[:1].copy() for name, value in self._begin(n).items()}
         for fluent, amount in ends.items():
             if fluent.startswith(NEAR):
@@ -101,7 +101,7 @@ class Scenario:
         return min(MAX_STEPS, max([1, *(ends[f] - self.amount(begin, f) for f in counted)]))
 
     def _advance(self, after: Rows, begin: Rows, ends: Mapping[str, int], n: int, k: int, steps: int) -> None:
-        """Turn a state into the one after ``k`` of ``steps`` steps, achievements apart."""
+        """The state after ``k`` of ``steps`` steps. Achievements apart."""
         for fluent, amount in ends.items():
             if fluent.startswith((NEAR, PLACED)):
                 if k == steps:
@@ -182,7 +182,7 @@ def _spread(amount: int, leaf: np.ndarray, piled: bool) -> np.ndarray:
 
 
 def _transition(before: Rows, after: Rows, events: np.ndarray, n: int) -> Rows:
-    """The inputs of skill code for a step from one forced state to another."""
+    """Skill inputs for a step between two forced states."""
     rows = dict(after.items())
     for name in after:
         if name.startswith("inventory."):
@@ -201,7 +201,7 @@ def _transition(before: Rows, after: Rows, events: np.ndarray, n: int) -> Rows:
 
 
 def scrambled(rows: Mapping[str, np.ndarray]) -> Rows:
-    """Transitions with every number drawn at random, to find where a reward is not finite."""
+    """Transitions with every number drawn at random. To find where a reward is not finite."""
     rng = np.random.default_rng(0)
     drawn: Rows = {}
     for name, leaf in rows.items():

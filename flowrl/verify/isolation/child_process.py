@@ -80,7 +80,7 @@ class Child:
         os.close(self.answers)
 
     def kill(self) -> None:
-        """Kill the child and its process group, and wait until it is gone."""
+        """Kill the child with its process group."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -22,7 +22,9 @@ def prepare_filter() -> None:
 
 
 def install_filter(required: bool) -> list[str]:
-    """Filter the system calls of this process and its threads irrevocably, and list what is enforced.
+    """Filter this process's system calls irrevocably.
+
+    Its threads too; lists what is enforced.
 
     Args:
         required: the code is untrusted: on Linux it is not run without a filter.
@@ -54,7 +56,9 @@ def install_filter(required: bool) -> list[str]:
 
 
 def deny_network() -> str:
-    """Remove the network from this process and its children where the kernel can. Tells the outcome.
+    """Remove the network from this process and its children.
+
+    Where the kernel can; tells the outcome.
 
     Local sockets (AF_UNIX, and AF_NETLINK to the kernel) stay: drivers of accelerators need them.
     """
@@ -106,7 +110,9 @@ _AF_UNIX, _AF_NETLINK = 1, 16
 
 
 def _allow_only(free: list[str]) -> None:
-    """Refuse every system call except those listed, and a few with certain arguments.
+    """Refuse system calls except those listed.
+
+    A few are allowed with certain arguments only.
 
     Raises:
         OSError: the kernel rejects the filter.
@@ -135,7 +141,9 @@ def _allow_only(free: list[str]) -> None:
 
 
 def _refuse_network() -> None:
-    """Refuse sockets of all families but the two local ones, and io_uring, which could open them unseen.
+    """Refuse all but local sockets.
+
+    And io_uring, which could open sockets unseen.
 
     Raises:
         OSError: the kernel rejects the filter.

@@ -1,4 +1,6 @@
-"""Which functions of a text a function may call although they are defined below it: those that don't lead back to it.
+"""Which functions may be called above their definition.
+
+Those that don't lead back to the caller.
 
 Skill code must not call itself, directly or indirectly; otherwise the order of functions is free.
 """
@@ -8,7 +10,7 @@ from collections.abc import Mapping
 
 
 def usable_below(tree: ast.Module) -> dict[str, frozenset[str]]:
-    """For each function at the top level, the others that do not use it, directly or indirectly."""
+    """For each top-level function, the others that never use it. Directly or indirectly."""
     uses = _uses(tree)
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     reached = {name: _reached(name, uses) for name in functions}
@@ -16,7 +18,7 @@ def usable_below(tree: ast.Module) -> dict[str, frozenset[str]]:
 
 
 def _uses(tree: ast.Module) -> dict[str, set[str]]:
-    """The names that each top-level function and constant mentions, a function's local names excepted."""
+    """The names that each top-level function or constant mentions. Local names excepted."""
     uses: dict[str, set[str]] = {}
     for node in tree.body:
         names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]

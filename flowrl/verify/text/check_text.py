@@ -42,7 +42,7 @@ class Reading:
 
 
 def read_skill_text(text: str, env: str, vocabulary: Vocabulary, trusted: bool = False) -> Reading:
-    """Check the text of a skill file, check by check until one fails.
+    """Check a skill file's text up to the first failure.
 
     Args:
         trusted: the author is the user or the package: the allow-list is passed over.
@@ -115,7 +115,7 @@ def _tokens(text: str) -> list[tokenize.TokenInfo]:
 
 
 def _is_blank(character: str) -> bool:
-    """Whether a character is white space or invisible, as in pasted or generated text."""
+    """Whether a character is white space or invisible."""
     return unicodedata.category(character) == "Zs" or character in "\f\u200b\u200c\u200d\u2060\ufeff"
 
 

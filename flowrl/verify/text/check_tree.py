@@ -39,7 +39,7 @@ _UPPER = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def problems_of_tree(tree: ast.Module, env: str, vocabulary: Vocabulary) -> Iterator[str]:
-    """Yield what in the tree is not on the allow-list, a sentence each, in the order of the text."""
+    """Yield what in the tree is not allowed. A sentence each, in the order of the text."""
     return _Walker(env, vocabulary).module(tree)
 
 
@@ -52,7 +52,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 class _Walker:
-    """A walk over the tree that keeps track of what the text has defined so far.
+    """A walk over the tree that tracks definitions.
 
     Attributes:
         kinds: the kind of each name at the top level: "module", "enum", "function", "helper", "constant" or "type".
@@ -360,7 +360,7 @@ def _kind_of(name: str) -> str:
 
 
 def _chain(node: ast.expr) -> list[str]:
-    """The names of `a.b.c`, empty for what does not begin with a name."""
+    """The names of `a.b.c`. Empty for what does not begin with a name."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)

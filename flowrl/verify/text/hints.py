@@ -36,5 +36,5 @@ _INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
 
 
 def describe(node: ast.AST) -> tuple[str, str]:
-    """The name of a node of the syntax tree, and what to write instead."""
+    """The name of a syntax node, and a replacement for it."""
     return _INSTEAD.get(type(node), (type(node).__name__, "write it with plain expressions of jax.numpy"))
