@@ -31,7 +31,7 @@ def put(params: Params, experts: Sequence[int], some: Params) -> Params:
     return jax.tree.map(lambda leaf, new: jnp.asarray(leaf).at[index].set(new), params, some)
 
 
-def stack(experts: Sequence[Expert]) -> Params:
+def stack(experts: Sequence[Mapping[str, Any]]) -> Params:
     """Put single experts, leaves [...], on the axis: leaves [E, ...]."""
     return unflatten({name: jnp.stack([expert[name] for expert in experts]) for name in experts[0]})
 
