@@ -1,4 +1,7 @@
-"""The analysis of one skill: segments played with the library's experts, their statistics, then what ablation shows."""
+"""The analysis of one skill.
+
+Segments played with the library's experts, their statistics, then what ablation shows.
+"""
 
 import time
 

@@ -1,4 +1,7 @@
-"""A trial of a run's skill functions before training: shapes, types and finite numbers."""
+"""A trial of a run's skill functions before training.
+
+Shapes, types and finite numbers.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,7 @@
-"""The tasks of a run with untrusted code: loaded from the sandbox's exports, never from text."""
+"""The tasks of a run with untrusted code.
+
+Loaded from the sandbox's exports, never from text.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""Comparing candidates with a library's experts: both play the same worlds with the same random numbers."""
+"""Comparing candidates with a library's experts.
+
+Both play the same worlds with the same random numbers.
+"""
 
 import numpy as np
 

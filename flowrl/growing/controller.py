@@ -1,4 +1,7 @@
-"""The process that owns a home: executes the scheduler's actions and feeds their results back as events."""
+"""The process that owns a home.
+
+Executes the scheduler's actions and feeds their results back as events.
+"""
 
 import contextlib
 import functools

@@ -1,4 +1,7 @@
-"""The main program of all worker processes: a folder, its lock, its log, the work, the result."""
+"""The main program of all worker processes.
+
+A folder, its lock, its log, the work, the result.
+"""
 
 import argparse
 import io

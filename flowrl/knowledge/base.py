@@ -1,4 +1,6 @@
-"""The knowledge bases: one folder for each game, specifications in `base.toml`, one code file for each skill.
+"""The knowledge bases.
+
+One folder for each game, specifications in `base.toml`, one code file for each skill.
 
 The code is text here; only worker processes run it.
 """

@@ -1,4 +1,7 @@
-"""The skills that a model wrote, as a home keeps them: each with its code, what was found out about it, its fate."""
+"""The skills that a model wrote, as a home keeps them.
+
+Each with its code, what was found out about it, its fate.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

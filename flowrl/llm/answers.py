@@ -1,4 +1,7 @@
-"""The forms of a model's answers, and their parser: JSON, even inside other text."""
+"""The forms of a model's answers, and their parser.
+
+JSON, even inside other text.
+"""
 
 import json
 import re
@@ -95,7 +98,7 @@ AnswerT = TypeVar("AnswerT", bound=Frozen)
 
 
 class UnreadableAnswerError(Exception):
-    """An answer of the wrong form; the message tells the model what is wrong."""
+    """An answer of the wrong form. The message tells the model what is wrong."""
 
 
 def parse_answer(text: str, form: type[AnswerT]) -> AnswerT:

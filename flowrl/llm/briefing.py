@@ -1,4 +1,6 @@
-"""The system message about a game: manual, fluents, and the inputs of skill code.
+"""The system message about a game.
+
+Manual, fluents, and the inputs of skill code.
 
 All but the manual is generated from the code it describes, so that it cannot drift.
 """
@@ -46,7 +48,9 @@ def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Me
 
 
 def read_signature(env: str) -> GameSignature:
-    """The inputs of a game's skill code, from a child process, as the game needs jax.
+    """The inputs of a game's skill code.
+
+    From a child process, as the game needs jax.
 
     Raises:
         PlatformError: the game cannot be loaded; shows the end of the child's output.
@@ -61,7 +65,7 @@ def read_signature(env: str) -> GameSignature:
 
 
 def inputs_text(signature: GameSignature) -> str:
-    """The arguments of skill functions, a line each, with fields, shapes and types."""
+    """The arguments of skill functions, a line each. With fields, shapes and types."""
     lines = []
     for name, what in SKILL_INPUTS.items():
         fields = {

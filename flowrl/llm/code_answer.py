@@ -1,4 +1,7 @@
-"""The three functions that a model writes, as text: the expert's number is checked and removed."""
+"""The three functions that a model writes, as text.
+
+The expert's number is checked and removed.
+"""
 
 from flowrl.errors import ModuleError
 from flowrl.skillcode.skill_file import functions_of
@@ -8,7 +11,7 @@ NUMBER = "network_number"
 
 
 class CodeError(Exception):
-    """An answer with the wrong code; the message tells its author what to do."""
+    """An answer with the wrong code. The message tells its author what to do."""
 
 
 def own_functions(text: str, expert: int) -> str:

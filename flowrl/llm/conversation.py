@@ -1,4 +1,7 @@
-"""Asking until an answer is usable: a rejected one goes back with the exact reason."""
+"""Asking until an answer is usable.
+
+A rejected one goes back with the exact reason.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ _MAX_REASON = 300
 
 
 class RejectedError(Exception):
-    """An answer that breaks a rule; the message tells the model which, and the next move."""
+    """An answer that breaks a rule. The message tells the model which, and the next move."""
 
 
 class StageFailedError(Exception):

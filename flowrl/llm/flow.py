@@ -48,7 +48,7 @@ class Flow:
     def propose(
         self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
     ) -> Proposed | NothingToPropose | Respecified:
-        """The next skill to train, its code verified, or why there is none.
+        """The next skill to train, or why there is none.
 
         A model without an answer, or a sandbox that cannot work, pauses proposing and leaves training alone.
         """
@@ -109,7 +109,7 @@ class Flow:
         return True
 
     def _from_drafts(self, known: Known) -> Proposal | None:
-        """A skill written before and not trained yet, or one of its candidates."""
+        """A written skill that is not trained yet. Or one of its candidates."""
         for draft in self.context.drafts:
             name = draft.skill.name
             if draft.status == "failed" or name in known.names or name in known.given_up:
@@ -148,7 +148,7 @@ class Flow:
         return frozenset(dependencies(found))
 
     def _choose(self, draft: Draft) -> bool:
-        """Choose the candidate of best measured success at equal frames; False if none was measured."""
+        """Choose the candidate of best success at equal frames. False if none was measured."""
         why = failed_runs(self.context.library)
         candidates = tuple(
             c if c.success is not None else c.model_copy(update={"note": c.note or why.get(trial, "")})

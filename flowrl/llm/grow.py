@@ -33,7 +33,7 @@ from flowrl.planning.goals import parse_goal
 
 @dataclass(frozen=True)
 class FlowSetUp:
-    """Sets up runs of a model's skills, and of the rewards tried for them."""
+    """Sets up runs of a model's skills and reward trials."""
 
     context: FlowContext
 

@@ -1,4 +1,7 @@
-"""A library's progress in words for a model: what plans reach, and what failed."""
+"""A library's progress in words for a model.
+
+What plans reach, and what failed.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +35,7 @@ def skill_lines(skills: Iterable[Skill]) -> list[SkillLine]:
 
 
 def reach_text(frontier: Frontier, vocabulary: Vocabulary) -> tuple[str, str]:
-    """What plans of known skills reach, and what not, as lists of fluents with amounts."""
+    """What plans of known skills reach, and what not. As lists of fluents with amounts."""
     reached, unreached = [], []
     names = vocabulary.names() + [f"{REACHED}{k}" for k in range(1, vocabulary.floors)]
     for fluent in names:

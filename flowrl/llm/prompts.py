@@ -42,7 +42,7 @@ class Prompt:
     measured: frozenset[str]
 
     def render(self, **variables: Any) -> Message:
-        """The message with its variables filled in; its role is system or user by the prompt's name.
+        """The message with its variables filled in. Its role is system or user by the prompt's name.
 
         Raises:
             UsageError: a variable is missing or unknown.

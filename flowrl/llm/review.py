@@ -27,7 +27,7 @@ from flowrl.schema.skill import Skill, SkillSpec
 
 
 def review(context: FlowContext, record: SkillRecord) -> SkillSpec | None:
-    """The corrected specification of a skill, None if its own may stay.
+    """The corrected specification of a skill. None if its own may stay.
 
     Raises:
         NotRecorded: a replayed transcript lacks the question.
@@ -66,7 +66,10 @@ def _require_running(context: FlowContext) -> None:
 
 
 def _corrected(context: FlowContext, record: SkillRecord, findings: Findings) -> SkillSpec:
-    """The model's specification, or the statistics' own if there are too few or no answer is usable."""
+    """The model's specification, or the statistics' own.
+
+    The latter if there are too few statistics or no answer is usable.
+    """
     suggested = repair(record.spec, findings)
     if findings.statistics is None:
         return suggested.spec

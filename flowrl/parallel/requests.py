@@ -1,4 +1,7 @@
-"""Requests to the process that grows a home: small files that it reads and removes."""
+"""Requests to the process that grows a home.
+
+Small files that it reads and removes.
+"""
 
 import uuid
 from typing import Literal

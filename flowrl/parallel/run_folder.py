@@ -1,4 +1,7 @@
-"""A run's folder at set-up: whether the run in it resumes, or is renamed to make room."""
+"""A run's folder at set-up.
+
+Whether the run in it resumes, or is renamed to make room.
+"""
 
 import re
 from pathlib import Path

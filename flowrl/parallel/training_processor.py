@@ -1,4 +1,7 @@
-"""After a run: its experts get their global numbers back, and those that are better enter the library."""
+"""After a run.
+
+Its experts get their global numbers back, and those that are better enter the library.
+"""
 
 from flowrl.errors import LibraryError
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths

@@ -1,4 +1,7 @@
-"""The independent oracle: a plan replayed step by step, sharing no code with the search that found it."""
+"""The independent oracle.
+
+A plan replayed step by step, sharing no code with the search that found it.
+"""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,7 @@
-"""The base of all values that cross a file: frozen, and unknown keys are errors."""
+"""The base of all values that cross a file.
+
+Frozen, and unknown keys are errors.
+"""
 
 from pydantic import BaseModel, ConfigDict
 

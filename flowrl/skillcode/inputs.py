@@ -1,4 +1,7 @@
-"""The names that skill code may take as arguments: plain words, for processes without jax."""
+"""The names that skill code may take as arguments.
+
+Plain words, for processes without jax.
+"""
 
 from flowrl.errors import nearest_names
 

@@ -1,4 +1,7 @@
-"""Task modules and skill code as text: checked and rewritten on the syntax tree, never run."""
+"""Task modules and skill code as text.
+
+Checked and rewritten on the syntax tree, never run.
+"""
 
 import ast
 import re

@@ -1,4 +1,7 @@
-"""The seam to language models: one method, behind which providers, ledgers, transcripts and test doubles stand."""
+"""The seam to language models.
+
+One method, behind which providers, ledgers, transcripts and test doubles stand.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol

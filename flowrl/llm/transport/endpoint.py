@@ -1,4 +1,4 @@
-"""Where a model is asked and with which key; the key is shown nowhere."""
+"""Where a model is asked and with which key. The key is shown nowhere."""
 
 import os
 import re
@@ -34,7 +34,7 @@ class Endpoint:
         return f"model {self.model!r} at {self.base_url}"
 
     def redact(self, text: str) -> str:
-        """A server's words without the key, anything shaped like one, and lone surrogates."""
+        """A server's words without the key. Nor anything shaped like one, nor lone surrogates."""
         if self.key:
             text = text.replace(self.key.get_secret_value(), "[key]")
         return re.sub(r"\bsk-[A-Za-z0-9_*.-]{6,}", "[key]", text).encode("utf-8", "replace").decode()
@@ -62,7 +62,9 @@ def checked_url(base_url: str) -> str:
 
 
 def find_key(key_file: Path | None) -> SecretStr | None:
-    """The key of the file, else of FLOWRL_API_KEY, else of OPENAI_API_KEY; None without any.
+    """The key of the file, FLOWRL_API_KEY or OPENAI_API_KEY.
+
+    The first that there is; None without any.
 
     Raises:
         UsageError: the file cannot be read, or its content cannot be a key; it is not shown.

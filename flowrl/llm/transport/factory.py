@@ -1,4 +1,4 @@
-"""From the CLI's options to a model: provider with retries, or transcript; always behind the ledger."""
+"""From the CLI's options to a model: provider with retries, or transcript. Always behind the ledger."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Why a server gave no answer, in one line with the next move: retryable or final."""
+"""Why a server gave no answer, and the next move.
+
+One line each; retryable or final.
+"""
 
 import json
 import re
@@ -96,12 +99,12 @@ def unreadable(text: str, endpoint: Endpoint) -> LLMError:
 
 
 def unanswered(why: str, endpoint: Endpoint, tokens: tuple[int, int] = (0, 0)) -> Unanswered:
-    """The error for a try without an answer; another one may succeed."""
+    """The error for a try without an answer. Another one may succeed."""
     return Unanswered(f"No answer from {endpoint}: {quote(why, endpoint)}.", None, *tokens)
 
 
 def said_by(text: str) -> str:
-    """The message and codes of an error's body in one line, for every dialect."""
+    """The message and codes of an error's body. One line, for every dialect."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -131,7 +134,7 @@ def quote(text: str, endpoint: Endpoint) -> str:
 
 
 def requested_wait(headers: Mapping[str, Any]) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or a date; None without one."""
+    """Seconds of a Retry-After header. It holds seconds or a date; None without one."""
     try:
         if text := headers.get("retry-after-ms"):
             return max(0.0, float(text) / 1000)

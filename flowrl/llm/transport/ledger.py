@@ -1,4 +1,7 @@
-"""The ledger of a home: every model call, every judgement of an answer, and the budget."""
+"""The ledger of a home.
+
+Every model call, every judgement of an answer, and the budget.
+"""
 
 import threading
 import time
@@ -72,7 +75,9 @@ class Budget:
 
 
 class Ledger:
-    """A model whose calls are recorded, and refused once the budget is spent. Safe to use from several threads.
+    """A model whose calls are recorded and budgeted.
+
+    Calls are refused once the budget is spent. Safe to use from several threads.
 
     Args:
         model: its name as requested, by which it is priced.
@@ -152,7 +157,7 @@ class Ledger:
             self._open_calls += 1
 
     def _failure(self, error: BaseException) -> dict[str, Any]:
-        """What is known of a failed call; billed tokens that the provider did not report are not."""
+        """What is known of a failed call. Billed tokens that the provider did not report are not."""
         if not isinstance(error, LLMError):
             return {"outcome": type(error).__name__}
         tokens = (error.tokens_in, error.tokens_out) if isinstance(error, Unanswered) else (0, 0)
@@ -185,14 +190,14 @@ def _about(request: ModelRequest) -> dict[str, Any]:
 
 
 def _end_last_line(file: Path) -> None:
-    """End a line that a killed process left unfinished, so that the next one stays readable."""
+    """End a line that a killed process left unfinished."""
     if file.exists() and (data := file.read_bytes()) and not data.endswith(b"\n"):
         with open_to_append(file) as handle:
             handle.write(b"\n")
 
 
 def read_ledger(file: Path) -> tuple[list[Line], list[int]]:
-    """The lines of a ledger, none without a file, and the numbers of damaged lines."""
+    """The lines of a ledger, and the numbers of damaged lines."""
     lines: list[Line] = []
     damaged = []
     for number, text in enumerate(file.read_bytes().split(b"\n") if file.exists() else [], start=1):
@@ -229,7 +234,7 @@ class CostRow:
 
 
 def cost_rows(lines: Sequence[Line]) -> list[CostRow]:
-    """A row for each skill and stage, in the order of their first calls."""
+    """A row for each skill and stage. In the order of their first calls."""
     groups: dict[str, dict[str, list[Line]]] = {}
     for line in lines:
         groups.setdefault(line.skill, {}).setdefault(line.stage, []).append(line)

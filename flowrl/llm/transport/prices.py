@@ -1,4 +1,7 @@
-"""Token prices: the user's own table first, then an offline table of known models."""
+"""Token prices.
+
+The user's own table first, then an offline table of known models.
+"""
 
 import tomllib
 from collections.abc import Mapping
@@ -19,7 +22,7 @@ _Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Price(Frozen):
-    """US dollars for a million input tokens and for a million output tokens."""
+    """US dollars for a million tokens, in and out."""
 
     input: _Dollars
     output: _Dollars
@@ -39,7 +42,7 @@ class Prices:
     base_url: str = OPENAI_URL
 
     def cost(self, model: str, tokens_in: int, tokens_out: int) -> float | None:
-        """US dollars, without discount for cached tokens; None if the price is unknown."""
+        """US dollars, without discount for cached tokens. None if the price is unknown."""
         if model in self.own:
             price = self.own[model]
             return (tokens_in * price.input + tokens_out * price.output) / 1e6

@@ -50,7 +50,9 @@ class Provider:
         self._takes_schema = True
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Ask once, for JSON of the requested schema where the server supports that.
+        """Ask once.
+
+        For JSON of the requested schema where the server supports that.
 
         Raises:
             Unanswered: none came this time.
@@ -66,7 +68,7 @@ class Provider:
         return outcome.model_copy(update={"seconds": time.monotonic() - started})
 
     def _outcome(self, request: ModelRequest) -> ModelResponse | Refusal | LLMError:
-        """Ask, and again without a schema if that may be why it was rejected."""
+        """Ask, without a schema if that may be the trouble."""
         takes_schema = self._takes_schema
         outcome = self._run(self._ask(request, takes_schema))
         if takes_schema and isinstance(outcome, Refusal) and outcome.may_be_the_schema:
@@ -159,7 +161,7 @@ class Provider:
 
 
 def _body(request: ModelRequest, with_schema: bool, endpoint: Endpoint) -> dict[str, Any]:
-    """The question as the API wants it; without a schema its end asks for JSON in words."""
+    """The question as the API wants it. Without a schema its end asks for JSON in words."""
     messages = [{"role": message.role, "content": message.text} for message in request.messages]
     body: dict[str, Any] = {"model": endpoint.model, "messages": messages}
     if endpoint.max_tokens is not None:
@@ -173,7 +175,7 @@ def _body(request: ModelRequest, with_schema: bool, endpoint: Endpoint) -> dict[
 
 
 def read_answer(text: str, endpoint: Endpoint) -> ModelResponse | LLMError:
-    """The answer in the body of a success, or why there is none."""
+    """The answer in a success's body, or why none."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):

@@ -44,7 +44,10 @@ class Exchange(Frozen):
 
 
 class TranscriptRecorder:
-    """A model whose exchanges are appended to a transcript, which is never read, so that a resumed run continues it."""
+    """A model whose exchanges are appended to a transcript.
+
+    The transcript is never read, so that a resumed run continues it.
+    """
 
     def __init__(self, llm: LLM, file: Path) -> None:
         self._llm, self._file = llm, file
@@ -157,7 +160,7 @@ class Replayer:
         )
 
     def _difference(self, request: ModelRequest, near: Sequence[Exchange]) -> str:
-        """A short diff from the most similar exchange; one of the same attempt is preferred."""
+        """A short diff from the most similar exchange. One of the same attempt is preferred."""
         wanted = self._text(request.messages).splitlines()
 
         def similarity(exchange: Exchange) -> tuple[bool, float]:

@@ -1,4 +1,6 @@
-"""Scripts of play that go in circles: what a policy could farm if a reward paid for it.
+"""Scripts of play that go in circles.
+
+What a policy could farm if a reward paid for it.
 
 Each is staged on bare ground. Games without a script's blocks, items or actions skip it.
 """

@@ -1,4 +1,6 @@
-"""Recorded transitions of a game: random play, farming scripts, first states, as skill code sees them.
+"""Recorded transitions of a game.
+
+Random play, farming scripts, first states, as skill code sees them.
 
 A process that runs no skill code makes them once (`record_worker.py`), into the user's cache, so that the child that
 evaluates skill code imports no game and only sees arrays.

@@ -1,4 +1,7 @@
-"""The allow-list applied to a skill file's syntax tree: every node, name, attribute and number."""
+"""The allow-list applied to a skill file's syntax tree.
+
+Every node, name, attribute and number.
+"""
 
 import ast
 import re

@@ -1,4 +1,7 @@
-"""The check of a traced skill function: jax primitives on an allow-list, no large arrays."""
+"""The check of a traced skill function.
+
+Jax primitives on an allow-list, no large arrays.
+"""
 
 from collections.abc import Iterator
 from typing import Any

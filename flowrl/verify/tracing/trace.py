@@ -1,4 +1,6 @@
-"""The first child's work: runs a skill's text, traces its functions and exports them.
+"""The first child's work.
+
+Runs a skill's text, traces its functions and exports them.
 
 Its answer is trusted no further: a second child that never saw the text judges the artefact (`behaviour/judge.py`).
 """
