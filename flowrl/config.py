@@ -1,7 +1,4 @@
-"""The whole configuration of a run.
-
-Typed, frozen, saved beside the run, and the only thing the worker reads.
-"""
+"""The whole configuration of a run. Typed, frozen, saved beside the run, and the only thing the worker reads."""
 
 import math
 from collections.abc import Iterator, Sequence

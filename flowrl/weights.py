@@ -1,6 +1,4 @@
-"""Weights of experts as numpy arrays.
-
-How they travel between runs, files and the library.
+"""Weights of experts as numpy arrays. How they travel between runs, files and the library.
 
 An `Expert` is one flat dict, `{"actor.layer_0.kernel": array, ...}`; that is also how the library stores it. Files of
 several experts, and the seed's *named* state `{"params": {"actor_networks_0": {...}, "critic_networks_0": {...}}}`,

@@ -1,6 +1,4 @@
-"""What a way of doing a skill needs, tested in the simulator.
-
-Everything is at hand, then one thing less at a time.
+"""What a way of doing a skill needs, tested in the simulator. Everything is at hand, then one thing less at a time.
 
 A *start* says how much there is of each thing: items by amount, stations by where they stand (`ABSENT`,
 `OUT_OF_REACH`, `WITHIN_REACH`), under their `placed:` fluent. *Rich* is a start with everything at hand, *bare* one

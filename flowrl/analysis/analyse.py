@@ -1,7 +1,4 @@
-"""The analysis of one skill.
-
-Segments played with the library's experts, their statistics, then what ablation shows.
-"""
+"""The analysis of one skill. Segments played with the library's experts, their statistics, then what ablation shows."""
 
 import time
 

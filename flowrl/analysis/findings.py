@@ -1,7 +1,4 @@
-"""What an analysis found out about a skill.
-
-How it is done, what that needs, what it spends and leaves.
-"""
+"""What an analysis found out about a skill. How it is done, what that needs, what it spends and leaves."""
 
 from typing import Literal
 

@@ -1,7 +1,4 @@
-"""How a skill gets done, found without being told.
-
-Every action is tried on everything, with everything at hand.
-"""
+"""How a skill gets done, found without being told. Every action is tried on everything, with everything at hand."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

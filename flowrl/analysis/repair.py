@@ -1,6 +1,4 @@
-"""Correct a specification by what was found out.
-
-Each change comes with its reason.
+"""Correct a specification by what was found out. Each change comes with its reason.
 
 Whatever could not be tried is left as the specification says, unless successful segments contradict it. A way that was
 tried says what is needed, spent and left; segments say what a policy can do without.

@@ -1,7 +1,4 @@
-"""The request of an analysis.
-
-Its folder also holds what it takes to play the skill's plan.
-"""
+"""The request of an analysis. Its folder also holds what it takes to play the skill's plan."""
 
 from pydantic import Field
 

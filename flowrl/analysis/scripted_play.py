@@ -1,7 +1,4 @@
-"""Scripted actions in staged worlds.
-
-One compiled program per game serves every skill.
-"""
+"""Scripted actions in staged worlds. One compiled program per game serves every skill."""
 
 import functools
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""What successful segments of a skill have in common.
-
-Neither a language model nor a simulator is needed.
-"""
+"""What successful segments of a skill have in common. Neither a language model nor a simulator is needed."""
 
 import statistics
 from collections import Counter

@@ -1,6 +1,4 @@
-"""The command line.
-
-Flowrl grow, train, plan, eval, skills, runs, status, cost, kb, bench, doctor.
+"""The command line. Flowrl grow, train, plan, eval, skills, runs, status, cost, kb, bench, doctor.
 
 Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 stopped by Ctrl-C. Heavy modules are imported inside commands;
 jax is left to worker processes.

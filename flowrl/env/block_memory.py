@@ -1,7 +1,6 @@
-"""Memory of blocks seen in the view.
-
-A block is remembered until its place is seen again. Positions are kept as rows and columns of the map. The player
-always knows its own displacement, so this is dead reckoning written in the frame that needs no shifting.
+"""Memory of blocks seen in the view. A block is remembered until its place is seen again. Positions are kept as rows
+and columns of the map. The player always knows its own displacement, so this is dead reckoning written in the frame
+that needs no shifting.
 """
 
 import functools

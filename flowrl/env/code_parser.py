@@ -1,7 +1,6 @@
-"""Task modules as functions: loaded, bound by name, ready for `FlowEnv`.
-
-Code that ships with the package or that the user passes by hand runs here, in a worker process. The control process
-only reads such files as text (`skillcode/source.py`).
+"""Task modules as functions: loaded, bound by name, ready for `FlowEnv`. Code that ships with the package or that the
+user passes by hand runs here, in a worker process. The control process only reads such files as text
+(`skillcode/source.py`).
 """
 
 import inspect

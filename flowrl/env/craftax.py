@@ -1,6 +1,5 @@
-"""The full Craftax as a `Domain`: upstream's step functions, in order.
-
-Source of the order: `craftax_step` in craftax/craftax/game_logic.py, craftax 1.6.1.
+"""The full Craftax as a `Domain`: upstream's step functions, in order. Source of the order: `craftax_step` in
+craftax/craftax/game_logic.py, craftax 1.6.1.
 
 Source of the order: `craftax_step` in craftax/craftax/game_logic.py, craftax 1.6.1.
 """

@@ -1,7 +1,5 @@
-"""The seam between flowrl and a game.
-
-A `Domain` says how worlds start, step and look. Everything here works on ONE world; the task layer (`flow_env.py`) maps
-it over a batch.
+"""The seam between flowrl and a game. A `Domain` says how worlds start, step and look. Everything here works on ONE
+world; the task layer (`flow_env.py`) maps it over a batch.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""A trial of a run's skill functions before training.
-
-Shapes, types and finite numbers.
-"""
+"""A trial of a run's skill functions before training. Shapes, types and finite numbers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

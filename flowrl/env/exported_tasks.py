@@ -1,7 +1,4 @@
-"""The tasks of a run with untrusted code.
-
-Loaded from the sandbox's exports, never from text.
-"""
+"""The tasks of a run with untrusted code. Loaded from the sandbox's exports, never from text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

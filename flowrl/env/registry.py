@@ -1,7 +1,4 @@
-"""Domains by the name of their environment.
-
-A game is imported only when asked for.
-"""
+"""Domains by the name of their environment. A game is imported only when asked for."""
 
 import importlib
 

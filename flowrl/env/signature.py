@@ -1,7 +1,4 @@
-"""Signature of a game: the arguments of skill code.
-
-`python -m flowrl.env.signature ENV` prints it as JSON.
-"""
+"""Signature of a game: the arguments of skill code. `python -m flowrl.env.signature ENV` prints it as JSON."""
 
 import sys
 

@@ -1,8 +1,7 @@
-"""Snapshots: players in the middle of a game, stored compactly.
-
-A few kilobytes each, and read back bit for bit. A world is mostly block ids in wide integers. So each array of a file
-is the table of the values that occur in it and, for every state, the numbers of its values in that table, in as few
-bits as tell them apart. What the player sees is left out: it follows from the world.
+"""Snapshots: players in the middle of a game, stored compactly. A few kilobytes each, and read back bit for bit. A
+world is mostly block ids in wide integers. So each array of a file is the table of the values that occur in it and, for
+every state, the numbers of its values in that table, in as few bits as tell them apart. What the player sees is left
+out: it follows from the world.
 """
 
 from pathlib import Path

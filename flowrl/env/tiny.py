@@ -1,7 +1,6 @@
-"""Tiny-Grid-v1: wood, a table and stone on 81 cells, learned in seconds.
-
-It plays by Craftax's rules as far as it goes: a move turns the player even where the way is blocked, DO acts on the
-cell ahead, crafting needs a table among the eight cells around. Positions are (row, column).
+"""Tiny-Grid-v1: wood, a table and stone on 81 cells, learned in seconds. It plays by Craftax's rules as far as it goes:
+a move turns the player even where the way is blocked, DO acts on the cell ahead, crafting needs a table among the eight
+cells around. Positions are (row, column).
 """
 
 import dataclasses

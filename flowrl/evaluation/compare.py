@@ -1,7 +1,4 @@
-"""Comparing candidates with a library's experts.
-
-Both play the same worlds with the same random numbers.
-"""
+"""Comparing candidates with a library's experts. Both play the same worlds with the same random numbers."""
 
 import numpy as np
 

@@ -1,7 +1,6 @@
-"""Request and answer of the worker that compares experts.
-
-The folder `merge/` of a run holds `request.json`, the library's experts and the candidates by global number, a folder
-for each skill whose plan is played, and in the end `result.json`.
+"""Request and answer of the worker that compares experts. The folder `merge/` of a run holds `request.json`, the
+library's experts and the candidates by global number, a folder for each skill whose plan is played, and in the end
+`result.json`.
 """
 
 from dataclasses import dataclass

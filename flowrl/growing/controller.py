@@ -1,7 +1,4 @@
-"""The process that owns a home.
-
-Executes the scheduler's actions and feeds their results back as events.
-"""
+"""The process that owns a home. Executes the scheduler's actions and feeds their results back as events."""
 
 import contextlib
 import functools

@@ -1,6 +1,4 @@
-"""Merging on evidence.
-
-Which of a run's experts are compared with the library's, and the job that plays both.
+"""Merging on evidence. Which of a run's experts are compared with the library's, and the job that plays both.
 
 A candidate replaces an expert of the library only if the paired difference of plan success on common worlds has its
 95 % lower bound above zero. Each contest is decided with the winners of those before it, and the run's own skill is

@@ -1,7 +1,4 @@
-"""Compare reward candidates in equally long short runs.
-
-The results go into the draft.
-"""
+"""Compare reward candidates in equally long short runs. The results go into the draft."""
 
 from flowrl.config import RunConfig
 from flowrl.errors import UsageError

@@ -1,7 +1,4 @@
-"""Setting up a proposal's run.
-
-A skill of the base with the plan that leads to it, or a task module.
-"""
+"""Setting up a proposal's run. A skill of the base with the plan that leads to it, or a task module."""
 
 from dataclasses import dataclass
 from pathlib import Path

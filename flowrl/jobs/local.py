@@ -1,6 +1,4 @@
-"""Jobs as child processes on this machine.
-
-Each has its own cores and GPU where there are several.
+"""Jobs as child processes on this machine. Each has its own cores and GPU where there are several.
 
 Progress lies in the files of a job, so a worker whose parent died is watched like any other.
 """

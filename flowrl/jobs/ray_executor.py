@@ -1,6 +1,4 @@
-"""Jobs as Ray tasks.
-
-On a running cluster or on a Ray started on this machine.
+"""Jobs as Ray tasks. On a running cluster or on a Ray started on this machine.
 
 A task starts the job's command on the node that Ray picks and waits for it. Only the command travels: the folder lies
 on a disk that all nodes share. Ray starts a task again if its node is lost; the command then goes on from the last

@@ -1,7 +1,4 @@
-"""Run a job as a child process and follow its metrics.
-
-The child ends with this process.
-"""
+"""Run a job as a child process and follow its metrics. The child ends with this process."""
 
 import os
 import subprocess

@@ -1,7 +1,4 @@
-"""The main program of all worker processes.
-
-A folder, its lock, its log, the work, the result.
-"""
+"""The main program of all worker processes. A folder, its lock, its log, the work, the result."""
 
 import argparse
 import io

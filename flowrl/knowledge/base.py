@@ -1,6 +1,4 @@
-"""The knowledge bases.
-
-One folder for each game, specifications in `base.toml`, one code file for each skill.
+"""The knowledge bases. One folder for each game, specifications in `base.toml`, one code file for each skill.
 
 The code is text here; only worker processes run it.
 """

@@ -1,6 +1,4 @@
-"""Import of published-style knowledge bases.
-
-A whole file or nothing, and no code runs.
+"""Import of published-style knowledge bases. A whole file or nothing, and no code runs.
 
 Each import becomes one JSON file in the home's folder `kb`, beside the user's own skills. Imported code is never
 trusted: it runs in the sandbox alone, and workers run the sandbox's export.

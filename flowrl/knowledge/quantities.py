@@ -1,7 +1,4 @@
-"""Amounts as text, such as "2*n + 1".
-
-Parsed as affine forms on the syntax tree, never evaluated.
-"""
+"""Amounts as text, such as "2*n + 1". Parsed as affine forms on the syntax tree, never evaluated."""
 
 import ast
 import re

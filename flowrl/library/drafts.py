@@ -1,7 +1,4 @@
-"""The skills that a model wrote, as a home keeps them.
-
-Each with its code, what was found out about it, its fate.
-"""
+"""The skills that a model wrote, as a home keeps them. Each with its code, what was found out about it, its fate."""
 
 from collections.abc import Iterator
 from pathlib import Path

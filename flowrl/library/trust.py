@@ -1,6 +1,4 @@
-"""Skill code that may run outside the sandbox.
-
-Shipped code, and code this user approved by hash.
+"""Skill code that may run outside the sandbox. Shipped code, and code this user approved by hash.
 
 A user approves a text by passing it by hand: a file with `--module`, a folder with `--kb`. Its hash is kept in a folder
 of the user's own, outside of any home, so that no home, archive or run's folder can approve itself. Any other text goes

@@ -1,7 +1,4 @@
-"""The forms of a model's answers, and their parser.
-
-JSON, even inside other text.
-"""
+"""The forms of a model's answers, and their parser. JSON, even inside other text."""
 
 import json
 import re

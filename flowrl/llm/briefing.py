@@ -1,6 +1,4 @@
-"""The system message about a game.
-
-Manual, fluents, and the inputs of skill code.
+"""The system message about a game. Manual, fluents, and the inputs of skill code.
 
 All but the manual is generated from the code it describes, so that it cannot drift.
 """

@@ -1,7 +1,4 @@
-"""The three functions that a model writes, as text.
-
-The expert's number is checked and removed.
-"""
+"""The three functions that a model writes, as text. The expert's number is checked and removed."""
 
 from flowrl.errors import ModuleError
 from flowrl.skillcode.skill_file import functions_of

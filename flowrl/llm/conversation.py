@@ -1,7 +1,4 @@
-"""Asking until an answer is usable.
-
-A rejected one goes back with the exact reason.
-"""
+"""Asking until an answer is usable. A rejected one goes back with the exact reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""A library's progress in words for a model.
-
-What plans reach, and what failed.
-"""
+"""A library's progress in words for a model. What plans reach, and what failed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
-"""Prompts: text files with named variables, each marked as fixed or measured.
-
-A prompt file begins with a head that names its variables:
+"""Prompts: text files with named variables, each marked as fixed or measured. A prompt file begins with a head that
+names its variables:
 
     ---
     fixed: goal, frontier

@@ -1,7 +1,4 @@
-"""One skill from a model, from its name to verified code.
-
-Each answer is judged before the next question.
-"""
+"""One skill from a model, from its name to verified code. Each answer is judged before the next question."""
 
 from collections.abc import Collection, Mapping
 

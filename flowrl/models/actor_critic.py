@@ -1,7 +1,4 @@
-"""`ActorCriticMoE`: one actor and one critic for each expert.
-
-An observation goes through its own expert alone.
-"""
+"""`ActorCriticMoE`: one actor and one critic for each expert. An observation goes through its own expert alone."""
 
 from typing import Any
 

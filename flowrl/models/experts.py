@@ -1,7 +1,4 @@
-"""Experts on an axis.
-
-Stack, take, put, and the way to and from the seed's named parameters.
-"""
+"""Experts on an axis. Stack, take, put, and the way to and from the seed's named parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

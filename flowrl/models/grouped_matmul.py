@@ -1,9 +1,7 @@
-"""Matrix products in which each row picks its expert.
-
-Rows are sorted by expert and laid out in blocks of equal size, each block belonging to one expert; the last block of an
-expert is padded. On a CPU a loop runs over the blocks in use; on an accelerator the same layout goes through
-`jax.lax.ragged_dot`. No expert is evaluated for another's row, so that the cost does not grow with the number of
-experts.
+"""Matrix products in which each row picks its expert. Rows are sorted by expert and laid out in blocks of equal size,
+each block belonging to one expert; the last block of an expert is padded. On a CPU a loop runs over the blocks in use;
+on an accelerator the same layout goes through `jax.lax.ragged_dot`. No expert is evaluated for another's row, so that
+the cost does not grow with the number of experts.
 """
 
 from typing import NamedTuple

@@ -1,8 +1,7 @@
-"""The first layer: kernel rows looked up, not one-hot columns multiplied.
-
-A flat observation of Craftax is nearly all zeros and ones. The product of a one-hot cell with the kernel is a row of
-it, so 1,345 multiplications a unit (Classic) become 74 additions, each row from its own expert without any sorting; in
-the backward pass the same rows are added to. On a CPU a loop over the columns does whole batches of rows at once.
+"""The first layer: kernel rows looked up, not one-hot columns multiplied. A flat observation of Craftax is nearly all
+zeros and ones. The product of a one-hot cell with the kernel is a row of it, so 1,345 multiplications a unit (Classic)
+become 74 additions, each row from its own expert without any sorting; in the backward pass the same rows are added to.
+On a CPU a loop over the columns does whole batches of rows at once.
 """
 
 import functools

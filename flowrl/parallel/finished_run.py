@@ -1,7 +1,4 @@
-"""A training run that is done.
-
-Its configuration, result and checked weights, read once.
-"""
+"""A training run that is done. Its configuration, result and checked weights, read once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Requests to the process that grows a home.
-
-Small files that it reads and removes.
-"""
+"""Requests to the process that grows a home. Small files that it reads and removes."""
 
 import uuid
 from typing import Literal

@@ -1,7 +1,4 @@
-"""A run's folder at set-up.
-
-Whether the run in it resumes, or is renamed to make room.
-"""
+"""A run's folder at set-up. Whether the run in it resumes, or is renamed to make room."""
 
 import re
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""The scheduler's core.
-
-A pure function from state and event to new state and actions.
+"""The scheduler's core. A pure function from state and event to new state and actions.
 
 No file, clock or random number is read here. The controller executes the actions and reports results as events. The
 stages of a skill: proposed, queued until its dependencies are learned, training, trained, collecting, ended.

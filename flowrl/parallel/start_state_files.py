@@ -1,7 +1,4 @@
-"""Start states in the library for a run's episodes.
-
-Chosen by what plans yield.
-"""
+"""Start states in the library for a run's episodes. Chosen by what plans yield."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""After a run.
-
-Its experts get their global numbers back, and those that are better enter the library.
-"""
+"""After a run. Its experts get their global numbers back, and those that are better enter the library."""
 
 from flowrl.errors import LibraryError
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths

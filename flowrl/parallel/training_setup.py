@@ -1,6 +1,4 @@
-"""Setting up a run.
-
-Global experts become contiguous local ones, module and weights follow.
+"""Setting up a run. Global experts become contiguous local ones, module and weights follow.
 
 `set_up_run` takes a `RunRequest`, which `prepare_training_run` makes of the seed's arguments. The functions with the
 seed's names keep its signatures: a completed skill may be a record or any mapping with its fields.

@@ -1,7 +1,4 @@
-"""The independent oracle.
-
-A plan replayed step by step, sharing no code with the search that found it.
-"""
+"""The independent oracle. A plan replayed step by step, sharing no code with the search that found it."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,6 +1,4 @@
-"""The frontier.
-
-Which skills can be learned next, given those that are learned, and why the others cannot.
+"""The frontier. Which skills can be learned next, given those that are learned, and why the others cannot.
 
 Feasible: learned skills alone lead from a new world to what it needs. Novel: it yields a fluent, an amount or a floor
 that no plan of learned skills reaches; what passes, as being near a table or on a floor, counts as new as well where

@@ -1,7 +1,4 @@
-"""Skills as the search sees them.
-
-The amounts at one n worked out, the relaxation that guides it.
-"""
+"""Skills as the search sees them. The amounts at one n worked out, the relaxation that guides it."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,4 @@
-"""The search for plans.
-
-A* by regression, over what must still hold, from the goal back to the start.
+"""The search for plans. A* by regression, over what must still hold, from the goal back to the start.
 
 Going backwards, amounts come out as the least that serve; a state is the set of needs that the steps already chosen
 leave open. The relaxation bounds the steps that are left, and never by too much: with weight 1 the first plan found has

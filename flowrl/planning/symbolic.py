@@ -1,6 +1,4 @@
-"""Symbolic states, and skills as operators on them.
-
-What is held at least, before and after a skill.
+"""Symbolic states, and skills as operators on them. What is held at least, before and after a skill.
 
     missing(state, spec, n)    what the skill still needs; nothing: it is applicable
     apply(state, spec, n)      what is held at least when it is done

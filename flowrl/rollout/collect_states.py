@@ -1,7 +1,6 @@
-"""Collection of start states: where episodes from new worlds finish a task.
-
-The step of the worlds is a program of its own that knows neither the tasks nor the policy: of all that is compiled here
-it is by far the costliest, and the same for every skill of a game, so that the compilation cache has it.
+"""Collection of start states: where episodes from new worlds finish a task. The step of the worlds is a program of its
+own that knows neither the tasks nor the policy: of all that is compiled here it is by far the costliest, and the same
+for every skill of a game, so that the compilation cache has it.
 """
 
 import functools

@@ -1,7 +1,6 @@
-"""Groups of a run's worlds, and the devices they are on.
-
-A group's play depends on its worlds and its number alone, and what groups have in common is summed in a fixed order. So
-the result does not depend on the number of devices: cores of one processor, or graphics cards.
+"""Groups of a run's worlds, and the devices they are on. A group's play depends on its worlds and its number alone, and
+what groups have in common is summed in a fixed order. So the result does not depend on the number of devices: cores of
+one processor, or graphics cards.
 
 Devices must exchange in the same order. A program that was kept compiled does not know the order that it was written in
 (jaxlib 0.10.1, on CPUs): two independent exchanges begin in another order on each device, which waits for ever, or adds

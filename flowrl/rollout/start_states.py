@@ -1,6 +1,5 @@
-"""Episodes that begin at snapshots in which a skill's preconditions hold.
-
-A share of a run's episodes begins so, at the last task.
+"""Episodes that begin at snapshots in which a skill's preconditions hold. A share of a run's episodes begins so, at the
+last task.
 """
 
 import functools

@@ -1,6 +1,4 @@
-"""The cache of exported skills.
-
-In this user's own folder, filled by the sandbox alone.
+"""The cache of exported skills. In this user's own folder, filled by the sandbox alone.
 
 Nothing enters it from a home or an archive: a lost artefact is exported again from the skill's text. jax is not
 imported, so that any process can use it.

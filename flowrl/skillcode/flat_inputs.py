@@ -1,6 +1,5 @@
-"""Skill inputs as flat, named arrays, for recordings and exported functions.
-
-`inventory.wood`, `inventory_diff.wood`, `closest_blocks`, ...; inputs that a game lacks are left out.
+"""Skill inputs as flat, named arrays, for recordings and exported functions. `inventory.wood`, `inventory_diff.wood`,
+`closest_blocks`, ...; inputs that a game lacks are left out.
 """
 
 import dataclasses

@@ -1,7 +1,4 @@
-"""The names that skill code may take as arguments.
-
-Plain words, for processes without jax.
-"""
+"""The names that skill code may take as arguments. Plain words, for processes without jax."""
 
 from flowrl.errors import nearest_names
 

@@ -1,7 +1,4 @@
-"""Task modules and skill code as text.
-
-Checked and rewritten on the syntax tree, never run.
-"""
+"""Task modules and skill code as text. Checked and rewritten on the syntax tree, never run."""
 
 import ast
 import re

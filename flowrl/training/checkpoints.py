@@ -1,7 +1,4 @@
-"""Checkpoints of a run: the whole training state and its progress.
-
-A killed run resumes from them bit for bit.
-"""
+"""Checkpoints of a run: the whole training state and its progress. A killed run resumes from them bit for bit."""
 
 import contextlib
 from pathlib import Path

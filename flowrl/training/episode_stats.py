@@ -1,8 +1,7 @@
-"""Success of a run, from its own finished episodes.
-
-Counting the episodes that *end* in some window would favour the quick ones, and the quick ones are the successes. So
-episodes are counted by the update in which they began, each to its end, and one still under way counts as a failure.
-Episodes that began at a snapshot are not counted: success is that from new worlds.
+"""Success of a run, from its own finished episodes. Counting the episodes that *end* in some window would favour the
+quick ones, and the quick ones are the successes. So episodes are counted by the update in which they began, each to its
+end, and one still under way counts as a failure. Episodes that began at a snapshot are not counted: success is that
+from new worlds.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
-"""Minibatches of an update: how many, and which samples of which expert.
-
-Samples are drawn by group and not by device, so that the result does not depend on the number of devices. Which device
-steps which expert: `expert_parallel.py`.
+"""Minibatches of an update: how many, and which samples of which expert. Samples are drawn by group and not by device,
+so that the result does not depend on the number of devices. Which device steps which expert: `expert_parallel.py`.
 """
 
 from typing import NamedTuple

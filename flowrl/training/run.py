@@ -1,7 +1,4 @@
-"""One training run from its folder.
-
-Set up, resume from the newest checkpoint, train, measure.
-"""
+"""One training run from its folder. Set up, resume from the newest checkpoint, train, measure."""
 
 import logging
 import time

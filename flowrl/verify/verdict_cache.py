@@ -1,7 +1,4 @@
-"""A cache of verdicts, keyed by all they depend on.
-
-It lies in this user's own folder.
-"""
+"""A cache of verdicts, keyed by all they depend on. It lies in this user's own folder."""
 
 import functools
 import hashlib

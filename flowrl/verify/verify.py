@@ -1,6 +1,4 @@
-"""Verification of a skill's code.
-
-Read as text, traced in one sandboxed process, judged by another, cached.
+"""Verification of a skill's code. Read as text, traced in one sandboxed process, judged by another, cached.
 
     the text        parsed, checked against the allow-list, functions and arguments; nothing runs
     first child     runs the text: loads it, traces it, checks the primitives, exports it

@@ -1,7 +1,6 @@
-"""A game's step, traced and evaluated anew with less work.
-
-Four changes, none of which changes a bit of the results: large arrays are written to at the end (`lazy_writes`), loops
-without a carry run as one vector, short loops are written out, and random numbers come from `threefry`.
+"""A game's step, traced and evaluated anew with less work. Four changes, none of which changes a bit of the results:
+large arrays are written to at the end (`lazy_writes`), loops without a carry run as one vector, short loops are written
+out, and random numbers come from `threefry`.
 """
 
 import functools

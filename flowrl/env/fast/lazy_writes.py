@@ -1,8 +1,6 @@
-"""A large array with a list of pending single-cell writes.
-
-Where writes go into the array one after another, XLA copies the whole of it wherever it can't prove that an earlier
-version is no longer read; a game's step reads single cells between writes all the time. Reads here look at the old
-array and at the pending writes.
+"""A large array with a list of pending single-cell writes. Where writes go into the array one after another, XLA copies
+the whole of it wherever it can't prove that an earlier version is no longer read; a game's step reads single cells
+between writes all the time. Reads here look at the old array and at the pending writes.
 """
 
 import functools

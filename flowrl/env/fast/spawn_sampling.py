@@ -1,9 +1,8 @@
-"""Draws the cell in which a creature appears, from a window.
-
-Upstream draws from all cells of the map with `jax.random.choice(p=...)`, a cumulative sum over 4,096 (Classic) or 2,304
-(full) cells for each of three kinds of creature at every step: on a CPU the hottest spot of all. But a creature appears
-less than 14 cells from the player (L1 in Classic, Euclidean in the full game), so a 28 x 28 window holds every
-candidate. It is cut out once; from then on a column of the window is the bits of one word.
+"""Draws the cell in which a creature appears, from a window. Upstream draws from all cells of the map with
+`jax.random.choice(p=...)`, a cumulative sum over 4,096 (Classic) or 2,304 (full) cells for each of three kinds of
+creature at every step: on a CPU the hottest spot of all. But a creature appears less than 14 cells from the player (L1
+in Classic, Euclidean in the full game), so a 28 x 28 window holds every candidate. It is cut out once; from then on a
+column of the window is the bits of one word.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,6 @@
-"""The default random generator of jax with its rounds written out.
-
-Same bits, a sixth of the time on a CPU, where jax runs the rounds as a loop of five small steps, which no other work
-can be fused with; a game draws dozens of keys a step. Source of the function: Salmon et al., "Parallel Random Numbers:
-As Easy as 1, 2, 3" (2011).
+"""The default random generator of jax with its rounds written out. Same bits, a sixth of the time on a CPU, where jax
+runs the rounds as a loop of five small steps, which no other work can be fused with; a game draws dozens of keys a
+step. Source of the function: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (2011).
 """
 
 from typing import Any

@@ -1,7 +1,4 @@
-"""The seam to language models.
-
-One method, behind which providers, ledgers, transcripts and test doubles stand.
-"""
+"""The seam to language models. One method, behind which providers, ledgers, transcripts and test doubles stand."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol

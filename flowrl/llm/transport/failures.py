@@ -1,7 +1,4 @@
-"""Why a server gave no answer, and the next move.
-
-One line each; retryable or final.
-"""
+"""Why a server gave no answer, and the next move. One line each; retryable or final."""
 
 import json
 import re

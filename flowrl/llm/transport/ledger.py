@@ -1,7 +1,4 @@
-"""The ledger of a home.
-
-Every model call, every judgement of an answer, and the budget.
-"""
+"""The ledger of a home. Every model call, every judgement of an answer, and the budget."""
 
 import threading
 import time

@@ -1,7 +1,4 @@
-"""Token prices.
-
-The user's own table first, then an offline table of known models.
-"""
+"""Token prices. The user's own table first, then an offline table of known models."""
 
 import tomllib
 from collections.abc import Mapping

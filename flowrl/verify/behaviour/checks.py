@@ -1,7 +1,4 @@
-"""Check a skill's functions against its specification.
-
-On recorded and forced transitions.
-"""
+"""Check a skill's functions against its specification. On recorded and forced transitions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,6 +1,4 @@
-"""Scripts of play that go in circles.
-
-What a policy could farm if a reward paid for it.
+"""Scripts of play that go in circles. What a policy could farm if a reward paid for it.
 
 Each is staged on bare ground. Games without a script's blocks, items or actions skip it.
 """

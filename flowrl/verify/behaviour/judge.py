@@ -1,7 +1,4 @@
-"""The second child's work.
-
-Evaluates an artefact on recorded and forced transitions, without the skill's text.
-"""
+"""The second child's work. Evaluates an artefact on recorded and forced transitions, without the skill's text."""
 
 import math
 import re

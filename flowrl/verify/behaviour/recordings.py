@@ -1,6 +1,4 @@
-"""Recorded transitions of a game.
-
-Random play, farming scripts, first states, as skill code sees them.
+"""Recorded transitions of a game. Random play, farming scripts, first states, as skill code sees them.
 
 A process that runs no skill code makes them once (`record_worker.py`), into the user's cache, so that the child that
 evaluates skill code imports no game and only sees arrays.

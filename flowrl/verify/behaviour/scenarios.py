@@ -1,7 +1,4 @@
-"""States from a specification, forced into the inputs of skill code.
-
-A skill's start and its end.
-"""
+"""States from a specification, forced into the inputs of skill code. A skill's start and its end."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

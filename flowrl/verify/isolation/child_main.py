@@ -1,6 +1,5 @@
-"""The main program of a sandbox's child process.
-
-Run as `python -m flowrl.verify.isolation.child_main trace|judge FD` by `verify.py`.
+"""The main program of a sandbox's child process. Run as `python -m flowrl.verify.isolation.child_main trace|judge FD`
+by `verify.py`.
 
 The request comes on stdin: a line of JSON, then bytes. The answer goes to the file descriptor FD: the line "ready" once
 the child is ready for the code, a line of JSON, then bytes; a child that fails earlier sends the line of JSON alone.

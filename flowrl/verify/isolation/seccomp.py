@@ -1,6 +1,4 @@
-"""Filters on system calls (seccomp, by libseccomp).
-
-One for untrusted code, one that only removes the network.
+"""Filters on system calls (seccomp, by libseccomp). One for untrusted code, one that only removes the network.
 
 The first is an allow-list of system calls: no sockets, no new processes or programs, nothing opened for writing,
 nothing renamed or removed, no tracing, no signals to others. It restricts root as well, whom RLIMIT_NPROC does not. A

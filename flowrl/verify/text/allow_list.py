@@ -1,6 +1,4 @@
-"""The allow-list of skill code.
-
-Modules, functions, array methods, built-ins and sizes, as data.
+"""The allow-list of skill code. Modules, functions, array methods, built-ins and sizes, as data.
 
 Nothing on it reads or writes files, starts processes, calls back into Python, loops, draws random numbers or exposes
 Python's internals. Everything else is rejected.

@@ -1,6 +1,4 @@
-"""Which functions may be called above their definition.
-
-Those that don't lead back to the caller.
+"""Which functions may be called above their definition. Those that don't lead back to the caller.
 
 Skill code must not call itself, directly or indirectly; otherwise the order of functions is free.
 """

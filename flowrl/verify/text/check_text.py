@@ -1,6 +1,5 @@
-"""The checks of a skill file's text, on its syntax tree: nothing runs.
-
-Each problem is a sentence that an author or a model can act on: the line, what is there, what to write instead.
+"""The checks of a skill file's text, on its syntax tree: nothing runs. Each problem is a sentence that an author or a
+model can act on: the line, what is there, what to write instead.
 """
 
 import ast

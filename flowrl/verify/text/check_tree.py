@@ -1,7 +1,4 @@
-"""The allow-list applied to a skill file's syntax tree.
-
-Every node, name, attribute and number.
-"""
+"""The allow-list applied to a skill file's syntax tree. Every node, name, attribute and number."""
 
 import ast
 import re

@@ -1,7 +1,4 @@
-"""The check of a traced skill function.
-
-Jax primitives on an allow-list, no large arrays.
-"""
+"""The check of a traced skill function. Jax primitives on an allow-list, no large arrays."""
 
 from collections.abc import Iterator
 from typing import Any

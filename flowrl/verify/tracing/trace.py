@@ -1,6 +1,4 @@
-"""The first child's work.
-
-Runs a skill's text, traces its functions and exports them.
+"""The first child's work. Runs a skill's text, traces its functions and exports them.
 
 Its answer is trusted no further: a second child that never saw the text judges the artefact (`behaviour/judge.py`).
 """
