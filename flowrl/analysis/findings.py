@@ -4,14 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from flowrl.analysis.segments import Trajectory, Value
+from flowrl.analysis.segments import Trajectory
 from flowrl.analysis.statistics import Statistics
+from flowrl.schema.frozen import Frozen
 
 ByN = dict[int, int]
 """An amount for each n that was tried."""
 
 
-class Way(Value):
+class Way(Frozen):
     """A way of getting a skill done, tried in staged worlds.
 
     Attributes:
@@ -48,7 +49,7 @@ class Way(Value):
         return f"{self.action} before {self.faced}" if self.faced else f"{self.action} as the policy's last action"
 
 
-class Findings(Value):
+class Findings(Frozen):
     """All that an analysis found out: `result.json`.
 
     Attributes:

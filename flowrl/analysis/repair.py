@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowrl.analysis.findings import ByN, Findings, Way
-from flowrl.analysis.segments import Value
 from flowrl.analysis.statistics import Statistics, fit
 from flowrl.fluents import INTRINSIC, NEAR, PLACED
 from flowrl.knowledge.quantities import quantity_text
+from flowrl.schema.frozen import Frozen
 from flowrl.schema.skill import Quantity, SkillSpec
 
 PARTS = ("requires", "consumes", "yields")
 
 
-class Change(Value):
+class Change(Frozen):
     """One thing that a specification should say otherwise.
 
     Attributes:
@@ -38,7 +38,7 @@ class Change(Value):
         return f"{self.part} {self.fluent}: {was} -> {will}. {self.evidence}"
 
 
-class Repair(Value):
+class Repair(Frozen):
     """A corrected specification.
 
     Attributes:

@@ -2,12 +2,13 @@
 
 from pydantic import Field
 
-from flowrl.analysis.segments import ENOUGH, Value
+from flowrl.analysis.segments import ENOUGH
 from flowrl.config import MAX_SEED
 from flowrl.fluents import Vocabulary
+from flowrl.schema.frozen import Frozen
 
 
-class AnalysisRequest(Value):
+class AnalysisRequest(Frozen):
     """What is to be analysed: `request.json`.
 
     Attributes:

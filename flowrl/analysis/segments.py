@@ -5,19 +5,13 @@ Everything here is a frozen value with one JSON form.
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
+from flowrl.schema.frozen import Frozen
 
 ENOUGH = 10
 """Successful segments below which statistics say too little to be computed."""
 
 
-class Value(BaseModel):
-    """What all values of the analysis have in common: frozen, and nothing unknown in them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Segment(Value):
+class Segment(Frozen):
     """One successful execution of a skill. Amounts of zero are left out.
 
     Attributes:
@@ -37,7 +31,7 @@ class Segment(Value):
     end: dict[str, int]
 
 
-class Frame(Value):
+class Frame(Frozen):
     """One step of a trajectory.
 
     Attributes:
@@ -50,7 +44,7 @@ class Frame(Value):
     near: tuple[tuple[str, int, int], ...] = ()
 
 
-class Trajectory(Value):
+class Trajectory(Frozen):
     """A segment step by step, to be read.
 
     Attributes:

@@ -4,13 +4,14 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from flowrl.analysis.segments import ENOUGH, Segment, Value
+from flowrl.analysis.segments import ENOUGH, Segment
 from flowrl.errors import UsageError
 from flowrl.knowledge.quantities import quantity_text
+from flowrl.schema.frozen import Frozen
 from flowrl.schema.skill import Quantity
 
 
-class Spread(Value):
+class Spread(Frozen):
     """How some numbers lie: the least, the median, the most."""
 
     least: int
@@ -22,7 +23,7 @@ class Spread(Value):
         return str(self.least) if self.least == self.most else f"{self.least} / {self.median:g} / {self.most}"
 
 
-class FluentStatistics(Value):
+class FluentStatistics(Frozen):
     """One fluent over all segments.
 
     Attributes:
@@ -45,7 +46,7 @@ class FluentStatistics(Value):
     gained_for: Quantity | None
 
 
-class Statistics(Value):
+class Statistics(Frozen):
     """What the segments of a skill show.
 
     Attributes:

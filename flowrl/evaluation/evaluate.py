@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from flowrl.config import MAX_SEED, build_config
 from flowrl.evaluation.playback import playing_of
@@ -14,15 +14,14 @@ from flowrl.library.goal_plans import plan_with_library
 from flowrl.library.home import SkillLibrary, description_of
 from flowrl.paths import PlayPaths
 from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.frozen import Frozen
 from flowrl.schema.metrics import OnRow
 
 MODULE = "flowrl.evaluation.evaluate_worker"
 
 
-class EvaluationRequest(BaseModel):
+class EvaluationRequest(Frozen):
     """What the child is to play: `request.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     episodes: int = Field(ge=1)
     seed: int = Field(ge=0, le=MAX_SEED)

@@ -7,9 +7,10 @@ from new worlds.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from flowrl.env.flow_env import StepResult
+from flowrl.schema.frozen import Frozen
 from flowrl.stats import Share
 
 _SETTLED = 0.95
@@ -31,7 +32,7 @@ class Cohort(BaseModel):
         return self.ended >= _SETTLED * self.started
 
 
-class TrainingSuccess(BaseModel):
+class TrainingSuccess(Frozen):
     """Success of the newest settled cohorts.
 
     Attributes:
@@ -39,8 +40,6 @@ class TrainingSuccess(BaseModel):
         step_success: episodes that finished the last task, of those that reached it or are still under way.
         causes: how the failed ones ended, by name.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     success: Share
     step_success: Share
