@@ -124,7 +124,12 @@ USAGE_ERRORS = {
     ("grow", "--set", "ppo.lrr=1"): r"Did you mean 'ppo\.lr'",
     ("grow", "--set", "ppo.lr"): "--set takes KEY=VALUE",
     ("grow", "--set", "ppo.lr=fast"): r"ppo\.lr cannot be 'fast'",
-    ("grow", "--set", "ppo.clip_eps=-1"): r"ppo\.clip cannot be '-1': .*greater than 0",
+    (
+        "grow",
+        "--set",
+        "ppo.entropy=0.1",
+    ): r"'ppo\.entropy' is called 'ppo\.entropy_coef' now: --set ppo\.entropy_coef=0\.1",
+    ("grow", "--set", "ppo.clip_eps=-1"): r"ppo\.clip_eps cannot be '-1': .*greater than 0",
     ("grow", "--goal", "wood_pickaxx"): "wood_pickaxe",
     ("grow", "--skills", "99"): "has 24 skills, fewer than --skills 99",
     ("grow", "--skills", "0"): "--skills",
@@ -157,7 +162,7 @@ def test_bad_usage_is_exit_2_with_the_nearest_names(arguments: tuple[str, ...], 
 def test_a_module_that_cannot_be_used_is_bad_usage_by_name(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def task_0_is_done(inventroy):\n    return True\n")
     done = flowrl("train", "--module", "bad.py", cwd=tmp_path)
-    assert done.returncode == 2 and "bad.py: task_0_is_done asks for 'inventroy'" in done.stderr
+    assert done.returncode == 2 and "bad.py, line 1: task_0_is_done asks for 'inventroy'" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["bad.py"]
 
 
@@ -198,11 +203,19 @@ def test_a_home_that_cannot_be_used_is_named_and_left_alone(kind: str, tmp_path:
     assert after == before
 
 
-def test_a_home_made_before_layers_could_be_shared_goes_on_without(tmp_path: Path) -> None:
+def test_a_home_of_an_earlier_format_is_told_so_in_one_sentence(tmp_path: Path) -> None:
     home = tmp_path / "home"
     made_up_home(home)
-    described = json.loads((home / "home.json").read_text())
-    assert described.pop("shared") is True
+    described = json.loads((home / "home.json").read_text()) | {"format": 1}
+    (home / "home.json").write_text(json.dumps(described))
+    with pytest.raises(LibraryError, match=r"has format 1; this flowrl reads format 2.*Grow a new one"):
+        SkillLibrary.open(home)
+
+
+def test_a_home_keeps_whether_its_layers_are_shared(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    made_up_home(home)
+    described = json.loads((home / "home.json").read_text()) | {"shared": False}
     (home / "home.json").write_text(json.dumps(described))
     config = configure(home, None, "cpu", 0, [])
     assert config.model.shared is False
