@@ -262,7 +262,12 @@ _BELOW = {
     ),
     "battery of powers": (_battery(POWER_ATTEMPTS), "what only root may do", "ok", ""),
     "system calls of 32 bits": (loaded(_NATIVE), "system calls by another table", "any", ""),
-    "forges the answer": (loaded(_FORGED), "an answer in the sandbox's name, then gone", "trace", "no answer|ended"),
+    "forges the answer": (
+        loaded(_FORGED),
+        "an answer in the sandbox's name, then gone",
+        "trace",
+        "cannot be read|ended",
+    ),
     "forges an artefact that calls C": (
         loaded(_FORGED_ARTEFACT.replace("HARM", _CALL)),
         "a worker that runs what it likes",

@@ -70,8 +70,8 @@ def test_a_scene_holds_what_is_asked_of_it(env: str) -> None:
             held = dict(zip(stepper.fluents, found[row].tolist(), strict=True))
             assert {item: held[item] for item in items} == items
             for name, level in stations.items():
-                found = held[f"placed:{name}"], held[f"near:{name}"]
-                assert found == (level >= OUT_OF_REACH, level == WITHIN_REACH), (turn, name)
+                where = held[f"placed:{name}"], held[f"near:{name}"]
+                assert where == (level >= OUT_OF_REACH, level == WITHIN_REACH), (turn, name)
         wanted = wanted[1:] + wanted[:1]
 
 

@@ -24,9 +24,17 @@ from flowrl.env.registry import domain_named
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.errors import ModuleError, PlatformError
 from flowrl.knowledge.base import load_base
+from flowrl.paths import source_of
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.artefact import export_functions, load_artefact
-from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact, verified_cache
+from flowrl.skillcode.artefact_cache import (
+    MADE_BY,
+    artefact_key,
+    find_artefact,
+    meta_of,
+    store_artefact,
+    verified_cache,
+)
 from flowrl.skillcode.flat_inputs import flat_leaves
 from flowrl.skillcode.functions import SkillFunctions
 from flowrl.training.programs import Programs
@@ -171,11 +179,11 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "loop": (lambda: handmade(loops), r"contains the operation stablehlo\.while"),
     "loop in a branch": (lambda: handmade(loops_now_and_then), r"contains the operation stablehlo\.while"),
     "random bits": (lambda: handmade(rolls_dice), r"contains the operation stablehlo\.rng"),
-    "one result": (lambda: handmade(lambda x: x["n"] > 0), r"not \(done, reward\)"),
-    "whole numbers": (lambda: handmade(lambda x: (x["n"] > 0, x["n"])), r"not \(done, reward\)"),
-    "swapped": (lambda: handmade(lambda x: plain(x)[::-1]), r"not \(done, reward\)"),
-    "one for all": (lambda: handmade(lambda x: (plain(x)[0][:1], plain(x)[1])), r"not \(done, reward\)"),
-    "a list": (lambda: handmade(plain, [batch(jnp.int32)]), r"not one dict of named arrays"),
+    "one result": (lambda: handmade(lambda x: x["n"] > 0), r"does not give \(done, reward\)"),
+    "whole numbers": (lambda: handmade(lambda x: (x["n"] > 0, x["n"])), r"does not give \(done, reward\)"),
+    "swapped": (lambda: handmade(lambda x: plain(x)[::-1]), r"does not give \(done, reward\)"),
+    "one for all": (lambda: handmade(lambda x: (plain(x)[0][:1], plain(x)[1])), r"does not give \(done, reward\)"),
+    "a list": (lambda: handmade(plain, [batch(jnp.int32)]), r"does not take one dict of named arrays"),
     "floats": (lambda: handmade(plain, {"n": batch(jnp.float32)}), r"'n' as float32\[\] a world; .* gives int32\[\]"),
     "another game": (lambda: handmade(plain, {"mana": batch(jnp.int32)}), r"asks for an input that this game does not"),
     "other machines": (lambda: handmade(plain, None, ("tpu",)), r"runs on tpu; this worker's device is cpu"),
@@ -244,12 +252,12 @@ def test_the_first_artefact_of_a_key_stays_while_it_is_whole(cache: Path) -> Non
     assert store_artefact(key, b"others", meta_of(CHOP, TINY, b"others")).path.read_bytes() == b"others"
 
 
-@pytest.mark.parametrize("name", ["shaping.py", "leaves.py", "code_parser.py", "exported.py", "flow_env.py"])
-def test_other_sources_or_another_jaxlib_have_another_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", MADE_BY)
+def test_other_sources_or_another_jaxlib_have_another_key(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {artefact_key(CHOP, TINY)}
     read, version = Path.read_bytes, importlib.metadata.version
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == name))
+        patch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path == source_of(module)))
         keys.add(artefact_key(CHOP, TINY))
     monkeypatch.setattr("importlib.metadata.version", lambda of: "0.1" if of == "jaxlib" else version(of))
     assert len(keys | {artefact_key(CHOP, TINY)}) == 3
