@@ -101,7 +101,7 @@ WRONG = {
     "an unknown block": ({"pays": "n * Block.OAK"}, "trace", "OAK"),
     "a shape that does not fit": ({"pays": "(closest_blocks + jnp.ones(7)).sum()"}, "trace", "line 11: reward fails"),
     "a large array": ({"pays": "jnp.ones((9, 1)).repeat(n.shape == (), 0).sum() + jnp.outer(jnp.arange(9000), "
-                               "jnp.arange(9000)).sum()"}, "trace", "for one world"),
+                               "jnp.arange(9000)).sum()"}, "trace", "are allowed in a world"),
 }  # fmt: skip
 
 
