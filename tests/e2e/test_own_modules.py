@@ -153,7 +153,7 @@ def test_a_learned_module_is_not_trained_again_by_name(library: SkillLibrary) ->
     add_skill(library, "Two", 50, module=two_wood(0, 50), status="learned")
     watcher = Watcher()
     assert train(library.paths.root, SMALL, "two", watcher).name == "Two"
-    assert "Two is learned already" in watcher.notes[0]
+    assert "Two is already learned" in watcher.notes[0]
 
 
 @pytest.mark.slow

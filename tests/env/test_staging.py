@@ -50,7 +50,8 @@ def test_a_creature_stands_where_it_was_put_and_takes_a_blow() -> None:
 
 def test_staging_for_the_tiny_game_imports_no_other() -> None:
     code = (
-        "import sys, jax; from flowrl.env import staging; from flowrl.env.registry import domain_named; "
+        "import sys, jax; from flowrl.env.registry import domain_named; "
+        "from flowrl.env.staging import worlds as staging; "
         "world = staging.plain(domain_named('Tiny-Grid-v1').reset_fn(jax.random.key(0))); "
         "staging.hold(staging.put(world, 'TREE', (0, 1)), wood=1); "
         "assert not [name for name in sys.modules if name.startswith('craftax')], sys.modules"
