@@ -82,7 +82,7 @@ def stock(env: FlowEnv) -> FlowEnv:
         _, world, reward, over, _ = upstream.step_env(key, cleared, action, params)
         events = world.achievements
         again = (events & before).sum()
-        return Transition(world.replace(achievements=before | events), reward - again, over, events)
+        return Transition(world.replace(achievements=before | events), reward - again, over, jnp.bool_(False), events)
 
     domain: Domain = replace(env.domain, reset_fn=reset, step_fn=step)
     return replace(env, domain=domain)

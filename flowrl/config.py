@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flowrl.errors import UsageError, nearest_names
 
-LAYOUTS: dict[str, str] = {
-    "Craftax-Classic-Symbolic-v1": "classic-1",
-    "Craftax-Symbolic-v1": "craftax-1",
-    "Tiny-Grid-v1": "tiny-1",
+LAYOUTS: dict[str, tuple[str, ...]] = {
+    "Craftax-Classic-Symbolic-v1": ("classic-1", "classic-2"),
+    "Craftax-Symbolic-v1": ("craftax-1",),
+    "Tiny-Grid-v1": ("tiny-1",),
 }
-"""The environments, and the observation layout of each."""
+"""The environments, and the observation layouts of each, the one of new homes first."""
 ENVIRONMENTS: tuple[str, ...] = tuple(LAYOUTS)
 
 
@@ -31,6 +31,7 @@ class EnvConfig(_Frozen):
     """The game and its batch."""
 
     name: str = "Craftax-Classic-Symbolic-v1"
+    layout: str = Field("", description="what the policy sees; empty: the environment's first layout")
     worlds: int = Field(256, ge=1, description="worlds stepped side by side")
     fresh_worlds: int = Field(96, ge=1, description="new worlds generated each rollout, for the episodes that end")
     groups: int = Field(
@@ -62,6 +63,9 @@ class PPOConfig(_Frozen):
     lr: float = Field(1e-3, gt=0)
     anneal: bool = Field(True, description="learning rate falls linearly to zero over `frames`")
     gamma: float = Field(0.99, ge=0, le=1)
+    credit: Literal["task", "plan"] = Field(
+        "task", description="how far value flows back: to the end of a task, or over all tasks of the plan"
+    )
     gae_lambda: float = Field(0.95, ge=0, le=1)
     clip_eps: float = Field(0.2, gt=0)
     value_clip_eps: float = Field(0.2, gt=0)
@@ -74,6 +78,12 @@ class PPOConfig(_Frozen):
     )
     advantage_floor: float = Field(0.05, gt=0, description="least standard deviation that advantages are divided by")
     death_penalty: float = Field(0.0, ge=0, description="taken from the reward of the step in which the player dies")
+    vitals_reward: float = Field(
+        0.0, ge=0, description="for each point that health, food, drink and energy rise; taken back as they fall"
+    )
+    discovery_reward: float = Field(
+        0.0, ge=0, description="for each cell seen for the first time while what a task seeks is not yet known"
+    )
 
 
 class GateConfig(_Frozen):
@@ -94,10 +104,13 @@ class GateConfig(_Frozen):
 class StartConfig(_Frozen):
     """Where a run's episodes begin, and what it keeps for later ones."""
 
-    source: Literal["new", "frontier"] = Field(
-        "new", description="new: in new worlds; frontier: a share where the skill's preconditions hold already"
+    source: Literal["new", "frontier", "ring"] = Field(
+        "new",
+        description="new: in new worlds; frontier: a share where the skill's preconditions hold already; ring: a share "
+        "where other episodes of the run began one of its tasks",
     )
-    share: float = Field(0.5, ge=0, lt=1, description="with frontier: share of the episodes that begin there")
+    share: float = Field(0.5, ge=0, lt=1, description="with frontier or ring: share of the episodes that begin there")
+    ring: int = Field(64, ge=1, description="with ring: places for each task in each group of worlds")
     keep: int = Field(
         256, ge=0, le=1024, description="final states kept of a skill that is learned, and start states looked for"
     )
@@ -123,6 +136,11 @@ class RunConfig(_Frozen):
     )
     seed: int = Field(0, ge=0, le=MAX_SEED)
     gpu_memory: float = Field(0.9, gt=0, le=1, description="share of a card's memory that one worker may take")
+
+    @property
+    def layout(self) -> str:
+        """The observation's layout."""
+        return self.env.layout or LAYOUTS[self.env.name][0]
 
     @property
     def groups(self) -> int:
@@ -223,6 +241,11 @@ def build_config(preset: str = "cpu", settings: Sequence[str] = (), **options: A
         raise UsageError(f"{where} cannot be {first['input']!r}: {first['msg']}.") from error
     if config.env.name not in ENVIRONMENTS:
         raise UsageError(f"No environment {config.env.name!r}. {nearest_names(config.env.name, ENVIRONMENTS)}")
+    layouts = LAYOUTS[config.env.name]
+    if config.layout not in layouts:
+        raise UsageError(
+            f"{config.env.name} has no layout {config.env.layout!r}. {nearest_names(config.env.layout, layouts)}"
+        )
     samples = config.env.worlds * config.ppo.steps
     minibatches = -(-samples // config.ppo.minibatch_size)
     if samples // config.groups * minibatches >= 2**31:

@@ -73,7 +73,7 @@ def _ours(env: FlowEnv, key: jax.Array, worlds: int) -> tuple[Any, Step]:
 
     def step(state: Any, key: jax.Array, action: jax.Array) -> tuple[Any, Any]:
         done = jax.vmap(domain.step_fn)(jax.random.split(key, action.shape[0]), state, action)
-        return done.world, _sum((jax.vmap(domain.observe_fn)(done.world), done.reward, done.over))
+        return done.world, _sum((jax.vmap(domain.observe_fn)(done.world), done.reward, done.over, done.expired))
 
     return state, step
 

@@ -71,7 +71,7 @@ def masked_step(
 
         gradient, parts = groups.sum_here(of_group, (batch, samples.expert))
         gradient = groups.over_devices(gradient)
-        before = Experts(params, moments._replace(mu=mine[0], nu=mine[1]))
+        before = Experts(params, moments._replace(count=moments.count[:1], mu=mine[0], nu=mine[1]))
         after, norm = step_expert(before, gradient, config, lr, groups.on_cpu)
         summed: Losses = jax.tree.map(jnp.add, sums, parts._replace(grad_norm=norm))
         return summed, (after.params, (after.moments.mu, after.moments.nu))

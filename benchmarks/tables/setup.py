@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flowrl.config import RunConfig
@@ -21,9 +22,28 @@ GROUPS = RunConfig().groups
 
 def plan_env(name: str, goal: str, episode_steps: int = 1000) -> FlowEnv:
     """Returns the environment of the plan for ``goal``, its experts numbered in the order of their first use."""
+    return _env_of(name, plan_steps(name, goal), episode_steps)
+
+
+def plan_steps(name: str, goal: str) -> list[tuple[str, int]]:
+    """Returns the plan for ``goal`` as skills with their amounts."""
     base = load_base(name)
-    steps = plan(goal, base.named(), vocabulary=base.vocabulary).steps
-    return _env_of(name, [(step.skill, step.n) for step in steps], episode_steps)
+    return [(step.skill, step.n) for step in plan(goal, base.named(), vocabulary=base.vocabulary).steps]
+
+
+def run_env(config: RunConfig, steps: Sequence[tuple[str, int]]) -> FlowEnv:
+    """Returns the environment of a plan under a configuration, its experts numbered in the order of their first use."""
+    env = _env_of(config.env.name, steps, config.env.episode_steps)
+    base, rows = load_base(config.env.name), env.domain.sight.names
+    sought = [base.skill(skill).spec.seeks for skill, _ in steps]
+    seeks = tuple(rows.index(block) if block in rows else -1 for block in sought)
+    return replace(
+        env,
+        domain=domain_named(config.env.name, config.env.fast, config.layout),
+        amounts=replace(env.amounts, seeks=seeks),
+        discovery_reward=config.ppo.discovery_reward,
+        vitals_reward=config.ppo.vitals_reward,
+    )
 
 
 def chain_env(name: str, tasks: int, episode_steps: int = 1000) -> FlowEnv:

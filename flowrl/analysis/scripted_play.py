@@ -164,8 +164,9 @@ class Stepper:
         self, key: jax.Array, player: PlayerState, achieved: Array, action: Array, cell: Array, renewed: Array
     ) -> tuple[PlayerState, SkillInputs, Array, Array, Array]:
         player = player._replace(world=self.stage.renewed(player.world, cell, renewed))
-        player, inputs, over, _, achieved = step_world(self.stage.domain, key, player, achieved, action, jnp.int32(1))
-        return player, inputs, over, achieved, self._fluents(player.world)
+        moved = step_world(self.stage.domain, key, player, achieved, action, jnp.int32(1))
+        ended = moved.over | moved.expired
+        return moved.player, moved.inputs, ended, moved.achieved, self._fluents(moved.player.world)
 
     def _fluents(self, world: World) -> Int[Array, "F"]:
         found = fluents_of(self.stage.domain, world)

@@ -31,7 +31,10 @@ from flowrl.env.fast.spawn_sampling import (
 )
 from flowrl.env.observation import mark_columns, marks_in_view, view_of
 
+NAME = "Craftax-Classic-Symbolic-v1"
 PARAMS = EnvParams()
+UNTIMED = PARAMS.replace(max_timesteps=2**31 - 1)
+"""With them upstream says whether the game is over for another reason than its clock."""
 STATIC = StaticEnvParams()
 ITEMS = tuple(Inventory.__dataclass_fields__)
 INTRINSICS = ("health", "food", "drink", "energy")
@@ -129,7 +132,8 @@ def step(
         light_level=game_logic.calculate_light_level(world.timestep + 1, PARAMS),
         state_rng=state_key,
     )
-    return Transition(world, reward, game_logic.is_game_over(world, PARAMS), events)
+    over, expired = game_logic.is_game_over(world, UNTIMED), world.timestep >= PARAMS.max_timesteps
+    return Transition(world, reward, over, expired, events)
 
 
 def reset(key: jax.Array) -> EnvState:
@@ -211,17 +215,18 @@ def _ground(world: EnvState) -> Ground:
     return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
 
 
-def domain(fast: bool = True, choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
+def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """Craftax-Classic.
 
     Args:
         fast: rewrite the functions of a world for CPUs, see `flowrl.env.fast`; the results are the same.
+        layout: of the observation.
         choose_cell_fn: draws the cell in which a creature appears.
     """
     step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
     return Domain(
-        name="Craftax-Classic-Symbolic-v1",
-        layout="classic-1",
+        name=NAME,
+        layout=layout,
         actions=tuple(action.name for action in Action),
         items=ITEMS,
         achievements=tuple(a.name for a in Achievement),
@@ -249,4 +254,5 @@ def domain(fast: bool = True, choose_cell_fn: ChooseCell = choose_by_rank) -> Do
         amounts_fn=amounts,
         cause_fn=cause_of_death,
         facts=Facts(STATIONS, INTRINSICS, _ground),
+        map_size=STATIC.map_size if layout == "classic-2" else None,
     )

@@ -37,6 +37,8 @@ from flowrl.env.fast.jaxpr_rewrite import flush_writes, rewrite_step
 from flowrl.env.fast.spawn_sampling import ChooseCell, choose_by_rank
 from flowrl.env.observation import mark_columns, marks_in_view, view_of
 
+UNTIMED = PARAMS.replace(max_timesteps=2**31 - 1)
+"""With them upstream says whether the game is over for another reason than its clock."""
 SUMMED = ("armour", "potions")
 COUNTED = tuple(field for field in Inventory.__dataclass_fields__ if field not in SUMMED)
 ITEMS = COUNTED + SUMMED
@@ -121,7 +123,8 @@ def step(
     )
     new = world.achievements.astype(int) - before.achievements.astype(int)
     reward = (new * ACHIEVEMENT_REWARD_MAP).sum() + (world.player_health - before.player_health) * 0.1
-    return Transition(world, reward, game_logic.is_game_over(world, PARAMS, STATIC), events)
+    over, expired = game_logic.is_game_over(world, UNTIMED, STATIC), world.timestep >= PARAMS.max_timesteps
+    return Transition(world, reward, over, expired, events)
 
 
 def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.Array, EnvState]:
@@ -318,17 +321,18 @@ def _achievement_names() -> tuple[str, ...]:
     return tuple(a.name for a in sorted(Achievement, key=lambda a: a.value))
 
 
-def domain(fast: bool = True, choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
+def domain(fast: bool = True, layout: str = "craftax-1", choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """The full Craftax.
 
     Args:
         fast: rewrite the step for CPUs, see `flowrl.env.fast`; the results are the same.
+        layout: of the observation.
         choose_cell_fn: draws the cell in which a creature appears.
     """
     step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
     return Domain(
         name="Craftax-Symbolic-v1",
-        layout="craftax-1",
+        layout=layout,
         actions=tuple(action.name for action in Action),
         items=ITEMS,
         achievements=_achievement_names(),

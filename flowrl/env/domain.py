@@ -29,18 +29,26 @@ class Observation(NamedTuple):
     floats: Float[Array, "*B floats"]
 
 
+UNSEEN_SHARES = 24
+"""Floats that say how much is unseen round the player, see `explored.py`."""
 NO_MARK = 65535
 """What `Observation.marks` holds for a creature that is not in view."""
 
 
 class Transition(NamedTuple):
-    """One step of a game."""
+    """One step of a game.
+
+    Attributes:
+        over: the game is lost or won.
+        expired: the game's own clock has run out: a time-out, no death.
+        events: the achievements that happened in this very step, repeated ones too.
+    """
 
     world: World
     reward: Float[Array, ""]
     over: Bool[Array, ""]
+    expired: Bool[Array, ""]
     events: Bool[Array, "achievements"]
-    """The achievements that happened in this very step, repeated ones too."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,8 @@ class Domain:
         amounts_fn: inventory -> int [items].
         cause_fn: (world before, world after) -> index into `causes` for a death in this step.
         facts: how a symbolic state is read off a world; None for a game without symbols.
+        map_size: rows and columns of a floor, where players note what they have seen of it (see `explored.py`); None:
+            they do not, in this layout.
     """
 
     name: str
@@ -168,6 +178,7 @@ class Domain:
     amounts_fn: Callable[[Any], Int[Array, "items"]]
     cause_fn: Callable[[World, World], Int[Array, ""]]
     facts: Facts | None = None
+    map_size: tuple[int, int] | None = None
 
     @property
     def cells(self) -> int:
@@ -186,8 +197,12 @@ class Domain:
 
     @property
     def extra_size(self) -> int:
-        """Floats that flowrl adds. Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand."""
-        return 3 * (len(self.sight.names) + len(self.creatures)) + 2
+        """Floats that flowrl adds.
+
+        Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand, and with a map how much is unseen.
+        """
+        own = 3 * (len(self.sight.names) + len(self.creatures)) + 2
+        return own if self.map_size is None else own + UNSEEN_SHARES
 
     @property
     def observation_size(self) -> int:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int8
 
-from flowrl.env.block_memory import closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
+from flowrl.env.block_memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
 from flowrl.env.domain import Domain, Observation, World
+from flowrl.env.explored import explore, newly_seen, nothing_explored, unseen_shares
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.skillcode.flat_inputs import flat_leaves
@@ -20,11 +21,16 @@ _AMOUNT_SCALE = 5.0
 
 
 class PlayerState(NamedTuple):
-    """A world and what its player has seen of it. All that a new episode replaces at once."""
+    """A world and what its player has seen of it. All that a new episode replaces at once.
+
+    Attributes:
+        explored: the cells of the map that it has seen; None in a layout without such a map.
+    """
 
     world: World
     seen: Observation
     memory: Int8[Array, "*B floors types 2 slots"]
+    explored: Bool[Array, "*B floors R C"] | None = None
 
 
 class FlowState(NamedTuple):
@@ -36,8 +42,9 @@ class FlowState(NamedTuple):
         amounts: [B, N] the amount wanted of each task in this episode.
         achieved: [B, achievements] what has happened since the current task began.
         steps: [B] steps made in this episode.
+        task_steps: [B] steps made in the current task.
         started: [B] the update in which the episode began.
-        from_snapshot: [B] it began at a snapshot, with the last task, and not in a new world.
+        from_snapshot: [B] it began at a snapshot, with one of the later tasks, and not in a new world.
     """
 
     player: PlayerState
@@ -45,6 +52,7 @@ class FlowState(NamedTuple):
     amounts: Int[Array, "B N"]
     achieved: Bool[Array, "B achievements"]
     steps: Int[Array, "B"]
+    task_steps: Int[Array, "B"]
     started: Int[Array, "B"]
     from_snapshot: Bool[Array, "B"]
 
@@ -54,7 +62,8 @@ class Moved(NamedTuple):
 
     Attributes:
         inputs: what skill code sees of it, [B] on every leaf.
-        over: [B] the game ended the episode.
+        over: [B] the game is lost or won, and the episode with it.
+        expired: [B] the game's own clock has run out.
         cause: [B] index into the domain's causes.
         achieved: [B, achievements] what has happened since the current task began.
     """
@@ -62,6 +71,7 @@ class Moved(NamedTuple):
     player: PlayerState
     inputs: SkillInputs
     over: Bool[Array, "B"]
+    expired: Bool[Array, "B"]
     cause: Int[Array, "B"]
     achieved: Bool[Array, "B achievements"]
 
@@ -74,8 +84,8 @@ class StepResult(NamedTuple):
         task: [B].
         task_done: [B] the current task is finished by this step.
         success: [B] the last task is finished, and the episode with it.
-        died: [B] the game ended it.
-        timeout: [B] the time limit ended it, neither success nor death.
+        died: [B] the game was lost, or won.
+        timeout: [B] the time limit or the game's own clock ended it, neither success nor death.
         cause: [B] index into the domain's causes; meaningful where ``died``.
         length: [B] steps of the episode so far.
         started: [B] the update in which the episode began.
@@ -112,11 +122,13 @@ class TaskAmounts:
         low: the least amount of each task; equal to ``high`` for all but the run's own skill.
         high: the largest amount of each task.
         item: index into the domain's items whose amount the policy sees as "in hand"; -1 for none.
+        seeks: row of `closest_blocks` that the task is looking for; -1, or nothing at all, for none.
     """
 
     low: tuple[int, ...]
     high: tuple[int, ...]
     item: tuple[int, ...]
+    seeks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,9 @@ class FlowEnv:
         amounts: what each task wants.
         episode_steps: the time limit of an episode.
         postconditions: (fluent, amount): what the last task's skill says holds at least when it is done.
+        discovery_reward: for each cell seen for the first time while what the task seeks is not known.
+        vitals_reward: for each point that the intrinsics rise, all together. A difference of potentials (Ng et al.
+            1999, "Policy invariance under reward transformations"), so that going hungry to eat again pays nothing.
     """
 
     domain: Domain
@@ -136,6 +151,8 @@ class FlowEnv:
     amounts: TaskAmounts
     episode_steps: int
     postconditions: tuple[tuple[str, int], ...] = ()
+    discovery_reward: float = 0.0
+    vitals_reward: float = 0.0
 
     @property
     def expert_of_task(self) -> np.ndarray:
@@ -146,7 +163,8 @@ class FlowEnv:
         """Generate a new world for each key, with what its player sees."""
 
         def one(key: jax.Array) -> PlayerState:
-            return player_in(self.domain, self.domain.reset_fn(key), empty_memory(self.domain))
+            nothing = empty_memory(self.domain), nothing_explored(self.domain)
+            return player_in(self.domain, self.domain.reset_fn(key), *nothing)
 
         return jax.vmap(one)(keys)
 
@@ -165,7 +183,7 @@ class FlowEnv:
 
         achieved = jnp.zeros((count, len(self.domain.achievements)), dtype=bool)
         nowhere = jnp.zeros(count, dtype=bool)
-        return FlowState(player, filled(0), amounts, achieved, filled(0), filled(update), nowhere)
+        return FlowState(player, filled(0), amounts, achieved, filled(0), filled(0), filled(update), nowhere)
 
     def expert(self, state: FlowState) -> Int[Array, "B"]:
         """The local expert that acts next in each world."""
@@ -181,7 +199,10 @@ class FlowEnv:
             in_hand = self.domain.amounts_fn(self.domain.vitals_fn(player.world).inventory)
             item = jnp.asarray(self.amounts.item)[task]
             held = jnp.where(item >= 0, in_hand[item], 0)
-            return offsets.reshape(-1).astype(jnp.int8), jnp.stack([amounts[task], held]) / _AMOUNT_SCALE
+            wanted = jnp.stack([amounts[task], held]) / _AMOUNT_SCALE
+            if player.explored is not None:
+                wanted = jnp.concatenate([wanted, unseen_shares(self.domain, player.explored, player.world)])
+            return offsets.reshape(-1).astype(jnp.int8), wanted
 
         offsets, wanted = jax.vmap(extras)(state.player, state.task, state.amounts)
         seen = state.player.seen
@@ -198,10 +219,13 @@ class FlowEnv:
     def judge(self, state: FlowState, moved: Moved) -> tuple[FlowState, StepResult]:
         """Decide which tasks are done and which episodes ended."""
         done, reward = self._evaluate_tasks(state.task, moved.inputs)
+        reward = reward + self._discovery(state, moved)
+        if self.vitals_reward:
+            reward = reward + self.vitals_reward * moved.inputs.player_intrinsics_diff.sum(axis=-1)
         over, steps = moved.over, state.steps + 1
         last = state.task == len(self.tasks.skill_of_task) - 1
         success = done & last & ~over
-        timeout = (steps >= self.episode_steps) & ~success & ~over
+        timeout = ((steps >= self.episode_steps) | moved.expired) & ~success & ~over
         result = StepResult(
             reward=reward,
             task=state.task,
@@ -222,8 +246,21 @@ class FlowEnv:
             task=state.task + advanced,
             achieved=moved.achieved & ~advanced[:, None],
             steps=steps,
+            task_steps=jnp.where(advanced, 0, state.task_steps + 1),
         )
         return state, result
+
+    def _discovery(self, state: FlowState, moved: Moved) -> Float[Array, "B"] | float:
+        """Pay for what is seen for the first time while the task's target is nowhere known.
+
+        Each cell pays once an episode, so that walking to and fro earns nothing.
+        """
+        if not self.discovery_reward or max(self.amounts.seeks, default=-1) < 0:
+            return 0.0
+        target = jnp.asarray(self.amounts.seeks)[state.task]  # [B]
+        nearest = moved.inputs.closest_blocks_prev[jnp.arange(target.shape[0]), jnp.maximum(target, 0), 0, 0]
+        searching = (target >= 0) & (nearest == UNKNOWN)
+        return self.discovery_reward * searching * newly_seen(state.player.explored, moved.player.explored)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""
@@ -273,14 +310,20 @@ class FlowEnv:
         source: Int[Array, "B"],
         amounts: Int[Array, "B N"],
         update: Array | int,
+        task: Int[Array, "B"] | None = None,
+        achieved: Bool[Array, "B achievements"] | None = None,
     ) -> FlowState:
-        """Replace the chosen episodes by new ones at snapshots. They begin with the last task.
+        """Replace the chosen episodes by new ones at snapshots.
 
         Args:
             source: which of the ``snapshots`` each begins at.
+            task: the task that each begins with; None: the last one.
+            achieved: what has happened since that task began; None: nothing.
         """
-        last = len(self.tasks.skill_of_task) - 1
-        begun = _begun(state, chosen, snapshots, source, jnp.int32(last), amounts, update)
+        task = jnp.int32(len(self.tasks.skill_of_task) - 1) if task is None else task
+        begun = _begun(state, chosen, snapshots, source, task, amounts, update)
+        if achieved is not None:
+            begun = begun._replace(achieved=jnp.where(chosen[:, None], achieved, begun.achieved))
         return begun._replace(from_snapshot=begun.from_snapshot | chosen)
 
 
@@ -289,7 +332,7 @@ def _begun(
     chosen: Bool[Array, "B"],
     players: PlayerState,
     source: Int[Array, "B"],
-    task: Int[Array, ""],
+    task: Int[Array, ""] | Int[Array, "B"],
     amounts: Int[Array, "B N"],
     update: Array | int,
 ) -> FlowState:
@@ -304,6 +347,7 @@ def _begun(
         amounts=jnp.where(chosen[:, None], amounts, state.amounts),
         achieved=state.achieved & clear[:, None],
         steps=state.steps * clear,
+        task_steps=state.task_steps * clear,
         started=jnp.where(chosen, update, state.started),
         from_snapshot=state.from_snapshot & clear,
     )
@@ -319,14 +363,21 @@ def move(
 ) -> Moved:
     """Step a batch of worlds; see `step_world` for the arguments."""
     keys = jax.random.split(key, n.shape[0])
-    return Moved(*jax.vmap(functools.partial(step_world, domain))(keys, player, achieved, action, n))
+    moved: Moved = jax.vmap(functools.partial(step_world, domain))(keys, player, achieved, action, n)
+    return moved
 
 
-def player_in(domain: Domain, world: World, memory: Int8[Array, "floors types 2 slots"]) -> PlayerState:
+def player_in(
+    domain: Domain,
+    world: World,
+    memory: Int8[Array, "floors types 2 slots"],
+    explored: Bool[Array, "floors R C"] | None = None,
+) -> PlayerState:
     """Make the player of one world. What it sees is added to what it remembers."""
     world = _settled(world)
     seen = domain.observe_fn(world)
-    return PlayerState(world, seen, remember(domain, nearest_cells(domain.view), memory, world, seen.cells))
+    memory = remember(domain, nearest_cells(domain.view), memory, world, seen.cells)
+    return PlayerState(world, seen, memory, explore(domain, explored, world))
 
 
 def step_world(
@@ -336,8 +387,8 @@ def step_world(
     achieved: Bool[Array, "achievements"],
     action: Int[Array, ""],
     n: Int[Array, ""],
-) -> tuple[PlayerState, SkillInputs, Bool[Array, ""], Int[Array, ""], Bool[Array, "achievements"]]:
-    """Step one world: player, skill inputs, whether it is over, cause, achievements.
+) -> Moved:
+    """Step one world; the result has no axis of worlds.
 
     Args:
         achieved: what has happened since the task began.
@@ -345,7 +396,7 @@ def step_world(
     """
     closest_before = closest_blocks(domain, before.memory, before.world)
     transition = domain.step_fn(key, before.world, action)
-    player = player_in(domain, transition.world, before.memory)
+    player = player_in(domain, transition.world, before.memory, before.explored)
     achieved = achieved | transition.events
     inputs = skill_inputs(
         domain.vitals_fn(before.world),
@@ -357,7 +408,8 @@ def step_world(
         transition.reward,
         n,
     )
-    return player, inputs, transition.over, domain.cause_fn(before.world, player.world), achieved
+    cause = domain.cause_fn(before.world, player.world)
+    return Moved(player, inputs, transition.over, transition.expired, cause, achieved)
 
 
 def evaluate_skill(

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int8, UInt8
+from jaxtyping import Bool, Int8, UInt8
 
 from flowrl.env.block_memory import empty_memory
 from flowrl.env.domain import Domain, World
+from flowrl.env.explored import nothing_explored
 from flowrl.env.flow_env import PlayerState
 from flowrl.errors import LibraryError
 from flowrl.files import Arrays, read_arrays, write_arrays
@@ -29,10 +30,12 @@ class Snapshots(NamedTuple):
     Attributes:
         world: [M] on every leaf.
         memory: [M, ...] what the players remember.
+        explored: [M, ...] the cells that they have seen; None in a layout without such a map.
     """
 
     world: World
     memory: Int8[np.ndarray, "M floors types 2 slots"]
+    explored: Bool[np.ndarray, "M floors R C"] | None = None
 
     @property
     def size(self) -> int:
@@ -47,7 +50,7 @@ class Snapshots(NamedTuple):
 
 def snapshots_of(player: PlayerState) -> Snapshots:
     """Copy the states of a batch of players to the host."""
-    return Snapshots(*jax.tree.map(np.asarray, (player.world, player.memory)))
+    return Snapshots(*jax.tree.map(np.asarray, (player.world, player.memory, player.explored)))
 
 
 def join(parts: list[Snapshots]) -> Snapshots:
@@ -59,7 +62,8 @@ def join(parts: list[Snapshots]) -> Snapshots:
 def players_at(domain: Domain, snapshots: Snapshots) -> PlayerState:
     """Place players at snapshots, with what they see."""
     seen = jax.jit(jax.vmap(domain.observe_fn))(snapshots.world)
-    return PlayerState(jax.tree.map(jax.numpy.asarray, snapshots.world), seen, jax.numpy.asarray(snapshots.memory))
+    world, memory, explored = jax.tree.map(jax.numpy.asarray, snapshots)
+    return PlayerState(world, seen, memory, explored)
 
 
 def write_snapshots(path: Path, domain: Domain, snapshots: Snapshots) -> None:
@@ -134,7 +138,7 @@ def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int
 def _template(domain: Domain) -> Snapshots:
     """Shapes and types of one state."""
     world = jax.eval_shape(domain.reset_fn, jax.random.PRNGKey(0))
-    return Snapshots(world, jax.eval_shape(lambda: empty_memory(domain)))
+    return Snapshots(world, *jax.eval_shape(lambda: (empty_memory(domain), nothing_explored(domain))))
 
 
 def _named(snapshots: Snapshots) -> list[tuple[str, Any]]:

@@ -168,7 +168,7 @@ def step(key: jax.Array, world: TinyState, action: Int[Array, ""]) -> Transition
     }
     events = jnp.stack([happened[achievement] for achievement in Achievement])
     world = dataclasses.replace(world, achievements=world.achievements | events)
-    return Transition(world, events.astype(jnp.float32).sum(), _health(world) <= 0, events)
+    return Transition(world, events.astype(jnp.float32).sum(), _health(world) <= 0, jnp.bool_(False), events)
 
 
 def _health(world: TinyState) -> Int[Array, ""]:
@@ -207,12 +207,12 @@ def _ground(world: TinyState) -> Ground:
     return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
 
 
-def domain(fast: bool = True) -> Domain:
+def domain(fast: bool = True, layout: str = "tiny-1") -> Domain:
     """The tiny game; ``fast`` changes nothing here."""
     del fast
     return Domain(
         name="Tiny-Grid-v1",
-        layout="tiny-1",
+        layout=layout,
         actions=tuple(action.name for action in Action),
         items=ITEMS,
         achievements=tuple(achievement.name for achievement in Achievement),

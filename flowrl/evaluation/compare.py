@@ -12,7 +12,7 @@ from flowrl.paths import JobPaths, PlayPaths
 from flowrl.rollout.policy_runner import PolicyRunner
 from flowrl.rollout.programs import PlayPrograms
 from flowrl.rollout.run_env import build_env
-from flowrl.rollout.world_seeds import MERGE, world_key
+from flowrl.rollout.world_seeds import MERGE, skill_key
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.run import RunSpec
 from flowrl.stats import PairedDifference
@@ -42,7 +42,7 @@ class PlanPlayer:
     def play(self, experts: ExpertsByNumber) -> EpisodeOutcomes:
         """Play the worlds with experts by global number."""
         params = stack([experts[g] for g in self.spec.local_to_global])
-        key = world_key(MERGE, self.spec.config.seed, self.number)
+        key = skill_key(MERGE, self.spec.config.seed, self.number, self.spec.expert)
         return play_worlds(self.programs, params, key, self.amounts, self._beat)
 
     def evaluation(self, outcome: EpisodeOutcomes) -> Evaluation:

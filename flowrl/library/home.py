@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from flowrl.config import LAYOUTS, RunConfig
+from flowrl.config import RunConfig
 from flowrl.errors import LibraryError, PlatformError, UsageError, nearest_names
 from flowrl.files import (
     ModelT,
@@ -46,7 +46,7 @@ def command_for(home: Path, *words: str) -> str:
 def description_of(config: RunConfig) -> HomeDescription:
     """What a home of this configuration holds."""
     name = config.env.name
-    return HomeDescription(env=name, layout=LAYOUTS[name], **config.model.model_dump())
+    return HomeDescription(env=name, layout=config.layout, **config.model.model_dump())
 
 
 def read_description(paths: HomePaths) -> HomeDescription:

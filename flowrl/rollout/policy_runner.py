@@ -1,6 +1,7 @@
 """Playing a run's tasks with its network, as pure functions."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params
 from flowrl.rollout.devices import Groups, join, split
 from flowrl.rollout.rollout import Policy, Rollout, collect
+from flowrl.rollout.start_ring import Practice, StartRing, empty_ring
 from flowrl.rollout.start_states import Starts
 
 
@@ -46,12 +48,11 @@ class PolicyRunner:
         key: jax.Array,
         fresh: PlayerState,
         update: Array,
-        starts: Starts | None = None,
+        starts: Starts | Practice | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Play one rollout: episodes after it, rollout, every step's result [T, B]."""
         policy = Policy(self.network(self.experts), params)
-        ppo = self.config.ppo
-        return collect(self.env, policy, key, flow, fresh, ppo.steps, update, ppo.death_penalty, starts)
+        return collect(self.env, policy, key, flow, fresh, update, self.config.ppo, starts)
 
     def play_groups(
         self,
@@ -61,18 +62,33 @@ class PolicyRunner:
         key: jax.Array,
         fresh: PlayerState,
         update: Array,
-        starts: Starts | None = None,
+        starts: Starts | Practice | None = None,
     ) -> tuple[FlowState, Rollout, StepResult]:
         """`play` each of a device's groups on its own worlds and key."""
 
-        def one(group: tuple[FlowState, PlayerState, Array]) -> tuple[FlowState, Rollout, StepResult]:
-            flow, fresh, number = group
-            return self.play(params, flow, jax.random.fold_in(key, number), fresh, update, starts)
+        ring = starts.ring if isinstance(starts, Practice) else None
+
+        def one(group: tuple[FlowState, PlayerState, Any, Array]) -> tuple[FlowState, Rollout, StepResult]:
+            flow, fresh, ring, number = group
+            begin = starts._replace(ring=ring) if isinstance(starts, Practice) else starts
+            return self.play(params, flow, jax.random.fold_in(key, number), fresh, update, begin)
 
         if groups.here == 1:
-            return one((flow, fresh, groups.numbers()[0]))
-        parts = split((flow, fresh), groups.here)
+            return one((flow, fresh, ring, groups.numbers()[0]))
+        parts = split((flow, fresh, ring), groups.here)
         flows, rollouts, results = jax.lax.map(one, (*parts, groups.numbers()))
         last_value = join(rollouts.last_value)
         rollout = join(rollouts._replace(last_value=rollouts.reward), 1)._replace(last_value=last_value)
         return join(flows), rollout, join(results, 1)
+
+    def new_ring(self, flow: FlowState) -> StartRing | None:
+        """A ring without states, or None where the run does not practise."""
+        if self.config.start.source != "ring":
+            return None
+        return empty_ring(self.env, flow, self.config.start.ring, self.config.groups)
+
+    def note(self, groups: Groups, ring: StartRing, flow: FlowState) -> StartRing:
+        """Add to each of a device's groups' rings where its episodes have just begun a task."""
+        rings, flows = split((ring, flow), groups.here)
+        noted: StartRing = join(jax.vmap(lambda ring, flow: ring.note(flow, self.config.ppo.steps))(rings, flows))
+        return noted

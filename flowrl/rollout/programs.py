@@ -11,10 +11,12 @@ from flowrl.models.experts import Params
 from flowrl.rollout.devices import SAME, STEPS, WORLDS, groups_of, join, split
 from flowrl.rollout.policy_runner import PolicyRunner
 from flowrl.rollout.rollout import Rollout
+from flowrl.rollout.start_ring import Practice
 from flowrl.rollout.start_states import Starts
 
 ROLLOUT: Any = Rollout._make(WORLDS if name == "last_value" else STEPS for name in Rollout._fields)
 """How a rollout is spread over devices."""
+PRACTICE: Any = Practice._make((WORLDS, SAME, SAME))
 
 
 class PlayPrograms:
@@ -34,15 +36,16 @@ class PlayPrograms:
     def __init__(self, runner: PolicyRunner, devices: Sequence[Any] | None = None):
         self.runner = runner
         self.groups = groups = groups_of(runner.config.groups, devices)
-        self._starts: Starts | None = None
-        self._no_starts: Starts | None = None
+        self._starts: Starts | Practice | None = None
+        self._no_starts: Starts | Practice | None = None
+        starts_spread = PRACTICE if runner.config.start.source == "ring" else SAME
 
         def play(params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: Any, starts: Any) -> Any:
             return runner.play_groups(groups, params, flow, key, fresh, update, starts)
 
         self._new_worlds = jax.jit(groups.spread(runner.env.new_players, WORLDS, WORLDS))
         self._play = jax.jit(
-            groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME, SAME), (WORLDS, ROLLOUT, STEPS)),
+            groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME, starts_spread), (WORLDS, ROLLOUT, STEPS)),
             donate_argnums=1,
         )
         # No program but learning makes one device wait for another. Two programs that do, under way at once, can each
@@ -53,6 +56,14 @@ class PlayPrograms:
         """Let training, not measuring, begin a share of episodes at snapshots."""
         self._starts = self.groups.place(starts, SAME)
         self._no_starts = self.groups.place(starts.at_share(0.0), SAME)
+
+    def practise(self, practice: Practice) -> None:
+        """Let training, not measuring, begin a share of episodes at the states of a ring."""
+
+        def placed(practice: Practice) -> Practice:
+            return Practice._make(map(self.groups.place, practice, PRACTICE))
+
+        self._starts, self._no_starts = placed(practice), placed(practice.at_share(0.0))
 
     def players(self, key: jax.Array) -> PlayerState:
         """As many new worlds as the runner steps side by side."""
@@ -79,7 +90,7 @@ class PlayPrograms:
         return self._rollout(params, flow, key, fresh, update, self._no_starts)
 
     def _rollout(
-        self, params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: int, starts: Starts | None
+        self, params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: int, starts: Any
     ) -> tuple[FlowState, Rollout, StepResult]:
         params, key = self.groups.place((params, key), SAME)
         flow, fresh = self.groups.place((flow, fresh), WORLDS)

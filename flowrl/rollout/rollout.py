@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from flowrl.config import PPOConfig
 from flowrl.env.domain import Observation
 from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
 from flowrl.env.observation import features
 from flowrl.models.actor_critic import GRAD_ACCUMULATOR, ActorCriticMoE
 from flowrl.models.experts import Params
 from flowrl.models.sparse_layer import Features
+from flowrl.rollout.start_ring import Practice
 from flowrl.rollout.start_states import Starts
 
 
@@ -25,7 +27,7 @@ class Rollout(NamedTuple):
         log_prob: the log-probability of the action.
         value: its critic's estimate before the step.
         reward: the task's reward, the price of dying taken off.
-        cut: the task ended with this step, by success or death: nothing after it counts.
+        cut: nothing after this step counts: the episode died, or the task or the whole plan was done, as configured.
         timeout: the time limit ended the episode; where the task is not cut, the value of the state reached counts.
         timeout_value: that value, 0 elsewhere.
         last_value: [B] value of the states after the last step.
@@ -90,12 +92,11 @@ def collect(
     key: jax.Array,
     state: FlowState,
     fresh: PlayerState,
-    steps: int,
     update: Array,
-    death_penalty: float,
-    starts: Starts | None = None,
+    ppo: PPOConfig,
+    starts: Starts | Practice | None = None,
 ) -> tuple[FlowState, Rollout, StepResult]:
-    """Play ``steps`` steps of the batch. The batch after them, the rollout, and every step's result [T, B].
+    """Play the steps of one rollout. The batch after them, the rollout, and every step's result [T, B].
 
     Args:
         starts: states that a share of the episodes begins at instead of in ``fresh`` worlds.
@@ -116,14 +117,14 @@ def collect(
             amount_key, start_key = jax.random.split(amount_key)
             into_new, after = starts.begin(env, start_key, after, result.ended, update)
         following = env.restart(after, into_new, fresh, first, env.draw_amounts(amount_key, batch), update)
-        reward = result.reward - death_penalty * result.died
-        cut = result.task_done | result.died
+        reward = result.reward - ppo.death_penalty * result.died
+        cut = (result.task_done if ppo.credit == "task" else result.success) | result.died
         log_prob = log_probability(logits, action)
         samples = (observation, expert, action, log_prob, value, reward, cut, result.timeout, timeout_value)
         # ``first`` counts the new worlds used so far.
         return (following, first + into_new.sum()), (samples, result)
 
-    (state, _), (samples, results) = jax.lax.scan(body, (state, jnp.int32(0)), jax.random.split(key, steps))
+    (state, _), (samples, results) = jax.lax.scan(body, (state, jnp.int32(0)), jax.random.split(key, ppo.steps))
     _, last_value = policy(env, env.observe(state), env.expert(state))
     return state, Rollout._make((*samples, last_value)), results
 

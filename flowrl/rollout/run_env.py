@@ -21,14 +21,24 @@ def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
     Raises:
         ModuleError: the module or an artefact cannot be used, or does not fit the run's experts.
     """
-    domain = domain_named(spec.config.env.name, spec.config.env.fast)
+    domain = domain_named(spec.config.env.name, spec.config.env.fast, spec.config.layout)
     tasks = _exported(spec, paths, domain) if spec.exported else _traced(spec, paths, domain)
     own = tasks.default_amounts
     low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
+    rows = domain.sight.names
+    seeks = tuple(rows.index(task.seeks) if task.seeks in rows else -1 for task in spec.tasks)
     met_at_the_end = postconditions(domain, spec.spec, high[-1])
-    return FlowEnv(domain, tasks, TaskAmounts(low, high, item), spec.config.env.episode_steps, met_at_the_end)
+    return FlowEnv(
+        domain,
+        tasks,
+        TaskAmounts(low, high, item, seeks),
+        spec.config.env.episode_steps,
+        met_at_the_end,
+        spec.config.ppo.discovery_reward,
+        spec.config.ppo.vitals_reward,
+    )
 
 
 def _exported(spec: RunSpec, paths: PlayPaths, domain: Domain) -> TaskModule:

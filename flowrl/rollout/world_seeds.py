@@ -1,4 +1,4 @@
-"""Random keys of worlds: a stream for each purpose."""
+"""Random keys of worlds: a stream for each purpose, and for each skill."""
 
 import jax
 
@@ -11,6 +11,13 @@ def world_key(purpose: int, seed: int, number: int = 0) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.PRNGKey(seed), 1_000_003 + purpose), number)
 
 
-def training_key(seed: int, run: int) -> jax.Array:
-    """Key of a skill's training. Each of its runs, the first being 0, has a stream of its own."""
-    return jax.random.PRNGKey(seed) if run == 0 else world_key(TRAINING, seed, run)
+def skill_key(purpose: int, seed: int, number: int, expert: int) -> jax.Array:
+    """Key of one skill's worlds of one purpose.
+
+    Skills that build on each other must not be accepted on the same worlds: a later one would then be measured where
+    the earlier ones happened to do well.
+
+    Args:
+        expert: the global expert of the skill.
+    """
+    return jax.random.fold_in(world_key(purpose, seed, number), expert)

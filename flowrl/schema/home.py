@@ -29,7 +29,7 @@ class HomeDescription(Frozen):
     def options(self) -> dict[str, Any]:
         """Game and network of this home, as arguments of `build_config`."""
         model = {f"model__{name}": getattr(self, name) for name in ("width", "layers", "shared")}
-        return {"env__name": self.env, **model}
+        return {"env__name": self.env, "env__layout": self.layout, **model}
 
 
 class ExpertMeta(Frozen):

@@ -24,12 +24,17 @@ class ArtefactRef(Frozen):
 
 
 class TaskSpec(Frozen):
-    """One task of a run, as the worker needs it."""
+    """One task of a run, as the worker needs it.
+
+    Attributes:
+        seeks: the block that the task is looking for, if any.
+    """
 
     skill: str
     low: int
     high: int
     item: str | None = None
+    seeks: str | None = None
 
 
 class RunGoal(Frozen):

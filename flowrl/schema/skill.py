@@ -31,6 +31,7 @@ class SkillSpec(Frozen):
         practice: what is played before it in its own run, beyond what it needs: (skill, n), so that it has something
             to learn (going back to a table is learned from afar).
         item: the item whose amount in hand the policy is shown, if any.
+        seeks: the block that it looks for, if any: while none is known, finding new ground can be paid for.
         n_range: least and largest n that the skill trains on; None: 1 to the largest that a plan of its base asks.
         max_n: the largest n that the game allows at all, trained on or not; None: as much as fits in hand.
     """
@@ -43,6 +44,7 @@ class SkillSpec(Frozen):
     stays: bool = False
     practice: tuple[tuple[str, int], ...] = ()
     item: str | None = None
+    seeks: str | None = None
     n_range: tuple[int, int] | None = None
     max_n: int | None = None
 

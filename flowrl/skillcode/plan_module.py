@@ -35,5 +35,5 @@ def tasks_of(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec
         low, high = spec.n_range if is_own and spec.n_range else (step.n, step.n)
         if (fixed := default_amount(source_of(skills[step.skill]))) is not None:
             low = high = fixed  # workers read it from the signature too
-        tasks.append(TaskSpec(skill=step.skill, low=low, high=high, item=spec.item))
+        tasks.append(TaskSpec(skill=step.skill, low=low, high=high, item=spec.item, seeks=spec.seeks))
     return tasks

@@ -4,6 +4,7 @@ end, and one still under way counts as a failure. Episodes that began at a snaps
 from new worlds.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,12 +19,18 @@ _COUNTED = ("started", "success", "task", "died", "timeout", "cause")
 
 
 class Cohort(BaseModel):
-    """The episodes that began in one update."""
+    """The episodes that began in one update.
+
+    Attributes:
+        reached: of those that ended, how many reached the last task.
+        failed_in: how many failed, by the task in which they did.
+    """
 
     started: int = 0
     ended: int = 0
     succeeded: int = 0
     reached: int = 0
+    failed_in: dict[int, int] = Field(default_factory=dict)
     causes: dict[str, int] = Field(default_factory=dict)
 
     @property
@@ -39,11 +46,22 @@ class TrainingSuccess(Frozen):
         success: episodes that finished the plan, of all that began.
         step_success: episodes that finished the last task, of those that reached it or are still under way.
         causes: how the failed ones ended, by name.
+        failed_in: how many failed in each task.
     """
 
     success: Share
     step_success: Share
     causes: dict[str, int]
+    failed_in: dict[int, int] = Field(default_factory=dict)
+
+    def per_task(self, tasks: int) -> list[Share]:
+        """Of the episodes that began each task and are not under way, how many finished it."""
+        shares, reached = [], self.success.successes + sum(self.failed_in.values())
+        for task in range(tasks):
+            finished = reached - self.failed_in.get(task, 0)
+            shares.append(Share(successes=finished, total=reached))
+            reached = finished
+        return shares
 
 
 class Progress(BaseModel):
@@ -91,6 +109,8 @@ class Progress(BaseModel):
             cohort.ended += int(of.sum())
             cohort.succeeded += int(rows["success"][of].sum())
             cohort.reached += int((rows["task"][of] == last_task).sum())
+            for task in rows["task"][of & ~rows["success"]].tolist():
+                cohort.failed_in[task] = cohort.failed_in.get(task, 0) + 1
             for name, number in _failures(rows, of, causes).items():
                 cohort.causes[name] = cohort.causes.get(name, 0) + number
         if begun:
@@ -105,14 +125,15 @@ class Progress(BaseModel):
         started = sum(c.started for c in chosen)
         under_way = started - sum(c.ended for c in chosen)
         succeeded = sum(c.succeeded for c in chosen)
-        causes: dict[str, int] = {}
+        causes, failed_in = Counter[str](), Counter[int]()
         for cohort in chosen:
-            for name, number in cohort.causes.items():
-                causes[name] = causes.get(name, 0) + number
+            causes.update(cohort.causes)
+            failed_in.update(cohort.failed_in)
         return TrainingSuccess(
             success=Share(successes=succeeded, total=started),
             step_success=Share(successes=succeeded, total=sum(c.reached for c in chosen) + under_way),
             causes=dict(sorted(causes.items(), key=lambda item: -item[1])),
+            failed_in=dict(sorted(failed_in.items())),
         )
 
     def forget(self, before: int) -> None:

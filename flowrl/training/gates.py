@@ -4,8 +4,9 @@ from flowrl.config import MAX_GATES, GateConfig
 from flowrl.evaluation.play import play_worlds
 from flowrl.evaluation.summary import amounts_to_play, summarise
 from flowrl.models.experts import Params
-from flowrl.rollout.world_seeds import GATE, world_key
+from flowrl.rollout.world_seeds import GATE, skill_key
 from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.run import RunSpec
 from flowrl.training.episode_stats import Progress, TrainingSuccess
 from flowrl.training.programs import Programs
 
@@ -18,11 +19,12 @@ def asks_for_gate(config: GateConfig, progress: Progress, recent: TrainingSucces
     return bool(enough and in_time and share.low >= config.stop_at)
 
 
-def measure(programs: Programs, params: Params, config: GateConfig, seed: int, number: int) -> Evaluation:
+def measure(programs: Programs, params: Params, spec: RunSpec, number: int) -> Evaluation:
     """Measure the skill on one gate's reserved worlds; see `gate_number`."""
+    config = spec.config.gate
     env = programs.trainer.env
     amounts = amounts_to_play(env, config.worlds, config.per_amount_worlds)
-    outcome = play_worlds(programs, params, world_key(GATE, seed, number), amounts)
+    outcome = play_worlds(programs, params, skill_key(GATE, spec.config.seed, number, spec.expert), amounts)
     return summarise(env, outcome, amounts, env.domain.causes, number)
 
 

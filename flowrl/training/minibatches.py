@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.config import PPOConfig
 from flowrl.rollout.devices import Groups
@@ -25,7 +25,7 @@ class Schedule(NamedTuple):
         max_batches: the most that these can be, M.
         block: samples of one expert that go through the network at a time.
         epochs: passes over the samples.
-        divisor: the mean number of samples in a minibatch of all groups.
+        divisor: [E] the mean number of an expert's samples in a minibatch of all groups, at least 1.
         amounts: [E] each expert's samples in all groups.
         placement: where experts are stepped.
     """
@@ -35,7 +35,7 @@ class Schedule(NamedTuple):
     max_batches: int
     block: int
     epochs: Int[Array, ""]
-    divisor: Array
+    divisor: Float[Array, "E"]
     amounts: Int[Array, "E"]
     placement: Placement
 
@@ -43,7 +43,7 @@ class Schedule(NamedTuple):
 # Example, G = 2 groups of N = 6 samples, E = 2 experts, minibatches of 6; "." is a sample of a frozen expert:
 #     expert  = [[0 0 1 0 1 0], [0 0 0 1 . .]]   counts = [[4 2], [3 1]]   amounts = [7 3]
 #     rows    = 6 / 2 = 3 samples a group        batches = ceil(6 / 3) = 2, of the group with the most samples
-#     divisor = 10 / 2 = 5 samples a minibatch, though the first will hold 6 and the second 4
+#     divisor = [7 / 2, 3 / 2]: a step's gradient is a mean over the expert's own samples, however rare it is
 def plan_schedule(
     config: PPOConfig,
     expert: Int[Array, "S N"],
@@ -62,14 +62,14 @@ def plan_schedule(
     # A frozen expert's samples count as expert E, which bincount drops.
     counts = jax.vmap(lambda own: jnp.bincount(own, length=experts))(jnp.where(trained, expert, experts))  # [S, E]
     everywhere = counts if trained.shape[0] == groups.count else groups.gather(counts, after)  # [G, E]
-    amounts, largest, total = everywhere.sum(axis=0), everywhere.sum(axis=1).max(), everywhere.sum()  # [E], [], []
+    amounts, largest = everywhere.sum(axis=0), everywhere.sum(axis=1).max()  # [E], []
     rows = min(config.minibatch_size // groups.count, trained.shape[1])
     batches = -(-largest // rows)
     # A skill at the end of a long plan gets few samples a rollout: it goes over them more often, so that it is not
     # left with a step or two an update.
     wanted = -(-config.min_gradient_steps // jnp.maximum(batches, 1))
     epochs = jnp.clip(wanted, config.epochs, max(config.max_epochs, config.epochs))
-    divisor = jnp.maximum(total / jnp.maximum(batches, 1), 1.0)
+    divisor = jnp.maximum(amounts / jnp.maximum(batches, 1), 1.0)
     # An expert's even share and a sixteenth, in multiples of 16: an average expert's samples then take one block, and
     # a skill with few samples does not wait for a long one.
     pool = rows * (groups.count if may_be_apart(groups, experts) else 1)

@@ -17,44 +17,42 @@ _ADAM = optax.scale_by_adam(eps=1e-5)
 
 
 class Experts(NamedTuple):
-    """Parameters, leaves [E, ...], with their moments."""
+    """Parameters with their moments and counts of steps, leaves [E, ...]."""
 
     params: Params
     moments: optax.ScaleByAdamState
 
 
 def one_of(everyone: TreeT, number: Array) -> TreeT:
-    """Slice one of all experts, leaves [1, ...]. A leaf without an expert's axis stays."""
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1) if leaf.ndim else leaf, everyone)
+    """Slice one of all experts, leaves [1, ...]."""
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number, 1), everyone)
 
 
 def with_one(everyone: TreeT, one: TreeT, number: Array) -> TreeT:
-    """Replace one of all experts. A leaf without an expert's axis stays."""
-    return jax.tree.map(
-        lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0) if new.ndim else all_of,
-        everyone,
-        one,
-    )
+    """Replace one of all experts."""
+    return jax.tree.map(lambda all_of, new: jax.lax.dynamic_update_slice_in_dim(all_of, new, number, 0), everyone, one)
 
 
 def init_optimizer(params: Params) -> optax.ScaleByAdamState:
-    """Adam's state before the first step."""
+    """Adam's state before the first step, leaves [E, ...].
+
+    Each expert counts its own steps: its moments are corrected for what it has seen, not for what others have.
+    """
     state: optax.ScaleByAdamState = _ADAM.init(params)
-    return state
+    return state._replace(count=jnp.zeros(jax.tree.leaves(params)[0].shape[0], jnp.int32))
 
 
 def step_expert(
     expert: Experts, gradient: Params, config: PPOConfig, lr: Float[Array, ""], on_cpu: bool
 ) -> tuple[Experts, Float[Array, ""]]:
-    """Make one Adam step of one expert, leaves [1, ...].
-
-    The count of steps stays: all experts share it. The norm that comes back is the one before clipping.
-    """
+    """Make one Adam step of one expert, leaves [1, ...]. The norm that comes back is the one before clipping."""
     norm = gradient_norm(gradient, on_cpu)
     scale = jnp.minimum(1.0, config.max_grad_norm / jnp.maximum(norm, 1e-8))
-    directions, moments = _ADAM.update(jax.tree.map(lambda leaf: leaf * scale, gradient), expert.moments)
+    # A count without an axis: with one, XLA rounds otherwise on one device than on several.
+    own = expert.moments._replace(count=expert.moments.count[0])
+    directions, moments = _ADAM.update(jax.tree.map(lambda leaf: leaf * scale, gradient), own)
     params = jax.tree.map(lambda param, direction: param - lr * direction, expert.params, directions)
-    return Experts(params, moments._replace(count=expert.moments.count)), norm
+    return Experts(params, moments._replace(count=moments.count[None])), norm
 
 
 def gradient_norm(gradient: Params, on_cpu: bool) -> Float[Array, ""]:

@@ -118,21 +118,20 @@ class _Steps:
         def expert(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
             return self._expert(share.numbers[i], share, *carry)
 
-        everyone, sums = jax.lax.fori_loop(0, share.steps, expert, (everyone, sums))
-        moments = everyone.moments._replace(count=everyone.moments.count + self.schedule.batches)
-        return everyone._replace(moments=moments), sums
+        return jax.lax.fori_loop(0, share.steps, expert, (everyone, sums))
 
     def _expert(self, number: Array, share: DeviceShare, everyone: Experts, sums: Sums) -> tuple[Experts, Sums]:
         """Make one expert's steps of all minibatches. None needs what other experts learn."""
-        count = everyone.moments.count
+        amounts = self.schedule.amounts
+        part = amounts[number] / jnp.maximum(amounts.sum(), 1)
 
         def step(i: Array, carry: tuple[Experts, Sums]) -> tuple[Experts, Sums]:
             batch = share.batches[number, i]
             own, sums = carry
-            # Adam's bias correction counts minibatches, as all experts share the count.
-            own = own._replace(moments=own.moments._replace(count=count + batch))
             own, losses, norm = self._step(own, number, share, batch)
-            return own, Sums(jax.tree.map(jnp.add, sums.losses, losses), sums.norms.at[number].add(norm))
+            # What is reported is a mean over all samples: an expert's own means count by its part of them.
+            total = jax.tree.map(lambda total, loss: total + part * loss, sums.losses, losses)
+            return own, Sums(total, sums.norms.at[number].add(norm))
 
         own, sums = jax.lax.fori_loop(0, share.turns[number], step, (one_of(everyone, number), sums))
         return with_one(everyone, own, number), sums
@@ -141,7 +140,7 @@ class _Steps:
         """Step one expert, leaves [1, ...]; with its losses and gradient norm."""
 
         def gradient_of(group: tuple[Array, Array]) -> tuple[Params, Losses]:
-            return self._gradient(own.params, share.picked, *group)
+            return self._gradient(own.params, share.picked, self.schedule.divisor[number], *group)
 
         parts = (share.first[number, batch], share.amount[number, batch])  # [groups here] each
         gradient, losses = self.groups.sum_here(gradient_of, parts)
@@ -149,7 +148,9 @@ class _Steps:
         own, norm = step_expert(own, gradient, self.config, self.lr, self.groups.on_cpu)
         return own, losses, norm
 
-    def _gradient(self, params: Params, picked: Array, first: Array, amount: Array) -> tuple[Params, Losses]:
+    def _gradient(
+        self, params: Params, picked: Array, divisor: Array, first: Array, amount: Array
+    ) -> tuple[Params, Losses]:
         """Gradient and losses of one expert, leaves [1, ...], from some samples."""
         size = self.schedule.block
 
@@ -157,7 +158,7 @@ class _Steps:
             before = i * size
             index = jax.lax.dynamic_slice_in_dim(picked, first + before, size)  # [size]
             # Past the expert's samples the block holds others', which weigh nothing.
-            weight = (before + jnp.arange(size) < amount) / self.schedule.divisor  # [size]
+            weight = (before + jnp.arange(size) < amount) / divisor  # [size]
             batch: Samples = jax.tree.map(lambda leaf: leaf[index], self.samples)
             # The network has this one expert only.
             batch = batch._replace(expert=jnp.zeros_like(batch.expert))

@@ -19,7 +19,7 @@ from flowrl.jobs.worker import beat
 from flowrl.models.experts import put, take, unstack
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env, task_names
-from flowrl.rollout.world_seeds import training_key
+from flowrl.rollout.world_seeds import TRAINING, skill_key
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.metrics import (
     CompiledRow,
@@ -63,7 +63,7 @@ class TrainingRun:
         self.spec = read_json(self.paths.config, RunSpec)
         self.config = self.spec.config
         self.env = build_env(self.spec, self.paths)
-        self.key = training_key(self.config.seed, self.spec.runs_before)
+        self.key = skill_key(TRAINING, self.config.seed, self.spec.runs_before, self.spec.expert)
         self.trainer = Trainer(self.env, self.config, len(self.spec.local_to_global), self.spec.trained)
         self.programs = Programs(self.trainer)
         self.progress = Progress()
@@ -80,6 +80,7 @@ class TrainingRun:
             if self.stop_requested():
                 self._save(state)
                 return None
+            self._draw_starts(int(state.update) / budget)
             state, recent = self._advance(state)
             update = int(state.update)
             if asks_for_gate(self.config.gate, self.progress, recent, update):
@@ -94,12 +95,21 @@ class TrainingRun:
 
     def _use_start_states(self, state: TrainState) -> None:
         """Find the snapshots that a share of the episodes begins at."""
-        if self.config.start.source == "new":
+        if self.config.start.source != "frontier":
             return
-
         starts = find_starts(self.paths, self.spec, self.programs, state.params, self._write_row)
         if starts is not None:
             self.programs.start_from(starts)
+
+    def _draw_starts(self, gone: float) -> None:
+        """Let practice follow the failures: each task by the share of episodes that fail in it, of those that reach it.
+
+        In the last quarter of the budget practice fades, so that the end is trained on whole episodes.
+        """
+        recent = self.progress.recent(self.config.gate.episodes)
+        shares = recent.per_task(len(self.spec.tasks))
+        weights = [1.0 - share.successes / share.total if share.total else 1.0 for share in shares]
+        self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
 
     def _best_params(self, state: TrainState) -> Any:
         """The trained experts at their best. The latest without a measurement."""
@@ -203,7 +213,7 @@ class TrainingRun:
         self.progress.gates += 1
         self._write_row(MeasuringRow(gate=gate))
         number = gate_number(self.spec.runs_before, gate)
-        evaluation = measure(self.programs, params, self.config.gate, self.config.seed, number)
+        evaluation = measure(self.programs, params, self.spec, number)
         self._write_row(
             GateRow(
                 gate=gate,

@@ -12,7 +12,7 @@ from flowrl.paths import RunPaths
 from flowrl.rollout.collect_states import StateCollector
 from flowrl.rollout.programs import PlayPrograms
 from flowrl.rollout.start_states import Starts, starts_at, supported
-from flowrl.rollout.world_seeds import STARTS, world_key
+from flowrl.rollout.world_seeds import STARTS, skill_key
 from flowrl.schema.metrics import OnRow, PhaseRow, StartsRow
 from flowrl.schema.run import RunSpec
 from flowrl.weights import sha256
@@ -119,5 +119,4 @@ def _count(programs: PlayPrograms, spec: RunSpec, snapshots: Snapshots) -> int:
 
 
 def _key(spec: RunSpec, what: int) -> jax.Array:
-    """Key of this skill: different skills begin in different worlds."""
-    return jax.random.fold_in(world_key(STARTS, spec.config.seed, 2 * spec.runs_before + what), spec.expert)
+    return skill_key(STARTS, spec.config.seed, 2 * spec.runs_before + what, spec.expert)

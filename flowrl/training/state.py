@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.flow_env import FlowState, StepResult
 from flowrl.models.experts import Params
+from flowrl.rollout.start_ring import StartRing
 from flowrl.training.ppo import Losses
 
 
@@ -21,6 +22,7 @@ class TrainState(NamedTuple):
         key: the random key of the next update.
         update: updates done.
         best: the trained experts at their best so far.
+        ring: states that practice begins at; None in a run that does not practise.
     """
 
     params: Params
@@ -29,6 +31,7 @@ class TrainState(NamedTuple):
     key: jax.Array
     update: Int[Array, ""]
     best: Params
+    ring: StartRing | None = None
 
 
 class Learner(NamedTuple):

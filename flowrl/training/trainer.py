@@ -41,7 +41,8 @@ class Trainer(PolicyRunner):
         params = param_updater(blank, initial)["params"]
         flow = self.env.start(players, self.env.draw_amounts(amounts_key, self.config.env.worlds))
         learning = take(params, self.trained)
-        return TrainState(params, init_optimizer(learning), flow, run_key, jnp.int32(0), learning)
+        ring = self.new_ring(flow)
+        return TrainState(params, init_optimizer(learning), flow, run_key, jnp.int32(0), learning, ring)
 
     def state_shape(self, initial: dict[str, Any]) -> TrainState:
         """Shapes and types of a state, without computing it."""

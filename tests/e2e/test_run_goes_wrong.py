@@ -1,6 +1,7 @@
 """Runs that go wrong while they train: what was good before stays, and is what comes out."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 
 from flowrl.errors import TrainingError
-from flowrl.files import read_json, read_lines
+from flowrl.evaluation.play import play_worlds
+from flowrl.files import read_json, read_lines, write_json
 from flowrl.paths import RunPaths
-from flowrl.rollout.world_seeds import GATE, training_key, world_key
+from flowrl.rollout.world_seeds import GATE, TRAINING, skill_key
 from flowrl.schema.run import RunSpec
+from flowrl.training import gates
 from flowrl.training.checkpoints import load_newest
 from flowrl.training.gates import gate_number
 from flowrl.training.programs import Programs
@@ -95,21 +98,41 @@ def test_numbers_that_break_before_a_checkpoint_say_that_there_is_none(tmp_path:
 
 
 def test_each_run_of_a_skill_has_training_and_gate_worlds_of_its_own() -> None:
-    assert (training_key(7, 0) == jax.random.PRNGKey(7)).all(), "first runs are as they were"
     assert [gate_number(0, gate) for gate in (0, 1, 2)] == [0, 1, 2]
-    keys = [training_key(7, run) for run in range(4)]
-    keys += [world_key(GATE, 7, gate_number(run, gate)) for run in range(4) for gate in range(5)]
+    keys = [skill_key(TRAINING, 7, run, expert) for run in range(4) for expert in range(2)]
+    numbers = [gate_number(run, gate) for run in range(4) for gate in range(5)]
+    keys += [skill_key(GATE, 7, number, expert) for number in numbers for expert in range(2)]
     assert len({tuple(np.asarray(key).tolist()) for key in keys}) == len(keys)
 
 
 def test_a_second_run_is_measured_on_fresh_worlds(tmp_path: Path) -> None:
     paths = collect_wood(tmp_path / "home", tiny_config(ppo__frames=0))
     spec = read_json(paths.config, RunSpec)
-    first, numbers = TrainingRun(paths, lambda: False), []
+    numbers = []
     for runs_before in (0, 2):
         run = TrainingRun(paths, lambda: False)
         run.spec = spec.model_copy(update={"runs_before": runs_before})
         result = run.execute()
         assert result is not None and result.evaluation is not None
         numbers.append(result.evaluation.worlds_seed)
-    assert numbers == [0, 2000] and (first.key == jax.random.PRNGKey(0)).all()
+    assert numbers == [0, 2000]
+
+
+def test_no_two_skills_are_trained_or_measured_on_the_same_worlds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: list[tuple[int, ...]] = []
+
+    def play(programs: Any, params: Any, key: jax.Array, *rest: Any) -> Any:
+        played.append(tuple(np.asarray(key).tolist()))
+        return play_worlds(programs, params, key, *rest)
+
+    monkeypatch.setattr(gates, "play_worlds", play)
+    paths = collect_wood(tmp_path / "home", tiny_config(ppo__frames=0))
+    spec = read_json(paths.config, RunSpec)
+    for expert in (0, 1):
+        write_json(paths.config, spec.model_copy(update={"local_to_global": (expert,)}))
+        run = TrainingRun(paths, lambda: False)
+        played.append(tuple(np.asarray(run.key).tolist()))
+        assert run.execute() is not None
+    assert len(played) == len(set(played)) == 4

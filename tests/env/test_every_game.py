@@ -29,7 +29,7 @@ def skill(names: tuple[str, ...]) -> SkillFunctions:
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_rollout_leaves_the_episodes_as_it_found_them_but_for_their_values(name: str) -> None:
     domain = domain_named(name)
-    assert (domain.name, domain.layout) == (name, LAYOUTS[name])
+    assert (domain.name, domain.layout) == (name, LAYOUTS[name][0])
     names = tuple(n for n in SKILL_INPUTS if domain.sight.floors > 1 or n not in FULL_GAME_ONLY)
     env = FlowEnv(domain, TaskModule((skill(names),), (0,), (0,), (None,)), TaskAmounts((1,), (2,), (0,)), 100)
     config = build_config(env__name=name, env__worlds=4, env__fresh_worlds=4, ppo__steps=2, model__width=8)

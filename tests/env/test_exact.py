@@ -220,7 +220,7 @@ def test_play_is_upstreams_with_upstreams_sampler(game: Game) -> None:
         observation, after, reward, done, _ = game.upstream_step(keys, worlds, actions)
         ours = game.step_exact(keys, worlds, actions)
         assert differing(after, ours.world) == [], t
-        assert (bits(reward), bits(done)) == (bits(ours.reward), bits(ours.over)), t
+        assert (bits(reward), bits(done)) == (bits(ours.reward), bits(ours.over | ours.expired)), t
         assert bits(observation) == bits(game.observe(ours.world)), t
         worlds = ours.world
     assert np.asarray(worlds.achievements).any(axis=0).mean() > 0.5
@@ -253,7 +253,7 @@ def test_our_sampler_changes_where_creatures_appear_and_nothing_else(game: Game)
         _, theirs, reward, done, _ = game.upstream_step(keys, worlds, actions)
         ours = game.step(keys, worlds, actions)
         assert differing(without_places(game, theirs), without_places(game, ours.world)) == []
-        assert (bits(reward), bits(done)) == (bits(ours.reward), bits(ours.over))
+        assert (bits(reward), bits(done)) == (bits(ours.reward), bits(ours.over | ours.expired))
         moved += count_moved(game, theirs, ours.world)
         worlds = theirs
     assert moved >= 20

@@ -156,6 +156,26 @@ def test_the_time_limit_is_neither_success_nor_death(worlds: Any) -> None:
     assert last.success.all() and not last.timeout.any(), "done in the last step is done"
 
 
+def test_the_games_own_clock_is_neither_success_nor_death(worlds: Any) -> None:
+    """A healthy player in the last step of the game, which upstream ends after 10,000."""
+    late = worlds.replace(timestep=jnp.full(3, 9_998, jnp.int32))
+    play = Play(make_env(CHOP, steps=10_000), late)
+    assert not play(Action.NOOP).ended.any()
+    last = play(Action.NOOP)
+    assert last.timeout.all() and not last.died.any() and not last.success.any()
+    play = Play(make_env(CHOP, steps=10_000), late)
+    last = play(Action.NOOP, Action.DO)
+    assert last.success.all() and not last.timeout.any(), "done in the game's last step is done"
+    dying = late.replace(
+        timestep=jnp.full(3, 9_999, jnp.int32),
+        player_health=jnp.ones(3, jnp.int32),
+        player_drink=jnp.zeros(3, jnp.int32),
+        player_recover=jnp.full(3, -15.0),
+    )
+    last = Play(make_env(CHOP, steps=10_000), dying)(Action.NOOP)
+    assert last.died.all() and not last.timeout.any(), "a death in the last step is a death"
+
+
 def test_death_ends_an_episode_and_names_its_cause(worlds: Any) -> None:
     lava = worlds.replace(map=worlds.map.at[:, 32, 33].set(BlockType.LAVA.value))
     result = Play(make_env(CHOP), lava)(Action.RIGHT)

@@ -44,7 +44,7 @@ def probe_domain(signal_fn: Callable[[jax.Array, Any], Any], deadly: bool = Fals
     def step(key: jax.Array, world: World, action: Any) -> Transition:
         time = world.last.time + 1
         after = World(signal_fn(key, time), Seen(world.signal, action.astype(jnp.int32), time))
-        return Transition(after, jnp.float32(0), jnp.bool_(deadly), jnp.zeros(1, bool))
+        return Transition(after, jnp.float32(0), jnp.bool_(deadly), jnp.bool_(False), jnp.zeros(1, bool))
 
     def observe(world: World) -> Observation:
         floats = jnp.stack([world.signal, 1.0])
@@ -139,10 +139,12 @@ ROUTED = [
 ]
 
 
-def updated(trainer: Trainer, samples: Samples, groups: int, devices: int) -> tuple[Any, Any, Any]:
-    """Parameters, moments and losses after an update of four new experts."""
+def updated(
+    trainer: Trainer, samples: Samples, groups: int, devices: int, begun: tuple[Any, Any] | None = None
+) -> tuple[Any, Any, Any]:
+    """Parameters, moments and losses after an update of four experts, new ones unless ``begun`` has the former two."""
     spread = Groups(groups, tuple(jax.local_devices()[: min(groups, devices)]))
-    params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
+    new = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
     count = samples.value.size
     parts = jax.tree.map(lambda leaf: leaf.reshape(groups, count // groups, *leaf.shape[1:]), samples)
 
@@ -152,7 +154,7 @@ def updated(trainer: Trainer, samples: Samples, groups: int, devices: int) -> tu
         return update_experts(params, optimizer, network, domain, config, samples, jnp.float32(1e-3), key, spread)
 
     run = jax.jit(spread.spread(update, (SAME, SAME, WORLDS), SAME))
-    after: tuple[Any, Any, Any] = run(params, init_optimizer(params), parts)
+    after: tuple[Any, Any, Any] = run(*(begun or (new, init_optimizer(new))), parts)
     return after
 
 

@@ -52,5 +52,4 @@ def test_steps_are_those_of_optax(on_cpu: bool) -> None:
         updates, state = reference.update(gradient, state, expected)
         expected = optax.apply_updates(expected, updates)
         expert, _ = step_expert(expert, gradient, CONFIG, jnp.float32(0.01), on_cpu)
-        expert = expert._replace(moments=expert.moments._replace(count=expert.moments.count + 1))
     jax.tree.map(lambda leaf, own: np.testing.assert_allclose(leaf, own, atol=1e-6), expert.params, expected)

@@ -151,15 +151,15 @@ def test_advantages_are_normalised_per_expert_with_a_floor() -> None:
     np.testing.assert_allclose(normal[8:].std(), np.std(0.001 * np.arange(8)) / 0.05, rtol=1e-2)
 
 
-def masked_gradient(trainer: Trainer, params: Any, samples: Samples, divisor: float) -> Any:
-    """The gradient of the whole loss, every expert evaluated on every sample and masked."""
+def masked_gradient(trainer: Trainer, params: Any, samples: Samples) -> Any:
+    """The gradient of every expert's own mean loss, each evaluated on every sample and masked."""
     one, config = trainer.network(1), trainer.config.ppo
 
     def loss(params: Any) -> Any:
         total = 0.0
         for number in range(trainer.experts):
             own = jax.tree.map(lambda leaf, number=number: leaf[number : number + 1], params)
-            weight = (samples.expert == number) / divisor
+            weight = (samples.expert == number) / max(1, int((samples.expert == number).sum()))
             batch = samples._replace(expert=jnp.zeros_like(samples.expert))
             total += ppo_loss(own, one, trainer.env.domain, config, batch, weight)[0]
         return total
@@ -185,7 +185,7 @@ def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(
     )
     _, moments, losses = updated(trainer, samples, groups, devices)
     params = init_network(trainer.network(4), jax.random.PRNGKey(0))["params"]
-    wanted = masked_gradient(trainer, params, samples, 120.0)
+    wanted = masked_gradient(trainer, params, samples)
     jax.tree.map(lambda mu, g: np.testing.assert_allclose(mu, 0.1 * g, atol=1e-6, rtol=1e-4), moments.mu, wanted)
     assert all((np.asarray(leaf)[3] == 0).all() for leaf in jax.tree.leaves(moments.mu)), "expert 3 has no sample"
     norms = [sum(float((g[e] ** 2).sum()) for g in jax.tree.leaves(wanted)) ** 0.5 for e in range(4)]
@@ -195,7 +195,7 @@ def test_a_step_expert_by_expert_is_a_step_of_the_whole_mixture(
 def test_an_update_makes_the_steps_of_optax() -> None:
     """Two epochs of three minibatches of samples that are all alike, so that their order does not matter.
 
-    Expert 1 has a single sample, in a minibatch of its own: its steps are the third and the sixth.
+    Expert 1 has a single sample, in a minibatch of its own: its steps, of the third and the sixth, are its first two.
     """
     trainer = probe_trainer(
         CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=2, min_gradient_steps=1, minibatch_size=16, max_grad_norm=0.05
@@ -207,22 +207,47 @@ def test_an_update_makes_the_steps_of_optax() -> None:
     alone = jax.tree.map(lambda leaf: leaf[:1], samples)._replace(expert=jnp.zeros(1, int))
     gradient = jax.grad(lambda own, w: ppo_loss(own, network, trainer.env.domain, config, alone, w)[0])
     adam = optax.scale_by_adam(eps=1e-5)
-    for number, batches in ((0, [15, 16, 16]), (1, [0, 0, 1])):
+    for number, divisor, batches in ((0, 47 / 3, [15, 16, 16]), (1, 1.0, [1])):
         own = jax.tree.map(
             lambda leaf, number=number: leaf[number : number + 1],
             init_network(trainer.network(4), jax.random.PRNGKey(0))["params"],
         )
         state = adam.init(own)
-        for step, amount in enumerate(batches * 2):
-            if not amount:
-                continue
-            slopes = gradient(own, jnp.array([amount / 16.0]))
+        for amount in batches * 2:
+            slopes = gradient(own, jnp.array([amount / divisor]))
             slopes, _ = optax.clip_by_global_norm(config.max_grad_norm).update(slopes, optax.EmptyState())
-            directions, state = adam.update(slopes, state._replace(count=jnp.int32(step)))
+            directions, state = adam.update(slopes, state)
             own = jax.tree.map(lambda leaf, way: leaf - 1e-3 * way, own, directions)
         found = jax.tree.map(lambda leaf, number=number: leaf[number : number + 1], after)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, own)
-    assert moments.count == 6
+    assert moments.count.tolist() == [6, 2, 0, 0]
+
+
+@pytest.mark.parametrize("others", [0, 99, 990])
+def test_a_rare_expert_steps_as_it_would_alone(others: int) -> None:
+    """The same ten samples of expert 1, alone, or as a tenth or a hundredth of all."""
+    trainer = probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=1, min_gradient_steps=1, minibatch_size=2048)
+    rare = made_up_samples(trainer, 10, 4)._replace(expert=jnp.ones(10, int))
+    alone, _, _ = updated(trainer, rare, 1, 1)
+    common = made_up_samples(trainer, max(others, 1), 4)._replace(expert=jnp.zeros(max(others, 1), int))
+    mixed = jax.tree.map(lambda a, b: jnp.concatenate([a, b[:others]]), rare, common)
+    among, moments, _ = updated(trainer, mixed, 1, 1)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[1], atol=1e-6), alone, among)
+    assert moments.count.tolist() == [int(others > 0), 1, 0, 0]
+
+
+def test_an_expert_that_is_reached_late_steps_as_a_new_one() -> None:
+    """Adam corrects its moments for its own steps: after a hundred of another's, its first is no larger."""
+    trainer, longer = (
+        probe_trainer(CLOCK, ROUTED * 2, [0, 1, 2, 3], epochs=epochs, min_gradient_steps=1, minibatch_size=2048)
+        for epochs in (1, 100)
+    )
+    late = made_up_samples(trainer, 10, 4)._replace(expert=jnp.ones(10, int))
+    fresh, _, _ = updated(trainer, late, 1, 1)
+    params, moments, _ = updated(longer, late._replace(expert=jnp.zeros(10, int)), 1, 1)
+    assert moments.count.tolist() == [100, 0, 0, 0]
+    after, _, _ = updated(trainer, late, 1, 1, (params, moments))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1], b[1], atol=1e-6), fresh, after)
 
 
 def test_experts_stepped_apart_are_those_stepped_together_on_any_devices(monkeypatch: pytest.MonkeyPatch) -> None:

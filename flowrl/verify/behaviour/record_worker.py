@@ -50,7 +50,8 @@ class TransitionRecorder:
             known = closest_blocks(domain, memory, world), closest_blocks(domain, seen, after)
             vitals = domain.vitals_fn(world), domain.vitals_fn(after)
             inputs = skill_inputs(*vitals, *known, achieved, transition.events, transition.reward, jnp.int32(1))
-            return (after, seen, achieved), (flat_leaves(inputs), fluents_of(domain, after), transition.over)
+            ended = transition.over | transition.expired
+            return (after, seen, achieved), (flat_leaves(inputs), fluents_of(domain, after), ended)
 
         def step(carry: Any, now: Any) -> Any:
             key, action = now
