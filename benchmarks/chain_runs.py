@@ -35,6 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--goal", default=GOAL)
     parser.add_argument("--steps", help="the plan as skill:n,skill:n,...; the planner's if left out")
+    parser.add_argument("--interrupts", default="", help="of shelter, drink, cow; what comes first goes first")
     parser.add_argument("--frames", type=float, default=10e6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset", default="cpu")
@@ -43,6 +44,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--save-every", type=float, default=2e6, help="frames")
     parser.add_argument("--worlds", type=int, default=512, help="worlds of a measurement; twice as many at the end")
     return parser.parse_args()
+
+
+def interrupt(name: str) -> tuple[str, Any]:
+    """Returns a skill that pre-empts the plan, and when."""
+    from flowrl.env.flow_env import Interrupt
+
+    return {
+        "shelter": ("Shelter", Interrupt((("light", 45),), (("light", 45),), (("stone", 1),))),
+        "drink": ("Collect Drink", Interrupt((("drink", 2),), (("drink", 8),))),
+        "cow": ("Eat Cow", Interrupt((("food", 2),), (("food", 7),))),
+    }[name]
 
 
 class ChainRun:
@@ -63,7 +75,8 @@ class ChainRun:
             self.steps = [(skill.strip(), int(n)) for skill, _, n in parts]
         else:
             self.steps = plan_steps(config.env.name, asked.goal)
-        env = run_env(config, self.steps)
+        chosen = dict(interrupt(name) for name in filter(None, asked.interrupts.split(",")))
+        env = run_env(config, self.steps, chosen)
         experts = max(env.tasks.expert_of_task) + 1
         self.programs = Programs(plan_trainer(env, config, tuple(range(experts))))
         self.env, self.progress = env, Progress()

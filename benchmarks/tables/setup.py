@@ -1,15 +1,16 @@
 """Runs to measure on, made from the knowledge base without any home."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from flowrl.config import RunConfig
 from flowrl.env.code_parser import bind_tasks, load_module
-from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.flow_env import FlowEnv, Interrupt, TaskAmounts
 from flowrl.env.registry import domain_named
 from flowrl.errors import UsageError
+from flowrl.knowledge import classic
 from flowrl.knowledge.base import load_base
 from flowrl.paths import slug
 from flowrl.planning.planner import plan
@@ -31,11 +32,19 @@ def plan_steps(name: str, goal: str) -> list[tuple[str, int]]:
     return [(step.skill, step.n) for step in plan(goal, base.named(), vocabulary=base.vocabulary).steps]
 
 
-def run_env(config: RunConfig, steps: Sequence[tuple[str, int]]) -> FlowEnv:
-    """Returns the environment of a plan under a configuration, its experts numbered in the order of their first use."""
+def run_env(
+    config: RunConfig, steps: Sequence[tuple[str, int]], interrupts: Mapping[str, Interrupt] | None = None
+) -> FlowEnv:
+    """Returns the environment of a plan under a configuration, its experts numbered in the order of their first use.
+
+    Args:
+        interrupts: what pre-empts it, by skill; each has an expert of its own.
+    """
+    steps = [*steps, *((skill, 1) for skill in interrupts or {})]
     env = _env_of(config.env.name, steps, config.env.episode_steps)
     base, rows = load_base(config.env.name), env.domain.sight.names
-    sought = [base.skill(skill).spec.seeks for skill, _ in steps]
+    known = base.named()
+    sought = [known[skill].spec.seeks if skill in known else None for skill, _ in steps]
     seeks = tuple(rows.index(block) if block in rows else -1 for block in sought)
     return replace(
         env,
@@ -43,6 +52,7 @@ def run_env(config: RunConfig, steps: Sequence[tuple[str, int]]) -> FlowEnv:
         amounts=replace(env.amounts, seeks=seeks),
         discovery_reward=config.ppo.discovery_reward,
         vitals_reward=config.ppo.vitals_reward,
+        interrupts=tuple((interrupts or {}).values()),
     )
 
 
@@ -61,13 +71,21 @@ def _env_of(name: str, steps: Sequence[tuple[str, int]], episode_steps: int) -> 
     base, domain = load_base(name), domain_named(name)
     skills = list(dict.fromkeys(skill for skill, _ in steps))
     order = [skills.index(skill) for skill, _ in steps]
-    sources = [SkillSource(slug(skill).lower(), base.skill(skill).code) for skill in skills]
+    folder_of_base = Path(str(classic.__file__)).parent
+    known = base.named()
+    codes = {
+        skill: known[skill].code
+        if skill in known
+        else (folder_of_base / f"{slug(skill).lower()}.py").read_text(encoding="utf-8")
+        for skill in skills
+    }
+    sources = [SkillSource(slug(skill).lower(), codes[skill]) for skill in skills]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.py"
         path.write_text(compose_module(sources, order, order))
         tasks = bind_tasks(load_module(path))
     amounts = tuple(n for _, n in steps)
-    items = [base.skill(skill).spec.item for skill, _ in steps]
+    items = [known[skill].spec.item if skill in known else None for skill, _ in steps]
     held = tuple(domain.items.index(item) if item in domain.items else -1 for item in items)
     return FlowEnv(domain, tasks, TaskAmounts(amounts, amounts, held), episode_steps)
 

@@ -254,5 +254,6 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         amounts_fn=amounts,
         cause_fn=cause_of_death,
         facts=Facts(STATIONS, INTRINSICS, _ground),
+        light_fn=lambda world: world.light_level,
         map_size=STATIC.map_size if layout == "classic-2" else None,
     )

@@ -364,5 +364,6 @@ def domain(fast: bool = True, layout: str = "craftax-1", choose_cell_fn: ChooseC
         vitals_fn=vitals,
         amounts_fn=amounts,
         cause_fn=cause_of_death,
+        light_fn=lambda world: world.light_level,
         facts=Facts(STATIONS, INTRINSICS, _ground),
     )

@@ -152,6 +152,7 @@ class Domain:
         amounts_fn: inventory -> int [items].
         cause_fn: (world before, world after) -> index into `causes` for a death in this step.
         facts: how a symbolic state is read off a world; None for a game without symbols.
+        light_fn: world -> daylight from 0 to 1; None for a game without nights.
         map_size: rows and columns of a floor, where players note what they have seen of it (see `explored.py`); None:
             they do not, in this layout.
     """
@@ -178,6 +179,7 @@ class Domain:
     amounts_fn: Callable[[Any], Int[Array, "items"]]
     cause_fn: Callable[[World, World], Int[Array, ""]]
     facts: Facts | None = None
+    light_fn: Callable[[World], Float[Array, ""]] | None = None
     map_size: tuple[int, int] | None = None
 
     @property

@@ -43,6 +43,7 @@ class FlowState(NamedTuple):
         achieved: [B, achievements] what has happened since the current task began.
         steps: [B] steps made in this episode.
         task_steps: [B] steps made in the current task.
+        interrupt: [B] the task that pre-empts the current one; -1 for none.
         started: [B] the update in which the episode began.
         from_snapshot: [B] it began at a snapshot, with one of the later tasks, and not in a new world.
     """
@@ -53,6 +54,7 @@ class FlowState(NamedTuple):
     achieved: Bool[Array, "B achievements"]
     steps: Int[Array, "B"]
     task_steps: Int[Array, "B"]
+    interrupt: Int[Array, "B"]
     started: Int[Array, "B"]
     from_snapshot: Bool[Array, "B"]
 
@@ -132,16 +134,34 @@ class TaskAmounts:
 
 
 @dataclass(frozen=True)
+class Interrupt:
+    """When a task pre-empts the plan: an expert of its own acts until the danger is over, and the plan's task waits.
+
+    Levels are those of the game's intrinsics by name, and "light" in hundredths of full daylight.
+
+    Attributes:
+        when: it begins where any of these levels is no higher than this,
+        having: and at least these amounts of items are in hand.
+        until: it ends where all of these levels are at least this.
+    """
+
+    when: tuple[tuple[str, int], ...]
+    until: tuple[tuple[str, int], ...]
+    having: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class FlowEnv:
     """The task layer over a domain. Every method is pure and works on a batch of B worlds.
 
     Attributes:
         domain: the game.
-        tasks: the functions of the run's tasks.
+        tasks: the functions of the run's tasks: those of its plan in order, then one for each interrupt.
         amounts: what each task wants.
         episode_steps: the time limit of an episode.
         postconditions: (fluent, amount): what the last task's skill says holds at least when it is done.
         discovery_reward: for each cell seen for the first time while what the task seeks is not known.
+        interrupts: what pre-empts the plan; the first that applies does.
         vitals_reward: for each point that the intrinsics rise, all together. A difference of potentials (Ng et al.
             1999, "Policy invariance under reward transformations"), so that going hungry to eat again pays nothing.
     """
@@ -153,6 +173,12 @@ class FlowEnv:
     postconditions: tuple[tuple[str, int], ...] = ()
     discovery_reward: float = 0.0
     vitals_reward: float = 0.0
+    interrupts: tuple[Interrupt, ...] = ()
+
+    @property
+    def plan_tasks(self) -> int:
+        """The number N of the plan's tasks."""
+        return len(self.tasks.skill_of_task) - len(self.interrupts)
 
     @property
     def expert_of_task(self) -> np.ndarray:
@@ -183,11 +209,16 @@ class FlowEnv:
 
         achieved = jnp.zeros((count, len(self.domain.achievements)), dtype=bool)
         nowhere = jnp.zeros(count, dtype=bool)
-        return FlowState(player, filled(0), amounts, achieved, filled(0), filled(0), filled(update), nowhere)
+        steps, task_steps, interrupt = filled(0), filled(0), filled(-1)
+        return FlowState(player, filled(0), amounts, achieved, steps, task_steps, interrupt, filled(update), nowhere)
 
     def expert(self, state: FlowState) -> Int[Array, "B"]:
         """The local expert that acts next in each world."""
-        return jnp.asarray(self.expert_of_task)[state.task]
+        return jnp.asarray(self.expert_of_task)[self.acting_task(state)]
+
+    def acting_task(self, state: FlowState) -> Int[Array, "B"]:
+        """The task whose expert acts, and that is rewarded: the plan's current one, or what pre-empts it."""
+        return jnp.where(state.interrupt >= 0, state.interrupt, state.task)
 
     def observe(self, state: FlowState) -> Observation:
         """The policy's observation, compact. Upstream's, and flowrl's additions."""
@@ -218,12 +249,13 @@ class FlowEnv:
 
     def judge(self, state: FlowState, moved: Moved) -> tuple[FlowState, StepResult]:
         """Decide which tasks are done and which episodes ended."""
-        done, reward = self._evaluate_tasks(state.task, moved.inputs)
+        done, reward = self._evaluate_tasks(self.acting_task(state), moved.inputs)
+        done &= state.interrupt < 0
         reward = reward + self._discovery(state, moved)
         if self.vitals_reward:
             reward = reward + self.vitals_reward * moved.inputs.player_intrinsics_diff.sum(axis=-1)
         over, steps = moved.over, state.steps + 1
-        last = state.task == len(self.tasks.skill_of_task) - 1
+        last = state.task == self.plan_tasks - 1
         success = done & last & ~over
         timeout = ((steps >= self.episode_steps) | moved.expired) & ~success & ~over
         result = StepResult(
@@ -247,8 +279,32 @@ class FlowEnv:
             achieved=moved.achieved & ~advanced[:, None],
             steps=steps,
             task_steps=jnp.where(advanced, 0, state.task_steps + 1),
+            interrupt=self._interrupted(state.interrupt, moved),
         )
         return state, result
+
+    def _interrupted(self, now: Int[Array, "B"], moved: Moved) -> Int[Array, "B"]:
+        """Which task pre-empts the plan's after a step, -1 for none."""
+        if not self.interrupts:
+            return now
+        assert self.domain.facts is not None
+        levels = dict(zip(self.domain.facts.intrinsics, moved.inputs.player_intrinsics.T, strict=False))  # [B] each
+        if self.domain.light_fn is not None:
+            levels["light"] = 100 * jax.vmap(self.domain.light_fn)(moved.player.world)
+        held = jax.vmap(self.domain.amounts_fn)(moved.inputs.inventory)  # [B, items]
+        nobody = jnp.zeros(now.shape, dtype=bool)
+        begun = jnp.full(now.shape, -1, now.dtype)
+        for i, interrupt in reversed(list(enumerate(self.interrupts))):
+            number = self.plan_tasks + i
+            begins = functools.reduce(jnp.logical_or, [levels[name] <= level for name, level in interrupt.when], nobody)
+            for item, amount in interrupt.having:
+                begins &= held[:, self.domain.items.index(item)] >= amount
+            ends = functools.reduce(
+                jnp.logical_and, [levels[name] >= level for name, level in interrupt.until], ~nobody
+            )
+            now = jnp.where((now == number) & ends, -1, now)
+            begun = jnp.where(begins, number, begun)
+        return jnp.where(now >= 0, now, begun)
 
     def _discovery(self, state: FlowState, moved: Moved) -> Float[Array, "B"] | float:
         """Pay for what is seen for the first time while the task's target is nowhere known.
@@ -320,7 +376,7 @@ class FlowEnv:
             task: the task that each begins with; None: the last one.
             achieved: what has happened since that task began; None: nothing.
         """
-        task = jnp.int32(len(self.tasks.skill_of_task) - 1) if task is None else task
+        task = jnp.int32(self.plan_tasks - 1) if task is None else task
         begun = _begun(state, chosen, snapshots, source, task, amounts, update)
         if achieved is not None:
             begun = begun._replace(achieved=jnp.where(chosen[:, None], achieved, begun.achieved))
@@ -348,6 +404,7 @@ def _begun(
         achieved=state.achieved & clear[:, None],
         steps=state.steps * clear,
         task_steps=state.task_steps * clear,
+        interrupt=jnp.where(chosen, -1, state.interrupt),
         started=jnp.where(chosen, update, state.started),
         from_snapshot=state.from_snapshot & clear,
     )

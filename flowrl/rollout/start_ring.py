@@ -82,7 +82,7 @@ class Practice(NamedTuple):
 
 def empty_ring(env: FlowEnv, state: FlowState, places: int, groups: int) -> StartRing:
     """Make a ring without states, for the episodes of a batch."""
-    tasks = len(env.tasks.skill_of_task)
+    tasks = env.plan_tasks
 
     def rows(leaf: Array) -> Array:
         return jnp.zeros((groups * tasks * places, *leaf.shape[1:]), leaf.dtype)

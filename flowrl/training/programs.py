@@ -33,7 +33,7 @@ class Programs(PlayPrograms):
 
         self._learn = jax.jit(groups.spread(learn, (SAME, ROLLOUT, STEPS), SAME), donate_argnums=0)
         self._init = jax.jit(trainer.init)
-        self._weights = jnp.ones(len(trainer.env.tasks.skill_of_task))
+        self._weights = jnp.ones(trainer.env.plan_tasks)
         self._share = jnp.float32(trainer.config.start.share)
 
         def note(ring: StartRing, flow: FlowState) -> StartRing:
