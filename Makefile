@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROCESSES ?= 2
 
-.PHONY: demo demo-llm test format lint types fast structure house lock clean
+.PHONY: demo demo-llm test format lint types fast test-benches structure house lock clean
 
 demo: $(VENV)/.core
 	$(BIN)/flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 3 --home demo
@@ -19,7 +19,11 @@ test: lint types
 	$(BIN)/python -m pytest -n $(PROCESSES) --durations=40
 
 fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(PROCESSES) -m "not slow"
+	$(BIN)/python -m pytest -n $(PROCESSES) -m "not slow and not bench"
+
+# Whole tables of the benches; they say little that a change of the package could break.
+test-benches: $(VENV)/.dev
+	$(BIN)/python -m pytest -m bench
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

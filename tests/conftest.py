@@ -41,7 +41,15 @@ LONGEST = (
 )
 """Files that take longest, which start first: so that no process is left with a long one at the end."""
 PLAYED = {
-    "full Craftax": ("knowledge/test_base_full.py", "knowledge/test_armour.py", "verify/test_farming_full.py"),
+    "full Craftax": (
+        "knowledge/test_base_full.py",
+        "knowledge/test_armour.py",
+        "verify/test_farming_full.py",
+        "models/test_sparse_layer.py",
+        "env/test_snapshots.py",
+        "env/test_symbolic_state.py",
+        "env/test_staging.py",
+    ),
     "Classic": ("knowledge/test_base.py", "env/test_shaping.py", "env/test_postconditions.py"),
 }
 """Files that play one compiled game (`tests.support.played.game_of`), and so run in one process."""

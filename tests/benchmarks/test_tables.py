@@ -79,7 +79,7 @@ def test_the_mixtures_table() -> None:
     assert one is not None and three is not None and one < three < 3 * one
 
 
-@pytest.mark.parametrize("worlds", [(), pytest.param((16,), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("worlds", [(), pytest.param((16,), marks=[pytest.mark.slow, pytest.mark.bench])])
 def test_the_table_of_growth(worlds: tuple[int, ...]) -> None:
     sizes = growth.Sizes(
         name=TINY, worlds=worlds, tasks_trained=2, settings=SMALL, experts=(1, 2), batch=64, width=8, layers=2,
@@ -100,6 +100,7 @@ def test_the_memory_rows_of_the_training_table() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.bench
 def test_the_table_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fake_baseline.py").write_text(FAKE_BASELINE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -382,6 +383,7 @@ def test_the_baseline_advantages_stop_at_the_end_of_a_task(baseline: Any) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.bench
 def test_the_baseline_steps_as_upstream_and_tells_repeated_events(baseline: Any) -> None:
     env = chain_env(baseline.NAME, 1)
     stock = baseline.stock(env)

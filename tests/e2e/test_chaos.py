@@ -9,7 +9,7 @@ from flowrl.files import read_json, write_json
 from flowrl.library.home import SkillLibrary
 from flowrl.schema.home import SkillRecord
 
-KILLS = 10
+KILLS = 5
 """A sample; `flowrl bench parallel` kills fifty."""
 
 

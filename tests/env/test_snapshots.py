@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from benchmarks.tables.setup import plan_env
-from flowrl.env.flow_env import move
 from flowrl.env.registry import domain_named
 from flowrl.env.snapshots import (
     MAX_STATES,
@@ -26,24 +25,23 @@ from flowrl.env.snapshots import (
 )
 from flowrl.errors import LibraryError
 from flowrl.files import pack_arrays, write_arrays
-from tests.support.played import CLASSIC, FULL, TINY
+from tests.support.played import CLASSIC, FULL, TINY, WORLDS, Moment, game_of, new_worlds
 
 STATES = 32
 
 
 @functools.cache
-def played(name: str, states: int = STATES, steps: int = 40) -> Snapshots:
+def played(name: str) -> Snapshots:
     """States after some steps at random, so that there are creatures, amounts in hand and odd fractions."""
-    env = plan_env(name, "Collect Wood")
-    player = env.new_players(jax.random.split(jax.random.PRNGKey(3), states))
-    achieved = jnp.zeros((states, len(env.domain.achievements)), bool)
-    step = jax.jit(functools.partial(move, env.domain))
-    for i in range(steps):
-        act_key, key = jax.random.split(jax.random.PRNGKey(i))
-        action = jax.random.randint(act_key, (states,), 0, len(env.domain.actions))
-        moved = step(key, player, achieved, action, jnp.ones(states, jnp.int32))
-        player, achieved = moved.player, moved.achieved
-    return snapshots_of(player)
+    game, domain = game_of(name), domain_named(name)
+    moment, parts = Moment(game, new_worlds(name)), []
+    for i in range(40):
+        moment.step(jax.random.randint(jax.random.PRNGKey(i), (WORLDS,), 0, len(domain.actions)))
+        if i % 10 == 9:
+            parts.append(Snapshots(*jax.tree.map(np.asarray, (moment.worlds, moment.memory))))
+    found = join(parts)
+    assert found.size == STATES
+    return found
 
 
 def assert_same_bits(one: Any, other: Any) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.flow_env import FlowEnv, PlayerState, TaskAmounts
 from flowrl.env.observation import expand, features
 from flowrl.env.registry import domain_named
 from flowrl.models import grouped_matmul as grouped
@@ -17,6 +17,7 @@ from flowrl.models import sparse_layer as lookup
 from flowrl.models.actor_critic import ActorCriticMoE, add_gradients, init_network
 from flowrl.rollout.rollout import apply_network
 from flowrl.skillcode.functions import SkillFunctions, TaskModule
+from tests.support.played import WORLDS, Moment, game_of, new_worlds
 
 EXPERTS, ROWS = 3, 64
 GAMES = ["Craftax-Classic-Symbolic-v1", pytest.param("Craftax-Symbolic-v1", marks=pytest.mark.slow), "Tiny-Grid-v1"]
@@ -25,14 +26,16 @@ GAMES = ["Craftax-Classic-Symbolic-v1", pytest.param("Craftax-Symbolic-v1", mark
 @functools.cache
 def seen(game: str) -> Any:
     """Observations of new worlds after some steps at random, creatures and all; made once a game, which compiles."""
-    domain = domain_named(game)
+    moment, domain, parts = Moment(game_of(game), new_worlds(game)), domain_named(game), []
     idle = SkillFunctions(lambda n: n < 0, lambda n: 0.0, ("n",), ("n",))
     env = FlowEnv(domain, TaskModule((idle,), (0,), (0,), (None,)), TaskAmounts((3,), (3,), (0,)), 1000)
-    state = env.start(env.new_players(jax.random.split(jax.random.PRNGKey(0), ROWS)), jnp.full((ROWS, 1), 3))
-    step = jax.jit(lambda key, state: env.step(key, state, jax.random.randint(key, (ROWS,), 0, len(domain.actions)))[0])
-    for i in range(20):
-        state = step(jax.random.PRNGKey(i), state)
-    return jax.jit(env.observe)(state)
+    look = jax.jit(jax.vmap(domain.observe_fn))
+    for i in range(ROWS // WORLDS * 3):
+        moment.step(jax.random.randint(jax.random.PRNGKey(i), (WORLDS,), 0, len(domain.actions)))
+        if i % 3 == 2:
+            parts.append(PlayerState(moment.worlds, look(moment.worlds), moment.memory))
+    player = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return jax.jit(env.observe)(env.start(player, jnp.full((ROWS, 1), 3)))
 
 
 def towers(params: Any, flat: jax.Array, expert: jax.Array) -> list[jax.Array]:

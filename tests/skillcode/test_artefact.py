@@ -72,7 +72,13 @@ def params_after(env: FlowEnv, updates: int) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves((state.params, state.optimizer, seen))]
 
 
-@pytest.mark.parametrize(("game", "goal"), [(TINY, "Collect Stone"), (CLASSIC, "Make Wood Pickaxe")])
+@pytest.mark.parametrize(
+    ("game", "goal"),
+    [
+        (TINY, "Collect Stone"),
+        pytest.param(CLASSIC, "Make Wood Pickaxe", marks=pytest.mark.bench),
+    ],
+)
 def test_training_through_artefacts_is_training_through_text_bit_for_bit(game: str, goal: str) -> None:
     env = plan_env(game, goal)
     traced, loaded = params_after(env, 3), params_after(through_artefacts(env), 3)
