@@ -10,7 +10,6 @@ from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.flow_env import FlowEnv, Interrupt, TaskAmounts
 from flowrl.env.registry import domain_named
 from flowrl.errors import UsageError
-from flowrl.knowledge import classic
 from flowrl.knowledge.base import load_base
 from flowrl.paths import slug
 from flowrl.planning.planner import plan
@@ -71,15 +70,12 @@ def _env_of(name: str, steps: Sequence[tuple[str, int]], episode_steps: int) -> 
     base, domain = load_base(name), domain_named(name)
     skills = list(dict.fromkeys(skill for skill, _ in steps))
     order = [skills.index(skill) for skill, _ in steps]
-    folder_of_base = Path(str(classic.__file__)).parent
-    known = base.named()
-    codes = {
-        skill: known[skill].code
-        if skill in known
-        else (folder_of_base / f"{slug(skill).lower()}.py").read_text(encoding="utf-8")
+    known, own = base.named(), Path(__file__).parents[1]
+    codes = [
+        known[skill].code if skill in known else (own / f"{slug(skill).lower()}.py").read_text(encoding="utf-8")
         for skill in skills
-    }
-    sources = [SkillSource(slug(skill).lower(), codes[skill]) for skill in skills]
+    ]
+    sources = [SkillSource(slug(skill).lower(), code) for skill, code in zip(skills, codes, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "plan.py"
         path.write_text(compose_module(sources, order, order))

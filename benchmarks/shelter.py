@@ -1,4 +1,4 @@
-"""Shelter: keep the four cells around blocked while it is dark, and rest."""
+"""Shelter, on trial in chain runs: keep the four cells around blocked while it is dark, and rest."""
 
 import jax.numpy as jnp
 from craftax.craftax_classic.constants import BlockType

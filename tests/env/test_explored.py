@@ -1,0 +1,127 @@
+"""The map of what a player has seen: layout classic-2, and what discovery pays."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.tables.setup import plan_steps, run_env
+from flowrl.config import build_config
+from flowrl.env import classic
+from flowrl.env.explored import explore, newly_seen, nothing_explored, unseen_shares
+from flowrl.env.flow_env import FlowEnv
+from flowrl.env.observation import expand
+from flowrl.env.snapshots import pack, players_at, snapshots_of, unpack
+from flowrl.errors import UsageError
+
+DOMAIN = classic.domain(layout="classic-2")
+
+
+@pytest.fixture(scope="module")
+def world() -> Any:
+    """A new world; its player stands at (32, 32)."""
+    return jax.jit(DOMAIN.reset_fn)(jax.random.PRNGKey(0))
+
+
+def at(world: Any, row: int, column: int) -> Any:
+    return world.replace(player_position=jnp.array([row, column]))
+
+
+def test_a_view_is_seen_and_nothing_else(world: Any) -> None:
+    nothing = nothing_explored(DOMAIN)
+    assert nothing is not None and nothing.shape == (1, 64, 64) and not nothing.any()
+    seen = np.asarray(explore(DOMAIN, nothing, at(world, 32, 32)))[0]
+    assert seen.sum() == 63 and seen[29:36, 28:37].all()
+    corner = np.asarray(explore(DOMAIN, nothing, at(world, 0, 63)))[0]
+    assert corner.sum() == 4 * 5 and corner[:4, 59:].all()
+
+
+def test_shares_say_where_there_is_something_to_see(world: Any) -> None:
+    first = explore(DOMAIN, nothing_explored(DOMAIN), at(world, 32, 32))
+    assert first is not None
+    shares = np.asarray(unseen_shares(DOMAIN, first, at(world, 32, 32)))
+    assert shares.shape == (24,) and (shares == 1).all(), "all round is unseen"
+    moved = explore(DOMAIN, first, at(world, 32, 33))
+    assert moved is not None
+    shares = np.asarray(unseen_shares(DOMAIN, moved, at(world, 32, 33))).round(3)
+    assert shares[11] == round(8 / 9, 3) and shares[12] == 1, "to the left a column is seen, to the right none"
+    corner = np.asarray(unseen_shares(DOMAIN, moved, at(world, 0, 0)))
+    assert (corner[:10] == 0).all() and (corner[[10, 11]] == 0).all(), "beyond the map there is nothing to see"
+    assert corner[12] == pytest.approx(4 / 7), "four of the seven rows are on the map"
+
+
+def test_cells_count_once() -> None:
+    before = jnp.zeros((2, 1, 64, 64), bool).at[0, 0, :3].set(True)
+    after = before.at[:, 0, :4].set(True)
+    assert newly_seen(before, after).tolist() == [64, 256] and newly_seen(after, after).tolist() == [0, 0]
+    assert newly_seen(None, None) == 0
+
+
+def env_for(*settings: str) -> FlowEnv:
+    config = build_config(settings=["env.layout=classic-2", *settings])
+    return run_env(config, plan_steps(config.env.name, "Collect Coal"))
+
+
+def test_the_layout_adds_to_what_classic_1_shows() -> None:
+    plain, mapped = env_for("env.layout=classic-1"), env_for()
+    key = jax.random.split(jax.random.PRNGKey(1), 4)
+    amounts = jnp.ones((4, len(plain.amounts.high)), jnp.int32)
+    flat = [expand(env.domain, env.observe(env.start(env.new_players(key), amounts))) for env in (plain, mapped)]
+    assert flat[1].shape[1] == flat[0].shape[1] + 24 == mapped.domain.observation_size
+    np.testing.assert_array_equal(flat[0], flat[1][:, :-24])
+    with pytest.raises(UsageError, match="has no layout 'classic-3'"):
+        build_config(settings=["env.layout=classic-3"])
+
+
+def test_snapshots_keep_the_map() -> None:
+    env = env_for()
+    player = env.new_players(jax.random.split(jax.random.PRNGKey(2), 3))
+    stored = snapshots_of(player)
+    again = players_at(env.domain, unpack(env.domain, pack(env.domain, stored)))
+    for one, other in zip(jax.tree.leaves(player), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    assert player.explored is not None and int(player.explored[0].sum()) == 63
+
+
+def rewards_of(env: FlowEnv, target_known: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Reward of two steps to the right and two back, the first with a tree in view or with none anywhere."""
+    player = env.new_players(jax.random.split(jax.random.PRNGKey(3), 2))
+    trees = player.world.map == 5
+    grass = jnp.where(trees, 2, player.world.map)
+    bare = player.world.replace(map=grass.at[:, 20:44, 20:44].set(2), zombies=_gone(player.world.zombies))
+    if target_known:
+        bare = bare.replace(map=bare.map.at[:, 30, 30].set(5))
+    snapshots = snapshots_of(player._replace(world=bare))
+    fresh = snapshots._replace(memory=np.full_like(snapshots.memory, 127), explored=np.zeros_like(snapshots.explored))
+    state = env.start(players_at(env.domain, fresh), jnp.ones((2, len(env.amounts.high)), jnp.int32))
+    state = state._replace(player=_look(env, state.player))
+    step, rewards = jax.jit(env.step), []
+    for i, action in enumerate([2, 2, 1, 1]):  # RIGHT, RIGHT, LEFT, LEFT
+        state, result = step(jax.random.PRNGKey(i), state, jnp.full(2, action))
+        rewards.append(np.asarray(result.reward))
+    return np.stack(rewards), np.asarray(state.player.world.player_position)
+
+
+def _gone(herd: Any) -> Any:
+    return herd.replace(mask=jnp.zeros_like(herd.mask))
+
+
+def _look(env: FlowEnv, player: Any) -> Any:
+    """As the player stands, without a step."""
+    from flowrl.env.flow_env import player_in
+
+    look = lambda world, memory, explored: player_in(env.domain, world, memory, explored)  # noqa: E731
+    return jax.vmap(look)(player.world, player.memory, player.explored)
+
+
+def test_discovery_pays_each_cell_once_while_the_target_is_unknown() -> None:
+    env = env_for("ppo.discovery_reward=0.01")
+    paid, _ = rewards_of(env, target_known=False)
+    np.testing.assert_allclose(paid, [[0.07] * 2, [0.07] * 2, [0] * 2, [0] * 2], atol=1e-6)
+    known, _ = rewards_of(env, target_known=True)
+    assert (np.abs(known) < 0.06).all() and not np.isclose(np.abs(known[:2]), 0.07).any(), "only the way to the tree"
+    without, _ = rewards_of(dataclasses.replace(env, discovery_reward=0.0), target_known=False)
+    assert (without == 0).all()
