@@ -8,8 +8,8 @@ from flowrl.env.block_memory import closest_blocks, empty_memory
 from flowrl.env.domain import Domain
 from flowrl.env.registry import domain_named
 from flowrl.env.skill_inputs import skill_inputs
-from flowrl.schema.game import GameSignature
 from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.skillcode.inputs import GameSignature
 
 
 def signature_of(domain: Domain) -> GameSignature:

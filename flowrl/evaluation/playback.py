@@ -12,8 +12,7 @@ from flowrl.library.trust import exported_for, put_artefacts, require_module
 from flowrl.paths import PlayPaths, SkillPaths
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TaskSpec
-from flowrl.skillcode.plan_module import compose_plan, tasks_of
-from flowrl.skillcode.source import remap_network_numbers
+from flowrl.skillcode.source import compose_plan, remap_network_numbers, tasks_of
 from flowrl.weights import Expert, save_experts, sha256
 
 

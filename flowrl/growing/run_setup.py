@@ -19,8 +19,7 @@ from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.schema.run import RunRequest, RunSpec, TaskSpec, TrainResult
 from flowrl.schema.skill import Skill
-from flowrl.skillcode.plan_module import compose_plan, tasks_of
-from flowrl.skillcode.source import outline
+from flowrl.skillcode.source import compose_plan, outline, tasks_of
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, REACHED,
 from flowrl.knowledge.base import manual_of
 from flowrl.llm.prompts import load_prompt
 from flowrl.llm.transport.client import Message
-from flowrl.schema.game import GameSignature
-from flowrl.skillcode.inputs import SKILL_INPUTS
+from flowrl.skillcode.inputs import SKILL_INPUTS, GameSignature
 from flowrl.skillcode.skill_file import read_user_file
 
 _SECONDS = 120

@@ -9,7 +9,7 @@ from flowrl.llm.briefing import briefing, inputs_text, shaping_text
 from flowrl.llm.progress_text import SkillLine
 from flowrl.llm.prompts import load_prompt, parse_prompt, prompt_names
 from flowrl.planning.symbolic import ANYTHING
-from flowrl.schema.game import GameSignature
+from flowrl.skillcode.inputs import GameSignature
 from tests.support.played import CLASSIC, FULL, TINY
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -16,8 +16,7 @@ from flowrl.env.registry import domain_named
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.artefact import export_functions
 from flowrl.skillcode.functions import SkillFunctions
-from flowrl.skillcode.plan_module import source_of
-from flowrl.skillcode.source import compose_module
+from flowrl.skillcode.source import compose_module, source_of
 from tests.support.runs import TINY
 
 
