@@ -110,7 +110,7 @@ def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: i
     """Run the work under a display, then print the library; `env`: warn if it needs too much memory here."""
     from flowrl.cli.live_display import Display
     from flowrl.cli.tables import library_table
-    from flowrl.jobs.memory import memory_warning
+    from flowrl.jobs.local import memory_warning
 
     with options.stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if env is not None and (warning := memory_warning(env, jobs)):

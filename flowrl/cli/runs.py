@@ -111,7 +111,7 @@ def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill:
     Raises:
         UsageError: no skill of that name has a run or waits for one.
     """
-    from flowrl.parallel.requests import HomeRequest, leave_request
+    from flowrl.parallel.controller_files import HomeRequest, leave_request
     from flowrl.parallel.run_reports import is_grown
 
     if not is_grown(library):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flowrl.errors import TrainingError
 from flowrl.files import ModelT, read_json
 from flowrl.jobs.job import Job, JobEnd
-from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.jobs.watched import MetricsReader
 from flowrl.schema.metrics import OnRow
 
 _POLL_SECONDS = 0.25

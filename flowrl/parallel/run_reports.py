@@ -11,10 +11,10 @@ from flowrl.errors import LibraryError, UsageError, nearest_names
 from flowrl.files import lock_of, read_json, write_json
 from flowrl.jobs.job import Job
 from flowrl.jobs.local import GRACE_SECONDS, is_locked, worker_process
-from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.jobs.watched import MetricsReader
 from flowrl.library.home import OnDamaged, SkillLibrary, ended_untrained
+from flowrl.parallel.controller_files import Snapshot
 from flowrl.parallel.run_folder import put_aside
-from flowrl.parallel.snapshot import Snapshot
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import UpdateRow

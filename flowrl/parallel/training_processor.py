@@ -5,7 +5,7 @@ from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
 from flowrl.files import read_json, read_text, write_json
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install, is_known, next_version, shelve
-from flowrl.parallel.finished_run import FinishedRun
+from flowrl.parallel.run_folder import FinishedRun
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
 from flowrl.weights import Expert, expert_sha256

@@ -14,8 +14,8 @@ from flowrl.files import read_arrays, read_json, write_bytes, write_json, write_
 from flowrl.library.home import companion_name, read_description, read_expert
 from flowrl.library.trust import put_artefacts, vouch
 from flowrl.parallel.run_folder import SOURCE_FILE, put_aside_other_numbers, resumes
-from flowrl.parallel.start_state_files import start_files
 from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths
+from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunGoal, RunRequest, RunSpec, TaskSpec
 from flowrl.schema.skill import SkillSpec
@@ -211,3 +211,25 @@ def _runs_before(before: Mapping[str, Any], home: Path) -> int:
     """Number of a skill's earlier runs: its highest version, rejected candidates included."""
     shelf = _paths_of(before, home).history.glob("version_*")
     return max([int(before.get("version", 1)), *(int(path.name.removeprefix("version_")) for path in shelf)])
+
+
+def start_files(skill_name: str, spec: SkillSpec, completed_skills: Mapping[str, Any], home: Path) -> dict[str, bytes]:
+    """Files of start states that may meet a skill's requirements.
+
+    By the skill that they come from.
+
+    The plan behind the states must yield each required fluent; whether a state really has them is for the worker to
+    see. A skill that requires nothing begins in new worlds.
+    """
+    needed = {fluent for fluent, amount in spec.needed(1).items() if amount > 0}
+    found: dict[str, bytes] = {}
+    for name, record in sorted(completed_skills.items()):
+        if name == skill_name or not needed or not isinstance(record, SkillRecord) or record.status != "learned":
+            continue
+        file = SkillPaths(home / record.path, record.expert_idx).start_states
+        played = {step.skill for step in record.plan.steps} | {record.name}
+        specs = [completed_skills[skill].spec for skill in played & completed_skills.keys()]
+        yielded = {fluent for each in specs for fluent in each.yields}
+        if needed <= yielded and file.exists():
+            found[name] = file.read_bytes()
+    return found

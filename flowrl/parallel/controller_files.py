@@ -1,4 +1,4 @@
-"""Requests to the process that grows a home. Small files that it reads and removes."""
+"""Files between the controller and other processes: its view of a home, and requests to it."""
 
 import uuid
 from typing import Literal
@@ -29,3 +29,21 @@ def take_requests(paths: HomePaths) -> list[HomeRequest]:
     for path in files:
         path.unlink()
     return found
+
+
+class Snapshot(Frozen):
+    """The controller's latest state: `state.json`.
+
+    Only a view: a new controller starts from the library and the runs' folders.
+    """
+
+    pid: int
+    updated: float
+    jobs: int
+    count: int | None
+    learned: tuple[str, ...]
+    running: dict[str, str]
+    queue: dict[str, tuple[str, ...]]
+    ended: dict[str, str]
+    reasons: dict[str, str]
+    finished: bool
