@@ -17,8 +17,7 @@ from flowrl.analysis.findings import Findings
 from flowrl.analysis.probing import Probing
 from flowrl.analysis.repair import PARTS, Repair, repair
 from flowrl.analysis.scripted_play import AnySkill, Stepper
-from flowrl.analysis.segments import ENOUGH
-from flowrl.analysis.statistics import statistics_of
+from flowrl.analysis.segments import ENOUGH, statistics_of
 from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.registry import domain_named
 from flowrl.env.staging.scenes import Stage

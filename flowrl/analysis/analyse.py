@@ -6,13 +6,11 @@ import jax
 import numpy as np
 
 from flowrl.analysis.ablation import Start
-from flowrl.analysis.findings import Findings, Way
+from flowrl.analysis.findings import AnalysisRequest, Findings, Way
 from flowrl.analysis.probing import Probing, segment_attempt
 from flowrl.analysis.recorder import Recorded, SegmentRecorder, shown
-from flowrl.analysis.request import AnalysisRequest
 from flowrl.analysis.scripted_play import Stepper
-from flowrl.analysis.segments import ENOUGH
-from flowrl.analysis.statistics import Statistics, statistics_of
+from flowrl.analysis.segments import ENOUGH, Statistics, statistics_of
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.staging.scenes import AS_IT_IS, Stage
 from flowrl.files import read_json

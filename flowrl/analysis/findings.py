@@ -1,11 +1,12 @@
-"""What an analysis found out about a skill. How it is done, what that needs, what it spends and leaves."""
+"""An analysis: what is asked, and what it found out about a skill."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from flowrl.analysis.segments import Trajectory
-from flowrl.analysis.statistics import Statistics
+from flowrl.analysis.segments import ENOUGH, Statistics, Trajectory
+from flowrl.config import MAX_SEED
+from flowrl.fluents import Vocabulary
 from flowrl.schema.frozen import Frozen
 
 ByN = dict[int, int]
@@ -88,3 +89,19 @@ def way_text(way: Way) -> str:
     if way.is_bare:
         lines += [f"  consumed: {amounts(way.consumed)}", f"  there afterwards: {amounts(way.ended)}"]
     return "\n".join(lines)
+
+
+class AnalysisRequest(Frozen):
+    """What is to be analysed: `request.json`.
+
+    Attributes:
+        vocabulary: how much of each thing there can be in the game.
+        segments: successful segments after which no more worlds are begun.
+        frames: the most steps that are played for them.
+        seed: which worlds.
+    """
+
+    vocabulary: Vocabulary
+    segments: int = Field(3 * ENOUGH, ge=0)
+    frames: int = Field(300_000, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowrl.analysis.findings import ByN, Findings, Way
-from flowrl.analysis.statistics import Statistics, fit
+from flowrl.analysis.segments import Statistics, fit
 from flowrl.fluents import INTRINSIC, NEAR, PLACED
 from flowrl.knowledge.quantities import quantity_text
 from flowrl.schema.frozen import Frozen

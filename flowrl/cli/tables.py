@@ -11,8 +11,7 @@ from rich.tree import Tree
 
 from flowrl.analysis.findings import Findings, way_text
 from flowrl.analysis.repair import Repair
-from flowrl.analysis.segments import trajectory_text
-from flowrl.analysis.statistics import Statistics
+from flowrl.analysis.segments import Statistics, trajectory_text
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, REACHED
 from flowrl.knowledge.quantities import quantity_text
 from flowrl.library.goal_plans import Outlook

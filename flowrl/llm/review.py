@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from flowrl.analysis.findings import Findings, way_text
 from flowrl.analysis.job import analyse_skill
 from flowrl.analysis.repair import PARTS, Repair, consistent_with, repair
-from flowrl.analysis.segments import trajectory_text
-from flowrl.analysis.statistics import statistics_text
+from flowrl.analysis.segments import statistics_text, trajectory_text
 from flowrl.errors import LLMError, NotRecorded, PlanError, SpecError, TrainingError
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge.validate import problems_among, problems_of
