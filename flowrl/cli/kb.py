@@ -107,8 +107,7 @@ def kb_new(
     from flowrl.errors import UsageError
     from flowrl.files import write_text
     from flowrl.knowledge.base import load_base
-    from flowrl.knowledge.own_skills import check_text
-    from flowrl.knowledge.template import template
+    from flowrl.knowledge.own_skills import check_text, template
     from flowrl.knowledge.validate import name_problems
 
     base = load_base(_game(env, home))

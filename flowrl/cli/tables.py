@@ -14,7 +14,7 @@ from flowrl.analysis.repair import Repair
 from flowrl.analysis.segments import Statistics, trajectory_text
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, REACHED
 from flowrl.knowledge.quantities import quantity_text
-from flowrl.library.goal_plans import Outlook
+from flowrl.library.catalog import Outlook
 from flowrl.library.versions import Version
 from flowrl.parallel.run_reports import HomeStatus, RunReport, needs_of
 from flowrl.planning.frontier import SkillStanding

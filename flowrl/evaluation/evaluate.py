@@ -13,7 +13,7 @@ from flowrl.jax_runtime import start_jax
 from flowrl.jobs.job import Job
 from flowrl.jobs.run_job import run_job
 from flowrl.jobs.worker import beat, run_worker
-from flowrl.library.goal_plans import plan_with_library
+from flowrl.library.catalog import plan_with_library
 from flowrl.library.home import SkillLibrary, description_of
 from flowrl.paths import PlayPaths
 from flowrl.schema.evaluation import Evaluation

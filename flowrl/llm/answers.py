@@ -1,4 +1,4 @@
-"""The forms of a model's answers, and their parser. JSON, even inside other text."""
+"""The forms of a model's answers, and their parsers. JSON even inside other text, and skill code."""
 
 import json
 import re
@@ -7,11 +7,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from flowrl.errors import SpecError
+from flowrl.errors import ModuleError, SpecError
 from flowrl.knowledge.quantities import parse_quantity, quantity_text
 from flowrl.library.drafts import RewardDesign
 from flowrl.schema.frozen import Frozen
 from flowrl.schema.skill import SkillSpec
+from flowrl.skillcode.skill_file import functions_of
+from flowrl.skillcode.source import literal_number, parse, without_statement
 
 _MAX_LENGTH = 100_000
 _FENCE = re.compile(r"```(?:[A-Za-z]*)\n(.*?)```", re.DOTALL)
@@ -155,3 +157,32 @@ def _what_is_wrong(error: ValidationError) -> str:
         what = detail["msg"][0].lower() + detail["msg"][1:]
         lines.append(f"{where}: {what}" + (f"; it is {given}" if detail["type"] != "missing" else ""))
     return "\n".join(lines)
+
+
+NUMBER = "network_number"
+
+
+class CodeError(Exception):
+    """An answer with the wrong code. The message tells its author what to do."""
+
+
+def own_functions(text: str, expert: int) -> str:
+    """The skill file without `network_number`: the number is assigned when the skill is trained.
+
+    Raises:
+        CodeError: the text is no Python, or `network_number` is missing or returns another number.
+    """
+    try:
+        tree = parse(text, "the code")
+    except ModuleError as error:
+        raise CodeError(str(error)) from None
+    named = [node for node in functions_of(tree) if node.name == NUMBER]
+    if len(named) != 1:
+        count = "no" if not named else "more than one"
+        raise CodeError(f"The code has {count} function {NUMBER}. Write one: def {NUMBER}(): return {expert}")
+    (node,) = named
+    if literal_number(node) != expert:
+        raise CodeError(f"{NUMBER}, at line {node.lineno}, must return {expert}, as a literal and without arguments.")
+    if (rest := without_statement(text, tree, node)) is None:
+        raise CodeError(f"{NUMBER}, at line {node.lineno}, must stand on lines of its own.")
+    return rest.strip("\n") + "\n"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 
 from flowrl.errors import LibraryError, LLMError, ModuleError, PlanError, PlatformError, SpecError, TrainingError
 from flowrl.library.drafts import Draft, Failure
+from flowrl.llm.briefing import failed_runs
 from flowrl.llm.context import FlowContext, Known, trials_of
 from flowrl.llm.conversation import StageFailedError
-from flowrl.llm.progress_text import failed_runs
 from flowrl.llm.writer import Writer
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
 from flowrl.planning.planner import dependencies, plan

@@ -16,9 +16,9 @@ from flowrl.fluents import Vocabulary
 from flowrl.knowledge.validate import problems_among, problems_of
 from flowrl.library.catalog import known_skills, skill_of
 from flowrl.llm.answers import RefineAnswer, SpecAnswer
+from flowrl.llm.briefing import skill_lines
 from flowrl.llm.context import FlowContext
 from flowrl.llm.conversation import Conversation, RejectedError, StageFailedError
-from flowrl.llm.progress_text import skill_lines
 from flowrl.llm.prompts import load_prompt
 from flowrl.planning.planner import plan
 from flowrl.schema.home import SkillRecord

@@ -5,12 +5,10 @@ from collections.abc import Collection, Mapping
 from flowrl.errors import SpecError
 from flowrl.knowledge.validate import name_problems, problems_among, problems_of
 from flowrl.library.drafts import Draft, RewardCandidate, RewardDesign
-from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, SpecAnswer
-from flowrl.llm.briefing import shaping_text
-from flowrl.llm.code_answer import CodeError, own_functions
+from flowrl.llm.answers import CodeAnswer, CodeError, DesignAnswer, ProposeAnswer, SpecAnswer, own_functions
+from flowrl.llm.briefing import failed_runs, failures_text, reach_text, shaping_text, skill_lines, success_texts
 from flowrl.llm.context import FlowContext, Known
 from flowrl.llm.conversation import RejectedError, StageFailedError
-from flowrl.llm.progress_text import failed_runs, failures_text, reach_text, skill_lines, success_texts
 from flowrl.llm.prompts import load_prompt
 from flowrl.paths import slug
 from flowrl.planning.symbolic import gives

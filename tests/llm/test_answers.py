@@ -10,14 +10,15 @@ from flowrl.errors import SpecError
 from flowrl.library.drafts import RewardDesign
 from flowrl.llm.answers import (
     CodeAnswer,
+    CodeError,
     DesignAnswer,
     ProposeAnswer,
     RefineAnswer,
     SpecAnswer,
     UnreadableAnswerError,
+    own_functions,
     parse_answer,
 )
-from flowrl.llm.code_answer import CodeError, own_functions
 from flowrl.schema.skill import Quantity, SkillSpec
 from tests.support.played import BASES, CLASSIC, TINY
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from flowrl.errors import UsageError
-from flowrl.llm.briefing import briefing, inputs_text, shaping_text
-from flowrl.llm.progress_text import SkillLine
+from flowrl.llm.briefing import SkillLine, briefing, inputs_text, shaping_text
 from flowrl.llm.prompts import load_prompt, parse_prompt, prompt_names
 from flowrl.planning.symbolic import ANYTHING
 from flowrl.skillcode.inputs import GameSignature

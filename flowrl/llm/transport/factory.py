@@ -7,10 +7,9 @@ from pathlib import Path
 from flowrl.errors import UsageError
 from flowrl.llm.transport.client import LLM
 from flowrl.llm.transport.endpoint import OPENAI_URL, Endpoint, checked_url, find_key
-from flowrl.llm.transport.ledger import Budget, Ledger
-from flowrl.llm.transport.prices import Prices, read_prices
+from flowrl.llm.transport.failures import Retries
+from flowrl.llm.transport.ledger import Budget, Ledger, Prices, read_prices
 from flowrl.llm.transport.provider import Provider
-from flowrl.llm.transport.retries import Retries
 from flowrl.llm.transport.transcript import Replayer, TranscriptRecorder
 from flowrl.paths import HomePaths
 

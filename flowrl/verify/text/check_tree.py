@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from flowrl.errors import nearest_names
 from flowrl.fluents import Vocabulary
@@ -20,9 +20,8 @@ from flowrl.verify.text.allow_list import (
     MAX_RANGE,
     MAX_SHIFT,
     SHAPING,
+    describe,
 )
-from flowrl.verify.text.call_graph import usable_below
-from flowrl.verify.text.hints import describe
 
 _TOP = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef)
 _INSIDE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return)
@@ -366,3 +365,37 @@ def _chain(node: ast.expr) -> list[str]:
         names.append(node.attr)
         node = node.value
     return [node.id, *reversed(names)] if isinstance(node, ast.Name) else []
+
+
+def usable_below(tree: ast.Module) -> dict[str, frozenset[str]]:
+    """For each top-level function, the others that never use it. Directly or indirectly."""
+    uses = _uses(tree)
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    reached = {name: _reached(name, uses) for name in functions}
+    return {name: frozenset(n for n in functions if n != name and name not in reached[n]) for name in functions}
+
+
+def _uses(tree: ast.Module) -> dict[str, set[str]]:
+    """The names that each top-level function or constant mentions. Local names excepted."""
+    uses: dict[str, set[str]] = {}
+    for node in tree.body:
+        names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+        stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+        loaded = {n.id for n in names if isinstance(n.ctx, ast.Load)}
+        if isinstance(node, ast.FunctionDef):
+            arguments = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+            uses.setdefault(node.name, set()).update(loaded - stored - arguments)
+        else:
+            for name in stored:
+                uses.setdefault(name, set()).update(loaded)
+    return uses
+
+
+def _reached(start: str, uses: Mapping[str, set[str]]) -> set[str]:
+    reached: set[str] = set()
+    open_ends = [start]
+    while open_ends:
+        new = uses.get(open_ends.pop(), set()) - reached
+        reached |= new
+        open_ends += new
+    return reached
