@@ -23,9 +23,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file.
-
-    A reader sees the old file or the new one, never a part.
+    """Write a whole file. A reader sees the old file or the new one, never a part.
 
     Raises:
         PlatformError: the disk is full or cannot be written; the old file is as it was.
@@ -161,9 +159,7 @@ def append_line(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
 
 
 def open_to_append(path: Path, anew: bool = False) -> BinaryIO:
-    """A file opened for appending, made where it is missing.
-
-    It never follows a link to another file.
+    """A file opened for appending, made where it is missing. It never follows a link to another file.
 
     Args:
         anew: what it held is dropped.
@@ -183,9 +179,7 @@ def open_to_append(path: Path, anew: bool = False) -> BinaryIO:
 
 
 def lock_of(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> FileLock:
-    """The lock that a file stands for.
-
-    It is not taken yet.
+    """The lock that a file stands for. It is not taken yet.
 
     Args:
         timeout: seconds to wait for it; -1: without end, looking every ``poll_interval`` seconds.

@@ -8,9 +8,7 @@ _Z95 = 1.959963984540054
 
 
 def wilson(successes: int, total: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share.
-
-    (0, 1) when nothing was counted.
+    """The 95 % Wilson score interval of a share. (0, 1) when nothing was counted.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
@@ -75,9 +73,7 @@ class PairedDifference(BaseModel):
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference.
-
-        (-1, 1) where nothing was played.
+        """The 95 % interval of the difference. (-1, 1) where nothing was played.
 
         Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based
         on paired data".

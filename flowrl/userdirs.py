@@ -63,9 +63,7 @@ def _way_to(folder: Path) -> Iterator[Path]:
 
 
 def _doubt(place: Path, is_own: bool) -> str:
-    """Why the content of a place may be another user's.
-
-    Empty where it cannot be.
+    """Why the content of a place may be another user's. Empty where it cannot be.
 
     Args:
         is_own: it must be this user's, and a folder; else root's will do, or a link, or one such as /tmp (sticky),

@@ -176,9 +176,7 @@ class Ablation:
         return found
 
     def _one_after_another(self, attempt: Attempt, ns: Sequence[int], body: int) -> dict[str, ByN]:
-        """Amounts that suffice together.
-
-        As much as possible is taken away of one thing after another.
+        """Amounts that suffice together. As much as possible is taken away of one thing after another.
 
         This is for ways in which one thing can stand in for another, so that neither is needed by itself.
         """

@@ -48,9 +48,7 @@ class Probing:
         return items | {PLACED + name: WITHIN_REACH for name in self.stage.stations}
 
     def rich(self) -> Start | None:
-        """Start state with everything except what completes the skill immediately.
-
-        None if there is no such state.
+        """Start state with everything except what completes the skill immediately. None if there is no such state.
 
         What the skill itself yields is so kept at what it was.
         """
@@ -133,9 +131,7 @@ class Probing:
         return [bool(done[:, i].any()) for i in range(len(starts))]
 
     def _candidates(self, rich: Start) -> list[tuple[int, int]]:
-        """The actions that complete the skill with n = 1.
-
-        Each with the thing that it is best done in front of.
+        """The actions that complete the skill with n = 1. Each with the thing that it is best done in front of.
 
         What is left to chance may need another try in more worlds.
         """

@@ -69,9 +69,7 @@ class SegmentRecorder:
         self._look = jax.jit(jax.vmap(self._seen))
 
     def record(self, key: jax.Array, wanted: int, max_frames: int, on_row: Callable[[int, int], None]) -> Recorded:
-        """Successful segments from new worlds.
-
-        Every episode is played to its end.
+        """Successful segments from new worlds. Every episode is played to its end.
 
         Args:
             wanted: no more worlds are begun after this many segments.

@@ -104,9 +104,7 @@ class Stepper:
         ns: Sequence[int],
         max_steps: int = MAX_STEPS,
     ) -> ScriptedOutcome:
-        """When the skill is done in scenes set up in base worlds.
-
-        Steps after the end of a game do not count.
+        """When the skill is done in scenes set up in base worlds. Steps after the end of a game do not count.
 
         Args:
             which: the base world of each scene.

@@ -213,9 +213,7 @@ def _of_fluent(fluent: str, segments: Sequence[Segment]) -> FluentStatistics:
 
 
 def fit(points: Mapping[int, int | float]) -> Quantity | None:
-    """The amount ``per_n * n + base`` through every point.
-
-    None where there is none.
+    """The amount ``per_n * n + base`` through every point. None where there is none.
 
     A single point is taken for an amount that does not grow with n.
 

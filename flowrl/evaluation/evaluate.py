@@ -35,9 +35,7 @@ class EvaluationRequest(Frozen):
 def evaluate_goal(
     library: SkillLibrary, goal: str, episodes: int, seed: int, steps: int | None, on_row: OnRow
 ) -> Evaluation:
-    """Play the plan for a skill or goal.
-
-    On worlds that no training and no gate has used.
+    """Play the plan for a skill or goal. On worlds that no training and no gate has used.
 
     Args:
         episodes: worlds played, one episode each.

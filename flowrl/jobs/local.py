@@ -220,9 +220,7 @@ WORKER_GIB = {"Craftax-Classic-Symbolic-v1": 1.2, "Craftax-Symbolic-v1": 2.2, "T
 
 
 def memory_warning(env: str, jobs: int, free_gib: float | None = None) -> str | None:
-    """A warning if the workers exceed free memory.
-
-    None if they fit.
+    """A warning if the workers exceed free memory. None if they fit.
 
     Args:
         free_gib: memory that is free; None: as the system says.

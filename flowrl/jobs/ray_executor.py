@@ -124,9 +124,7 @@ class RayExecutor:
             self._ray.cancel(task, force=True)
 
     def _require_room(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        """Check that a node has enough cores for a job.
-
-        It would else wait for ever.
+        """Check that a node has enough cores for a job. It would else wait for ever.
 
         Raises:
             UsageError: none has; says how many there are.
@@ -206,9 +204,7 @@ def _import_ray() -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Check that something answers at HOST:PORT.
-
-    "auto" is left to Ray.
+    """Check that something answers at HOST:PORT. "auto" is left to Ray.
 
     Raises:
         UsageError: the address makes no sense.

@@ -111,9 +111,7 @@ def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
 
 
 def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...]:
-    """Give every skill an `n_range`.
-
-    From 1 to the most that any plan asks.
+    """Give every skill an `n_range`. From 1 to the most that any plan asks.
 
     A skill that no plan of them reaches asks nothing of the others.
     """

@@ -48,9 +48,7 @@ def read_own_skill(path: Path, vocabulary: Vocabulary) -> Skill:
 
 
 def check_file(path: Path, base: KnowledgeBase) -> list[str]:
-    """Why a user's file cannot join a base.
-
-    A sentence each.
+    """Why a user's file cannot join a base. A sentence each.
 
     Raises:
         UsageError: the file cannot be read.

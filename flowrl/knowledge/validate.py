@@ -143,9 +143,7 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
 def problems_among(
     skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary, spelling: Spelling = OURS
 ) -> list[str]:
-    """What is wrong between skills that are each valid.
-
-    A sentence each.
+    """What is wrong between skills that are each valid. A sentence each.
 
     Args:
         known: the skills that they join; problems among these alone are left out.

@@ -57,9 +57,7 @@ def _with_drafts(base: KnowledgeBase, home: Path) -> KnowledgeBase:
 
 
 def game_of(home: Path) -> str | None:
-    """The game that a home holds.
-
-    None where there is no home yet.
+    """The game that a home holds. None where there is no home yet.
 
     Raises:
         LibraryError: its description is damaged.
@@ -74,9 +72,7 @@ def home_folder(home: Path) -> Path:
 
 
 def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
-    """A game's base without an earlier import of ``source``.
-
-    The home's other skills are in it.
+    """A game's base without an earlier import of ``source``. The home's other skills are in it.
 
     Raises:
         UsageError: the home holds another game, or there is no such game.
@@ -93,9 +89,7 @@ def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
 def read_skill_folder(
     folder: Path, base: KnowledgeBase, leave_out: Collection[str] = (), by_hand: bool = True
 ) -> KnowledgeBase:
-    """The base with the skills of a folder after its own.
-
-    `.py` files and imported `.json` files, by name.
+    """The base with the skills of a folder after its own. `.py` files and imported `.json` files, by name.
 
     A skill that is just as in the base already is passed over; another of the same name is an error. Where a range of
     n is not stated, it becomes wider if the new skills ask more of the others; it never narrows.
@@ -258,9 +252,7 @@ def frontier_of(base: KnowledgeBase, home: Path) -> list[SkillStanding]:
 
 
 def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str, Skill]]:
-    """A plan for a goal from the library's own skills.
-
-    A weak skill may be the goal itself.
+    """A plan for a goal from the library's own skills. A weak skill may be the goal itself.
 
     Raises:
         UsageError, PlanError: the goal is unknown or out of the library's reach.

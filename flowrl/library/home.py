@@ -87,9 +87,7 @@ class SkillLibrary:
 
     @staticmethod
     def open_for(home: Path, config: RunConfig) -> "SkillLibrary":
-        """Open a home, or make one.
-
-        It is made if the folder is missing or holds at most a kb/.
+        """Open a home, or make one. It is made if the folder is missing or holds at most a kb/.
 
         Raises:
             LibraryError: the folder is not a home, or holds another environment or network shape; nothing is changed.
@@ -229,9 +227,7 @@ class SkillLibrary:
         return sorted(found, key=lambda item: item[1].expert)
 
     def taken_experts(self) -> dict[str, int]:
-        """Expert numbers in use, by skill.
-
-        In the library or in a run.
+        """Expert numbers in use, by skill. In the library or in a run.
 
         A run that ended before it trained frees its number. Companions are listed as `SKILL, companion G`.
         """

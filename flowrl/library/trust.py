@@ -106,9 +106,7 @@ def _verified(skill: Skill, env: str) -> ArtefactRef:
 
 
 def put_artefacts(run: PlayPaths, exported: Mapping[str, ArtefactRef]) -> None:
-    """Copy artefacts from the cache into a run's folder.
-
-    Its worker may be on any machine.
+    """Copy artefacts from the cache into a run's folder. Its worker may be on any machine.
 
     Raises:
         PlatformError: an artefact is no longer in the cache.

@@ -101,9 +101,7 @@ def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
 
 
 def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
-    """Make a candidate the current version of its skill.
-
-    The version before it is copied to the history first.
+    """Make a candidate the current version of its skill. The version before it is copied to the history first.
 
     The record is written last and names its weights, so that `mend` can undo what a killed process leaves.
     """

@@ -55,9 +55,7 @@ def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Me
 
 
 def read_signature(env: str) -> GameSignature:
-    """The inputs of a game's skill code.
-
-    From a child process, as the game needs jax.
+    """The inputs of a game's skill code. From a child process, as the game needs jax.
 
     Raises:
         PlatformError: the game cannot be loaded; shows the end of the child's output.

@@ -132,9 +132,7 @@ def snapshot_of(library: SkillLibrary) -> Snapshot | None:
 
 
 def cancel_run(library: SkillLibrary, skill: str) -> None:
-    """Stop a run of a home that is not growing.
-
-    It is marked as cancelled; its checkpoints stay.
+    """Stop a run of a home that is not growing. It is marked as cancelled; its checkpoints stay.
 
     Raises:
         UsageError: there is no such run, or it has ended.

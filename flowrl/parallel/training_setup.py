@@ -123,9 +123,7 @@ def build_moe_checkpoint(
 
 
 def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: Path) -> RunPaths:
-    """Write a run's folder.
-
-    The same run is resumed instead where it is there already.
+    """Write a run's folder. The same run is resumed instead where it is there already.
 
     A completed skill goes on from its weights. Its companions, experts of its module that no dependency holds, learn
     too: from the weights in the skill's own folder if an earlier run left some, else from random ones.
@@ -214,9 +212,7 @@ def _runs_before(before: Mapping[str, Any], home: Path) -> int:
 
 
 def start_files(skill_name: str, spec: SkillSpec, completed_skills: Mapping[str, Any], home: Path) -> dict[str, bytes]:
-    """Files of start states that may meet a skill's requirements.
-
-    By the skill that they come from.
+    """Files of start states that may meet a skill's requirements. By the skill that they come from.
 
     The plan behind the states must yield each required fluent; whether a state really has them is for the worker to
     see. A skill that requires nothing begins in new worlds.

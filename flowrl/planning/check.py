@@ -17,9 +17,7 @@ def check(
     vocabulary: Vocabulary = ANYTHING,
     start: SymbolicState | None = None,
 ) -> tuple[SymbolicState, ...]:
-    """What is held at least after each step of a plan.
-
-    The plan is replayed from ``start``, a new world by default.
+    """What is held at least after each step of a plan. The plan is replayed from ``start``, a new world by default.
 
     Raises:
         PlanError: names the first step that lacks something, or says that the goal does not hold at the end.

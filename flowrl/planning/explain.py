@@ -166,9 +166,7 @@ def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tu
 
 
 class _View:
-    """What known skills reach when nothing is ever spent.
-
-    And which skills would yield the rest.
+    """What known skills reach when nothing is ever spent. And which skills would yield the rest.
 
     A need is a fluent and an amount; floors with "or" between ask for any one of them.
     """

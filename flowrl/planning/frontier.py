@@ -40,9 +40,7 @@ class SkillStanding:
 
 
 class Frontier:
-    """Judges which skills can be learned next.
-
-    One search serves all judgements.
+    """Judges which skills can be learned next. One search serves all judgements.
 
     Args:
         others: skills of the game that may be learned some day, named where they would help.

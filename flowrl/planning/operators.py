@@ -70,9 +70,7 @@ def done(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Doing:
-    """An operator on one floor.
-
-    `placed:` in its needs and yields names a floor, too.
+    """An operator on one floor. `placed:` in its needs and yields names a floor, too.
 
     Attributes:
         there, after: the floors that the player is on before and after it.

@@ -72,9 +72,7 @@ def plan(
 def _without_needless(
     found: Found, goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState
 ) -> tuple[Choice, ...]:
-    """The steps without those that the plan does not need.
-
-    A plan with the fewest steps has none.
+    """The steps without those that the plan does not need. A plan with the fewest steps has none.
 
     A step taken out later may free an earlier one, so it goes from the last to the first. The steps that the goal
     itself gives, at the end, stay.
@@ -123,9 +121,7 @@ def dependencies(plan: Plan) -> tuple[str, ...]:
 def curriculum_for(
     goal: str, skills_in_order: Sequence[Skill], *, n: int | None = None, vocabulary: Vocabulary = ANYTHING
 ) -> list[str]:
-    """The distinct skills that a goal needs, in curriculum order.
-
-    The goal's own skill is included.
+    """The distinct skills that a goal needs, in curriculum order. The goal's own skill is included.
 
     Raises:
         UsageError: nothing is called so.

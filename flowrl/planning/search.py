@@ -50,9 +50,7 @@ class Found:
 
 @dataclass(order=True)
 class _Node:
-    """A set of needs and the steps from there to the goal.
-
-    Ordered by estimate, steps left, amounts, age.
+    """A set of needs and the steps from there to the goal. Ordered by estimate, steps left, amounts, age.
 
     Attributes:
         amounts: those of ``needs``, in an order that all nodes with needs of the same names share.
@@ -82,9 +80,7 @@ class _Look(NamedTuple):
 
 
 class Search:
-    """Searches for plans from one start.
-
-    What it computes of the skills serves all its goals.
+    """Searches for plans from one start. What it computes of the skills serves all its goals.
 
     Args:
         wanted: the skills that are goals themselves.

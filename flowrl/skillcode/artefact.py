@@ -174,9 +174,7 @@ def _require_signature(exported: Any, leaves: Mapping[str, Any], where: str) -> 
 
 
 def require_harmless(module: bytes, where: str) -> None:
-    """Check every operation of a StableHLO module.
-
-    Nested operations too, against the allow-list.
+    """Check every operation of a StableHLO module. Nested operations too, against the allow-list.
 
     Raises:
         ModuleError: names the first operation that is not on it, such as a custom call, a host callback or a loop.

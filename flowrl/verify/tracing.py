@@ -69,9 +69,7 @@ def _import_fn(allowed: Sequence[str]) -> Callable[..., Any]:
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[str], shapes: Mapping[str, Any], name: str) -> Any:
-    """The jaxpr of a skill function for one world.
-
-    It must return one plain number.
+    """The jaxpr of a skill function for one world. It must return one plain number.
 
     Raises:
         Refused: it fails, returns something else, or uses operations that are not on the list.

@@ -130,9 +130,7 @@ def _judge_checks(answer: ChildAnswer) -> tuple[Check, ...]:
 
 
 def _unanswered(answer: ChildAnswer, verb: str) -> str:
-    """Why a child gave no answer.
-
-    A sentence for the code's author; empty if it gave one.
+    """Why a child gave no answer. A sentence for the code's author; empty if it gave one.
 
     Raises:
         PlatformError: it ended before it reached the code.

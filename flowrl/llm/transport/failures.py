@@ -188,9 +188,7 @@ class Retries:
         self._sleep_fn, self._clock_fn, self._tell_fn = sleep_fn or self._wait, clock_fn, tell_fn
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Ask until an answer comes.
-
-        It counts the tokens and seconds of all tries.
+        """Ask until an answer comes. It counts the tokens and seconds of all tries.
 
         Raises:
             Unanswered: tries or time are used up; says how often and how long.

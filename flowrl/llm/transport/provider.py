@@ -50,9 +50,7 @@ class Provider:
         self._takes_schema = True
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Ask once.
-
-        For JSON of the requested schema where the server supports that.
+        """Ask once. For JSON of the requested schema where the server supports that.
 
         Raises:
             Unanswered: none came this time.

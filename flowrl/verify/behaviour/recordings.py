@@ -77,9 +77,7 @@ class Recording:
 
 
 def recording_file(env: str) -> Path:
-    """The path of a game's recording.
-
-    For these versions of game, jax and recorder.
+    """The path of a game's recording. For these versions of game, jax and recorder.
 
     Raises:
         PlatformError: other users can write there.

@@ -47,9 +47,7 @@ def landlock_version() -> int:
 
 
 def _not_set_up(consequence: str, required: bool) -> str:
-    """What a failed restriction leaves open.
-
-    With the system call's error.
+    """What a failed restriction leaves open. With the system call's error.
 
     Raises:
         OSError: it is required.
@@ -65,9 +63,7 @@ def _not_set_up(consequence: str, required: bool) -> str:
 
 
 def restrict_files(folders: Iterable[Path], required: bool) -> str:
-    """Let this process read only Python, system libraries and ``folders``.
-
-    Tells the outcome.
+    """Let this process read only Python, system libraries and ``folders``. Tells the outcome.
 
     Raises:
         OSError: it is required and fails, although this kernel offers it.

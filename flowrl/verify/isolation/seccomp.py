@@ -22,9 +22,7 @@ def prepare_filter() -> None:
 
 
 def install_filter(required: bool) -> list[str]:
-    """Filter this process's system calls irrevocably.
-
-    Its threads too; lists what is enforced.
+    """Filter this process's system calls irrevocably. Its threads too; lists what is enforced.
 
     Args:
         required: the code is untrusted: on Linux it is not run without a filter.
@@ -56,9 +54,7 @@ def install_filter(required: bool) -> list[str]:
 
 
 def deny_network() -> str:
-    """Remove the network from this process and its children.
-
-    Where the kernel can; tells the outcome.
+    """Remove the network from this process and its children. Where the kernel can; tells the outcome.
 
     Local sockets (AF_UNIX, and AF_NETLINK to the kernel) stay: drivers of accelerators need them.
     """
@@ -110,9 +106,7 @@ _AF_UNIX, _AF_NETLINK = 1, 16
 
 
 def _allow_only(free: list[str]) -> None:
-    """Refuse system calls except those listed.
-
-    A few are allowed with certain arguments only.
+    """Refuse system calls except those listed. A few are allowed with certain arguments only.
 
     Raises:
         OSError: the kernel rejects the filter.
@@ -141,9 +135,7 @@ def _allow_only(free: list[str]) -> None:
 
 
 def _refuse_network() -> None:
-    """Refuse all but local sockets.
-
-    And io_uring, which could open sockets unseen.
+    """Refuse all but local sockets. And io_uring, which could open sockets unseen.
 
     Raises:
         OSError: the kernel rejects the filter.
