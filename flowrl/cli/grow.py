@@ -92,9 +92,6 @@ def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> N
 
     Args:
         given: names of the language model options that were given.
-
-    Raises:
-        UsageError: one does not, or there is no such proposer.
     """
     from flowrl.errors import UsageError, nearest_names
 

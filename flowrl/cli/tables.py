@@ -131,16 +131,9 @@ def runs_table(found: Sequence[RunReport]) -> Table:
     columns = ("skill", "state", "expert", "frames", "budget", "step success", "minutes", "error")
     table = plain_table(*columns, right=("expert", "frames", "budget", "minutes"), title="runs")
     for report in found:
-        table.add_row(
-            report.skill,
-            Text(report.state, style=_STATES[report.state]),
-            str(report.expert),
-            f"{report.frames:,}",
-            f"{report.budget:,}",
-            _so_far(report),
-            f"{report.seconds / 60:.1f}",
-            Text(first_line(report.error)),
-        )
+        state, error = Text(report.state, style=_STATES[report.state]), Text(first_line(report.error))
+        counts = (str(report.expert), f"{report.frames:,}", f"{report.budget:,}")
+        table.add_row(report.skill, state, *counts, _so_far(report), f"{report.seconds / 60:.1f}", error)
     return table
 
 
@@ -171,8 +164,8 @@ def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
     found: dict[str, tuple[Text, tuple[str, ...]]] = {}
     for record in status.records:
         text = f"{record.name}  {record.status}, step success {record.evaluation.step_success}"
-        needs = needs_of(step.skill for step in record.plan.steps if step.skill != record.name)
-        found[record.name] = (Text(text, style=_STATES[record.status]), needs)
+        label = Text(text, style=_STATES[record.status])
+        found[record.name] = (label, needs_of(record.plan, record.name))
     for report in status.runs:
         if report.state in ("learned", "weak"):
             continue
@@ -190,9 +183,7 @@ def analysis_report(findings: Findings, found: Repair) -> Group:
     parts: list[Any] = [Text(note, style="yellow") for note in findings.notes]
     if findings.statistics is not None:
         parts.append(_segments_table(findings.statistics))
-    for i, way in enumerate(findings.ways):
-        style = "" if i == found.way else "dim"
-        parts.append(Text(way_text(way), style=style))
+    parts += [Text(way_text(way), "" if i == found.way else "dim") for i, way in enumerate(findings.ways)]
     parts += [Text(trajectory_text(each, most=20), style="dim") for each in findings.trajectories[:1]]
     parts.append(_changes_table(found) if found.changes else Text("Nothing contradicts the specification.", "green"))
     return Group(*(line for part in parts for line in (part, "")))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 from flowrl.errors import ModuleError
 from flowrl.skillcode.functions import SkillFunction, SkillFunctions, TaskModule
 from flowrl.skillcode.inputs import input_problem
-from flowrl.skillcode.source import count_tasks, outline
+from flowrl.skillcode.source import count_tasks, network_numbers
 from flowrl.weights import sha256
 
 
@@ -100,7 +100,7 @@ def load_module(path: Path, file: str = "", digest: str = "") -> dict[str, Any]:
             f"and train the skill again."
         )
     if "GLOBAL_TO_LOCAL" not in text:
-        outline(text, file or str(path))
+        network_numbers(text, file or str(path))
     module = types.ModuleType(f"flowrl_tasks_{path.stem}")
     module.__file__ = str(path)
     try:

@@ -38,14 +38,11 @@ class Job(JobPaths):
             environment: variables beyond those of this process.
             outlives_us: the signals that a terminal sends to this process do not reach it.
         """
+        command = self.command(*options)
+        variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         with open_to_append(self.log) as log:
             return subprocess.Popen(
-                self.command(*options),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-                start_new_session=outlives_us,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, start_new_session=outlives_us
             )
 
     @property

@@ -40,13 +40,9 @@ def run_command(command: Sequence[str], folder: str, environment: dict[str, str]
     with open_to_append(paths.log) as log:
         log.write(f"on Ray node {ray.get_runtime_context().get_node_id()}, {socket.gethostname()}\n".encode())
         log.flush()
-        child = subprocess.Popen(
-            [*command, "--patience", str(ORPHAN_SECONDS), "--parent", str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **environment},
-        )
+        command = [*command, "--patience", str(ORPHAN_SECONDS), "--parent", str(os.getpid())]
+        variables = os.environ | environment
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables)
     asked = False
     while child.poll() is None:
         if not asked and paths.stop.exists():
@@ -124,11 +120,7 @@ class RayExecutor:
             self._ray.cancel(task, force=True)
 
     def _require_room(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        """Check that a node has enough cores for a job. It would else wait for ever.
-
-        Raises:
-            UsageError: none has; says how many there are.
-        """
+        """Check that a node has enough cores for a job. It would else wait for ever."""
         most = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
         if most < self._cores:
             raise UsageError(
@@ -204,12 +196,7 @@ def _import_ray() -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Check that something answers at HOST:PORT. "auto" is left to Ray.
-
-    Raises:
-        UsageError: the address makes no sense.
-        PlatformError: nothing answers.
-    """
+    """Check that something answers at HOST:PORT. "auto" is left to Ray."""
     if address == "auto":
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -225,20 +212,11 @@ def _require_answer(address: str) -> None:
 
 
 def _require_cluster(address: str) -> None:
-    """Check that a cluster lets one join, in a child process: Ray itself may wait for minutes.
-
-    Raises:
-        PlatformError: it does not, or takes too long.
-    """
+    """Check that a cluster lets one join, in a child process: Ray itself may wait for minutes."""
     code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code, address],
-            capture_output=True,
-            text=True,
-            timeout=JOIN_SECONDS,
-            check=False,
-        )
+        command = [sys.executable, "-P", "-c", code, address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=JOIN_SECONDS, check=False)
         reason = (done.stderr.strip().splitlines() or ["it does not say why"])[-1] if done.returncode else ""
     except subprocess.TimeoutExpired:
         reason = f"it did not within {JOIN_SECONDS:.0f} s"

@@ -1,5 +1,6 @@
 """Run a job as a child process and follow its metrics. The child ends with this process."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -36,7 +37,9 @@ def run_job(
     try:
         over = False
         while not over:
-            over = _ends_soon(child) or stop_fn() or time.monotonic() > deadline
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_POLL_SECONDS)
+            over = child.returncode is not None or stop_fn() or time.monotonic() > deadline
             for row in reader.new_rows():
                 on_row(row)
     finally:
@@ -54,11 +57,3 @@ def result_of(end: JobEnd, result_type: type[ModelT]) -> ModelT:
     if not end.job.is_answered:
         raise TrainingError(f"The {end.job.name} failed. {end.why()}")
     return read_json(end.job.result, result_type)
-
-
-def _ends_soon(child: "subprocess.Popen[bytes]") -> bool:
-    try:
-        child.wait(_POLL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return False
-    return True

@@ -30,6 +30,7 @@ from flowrl.skillcode.inputs import SKILL_INPUTS, GameSignature
 from flowrl.skillcode.skill_file import read_user_file
 
 _SECONDS = 120
+_MAX_FAILURES = 12
 
 
 def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Message:
@@ -73,9 +74,8 @@ def inputs_text(signature: GameSignature) -> str:
     """The arguments of skill functions, a line each. With fields, shapes and types."""
     lines = []
     for name, what in SKILL_INPUTS.items():
-        fields = {
-            leaf.partition(".")[2]: kind for leaf, kind in signature.leaves.items() if leaf.startswith(f"{name}.")
-        }
+        prefix = f"{name}."
+        fields = {leaf.removeprefix(prefix): k for leaf, k in signature.leaves.items() if leaf.startswith(prefix)}
         if name in signature.leaves:
             lines.append(f"- `{name}`: {_kind(signature.leaves[name])}; {what}")
         elif fields:
@@ -128,9 +128,6 @@ def _fluents(vocabulary: Vocabulary) -> str:
     return "\n".join(lines)
 
 
-_MAX_FAILURES = 12
-
-
 @dataclass(frozen=True)
 class SkillLine:
     """A skill in a prompt."""
@@ -141,9 +138,7 @@ class SkillLine:
 
 def skill_lines(skills: Iterable[Skill]) -> list[SkillLine]:
     """The specification and description of each skill."""
-    return [
-        SkillLine(skill.name, f"{SpecAnswer.of(skill.spec).text()} {skill.description}".strip()) for skill in skills
-    ]
+    return [SkillLine(s.name, f"{SpecAnswer.of(s.spec).text()} {s.description}".strip()) for s in skills]
 
 
 def reach_text(frontier: Frontier, vocabulary: Vocabulary) -> tuple[str, str]:

@@ -139,11 +139,7 @@ class Flow:
         return None if _is_tried(draft, known) or not self._choose(draft) else Proposal(skill.name, needs)
 
     def _needs(self, skill: Skill, known: Known) -> frozenset[str]:
-        """The skills of its plan.
-
-        Raises:
-            PlanError: no plan of known skills reaches it.
-        """
+        """The skills of its plan."""
         found = plan(skill.name, {**known.all, skill.name: skill}, vocabulary=self.context.vocabulary)
         return frozenset(dependencies(found))
 

@@ -109,8 +109,3 @@ def parse_prompt(name: str, text: str) -> Prompt:
 def load_prompt(name: str) -> Prompt:
     """A prompt of the package, by the name of its file."""
     return parse_prompt(name, (_FOLDER / f"{name}.md").read_text("utf-8"))
-
-
-def prompt_names() -> list[str]:
-    """The names of the package's prompts."""
-    return sorted(file.name.removesuffix(".md") for file in _FOLDER.iterdir() if file.name.endswith(".md"))

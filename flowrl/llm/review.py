@@ -11,14 +11,14 @@ from flowrl.analysis.findings import Findings, way_text
 from flowrl.analysis.job import analyse_skill
 from flowrl.analysis.repair import PARTS, Repair, consistent_with, repair
 from flowrl.analysis.segments import statistics_text, trajectory_text
-from flowrl.errors import LLMError, NotRecorded, PlanError, SpecError, TrainingError
+from flowrl.errors import LLMError, NotRecorded, PlanError, TrainingError
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge.validate import problems_among, problems_of
 from flowrl.library.catalog import known_skills, skill_of
-from flowrl.llm.answers import RefineAnswer, SpecAnswer
+from flowrl.llm.answers import RefineAnswer, RejectedError, SpecAnswer
 from flowrl.llm.briefing import skill_lines
 from flowrl.llm.context import FlowContext
-from flowrl.llm.conversation import Conversation, RejectedError, StageFailedError
+from flowrl.llm.conversation import Conversation, StageFailedError
 from flowrl.llm.prompts import load_prompt
 from flowrl.planning.planner import plan
 from flowrl.schema.home import SkillRecord
@@ -65,10 +65,7 @@ def _require_running(context: FlowContext) -> None:
 
 
 def _corrected(context: FlowContext, record: SkillRecord, findings: Findings) -> SkillSpec:
-    """The model's specification, or the statistics' own.
-
-    The latter if there are too few statistics or no answer is usable.
-    """
+    """The model's specification. The statistics' own if these are too few or no answer is usable."""
     suggested = repair(record.spec, findings)
     if findings.statistics is None:
         return suggested.spec
@@ -113,10 +110,7 @@ def refine(
     )
 
     def judge(answer: RefineAnswer) -> SkillSpec:
-        try:
-            spec = answer.spec.spec(skill.name)
-        except SpecError as error:
-            raise RejectedError(str(error)) from None
+        spec = answer.spec.spec(skill.name)
         changed = skill.model_copy(update={"spec": spec})
         problems = problems_of(changed, vocabulary) or problems_among([changed], others, vocabulary)
         problems = problems or [f"It contradicts what was measured: {each}" for each in consistent_with(spec, findings)]

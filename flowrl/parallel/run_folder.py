@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowrl.config import RunConfig
 from flowrl.errors import LibraryError, TrainingError
 from flowrl.files import read_bytes, read_json, read_text, unpack_arrays
 from flowrl.jobs.job import Job
@@ -55,12 +54,9 @@ def _differences(paths: RunPaths, wanted: RunSpec, module: str) -> str:
     differing = [f for f in RunSpec.model_fields.keys() - _SAME_RUN if getattr(held, f) != getattr(wanted, f)]
     if read_text(paths.module) != module:
         differing.append("module")
-    return _config_differences(held.config, wanted.config) or ", ".join(sorted(differing))
-
-
-def _config_differences(held: RunConfig, wanted: RunConfig) -> str:
-    old, new = flatten(held.model_dump()), flatten(wanted.model_dump())
-    return ", ".join(f"{key}: {old[key]} there, {new[key]} asked" for key in old if old[key] != new[key])
+    old, new = flatten(held.config.model_dump()), flatten(wanted.config.model_dump())
+    options = [f"{key}: {old[key]} there, {new[key]} asked" for key in old if old[key] != new[key]]
+    return ", ".join(options or sorted(differing))
 
 
 def put_aside(folder: Path) -> None:

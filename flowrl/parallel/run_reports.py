@@ -1,6 +1,5 @@
 """Read-only status of a home's runs, from its files. Also cancels and retries runs."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from flowrl.parallel.run_folder import put_aside
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import UpdateRow
+from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import Share
 
@@ -85,14 +85,14 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
         step_success=step_success,
         seconds=seconds,
         error=error,
-        needs=needs_of(step.skill for step in spec.plan.steps if step.skill != spec.skill),
+        needs=needs_of(spec.plan, spec.skill),
         folder=str(paths.folder),
     )
 
 
-def needs_of(skills: Iterable[str]) -> tuple[str, ...]:
-    """The distinct skills in order of first use."""
-    return tuple(dict.fromkeys(skills))
+def needs_of(plan: Plan, skill: str) -> tuple[str, ...]:
+    """The other skills of a skill's plan, in order of first use."""
+    return tuple(dict.fromkeys(step.skill for step in plan.steps if step.skill != skill))
 
 
 def reports(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> list[RunReport]:

@@ -19,7 +19,7 @@ from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunGoal, RunRequest, RunSpec, TaskSpec
 from flowrl.schema.skill import SkillSpec
-from flowrl.skillcode.source import outline, remap_network_numbers
+from flowrl.skillcode.source import network_numbers, remap_network_numbers
 from flowrl.weights import Expert, Tree, expert_sha256, experts_of, named_state, save_experts, sha256
 
 
@@ -46,21 +46,14 @@ def prepare_training_run(
         ModuleError, UsageError, LibraryError: see `set_up_run`.
     """
     code = str(skill_data["code"])
-    tasks = len(outline(code, f"the module of {skill_name}").network_numbers)
-    names = [*(f"task {i}" for i in range(tasks - 1)), skill_name]
-    assumed = {
-        "source": code,
-        "plan": Plan(goal=skill_name, steps=()),
-        "tasks": [TaskSpec(skill=name, low=1, high=1) for name in names],
-    }
+    count = len(network_numbers(code, f"the module of {skill_name}"))
+    names = [*(f"task {i}" for i in range(count - 1)), skill_name]
+    tasks = [TaskSpec(skill=name, low=1, high=1) for name in names]
+    assumed = {"source": code, "plan": Plan(goal=skill_name, steps=()), "tasks": tasks}
     told = {field: skill_data[field] for field in RunRequest.model_fields if skill_data.get(field)}
-    given = {
-        "skill": skill_name,
-        "expert": global_expert_idx,
-        "dependencies": dependencies,
-        "config": config or RunConfig(),
-    }
-    return set_up_run(RunRequest.model_validate(assumed | told | given), completed_skills, home)
+    given = {"skill": skill_name, "expert": global_expert_idx, "dependencies": dependencies}
+    request = {**assumed, **told, **given, "config": config or RunConfig()}
+    return set_up_run(RunRequest.model_validate(request), completed_skills, home)
 
 
 def build_remapping(
@@ -136,7 +129,7 @@ def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: P
             as `run.json` is written last.
     """
     skill, config = request.skill, request.config
-    numbers = outline(request.code, f"the module of {skill}").network_numbers
+    numbers = network_numbers(request.code, f"the module of {skill}")
     before = _entry(skill, completed_skills) if skill in completed_skills else {}
     held, _ = build_remapping(request.dependencies, request.expert, completed_skills)
     # A module that plays with 0, 7 and its own 50, and needs the skill of expert 0, lacks 7: its companion.

@@ -19,22 +19,6 @@ _HEADER_NAMES = ("GLOBAL_TO_LOCAL", "LOCAL_TO_GLOBAL")
 
 
 @dataclass(frozen=True)
-class ModuleOutline:
-    """The contents of a task module, read from its text.
-
-    Attributes:
-        network_numbers: one for each task.
-    """
-
-    network_numbers: tuple[int, ...]
-
-    @property
-    def tasks(self) -> int:
-        """The number of tasks."""
-        return len(self.network_numbers)
-
-
-@dataclass(frozen=True)
 class SkillSource:
     """The code of one skill: a text, and the names of its two functions there."""
 
@@ -70,6 +54,7 @@ def parse(text: str, file: str) -> ast.Module:
 
 
 def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
+    """The names that a module defines at its top, in order, each with its statement."""
     found: list[tuple[str, ast.stmt]] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -131,8 +116,8 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def outline(text: str, file: str) -> ModuleOutline:
-    """Read the text of a task module.
+def network_numbers(text: str, file: str) -> tuple[int, ...]:
+    """Read the network number of each task from a task module's text.
 
     Raises:
         ModuleError: it does not parse, has no task, a gap, a duplicate, an incomplete triple or an unknown argument, or
@@ -147,16 +132,13 @@ def outline(text: str, file: str) -> ModuleOutline:
             if isinstance(node, ast.FunctionDef) and not name.endswith("network_number"):
                 for problem in argument_problems(node, file):
                     raise ModuleError(problem)
-    count = count_tasks(bound, file)
-    return ModuleOutline(tuple(_network_number(bound, f"task_{i}_network_number", file) for i in range(count)))
-
-
-def _network_number(bound: Mapping[str, ast.stmt], name: str, file: str) -> int:
-    if (number := literal_number(bound[name])) is None:
-        raise ModuleError(
-            f"{file}: {name} must be a function without arguments that returns one whole number, as a literal."
-        )
-    return number
+    numbers = []
+    for name in (f"task_{i}_network_number" for i in range(count_tasks(bound, file))):
+        if (number := literal_number(bound[name])) is None:
+            must = "must be a function without arguments that returns one whole number, as a literal"
+            raise ModuleError(f"{file}: {name} {must}.")
+        numbers.append(number)
+    return tuple(numbers)
 
 
 def count_tasks(names: Iterable[str], file: str) -> int:
@@ -298,12 +280,12 @@ def remap_network_numbers(
     taken = {name for name, _ in _bindings(tree)}
     if taken & set(_HEADER_NAMES):
         raise ModuleError(f"{file} defines {' and '.join(sorted(taken & set(_HEADER_NAMES)))}: it is remapped already.")
-    module = outline(code, file)
-    for i, number in enumerate(module.network_numbers):
+    numbers = network_numbers(code, file)
+    for i, number in enumerate(numbers):
         if number not in global_to_local:
             known = ", ".join(map(str, sorted(global_to_local)))
             raise ModuleError(f"{file}: task_{i}_network_number returns expert {number}; this run has {known}.")
-    names = [f"task_{i}_network_number" for i in range(module.tasks)]
+    names = [f"task_{i}_network_number" for i in range(len(numbers))]
     lines = _renamed(code, tree, {name: f"_original_{name}" for name in names}).split("\n")
     at = _first_free_line(tree)
     header = [
@@ -322,7 +304,7 @@ def source_of(skill: Skill) -> SkillSource:
     prefix = slug(skill.name).lower()
     if not skill.is_module:
         return SkillSource(prefix, skill.code)
-    last = outline(skill.code, skill.name).tasks - 1
+    last = len(network_numbers(skill.code, skill.name)) - 1
     return SkillSource(prefix, skill.code, f"task_{last}_is_done", f"task_{last}_reward")
 
 

@@ -73,8 +73,9 @@ def _run_children(
     """
     deadline = time.monotonic() + limits.seconds
     shared = {"recording": str(recording), "trusted": skill.trusted, "limits": dataclasses.asdict(limits)}
+    arguments = {"is_done_arguments": reading.is_done_arguments, "reward_arguments": reading.reward_arguments}
     with Child("trace", limits, deadline) as tracer, Child("judge", limits, deadline) as judge:
-        tracer.ask({**shared, **_trace_request(skill, env, reading, recording)})
+        tracer.ask({**shared, "text": skill.code, "env": env, **arguments, "shapes": shapes_of(recording)})
         tracer.give()
         judge.ask({**shared, "spec": skill.spec.model_dump(mode="json")})
         traced = tracer.answer()
@@ -92,16 +93,6 @@ def _run_children(
     return verdict, traced.data, finished
 
 
-def _trace_request(skill: Skill, env: str, reading: Reading, recording: Path) -> dict[str, Any]:
-    return {
-        "text": skill.code,
-        "env": env,
-        "is_done_arguments": reading.is_done_arguments,
-        "reward_arguments": reading.reward_arguments,
-        "shapes": shapes_of(recording),
-    }
-
-
 def _trace_check(answer: ChildAnswer) -> Check:
     """The first child's check. Its words may be the code's own."""
     problem = _unanswered(answer, "run and traced") or _line(answer.header.get("problem", ""))
@@ -112,11 +103,7 @@ def _trace_check(answer: ChildAnswer) -> Check:
 
 
 def _judge_checks(answer: ChildAnswer) -> tuple[Check, ...]:
-    """The second child's checks.
-
-    Raises:
-        PlatformError: it crashed, which no skill code can cause.
-    """
+    """The second child's checks."""
     problem = _unanswered(answer, "evaluated")
     if "crash" in answer.header:
         raise PlatformError(f"The sandbox failed: {answer.header['crash']}\n{answer.header.get('traceback', '')}")
@@ -124,17 +111,11 @@ def _judge_checks(answer: ChildAnswer) -> tuple[Check, ...]:
         return (Check(name="evaluation", passed=False, detail=problem),)
     checks = map(Check.model_validate, _list_of(answer.header, "checks"))
     # An artefact's words may be in there, and all of it may be shown to a model's provider.
-    return tuple(
-        check.model_copy(update={"name": _line(check.name), "detail": _line(check.detail)}) for check in checks
-    )
+    return tuple(c.model_copy(update={"name": _line(c.name), "detail": _line(c.detail)}) for c in checks)
 
 
 def _unanswered(answer: ChildAnswer, verb: str) -> str:
-    """Why a child gave no answer. A sentence for the code's author; empty if it gave one.
-
-    Raises:
-        PlatformError: it ended before it reached the code.
-    """
+    """Why a child gave no answer. A sentence for the code's author; empty if it gave one."""
     if not answer.start_seconds and not answer.late:
         why = answer.problem or _line(answer.header.get("crash", "its child did not say why"))
         raise PlatformError(f"The sandbox could not start: {why}. Look at this machine: flowrl doctor")
@@ -144,7 +125,7 @@ def _unanswered(answer: ChildAnswer, verb: str) -> str:
 
 
 def _enforced(answer: ChildAnswer) -> tuple[str, ...]:
-    return tuple(_line(line) for line in _list_of(answer.header, "enforced"))
+    return tuple(map(_line, _list_of(answer.header, "enforced")))
 
 
 def _list_of(header: Mapping[str, Any], name: str) -> list[Any]:

@@ -195,11 +195,7 @@ class Ledger:
             self._append(JudgementLine(**_about(request), outcome=outcome, reason=reason))
 
     def _reserve(self) -> None:
-        """Count a call as begun.
-
-        Raises:
-            BudgetSpent: the budget does not allow it.
-        """
+        """Count a call as begun."""
         with self._lock:
             calls, budget = self.calls + self._open_calls, self._budget
             if budget.calls is not None and calls >= budget.calls:

@@ -129,11 +129,7 @@ class Provider:
         return openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", http_client=http, max_retries=0)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine; a stop or Ctrl-C cancels it.
-
-        Raises:
-            LLMError: a stop was requested.
-        """
+        """Run a coroutine; a stop or Ctrl-C cancels it."""
         loop = asyncio.new_event_loop()
         task = loop.create_task(self._watched(work))
         try:

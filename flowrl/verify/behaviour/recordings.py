@@ -104,9 +104,8 @@ def recorded(env: str) -> Path:
             if not _is_whole(file):
                 _record(env, file)
     except Timeout as error:
-        raise PlatformError(
-            f"Another process has been recording {env} for {PATIENCE_SECONDS:.0f} s: {file}."
-        ) from error
+        message = f"Another process has been recording {env} for {PATIENCE_SECONDS:.0f} s: {file}."
+        raise PlatformError(message) from error
     return file
 
 
@@ -154,9 +153,6 @@ def shapes_of(file: Path) -> dict[str, Any]:
     with file.open("rb") as stream:
         head = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     types = {"I8": "int8", "I32": "int32", "F32": "float32", "BOOL": "bool", "U8": "uint8", "F16": "float16"}
-    shapes = {
-        name.removeprefix(_LEAF): [entry["shape"][1:], types[entry["dtype"]]]
-        for name, entry in head.items()
-        if name.startswith(_LEAF)
-    }
+    leaves = {name.removeprefix(_LEAF): entry for name, entry in head.items() if name.startswith(_LEAF)}
+    shapes = {name: [entry["shape"][1:], types[entry["dtype"]]] for name, entry in leaves.items()}
     return {**shapes, "n": [[], "int32"]}

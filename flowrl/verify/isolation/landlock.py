@@ -47,11 +47,7 @@ def landlock_version() -> int:
 
 
 def _not_set_up(consequence: str, required: bool) -> str:
-    """What a failed restriction leaves open. With the system call's error.
-
-    Raises:
-        OSError: it is required.
-    """
+    """What a failed restriction leaves open. With the system call's error."""
     number = ctypes.get_errno() or errno.EPERM
     if required:
         raise OSError(

@@ -58,7 +58,8 @@ def deny_network() -> str:
 
     Local sockets (AF_UNIX, and AF_NETLINK to the kernel) stay: drivers of accelerators need them.
     """
-    reason = why_no_filter() or _needs_network()
+    drives_tpu = "tpu" in os.environ.get("JAX_PLATFORMS", "") or any(Path("/dev").glob("accel[0-9]*"))
+    reason = why_no_filter() or ("a TPU is driven through it" if drives_tpu else None)
     if reason is None:
         try:
             _refuse_network()
@@ -78,12 +79,6 @@ def why_no_filter() -> str | None:
     except (ImportError, RuntimeError, OSError) as error:
         return f"libseccomp cannot be loaded: {error}"
     return None
-
-
-def _needs_network() -> str | None:
-    """Why this process needs the network. None if it does not."""
-    tpu = "tpu" in os.environ.get("JAX_PLATFORMS", "") or any(Path("/dev").glob("accel[0-9]*"))
-    return "a TPU is driven through it" if tpu else None
 
 
 _FREE = """
@@ -106,11 +101,7 @@ _AF_UNIX, _AF_NETLINK = 1, 16
 
 
 def _allow_only(free: list[str]) -> None:
-    """Refuse system calls except those listed. A few are allowed with certain arguments only.
-
-    Raises:
-        OSError: the kernel rejects the filter.
-    """
+    """Refuse system calls except those listed. A few are allowed with certain arguments only."""
     import pyseccomp as seccomp
 
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
@@ -135,11 +126,7 @@ def _allow_only(free: list[str]) -> None:
 
 
 def _refuse_network() -> None:
-    """Refuse all but local sockets. And io_uring, which could open sockets unseen.
-
-    Raises:
-        OSError: the kernel rejects the filter.
-    """
+    """Refuse all but local sockets. And io_uring, which could open sockets unseen."""
     import pyseccomp as seccomp
 
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
