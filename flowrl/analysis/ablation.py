@@ -121,7 +121,7 @@ class Ablation:
         faced = self.stage.station_of(attempt.kind) if attempt.kind != AS_IT_IS else ""
         # A station that the player stands before is there only where there is to be one within reach.
         kind = 0 if faced and stations[faced] not in (WITHIN_REACH, AS_IT_IS) else attempt.kind
-        levels = self.stage.domain.facts.intrinsics if self.stage.domain.facts else ()
+        levels = self.stage.domain.symbols.intrinsics
         # The first level is health: without it the game is over.
         full = {name: NOT_FULL if i == 0 and body != AS_IT_IS else body for i, name in enumerate(levels)}
         return self.stage.scene(start, stations, full, kind)

@@ -37,12 +37,15 @@ def analyse(paths: PlayPaths, on_row: OnRow) -> Findings:
     begin = time.monotonic()
     spec, request = read_json(paths.config, RunSpec), read_json(paths.request, AnalysisRequest)
     env = build_env(spec, paths)
-    key = world_key(ANALYSIS, request.seed)
-    play_key, stage_key = jax.random.split(key)
+    play_key, stage_key = jax.random.split(world_key(ANALYSIS, request.seed))
     recorded = _recorded(env, spec, paths, request, play_key, on_row)
     enough = len(recorded.segments) >= ENOUGH
     found = statistics_of(spec.skill, recorded.segments) if enough else None
-    notes = [] if enough else [_too_few(spec.skill, recorded)]
+    too_few = (
+        f"{spec.skill} succeeded in {len(recorded.segments)} segments within {recorded.frames:,} frames; {ENOUGH} are "
+        f"needed for statistics. What follows is from staged worlds alone."
+    )
+    notes = [] if enough else [too_few]
     on_row(PhaseRow(kind="probing"))
     floor = spec.spec.floors[0] if spec.spec.floors else 0
     stepper = Stepper(Stage.of(env.domain, floor))
@@ -60,13 +63,6 @@ def analyse(paths: PlayPaths, on_row: OnRow) -> Findings:
         notes=(*notes, *probing.notes),
         frames=recorded.frames,
         seconds=round(time.monotonic() - begin, 2),
-    )
-
-
-def _too_few(skill: str, recorded: Recorded) -> str:
-    return (
-        f"{skill} succeeded in {len(recorded.segments)} segments within {recorded.frames:,} frames; {ENOUGH} are "
-        f"needed for statistics. What follows is from staged worlds alone."
     )
 
 

@@ -76,9 +76,8 @@ class Probing:
         found = [self._way(action, kind, rich) for action, kind in self._candidates(rich)]
         ways = [way for way in found if way is not None]
         if not ways:
-            self.notes.append(
-                f"No action repeated up to {MAX_STEPS} times before any kind of thing gets it done in staged worlds."
-            )
+            tried = f"No action repeated up to {MAX_STEPS} times before any kind of thing"
+            self.notes.append(f"{tried} gets it done in staged worlds.")
         return ways
 
     def _way(self, action: int, kind: int, rich: Start) -> Way | None:
@@ -140,7 +139,7 @@ class Probing:
     def _probe(self, rich: Start, worlds: int) -> list[tuple[int, int]]:
         actions, kinds = len(self.stage.domain.actions), self._kinds_to_face(rich)
         stations = {name: rich[PLACED + name] for name in self.stage.stations}
-        scenes = stack_scenes([self.stage.scene(rich, stations, self._body(), kind) for kind in kinds])
+        scenes = stack_scenes([self.stage.scene(rich, stations, NOT_FULL, kind) for kind in kinds])
         kind, action, world = np.indices((len(kinds), actions, worlds)).reshape(3, -1).astype(np.int32)
         placed = Scene(*(leaf[kind] for leaf in scenes))
         script = Script(action, placed.kind)
@@ -158,10 +157,6 @@ class Probing:
         near = [kind for kind in range(len(self.stage.kinds)) if self.stage.station_of(kind)]
         out = [kind for kind in near if rich[PLACED + self.stage.station_of(kind)] != WITHIN_REACH]
         return [kind for kind in range(len(self.stage.kinds)) if kind not in out]
-
-    def _body(self) -> dict[str, int]:
-        levels = self.stage.domain.facts.intrinsics if self.stage.domain.facts else ()
-        return dict.fromkeys(levels, NOT_FULL)
 
 
 def _name_in_start(fluent: str) -> str:
@@ -185,9 +180,7 @@ def _drawn(rng: np.random.Generator, rich: Start) -> dict[str, int]:
 def segment_attempt(
     segments: Sequence[Segment], bases: Bases, stepper: Stepper, rich: Start, spent: Mapping[str, dict[int, int]]
 ) -> Attempt | None:
-    """Repeat the last step of segments in the worlds just before it.
-
-    None where most segments do not end with the same action.
+    """Repeat the last step of segments in the worlds just before it. None where most end with different actions.
 
     Args:
         bases: the world just before the last step of each segment.

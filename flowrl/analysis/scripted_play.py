@@ -1,6 +1,5 @@
 """Scripted actions in staged worlds. One compiled program per game serves every skill."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -184,4 +183,4 @@ def is_done(functions: AnySkill, inputs: SkillInputs, n: int) -> Bool[np.ndarray
     return np.asarray(done)
 
 
-_evaluate = functools.partial(jax.jit, static_argnums=0)(evaluate_skill)
+_evaluate = jax.jit(evaluate_skill, static_argnums=0)

@@ -78,10 +78,8 @@ def trajectory_text(trajectory: Trajectory, most: int = 60) -> str:
     if len(lines) > most:
         left_out = f"    ... {len(lines) - most} lines left out ..."
         lines = [*lines[: most // 2], left_out, *lines[len(lines) - most // 2 :]]
-    start = amounts_text(trajectory.start)
-    return "\n".join(
-        [f"{trajectory.title}: n = {trajectory.n}, {len(trajectory.frames)} steps", f"    start: {start}", *lines]
-    )
+    title = f"{trajectory.title}: n = {trajectory.n}, {len(trajectory.frames)} steps"
+    return "\n".join([title, f"    start: {amounts_text(trajectory.start)}", *lines])
 
 
 def _lines(trajectory: Trajectory) -> list[str]:
@@ -188,9 +186,7 @@ def spread(values: Sequence[int]) -> Spread:
 
 
 def _of_fluent(fluent: str, segments: Sequence[Segment]) -> FluentStatistics:
-    rows = [
-        (each.n, each.start.get(fluent, 0), each.before.get(fluent, 0), each.end.get(fluent, 0)) for each in segments
-    ]
+    rows = [(s.n, *(amounts.get(fluent, 0) for amounts in (s.start, s.before, s.end))) for s in segments]
     ns = sorted({row[0] for row in rows})
 
     def least(values: Sequence[tuple[int, int]]) -> dict[int, int]:
@@ -241,10 +237,8 @@ def statistics_text(found: Statistics) -> str:
     ]
     for each in found.fluents:
         parts = [f"start {each.start}", f"end {each.end}"]
-        for label, change, rate in (
-            ("consumed", each.consumed, each.consumed_for),
-            ("gained", each.gained, each.gained_for),
-        ):
+        changes = (("consumed", each.consumed, each.consumed_for), ("gained", each.gained, each.gained_for))
+        for label, change, rate in changes:
             if change.most:
                 per_n = rate is not None and rate.per_n != 0
                 parts.append(f"{label} {change}" + (f" = {quantity_text(rate)}" if rate and per_n else ""))

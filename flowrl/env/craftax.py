@@ -1,7 +1,5 @@
 """The full Craftax as a `Domain`: upstream's step functions, in order. Source of the order: `craftax_step` in
 craftax/craftax/game_logic.py, craftax 1.6.1.
-
-Source of the order: `craftax_step` in craftax/craftax/game_logic.py, craftax 1.6.1.
 """
 
 import functools
@@ -316,11 +314,6 @@ def _ground(world: EnvState) -> Ground:
     return Ground(layers, world.achievements, reached)
 
 
-def _achievement_names() -> tuple[str, ...]:
-    """Names by value; upstream lists them in another order."""
-    return tuple(a.name for a in sorted(Achievement, key=lambda a: a.value))
-
-
 def domain(fast: bool = True, layout: str = "craftax-1", choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """The full Craftax.
 
@@ -335,7 +328,7 @@ def domain(fast: bool = True, layout: str = "craftax-1", choose_cell_fn: ChooseC
         layout=layout,
         actions=tuple(action.name for action in Action),
         items=ITEMS,
-        achievements=_achievement_names(),
+        achievements=tuple(a.name for a in sorted(Achievement, key=lambda a: a.value)),  # upstream lists them otherwise
         view=OBS_DIM,
         planes=(
             Plane(len(BlockType), "onehot"),

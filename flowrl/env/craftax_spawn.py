@@ -1,7 +1,5 @@
 """Where and when creatures appear in the full game. They are drawn from a window round the player. Source of the rules:
 `spawn_mobs` in craftax/craftax/game_logic.py, craftax 1.6.1.
-
-Source of the rules: `spawn_mobs` in craftax/craftax/game_logic.py, craftax 1.6.1.
 """
 
 import functools

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Bool, Float, Int, Int8, UInt8, UInt16
 
+from flowrl.errors import UsageError
+
 World = Any
 """The game's own state of one world, a pytree (upstream's `EnvState` for the Craftax games)."""
 
@@ -181,6 +183,17 @@ class Domain:
     facts: Facts | None = None
     light_fn: Callable[[World], Float[Array, ""]] | None = None
     map_size: tuple[int, int] | None = None
+
+    @property
+    def symbols(self) -> Facts:
+        """How a symbolic state is read off a world.
+
+        Raises:
+            UsageError: the game does not say.
+        """
+        if self.facts is None:
+            raise UsageError(f"{self.name} does not say how a symbolic state is read off its worlds (Domain.facts).")
+        return self.facts
 
     @property
     def cells(self) -> int:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.block_memory import closest_blocks, empty_memory
-from flowrl.env.domain import Domain, Vitals
+from flowrl.env.domain import Domain, Vitals, World
 from flowrl.env.registry import domain_named
 from flowrl.skillcode.flat_inputs import flat_leaves
 from flowrl.skillcode.inputs import GameSignature
@@ -78,20 +78,26 @@ def skill_inputs(
     )
 
 
+def inputs_at_rest(domain: Domain, world: World, memory: Array, n: int = 1) -> SkillInputs:
+    """The arguments in a world in which nothing has happened yet."""
+    vitals, closest = domain.vitals_fn(world), closest_blocks(domain, memory, world)
+    nothing = jnp.zeros(len(domain.achievements), dtype=bool)
+    return skill_inputs(vitals, vitals, closest, closest, nothing, nothing, jnp.float32(0), jnp.int32(n))
+
+
+def leaf_shapes(domain: Domain) -> dict[str, Any]:
+    """Shape and type of each argument by name, for a batch of one world."""
+
+    def first(key: jax.Array) -> dict[str, Any]:
+        return flat_leaves(inputs_at_rest(domain, domain.reset_fn(key), empty_memory(domain)))
+
+    return jax.eval_shape(jax.vmap(first), jax.random.split(jax.random.key(0), 1))
+
+
 def signature_of(domain: Domain) -> GameSignature:
     """Shapes and types of the arguments, and names behind their indices."""
-
-    def inputs(key: jax.Array) -> dict[str, jax.Array]:
-        world = domain.reset_fn(key)
-        vitals = domain.vitals_fn(world)
-        closest = closest_blocks(domain, empty_memory(domain), world)
-        flags = jax.numpy.zeros(len(domain.achievements), dtype=bool)
-        n = jax.numpy.int32(1)
-        return flat_leaves(skill_inputs(vitals, vitals, closest, closest, flags, flags, jax.numpy.float32(0), n))
-
-    leaves = jax.eval_shape(inputs, jax.random.key(0))
     return GameSignature(
-        leaves={name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in leaves.items()},
+        leaves={name: (tuple(leaf.shape[1:]), str(leaf.dtype)) for name, leaf in leaf_shapes(domain).items()},
         blocks=domain.sight.names,
         achievements=domain.achievements,
         actions=domain.actions,

@@ -44,8 +44,7 @@ class Snapshots(NamedTuple):
 
     def rows(self, which: Any) -> "Snapshots":
         """Select some of the states by an index or a mask."""
-        chosen: Snapshots = jax.tree.map(lambda leaf: leaf[which], self)
-        return chosen
+        return jax.tree.map(lambda leaf: leaf[which], self)
 
 
 def snapshots_of(player: PlayerState) -> Snapshots:
@@ -55,8 +54,7 @@ def snapshots_of(player: PlayerState) -> Snapshots:
 
 def join(parts: list[Snapshots]) -> Snapshots:
     """Concatenate several batches."""
-    joined: Snapshots = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    return joined
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def players_at(domain: Domain, snapshots: Snapshots) -> PlayerState:
@@ -89,7 +87,7 @@ def pack(domain: Domain, snapshots: Snapshots) -> dict[str, np.ndarray]:
     arrays = {_GAME: np.frombuffer(domain.name.encode(), np.uint8)}
     for name, leaf in _named(snapshots):
         # Compared as bits: there are two zeros among the floats.
-        bits, numbers = np.unique(_as_bits(np.ascontiguousarray(leaf)), return_inverse=True)
+        bits, numbers = np.unique(np.ascontiguousarray(leaf).view(f"u{leaf.dtype.itemsize}"), return_inverse=True)
         arrays[name + _TABLE] = bits.view(leaf.dtype)
         arrays[name + _CODES] = _packed(numbers.reshape(len(leaf), -1), _width(len(bits)))
     return arrays
@@ -101,7 +99,9 @@ def unpack(domain: Domain, arrays: Arrays) -> Snapshots:
     Raises:
         LibraryError: an array is missing, unknown, of another type or shape, or holds what no state can.
     """
-    template = _template(domain)
+    world = jax.eval_shape(domain.reset_fn, jax.random.PRNGKey(0))
+    seen = jax.eval_shape(lambda: (empty_memory(domain), nothing_explored(domain)))
+    template = Snapshots(world, *seen)  # shapes and types of one state
     named = _named(template)
     game = arrays.get(_GAME, np.zeros(0, np.uint8))
     if game.dtype != np.uint8 or game.tobytes() != domain.name.encode():
@@ -113,8 +113,7 @@ def unpack(domain: Domain, arrays: Arrays) -> Snapshots:
     if not 1 <= count <= MAX_STATES:
         raise LibraryError(f"it has {count} states, not 1 to {MAX_STATES}.")
     leaves = [_leaf(name, like, arrays[name + _TABLE], arrays[name + _CODES], count) for name, like in named]
-    snapshots: Snapshots = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return snapshots
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
@@ -135,18 +134,8 @@ def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int
     return table[numbers].reshape(count, *like.shape)
 
 
-def _template(domain: Domain) -> Snapshots:
-    """Shapes and types of one state."""
-    world = jax.eval_shape(domain.reset_fn, jax.random.PRNGKey(0))
-    return Snapshots(world, *jax.eval_shape(lambda: (empty_memory(domain), nothing_explored(domain))))
-
-
 def _named(snapshots: Snapshots) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(snapshots)]
-
-
-def _as_bits(leaf: np.ndarray) -> np.ndarray:
-    return leaf.view(f"u{leaf.dtype.itemsize}")
 
 
 def _width(values: int) -> int:

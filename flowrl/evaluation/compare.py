@@ -35,15 +35,14 @@ class PlanPlayer:
         self.spec = read_json(run.config, RunSpec)
         self.env = build_env(self.spec, run)
         self.number, self.job = number, job
-        experts = len(self.spec.local_to_global)
-        self.programs = PlayPrograms(PolicyRunner(self.env, self.spec.config, experts))
+        self.programs = PlayPrograms(PolicyRunner(self.env, self.spec.config, len(self.spec.local_to_global)))
         self.amounts = amounts_to_play(self.env, worlds, self.spec.config.gate.per_amount_worlds)
 
     def play(self, experts: ExpertsByNumber) -> EpisodeOutcomes:
         """Play the worlds with experts by global number."""
         params = stack([experts[g] for g in self.spec.local_to_global])
         key = skill_key(MERGE, self.spec.config.seed, self.number, self.spec.expert)
-        return play_worlds(self.programs, params, key, self.amounts, self._beat)
+        return play_worlds(self.programs, params, key, self.amounts, lambda _ended, _steps: beat(self.job))
 
     def evaluation(self, outcome: EpisodeOutcomes) -> Evaluation:
         """The skill's measured success in an outcome."""
@@ -54,9 +53,6 @@ class PlanPlayer:
         top = self.amounts[:, -1] == self.env.amounts.high[-1]
         ours, theirs = np.asarray(one.success)[top], np.asarray(other.success)[top]
         return PairedDifference(gained=int((ours & ~theirs).sum()), lost=int((theirs & ~ours).sum()), total=len(ours))
-
-    def _beat(self, _ended: int, _steps: int) -> None:
-        beat(self.job)
 
 
 class Comparison:

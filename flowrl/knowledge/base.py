@@ -18,11 +18,7 @@ from flowrl.planning.planner import steps_to_each
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
 from flowrl.skillcode.skill_file import read_skill_file
 
-_FOLDERS = {
-    "Craftax-Classic-Symbolic-v1": "classic",
-    "Craftax-Symbolic-v1": "craftax",
-    "Tiny-Grid-v1": "tiny",
-}
+_FOLDERS = {"Craftax-Classic-Symbolic-v1": "classic", "Craftax-Symbolic-v1": "craftax", "Tiny-Grid-v1": "tiny"}
 
 
 @dataclass(frozen=True)
@@ -47,13 +43,11 @@ class KnowledgeBase:
         Raises:
             UsageError: there is none; suggests the nearest names.
         """
-        try:
-            return self.named()[name]
-        except KeyError:
-            near = nearest_names(name, self.named())
-            raise UsageError(
-                f"No skill {name!r} among the {len(self.skills)} of the knowledge base of {self.env}. {near}"
-            ) from None
+        named = self.named()
+        if name not in named:
+            count = f"the {len(named)} of the knowledge base of {self.env}"
+            raise UsageError(f"No skill {name!r} among {count}. {nearest_names(name, named)}")
+        return named[name]
 
     def named(self) -> dict[str, Skill]:
         """The skills by name, in curriculum order."""
@@ -120,9 +114,9 @@ def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...
     for steps in steps_to_each(named, vocabulary).values():
         for name, n in steps:
             tops[name] = max(tops[name], n)
-    return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
+    return tuple(with_range(skill, skill.spec.n_range or (1, tops[skill.name])) for skill in skills)
 
 
-def _with_top(skill: Skill, top: int) -> Skill:
-    n_range = skill.spec.n_range or (1, top)
+def with_range(skill: Skill, n_range: tuple[int, int] | None) -> Skill:
+    """The skill with another range of n."""
     return skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": n_range})})

@@ -119,9 +119,7 @@ def imported_file(source: Path, folder: Path) -> Path:
 
 
 def write_imported(report: ImportReport, folder: Path) -> Path:
-    """Write an import's new skills into one file.
-
-    An earlier import of a file of this name is replaced if no skill is lost.
+    """Write an import's new skills into one file. An earlier import of it is replaced if no skill is lost.
 
     Raises:
         UsageError: there is nothing new to write, or skills of another file would be lost.
@@ -130,21 +128,15 @@ def write_imported(report: ImportReport, folder: Path) -> Path:
     if not report.skills:
         raise UsageError(f"{report.source} holds nothing new: the base has all its skills already.")
     file = imported_file(report.source, folder)
-    if lost := _lost(report, file):
+    there = {*report.held, *(skill.name for skill in report.skills)}
+    before = read_json(file, ImportedSkills).skills if file.exists() else ()
+    if lost := [skill.name for skill in before if skill.name not in there]:
         raise UsageError(
             f"{file} holds an earlier import with {', '.join(lost)}, which {report.source} lacks and which would be "
             f"lost. Rename one of the two, or remove {file} first."
         )
     write_json(file, ImportedSkills(env=report.env, source=report.source.name, skills=report.skills))
     return file
-
-
-def _lost(report: ImportReport, file: Path) -> list[str]:
-    """The skills that writing the import to ``file`` would remove."""
-    if not file.exists():
-        return []
-    there = {*report.held, *(skill.name for skill in report.skills)}
-    return [skill.name for skill in read_json(file, ImportedSkills).skills if skill.name not in there]
 
 
 def read_imported(file: Path, env: str, vocabulary: Vocabulary) -> list[Skill]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flowrl.errors import PlanError, UsageError
 from flowrl.files import read_text
-from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base
+from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base, with_range
 from flowrl.knowledge.import_base import SUFFIX as IMPORTED_SUFFIX
 from flowrl.knowledge.import_base import imported_file, read_imported
 from flowrl.knowledge.own_skills import SUFFIX, read_own_text
@@ -80,8 +80,7 @@ def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
     """
     if (held := game_of(home)) not in (env, None):
         raise UsageError(f"The home {home} holds {held}, not {env}. Give another --home, or leave --env out.")
-    folder = home_folder(home)
-    base = load_base(env)
+    folder, base = home_folder(home), load_base(env)
     left_out = [imported_file(source, folder).name]
     return read_skill_folder(folder, base, left_out, by_hand=False) if folder.is_dir() else base
 
@@ -118,7 +117,7 @@ def read_skill_folder(
     new = [skill for skill in found if not (skill.name in held and _is_same(skill, held[skill.name]))]
     require_none([f"{folder}: {problem}" for problem in problems_among(new, base.skills, base.vocabulary)])
     stated = base.stated | {skill.name for skill in new if skill.spec.n_range is not None}
-    bare = [skill if skill.name in stated else _with_range(skill, None) for skill in [*base.skills, *new]]
+    bare = [skill if skill.name in stated else with_range(skill, None) for skill in [*base.skills, *new]]
     filled = tuple(_widened(skill, held.get(skill.name)) for skill in fill_ranges(bare, base.vocabulary))
     return KnowledgeBase(base.env, base.vocabulary, filled, stated)
 
@@ -134,7 +133,7 @@ def _read_any(file: Path, base: KnowledgeBase, by_hand: bool) -> tuple[list[Skil
 
 def _is_same(skill: Skill, held: Skill) -> bool:
     trusting = {"trusted": True}  # who may vouch for a skill makes no other of it
-    return _with_range(skill.model_copy(update=trusting), None) == _with_range(held.model_copy(update=trusting), None)
+    return with_range(skill.model_copy(update=trusting), None) == with_range(held.model_copy(update=trusting), None)
 
 
 def _trusting(base: KnowledgeBase, trusted: Collection[Skill]) -> KnowledgeBase:
@@ -151,11 +150,7 @@ def _trusting(base: KnowledgeBase, trusted: Collection[Skill]) -> KnowledgeBase:
 
 def _widened(skill: Skill, before: Skill | None) -> Skill:
     now, then = skill.spec.n_range, None if before is None else before.spec.n_range
-    return skill if now is None or then is None else _with_range(skill, (then[0], max(now[1], then[1])))
-
-
-def _with_range(skill: Skill, n_range: tuple[int, int] | None) -> Skill:
-    return skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": n_range})})
+    return skill if now is None or then is None else with_range(skill, (then[0], max(now[1], then[1])))
 
 
 def spelt_as_known(base: KnowledgeBase, name: str) -> str:
@@ -257,18 +252,15 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
     Raises:
         UsageError, PlanError: the goal is unknown or out of the library's reach.
     """
-    records = library.named()
-    skills = known_skills(library)
-    folded = {name.casefold(): name for name in records}
-    goal = folded.get(goal.casefold(), goal)
+    records, skills = library.named(), known_skills(library)
+    goal = {name.casefold(): name for name in records}.get(goal.casefold(), goal)
     if goal in records:
         skills[goal] = skill_of(library, records[goal])
         if records[goal].is_module:
             return records[goal].plan, skills
     if not skills:
-        raise PlanError(
-            f"{library.paths.root} holds no learned skill. Grow one: {library.command('grow', '--skills', '1')}"
-        )
+        command = library.command("grow", "--skills", "1")
+        raise PlanError(f"{library.paths.root} holds no learned skill. Grow one: {command}")
     experts = {name: record.expert_idx for name, record in records.items()}
     vocabulary = load_base(library.description.env).vocabulary
     return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills

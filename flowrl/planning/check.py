@@ -11,11 +11,7 @@ from flowrl.schema.skill import Skill
 
 
 def check(
-    plan: Plan,
-    skills: Mapping[str, Skill],
-    *,
-    vocabulary: Vocabulary = ANYTHING,
-    start: SymbolicState | None = None,
+    plan: Plan, skills: Mapping[str, Skill], *, vocabulary: Vocabulary = ANYTHING, start: SymbolicState | None = None
 ) -> tuple[SymbolicState, ...]:
     """What is held at least after each step of a plan. The plan is replayed from ``start``, a new world by default.
 

@@ -105,9 +105,8 @@ class Frontier:
             return SkillStanding(skill.name, "out of reach", self._what_is_lacking(skill, top))
         unlearned = [name for name, _ in skill.spec.practice if name not in self.learned]
         if unlearned:
-            return SkillStanding(
-                skill.name, "out of reach", f"it is practised after {unlearned[0]!r}, which is not learned"
-            )
+            why = f"it is practised after {unlearned[0]!r}, which is not learned"
+            return SkillStanding(skill.name, "out of reach", why)
         return None
 
     def _what_is_lacking(self, skill: Skill, n: int) -> str:
@@ -151,9 +150,8 @@ class Frontier:
     def _is_shorter(self, skill: Skill, n: int, fluent: str, amount: int) -> bool:
         """Whether learned skills need more than one step to it."""
         floors = range(self.vocabulary.floors) if skill.spec.floors is None else skill.spec.floors
-        begin = SymbolicState.of(
-            skill.spec.needed(n), next((k for k in floors if fluent != f"{FLOOR}{k}"), floors[0] if floors else 0)
-        )
+        floor = next((k for k in floors if fluent != f"{FLOOR}{k}"), floors[0] if floors else 0)
+        begin = SymbolicState.of(skill.spec.needed(n), floor)
         if apply(begin, skill.spec, n).amount(fluent) < amount or begin.amount(fluent) >= amount:
             return False
         return not any(self._leads(other, begin, fluent, amount) for other in self.learned.values())
@@ -168,9 +166,8 @@ class Frontier:
 
 
 def _not_settled(skill: Skill, question: str) -> SkillStanding:
-    return SkillStanding(
-        skill.name, "not settled", f"the search stopped at its limit before it knew whether {question}"
-    )
+    why = f"the search stopped at its limit before it knew whether {question}"
+    return SkillStanding(skill.name, "not settled", why)
 
 
 def _top(skill: Skill) -> int:

@@ -36,8 +36,6 @@ def plan(
     It has the fewest steps where the search stays small, else nearly so. Amounts stay within the range that a skill
     trains on, where they can.
 
-    Amounts stay within the range that a skill trains on, where they can.
-
     Args:
         goal: a skill's name, or a fluent such as "wood_pickaxe", "wood=3", "EAT_COW" or "floor:1", or several with
             commas between.

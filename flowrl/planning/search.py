@@ -236,11 +236,8 @@ class Search:
             return self._localised(needs, floor)
         skill = self.skills[goal.own.name]
         nodes = [_Node(0, 0, 0, 0, 0, {}, floor, None, None)]
-        given = [
-            *((name, n) for name, n in skill.spec.practice if name in self.skills),
-            (goal.own.name, goal.own.amount),
-        ]
-        for name, n in reversed(given):
+        practice = [(name, n) for name, n in skill.spec.practice if name in self.skills]
+        for name, n in reversed([*practice, (goal.own.name, goal.own.amount)]):
             step = self._useful(self.skills[name], n)
             nodes = [
                 self._node(b, f, step, at) for at in nodes if step for b, f in self._before(at.needs, at.floor, step)
@@ -249,11 +246,8 @@ class Search:
 
     def _localised(self, needs: Needs, floor: int | None) -> list[_Node]:
         """The goal's needs with floors. A placed station is wanted on the goal's floor, or on any one."""
-        floors = (
-            [floor]
-            if floor is not None or not any(f.startswith(PLACED) for f in needs)
-            else range(self.vocabulary.floors)
-        )
+        anywhere = floor is None and any(f.startswith(PLACED) for f in needs)
+        floors = range(self.vocabulary.floors) if anywhere else [floor]
         return [
             _Node(0, 0, 0, 0, 0, {f if k is None else at_floor(f, k): a for f, a in needs.items()}, k, None, None)
             for k in floors
@@ -309,17 +303,15 @@ class Search:
         if node.floor not in (None, self.start.floor):
             return False
         held = self.start.amounts()
-        return all(
-            held.get(at_floor(f, self.start.floor) if "@" not in f else f, 0) >= a for f, a in node.needs.items()
-        )
+        here = {f if "@" in f else at_floor(f, self.start.floor): amount for f, amount in node.needs.items()}
+        return all(held.get(fluent, 0) >= amount for fluent, amount in here.items())
 
 
 class _Met:
     """The sets of needs met, without outdone ones.
 
-    A node outdoes another with as many steps or fewer, and no amount larger.
-
-    Whatever leads to the larger amounts leads to the smaller ones, so nothing is missed.
+    A node outdoes another with as many steps or fewer, and no amount larger. Whatever leads to the larger amounts leads
+    to the smaller ones, so nothing is missed.
     """
 
     def __init__(self) -> None:

@@ -12,8 +12,8 @@ from flowrl.analysis.probing import Probing
 from flowrl.analysis.repair import repair
 from flowrl.analysis.scripted_play import AnySkill, Stepper
 from flowrl.analysis.segments import statistics_of
-from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.registry import domain_named
+from flowrl.env.skill_inputs import leaf_shapes
 from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, OUT_OF_REACH, WITHIN_REACH, Stage, stack_scenes
 from flowrl.knowledge.base import load_base
 from flowrl.schema.skill import Quantity, SkillSpec

@@ -10,8 +10,8 @@ import jax
 import pytest
 
 from flowrl.env.dry_run import try_tasks
-from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.registry import domain_named
+from flowrl.env.skill_inputs import leaf_shapes
 from flowrl.errors import LibraryError, ModuleError
 from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.files import read_arrays, read_json, write_json, write_text

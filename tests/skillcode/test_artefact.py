@@ -18,10 +18,9 @@ from benchmarks.tables.exported import exported, through_artefacts
 from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.config import build_config
 from flowrl.env.dry_run import _initial_inputs, _scrambled
-from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.flow_env import FlowEnv, evaluate_skill
 from flowrl.env.registry import domain_named
-from flowrl.env.skill_inputs import SkillInputs
+from flowrl.env.skill_inputs import SkillInputs, leaf_shapes
 from flowrl.errors import ModuleError, PlatformError
 from flowrl.knowledge.base import load_base
 from flowrl.paths import source_of

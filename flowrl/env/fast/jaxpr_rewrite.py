@@ -194,10 +194,8 @@ class JaxprEvaluator:
             return None
         key = ("squeeze", id(array))
         if key not in self._known:
-            self._known[key] = (
-                array,
-                [LazyArray(array.base, array.writes, array.lead, False, array.raw_index, array.parent)],
-            )
+            part = LazyArray(array.base, array.writes, array.lead, False, array.raw_index, array.parent)
+            self._known[key] = (array, [part])
         return self._known[key][1]
 
     def _slice(self, eqn: Any, args: list[Any]) -> list[Any] | None:

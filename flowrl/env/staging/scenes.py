@@ -12,7 +12,6 @@ from jaxtyping import Array, Int
 
 from flowrl.env.domain import Domain, World
 from flowrl.env.staging import worlds as staging
-from flowrl.errors import UsageError
 
 AS_IT_IS = -1
 """Stands for an amount, a level or a thing that is left as the world has it."""
@@ -70,30 +69,23 @@ class Stage:
 
     @staticmethod
     def of(domain: Domain, floor: int = 0) -> "Stage":
-        """Build the stage of a game.
-
-        Raises:
-            UsageError: the game does not say how fluents are read off its worlds.
-        """
-        if domain.facts is None:
-            raise UsageError(f"{domain.name} does not say how a symbolic state is read off its worlds (Domain.facts).")
+        """Build the stage of a game."""
         world = jax.eval_shape(domain.reset_fn, jax.random.key(0))
         bare = staging.ground(world)
         blocks = [Kind(name) for name in domain.sight.names if name != bare]
         types = 8 if staging.is_full(world) else 1
-        creatures = [
-            Kind(f"{herd}:{k}" if types > 1 else herd, herd, k) for herd in staging.herds(world) for k in range(types)
-        ]
+        each_type = [(herd, k) for herd in staging.herds(world) for k in range(types)]
+        creatures = [Kind(f"{herd}:{k}" if types > 1 else herd, herd, k) for herd, k in each_type]
         return Stage(domain, floor, (Kind(bare), *blocks, *creatures))
 
     @property
     def stations(self) -> tuple[str, ...]:
         """Names of the game's stations."""
-        return tuple(name for name, _ in self.domain.facts.stations) if self.domain.facts else ()
+        return tuple(name for name, _ in self.domain.symbols.stations)
 
     def station_of(self, kind: int) -> str:
         """The station that a kind of thing is, "" for none."""
-        stations = self.domain.facts.stations if self.domain.facts else ()
+        stations = self.domain.symbols.stations
         return next((name for name, blocks in stations if self.kinds[kind].name in blocks), "")
 
     def plain_worlds(self, key: jax.Array, count: int) -> World:
@@ -114,7 +106,7 @@ class Stage:
         Args:
             others: the amount of the items that are not named.
         """
-        levels = self.domain.facts.intrinsics if self.domain.facts else ()
+        levels = self.domain.symbols.intrinsics
         given = body if isinstance(body, Mapping) else dict.fromkeys(levels, body)
         return Scene(
             np.array([items.get(item, others) for item in self.domain.items], np.int32),
@@ -152,7 +144,7 @@ def _set_up(stage: Stage, bases: World, which: Array, scenes: Scene) -> World:
     def one(index: Array, scene: Scene) -> World:
         world = jax.tree.map(lambda leaf: leaf[index], bases)
         world = _face(stage, _equip(stage.domain, world, scene), jnp.asarray(scene.kind))
-        for i, (_, blocks) in enumerate(stage.domain.facts.stations if stage.domain.facts else ()):
+        for i, (_, blocks) in enumerate(stage.domain.symbols.stations):
             world = _put_station(stage, world, blocks, i, scene.stations[i])
         return world
 
@@ -168,7 +160,7 @@ def _equip(domain: Domain, world: World, scene: Scene) -> World:
         amount = jnp.where(scene.items[i] == AS_IT_IS, present[i], scene.items[i])
         held[item] = (amount + jnp.arange(old.shape[-1])[::-1]) // old.shape[-1] if jnp.ndim(old) else amount
     levels = {}
-    for i, name in enumerate(domain.facts.intrinsics if domain.facts else ()):
+    for i, name in enumerate(domain.symbols.intrinsics):
         old = getattr(world, f"player_{name}")
         levels[f"player_{name}"] = jnp.where(scene.body[i] == AS_IT_IS, old, scene.body[i])
     nothing = jnp.zeros_like(world.achievements)
@@ -202,7 +194,7 @@ def _free_corner(stage: Stage, world: World, place: Int[Array, "2"]) -> Int[Arra
     size = world.map.shape[-1]
     corners = jnp.clip(place + _CORNERS, 0, size - 1)
     taken = jnp.zeros(len(_CORNERS), bool)
-    for _, blocks in stage.domain.facts.stations if stage.domain.facts else ():
+    for _, blocks in stage.domain.symbols.stations:
         for name in blocks:
             cells = getattr(world, staging.layer(world, name))[staging.here(world)]
             taken |= cells[corners[:, 0], corners[:, 1]] == staging.block(world, name)

@@ -15,7 +15,7 @@ import numpy as np
 from flowrl.env.block_memory import closest_blocks, empty_memory, nearest_cells, remember
 from flowrl.env.domain import Domain, World
 from flowrl.env.registry import domain_named
-from flowrl.env.skill_inputs import skill_inputs
+from flowrl.env.skill_inputs import inputs_at_rest, skill_inputs
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.files import write_arrays, write_json
 from flowrl.jax_runtime import check_jax_version, configure_jax
@@ -70,12 +70,9 @@ class TransitionRecorder:
 
     def _look(self, world: World) -> Any:
         """(leaves, fluents) of a world in which nothing has happened yet."""
-        domain, world = self.domain, _settled(world)
-        known = closest_blocks(domain, self._first_memory(world), world)
-        vitals = domain.vitals_fn(world)
-        nothing = jnp.zeros(len(domain.achievements), dtype=bool)
-        inputs = skill_inputs(vitals, vitals, known, known, nothing, nothing, jnp.float32(0), jnp.int32(1))
-        return flat_leaves(inputs), fluents_of(domain, world)
+        world = _settled(world)
+        inputs = inputs_at_rest(self.domain, world, self._first_memory(world))
+        return flat_leaves(inputs), fluents_of(self.domain, world)
 
 
 def _settled(world: World) -> World:
@@ -98,8 +95,7 @@ def record(env: str) -> Recording:
     for i in range(0, len(farming), WORLDS):
         batch = farming[i : i + WORLDS]
         _collect(pieces, names, recorder.play(jax.random.key(i), *_staged(domain, batch)), [s.name for s in batch])
-    facts = domain.facts
-    assert facts is not None
+    facts = domain.symbols
     return Recording(
         Names(
             env=env,
