@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from flowrl.env.block_memory import closest_blocks, empty_memory
 from flowrl.env.domain import Domain, Vitals, World
 from flowrl.env.registry import domain_named
-from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.skillcode.functions import flat_leaves
 from flowrl.skillcode.inputs import GameSignature
 
 

@@ -11,7 +11,7 @@ from flowrl.evaluation.playback import playing_of
 from flowrl.files import append_line, read_json, write_json
 from flowrl.jax_runtime import start_jax
 from flowrl.jobs.job import Job
-from flowrl.jobs.run_job import run_job
+from flowrl.jobs.local import run_job
 from flowrl.jobs.worker import beat, run_worker
 from flowrl.library.catalog import plan_with_library
 from flowrl.library.home import SkillLibrary, description_of

@@ -19,8 +19,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 from flowrl.errors import ModuleError
 from flowrl.skillcode.artefact_cache import FORMAT
-from flowrl.skillcode.flat_inputs import Leaves, bound_inputs
-from flowrl.skillcode.functions import DoneAndReward, ExportedSkill, SkillFunction, SkillFunctions
+from flowrl.skillcode.functions import DoneAndReward, ExportedSkill, Leaves, SkillFunction, SkillFunctions, bound_inputs
 
 PLATFORMS = ("cpu", "cuda")
 MAX_BYTES = 4_000_000

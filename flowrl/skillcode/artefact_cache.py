@@ -29,7 +29,6 @@ MADE_BY = (
     "flowrl.env.flow_env",
     "flowrl.env.shaping",
     "flowrl.skillcode.artefact",
-    "flowrl.skillcode.flat_inputs",
     "flowrl.skillcode.functions",
 )
 """Modules that an artefact depends on: what skill code imports, and what uses its values."""

@@ -17,7 +17,7 @@ from jax.extend import core
 
 from flowrl.errors import nearest_names
 from flowrl.skillcode.artefact import export_functions
-from flowrl.skillcode.flat_inputs import bound_inputs
+from flowrl.skillcode.functions import bound_inputs
 from flowrl.skillcode.source import without_mark
 from flowrl.verify.text.allow_list import BUILTINS, CONSTANTS, FREE_MODULES, MAX_SIZE
 

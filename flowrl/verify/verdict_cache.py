@@ -20,7 +20,7 @@ BESIDES = (
     "flowrl.env.block_memory",
     "flowrl.env.shaping",
     "flowrl.env.skill_inputs",
-    "flowrl.skillcode.flat_inputs",
+    "flowrl.skillcode.functions",
     "flowrl.skillcode.inputs",
     "flowrl.skillcode.skill_file",
     "flowrl.skillcode.source",

@@ -16,7 +16,7 @@ from flowrl.analysis.repair import repair
 from flowrl.errors import TrainingError, UsageError
 from flowrl.files import read_json
 from flowrl.jobs.job import JobEnd
-from flowrl.jobs.run_job import result_of
+from flowrl.jobs.local import result_of
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import respecify
 from flowrl.paths import PlayPaths

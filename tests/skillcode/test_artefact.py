@@ -34,8 +34,7 @@ from flowrl.skillcode.artefact_cache import (
     store_artefact,
     verified_cache,
 )
-from flowrl.skillcode.flat_inputs import flat_leaves
-from flowrl.skillcode.functions import SkillFunctions
+from flowrl.skillcode.functions import SkillFunctions, flat_leaves
 from flowrl.training.programs import Programs
 from tests.support.exports import PYTHON, artefact_of, calls_out, handmade, heading
 from tests.support.runs import TINY

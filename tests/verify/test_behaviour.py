@@ -11,7 +11,7 @@ import pytest
 
 from flowrl.knowledge.base import load_base
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
-from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.skillcode.functions import flat_leaves
 from flowrl.verify.behaviour.judge import Judge
 from flowrl.verify.behaviour.recordings import Recording, read_recording, recorded, shapes_of
 from flowrl.verify.text.check_text import read_skill_text

@@ -19,7 +19,7 @@ from flowrl.env.skill_inputs import inputs_at_rest, skill_inputs
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.files import write_arrays, write_json
 from flowrl.jax_runtime import check_jax_version, configure_jax
-from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.skillcode.functions import flat_leaves
 from flowrl.verify.behaviour.farming_scripts import FarmingScript, scripts
 from flowrl.verify.behaviour.recordings import Names, Recording, names_file, packed
 

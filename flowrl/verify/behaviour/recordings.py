@@ -36,7 +36,7 @@ MADE_BY = (
     "flowrl.env.classic",
     "flowrl.env.craftax",
     "flowrl.env.tiny",
-    "flowrl.skillcode.flat_inputs",
+    "flowrl.skillcode.functions",
 )
 """Modules that a recording depends on."""
 
@@ -65,7 +65,7 @@ class Recording:
     """Transitions, a row each.
 
     Attributes:
-        leaves: inputs by name, see `flowrl.skillcode.flat_inputs`; all but n.
+        leaves: inputs by name, see `flowrl.skillcode.functions`; all but n.
         fluents: the true amounts after the step, by fluent.
         trajectory: [rows] which of ``names.trajectories`` a row belongs to, in order; -1 for first states.
     """

@@ -23,7 +23,7 @@ _PIECES = 2
 
 
 @dataclass(frozen=True)
-class Path:
+class ForcedPath:
     """A forced path from a start to a finished skill.
 
     Attributes:
@@ -58,7 +58,7 @@ class Scenario:
         rows = self._begin(n)
         return _transition(rows, rows, np.zeros_like(rows["achievements"]), n)
 
-    def paths(self, n: int) -> Iterator[Path]:
+    def paths(self, n: int) -> Iterator[ForcedPath]:
         """Yield forced paths to success. A correct skill finishes at least one."""
         nears = any(fluent.startswith(NEAR) for fluent in self.spec.yields)
         spreads = any(np.ndim(self._first.get(f"inventory.{fluent}", 0)) > 1 for fluent in self.spec.yields)
@@ -68,7 +68,7 @@ class Scenario:
                     yield self._path(n, distance, early)
         self._piled = False
 
-    def _path(self, n: int, distance: int, early: bool) -> Path:
+    def _path(self, n: int, distance: int, early: bool) -> ForcedPath:
         """A path in steps of one. Achievements come with each step if ``early``, else with the last."""
         ends = self._ends(n)
         states, events = [self._before(n, ends, distance)], []
@@ -83,7 +83,7 @@ class Scenario:
             states.append(after)
             events.append(happened)
         parts = [_transition(a, b, e, n) for a, b, e in zip(states, states[1:], events, strict=False)]
-        return Path({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, n)
+        return ForcedPath({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, n)
 
     def _before(self, n: int, ends: Mapping[str, int], distance: int) -> Rows:
         """A state to begin in, where no yield holds."""
