@@ -1,4 +1,4 @@
-"""Files that appear whole: written beside, fsynced, renamed. JSON and safetensors, nothing else."""
+"""Files that appear whole or not at all. Written beside, fsynced, renamed; JSON and safetensors, nothing else."""
 
 import contextlib
 import errno
@@ -37,7 +37,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _write_beside(path: Path, data: bytes) -> None:
-    """Write a new file beside ``path`` and rename it. A failure leaves nothing behind."""
+    """Write a file beside ``path`` and rename it. A failure leaves nothing behind."""
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -104,7 +104,7 @@ def read_json(path: Path, model: type[ModelT]) -> ModelT:
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
-    """Named arrays as the bytes of a safetensors file. The same arrays give the same bytes."""
+    """Named arrays as a safetensors file's bytes. The same arrays give the same bytes."""
     return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
@@ -137,7 +137,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def unpack_arrays(data: bytes, path: Path) -> dict[str, np.ndarray]:
-    """The named arrays in the content of a safetensors file, sorted by name.
+    """The sorted arrays in the bytes of a safetensors file.
 
     Args:
         path: where the content was read, for messages.

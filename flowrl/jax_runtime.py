@@ -1,4 +1,4 @@
-"""jax as flowrl needs it: versions, results, devices, compilation cache."""
+"""Set-up of jax and checks of what it computes."""
 
 import contextlib
 import ctypes
@@ -63,7 +63,7 @@ def check_jax_results(worlds: int = 64) -> None:
 
 
 def start_jax(gpu_memory: float, groups: int = 1) -> None:
-    """Set up jax for a worker process, and check that it computes right; see `configure_jax`.
+    """Set up jax for a worker and check its results. See `configure_jax`.
 
     Raises:
         PlatformError: it does not; says what to install.
@@ -79,7 +79,7 @@ def compilation_cache() -> Path:
 
 
 def cores() -> int:
-    """The number of processor cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""What a way of doing a skill needs, tested in the simulator. Everything is at hand, then one thing less at a time.
+"""What a way of doing a skill really needs. Everything is at hand, then one thing less at a time.
 
 A *start* says how much there is of each thing: items by amount, stations by where they stand (`ABSENT`,
 `OUT_OF_REACH`, `WITHIN_REACH`), under their `placed:` fluent. *Rich* is a start with everything at hand, *bare* one
@@ -30,7 +30,7 @@ _PATIENCE = 5
 
 @dataclass(frozen=True)
 class Attempt:
-    """A way of doing a skill, as it is tried.
+    """A way of doing a skill to be tried.
 
     Attributes:
         action: index into the domain's actions.
@@ -70,7 +70,7 @@ class Ablation:
         self.stage = stepper.stage
 
     def way_of(self, attempt: Attempt) -> Way | None:
-        """What an attempt needs, spends and leaves. None where it does not work even in rich worlds."""
+        """The needs and effects of an attempt. None where it does not work even in rich worlds."""
         body = self._body(attempt)
         lacks = [(name, 0) for name, most in attempt.rich.items() if most > 0]
         worked, played = self._without(attempt, lacks, body)
@@ -87,7 +87,7 @@ class Ablation:
     def _without(
         self, attempt: Attempt, lacks: Sequence[tuple[str, int]], body: int
     ) -> tuple[dict[int, list[Bool[np.ndarray, "rows"]]], ScriptedOutcome]:
-        """Where it worked, by n: in rich worlds first, then with one thing limited."""
+        """Where it worked by n. In rich worlds first, then with one thing limited."""
         starts = [attempt.rich, *({**attempt.rich, name: level} for name, level in lacks)]
         played = self.play(attempt, starts, body)
         return _worked(attempt, played, len(starts)), played
@@ -193,7 +193,7 @@ class Ablation:
         return least
 
     def _as_fluents(self, least: Mapping[str, ByN], kind: int) -> dict[str, ByN]:
-        """The amounts under the names of fluents: of a station that is faced, only that it has to be there."""
+        """The amounts under the names of fluents. Of a station that is faced, only that it has to be there."""
         faced = self.stage.station_of(kind) if kind != AS_IT_IS else ""
         found = {}
         for name, by_n in least.items():
@@ -238,11 +238,11 @@ def _is_reliable(worked: Bool[np.ndarray, "rows"]) -> bool:
 
 
 def _worked(attempt: Attempt, played: ScriptedOutcome, starts: int) -> dict[int, list[Bool[np.ndarray, "rows"]]]:
-    """Where the skill was done, by n and start. Among the worlds that count."""
+    """Where the skill was done by n and start. Among the worlds that count."""
     done = played.done.reshape(len(attempt.ns), starts, -1)
     return {n: [done[i, start, attempt.rows_of[n]] for start in range(starts)] for i, n in enumerate(attempt.ns)}
 
 
 def every_row(ns: Sequence[int], count: int) -> dict[int, Int[np.ndarray, "rows"]]:
-    """That all of ``count`` worlds count for each n."""
+    """All of ``count`` worlds for each n."""
     return {n: np.arange(count) for n in ns}

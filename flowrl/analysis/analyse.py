@@ -29,7 +29,7 @@ _MAX_AMOUNTS, _MAX_BASES = 3, 24
 
 
 def analyse(paths: PlayPaths, on_row: OnRow) -> Findings:
-    """What is found out about the skill of a folder.
+    """Analyse the skill of a folder.
 
     Args:
         on_row: called with the progress: "playing", then "probing", then "ablating".
@@ -83,7 +83,7 @@ def _recorded(
 
 
 def _last_step_again(probing: Probing, recorded: Recorded, found: Statistics) -> Way | None:
-    """The segments' last step, repeated in the worlds just before."""
+    """The segments' last step repeated in the worlds before."""
     rich = probing.rich()
     if rich is None or recorded.bases is None:
         return None

@@ -1,4 +1,4 @@
-"""An analysis: what is asked, and what it found out about a skill."""
+"""Request and findings of an analysis."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ ByN = dict[int, int]
 
 
 class Way(Frozen):
-    """A way of getting a skill done, tried in staged worlds.
+    """A way of doing a skill in staged worlds.
 
     Attributes:
         source: where it comes from: the last action of successful segments, tried in the worlds just before it, or
@@ -72,7 +72,7 @@ class Findings(Frozen):
 
 
 def way_text(way: Way) -> str:
-    """A way as lines, for a person or a prompt."""
+    """A way as lines for people or prompts."""
 
     def amounts(of: dict[str, ByN]) -> str:
         shown = [

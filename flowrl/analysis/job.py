@@ -26,7 +26,7 @@ MAX_SECONDS = 3600.0
 
 
 def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **options: int) -> Job:
-    """Write the folder of a job that analyses a skill.
+    """Write the folder of a skill's analysis.
 
     Args:
         options: fields of `AnalysisRequest`: segments, frames, seed.

@@ -1,4 +1,4 @@
-"""How a skill gets done, found without being told. Every action is tried on everything, with everything at hand."""
+"""How a skill gets done without being told. Every action is tried on everything, with everything at hand."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ class Probing:
         return self.ablation.way_of(again) or way
 
     def scripted_segments(self, way: Way, count: int) -> list[Segment]:
-        """Up to ``count`` successful segments of a scripted way. Starts are drawn at random."""
+        """Successful segments of a scripted way, at most ``count``. Starts are drawn at random."""
         rich = self.rich()
         if rich is None:
             return []
@@ -123,14 +123,14 @@ class Probing:
         return Attempt("probing", action, kind, self.bases, rows, MAX_STEPS, rich, {})
 
     def _is_done_at_once(self, starts: Sequence[Start]) -> list[bool]:
-        """Whether doing nothing for one step completes the skill. For any n."""
+        """Whether waiting one step completes the skill. For any n."""
         first = jax.tree.map(lambda leaf: leaf[:1], self.bases)
         attempt = Attempt("probing", 0, 0, first, every_row(NS, 1), 1, {}, {})
         done = self.ablation.play(attempt, starts, NOT_FULL).done
         return [bool(done[:, i].any()) for i in range(len(starts))]
 
     def _candidates(self, rich: Start) -> list[tuple[int, int]]:
-        """The actions that complete the skill with n = 1. Each with the thing that it is best done in front of.
+        """The actions that complete the skill once. Each with the thing that it is best done in front of.
 
         What is left to chance may need another try in more worlds.
         """
@@ -153,7 +153,7 @@ class Probing:
         return [(act, kind) for _, act, kind in sorted(best)[:_MAX_WAYS]]
 
     def _kinds_to_face(self, rich: Start) -> list[int]:
-        """The kinds of things to stand in front of. Without stations that must not be near."""
+        """The kinds of things to face. Without stations that must not be near."""
         near = [kind for kind in range(len(self.stage.kinds)) if self.stage.station_of(kind)]
         out = [kind for kind in near if rich[PLACED + self.stage.station_of(kind)] != WITHIN_REACH]
         return [kind for kind in range(len(self.stage.kinds)) if kind not in out]
@@ -164,12 +164,12 @@ def _name_in_start(fluent: str) -> str:
 
 
 def _is_useful(name: str, level: int) -> bool:
-    """Whether a lowered level leaves room for the skill to do something: for items, none of it."""
+    """Whether a lowered level leaves something to do. For items, none of it."""
     return name.startswith(PLACED) or level == 0
 
 
 def _drawn(rng: np.random.Generator, rich: Start) -> dict[str, int]:
-    """A random start: some things absent, others in any amount."""
+    """A random start. Some things absent, others in any amount."""
     drawn = {}
     for name, most in rich.items():
         absent = most <= 0 or rng.random() < _ABSENT_SHARE

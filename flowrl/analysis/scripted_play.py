@@ -25,7 +25,7 @@ MAX_STEPS = 16
 
 
 class Bases(NamedTuple):
-    """Worlds that scenes are set up in, K of them.
+    """K worlds that scenes are set up in.
 
     Attributes:
         worlds: [K].
@@ -88,7 +88,7 @@ class Stepper:
         self._read = jax.jit(jax.vmap(self._fluents))
 
     def plain_bases(self, key: jax.Array, count: int) -> Bases:
-        """Worlds in which the player stands alone and remembers nothing."""
+        """Worlds with a lone player who remembers nothing."""
         memory = empty_memory(self.stage.domain)
         achieved = np.zeros((count, len(self.stage.domain.achievements)), bool)
         return Bases(self.stage.plain_worlds(key, count), np.broadcast_to(memory, (count, *memory.shape)), achieved)
@@ -177,7 +177,7 @@ def _first_rows(played: ScriptedOutcome, count: int) -> ScriptedOutcome:
 
 
 def is_done(functions: AnySkill, inputs: SkillInputs, n: int) -> Bool[np.ndarray, "W"]:
-    """Whether a skill is done with ``n`` in each step."""
+    """Where a skill is done with ``n``."""
     wanted = inputs._replace(n=jnp.full_like(inputs.n, n))
     done, _ = _evaluate(functions, wanted)
     return np.asarray(done)

@@ -1,4 +1,4 @@
-"""Segments of play, and what successful ones of a skill have in common.
+"""Segments of play and their statistics.
 
 A segment is a skill done once, from the start of its task to its end, as amounts of fluents. Everything here is a
 frozen value with one JSON form.
@@ -181,7 +181,7 @@ def statistics_of(skill: str, segments: Sequence[Segment], scripted: bool = Fals
 
 
 def spread(values: Sequence[int]) -> Spread:
-    """The least, the median and the most of some numbers."""
+    """The spread of some numbers."""
     return Spread(least=min(values), median=statistics.median(values), most=max(values))
 
 
@@ -209,7 +209,7 @@ def _of_fluent(fluent: str, segments: Sequence[Segment]) -> FluentStatistics:
 
 
 def fit(points: Mapping[int, int | float]) -> Quantity | None:
-    """The amount ``per_n * n + base`` through every point. None where there is none.
+    """The line ``per_n * n + base`` through every point. None where there is none.
 
     A single point is taken for an amount that does not grow with n.
 
@@ -226,7 +226,7 @@ def fit(points: Mapping[int, int | float]) -> Quantity | None:
 
 
 def statistics_text(found: Statistics) -> str:
-    """The statistics as lines for a person or a prompt. Fluents that never occurred are left out."""
+    """The statistics as lines for people or prompts. Fluents that never occurred are left out."""
     how = "played by a script from starts drawn at random" if found.scripted else "played by the skill's policy"
     ns = ", ".join(f"{n} ({count})" for n, count in found.ns.items())
     actions = ", ".join(f"{action} ({count})" for action, count in found.actions.items())

@@ -104,7 +104,7 @@ def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> N
 
 
 def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: int, as_json: bool) -> None:
-    """Run the work under a display, then print the library; `env`: warn if it needs too much memory here."""
+    """Run the work under a display and print the library. `env`: warn if it needs too much memory here."""
     from flowrl.cli.live_display import Display
     from flowrl.cli.tables import library_table
     from flowrl.jobs.local import memory_warning

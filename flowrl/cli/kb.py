@@ -43,7 +43,7 @@ def kb_list(env: Env = None, folder: OwnSkills = None, home: Home = DEFAULT_HOME
 
 
 def _standing(skill: "Skill", env: str) -> str:
-    """What is known of a skill's code: trusted, verified, refused or not verified."""
+    """What is known of a skill's code. Trusted, verified, refused or not verified."""
     from flowrl.verify.verdict_cache import find_verdict, verdict_key
 
     if skill.trusted:

@@ -54,7 +54,7 @@ def steps_text(spec: RunSpec) -> str:
 
 
 class RunView:
-    """The latest rows of a run, for display."""
+    """The latest rows of a run for display."""
 
     def __init__(self, spec: RunSpec, clock: float):
         self.spec, self.began = spec, clock
@@ -80,7 +80,7 @@ class RunView:
             self.gate = row
 
     def is_line_due(self, now: float) -> bool:
-        """Whether plain output is due a line: a new phase, or the latest frames."""
+        """Whether plain output is due a line. On a new phase, and now and then in training."""
         due = self.phase != self.last_phase and self.phase not in {"compiled", "update"}
         if self.phase == "update":
             # The first update compiles, so its speed is unknown.
@@ -91,12 +91,12 @@ class RunView:
 
     @property
     def rate(self) -> float | None:
-        """Frames a second: the median of the newest updates."""
+        """Frames a second by the newest updates' median."""
         return statistics.median(self.rates) if self.rates else None
 
     @property
     def left(self) -> str:
-        """The longest time that the run can still take."""
+        """The longest time still to go."""
         if not self.rate or self.update is None:
             return "unknown"
         frames = self.spec.config.ppo.frames - self.update.frames

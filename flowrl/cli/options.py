@@ -1,4 +1,4 @@
-"""Options of the commands, and the values made of them."""
+"""Options of the commands and their values."""
 
 import contextlib
 import shlex
@@ -159,7 +159,7 @@ def configure(
 
 
 def command_again() -> str:
-    """The command line as given, ready to be repeated."""
+    """The command line ready to be repeated."""
     called = sys.argv[0]
     program = [sys.executable, "-m", "flowrl"] if called.endswith("__main__.py") else [called]
     return shlex.join([*program, *sys.argv[1:]])

@@ -41,7 +41,7 @@ def plain_table(*columns: str, right: Sequence[str] = (), title: str | None = No
 
 
 def held_text(held: Mapping[str, int]) -> str:
-    """Items in hand and stations in reach, e.g. ``2 wood, wood_pickaxe, near crafting_table``."""
+    """Items in hand and stations in reach. E.g. ``2 wood, wood_pickaxe, near crafting_table``."""
     parts = []
     for fluent, amount in held.items():
         if fluent.startswith(NEAR):
@@ -64,7 +64,7 @@ def plan_table(outlook: Outlook) -> Table:
 
 
 def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:
-    """A row for each skill of a base: its standing and the reason."""
+    """A row for each skill's standing and the reason."""
     table = plain_table("skill", "standing", "reason", title="what can be learned next")
     for verdict in verdicts:
         style = {"ready": "bold green", "learned": "green"}.get(verdict.standing, "dim")
@@ -73,7 +73,7 @@ def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:
 
 
 def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = ()) -> Table:
-    """A row for each skill of a library, running ones last."""
+    """A row for each skill and each run."""
     columns = ("skill", "status", "expert", "frames", "step success", "plan success", "path")
     table = plain_table(*columns, right=("expert", "frames"), title="library")
     for record in records:
@@ -86,7 +86,7 @@ def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = (
 
 
 def causes_text(causes: Mapping[str, int], max_causes: int = 3) -> str:
-    """Causes of failure, the most frequent first, e.g. ``zombie 88 %, lava 7 %``."""
+    """The most frequent causes of failure. E.g. ``zombie 88 %, lava 7 %``."""
     total = sum(causes.values())
     if not total:
         return "none"
@@ -112,7 +112,7 @@ def evaluation_tables(evaluation: Evaluation, tasks: Sequence[str]) -> Group:
 
 
 def history_table(versions: Sequence[Version]) -> Table:
-    """A row for each version of a skill, the current one marked."""
+    """A row for each version of a skill."""
     table = plain_table("version", "status", "frames", "step success", "plan success", "", right=("version", "frames"))
     for version in versions:
         record, evaluation = version.record, version.record.evaluation
@@ -143,7 +143,7 @@ def first_line(text: str) -> str:
 
 
 def status_view(status: HomeStatus) -> Group:
-    """A home on one screen: its skills as a tree, each below the last one it builds on."""
+    """A home on one screen. Its skills as a tree, each below the last one it builds on."""
     owner = f"growing in process {status.owner}, up to {status.jobs} runs at once" if status.owner else "not running"
     root = Tree(Text(f"{status.home}: {status.env}, {owner}"), guide_style="dim")
     nodes: dict[str, Tree] = {}
@@ -160,7 +160,7 @@ def status_view(status: HomeStatus) -> Group:
 
 
 def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
-    """Label and needs of each skill, learned ones first."""
+    """Label and needs of each skill. Learned ones first."""
     found: dict[str, tuple[Text, tuple[str, ...]]] = {}
     for record in status.records:
         text = f"{record.name}  {record.status}, step success {record.evaluation.step_success}"
@@ -179,7 +179,7 @@ def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
 
 
 def analysis_report(findings: Findings, found: Repair) -> Group:
-    """The findings of an analysis and its suggested corrections."""
+    """The findings and suggested corrections of an analysis."""
     parts: list[Any] = [Text(note, style="yellow") for note in findings.notes]
     if findings.statistics is not None:
         parts.append(_segments_table(findings.statistics))

@@ -16,7 +16,7 @@ World = Any
 
 
 class Observation(NamedTuple):
-    """The compact observation of one world; `expand` makes it flat.
+    """The compact observation of one world. `expand` makes it flat.
 
     Attributes:
         cells: one byte a cell and plane of kind "onehot"; 255 is none of its kinds.
@@ -99,7 +99,7 @@ class Vitals(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """What stands where and what has happened, for the symbolic state.
+    """What stands where and what has happened.
 
     Attributes:
         layers: rows of the sight's ``names`` on every cell of every floor, negative for nothing; things may lie on
@@ -115,7 +115,7 @@ class Ground(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """How a symbolic state is read off a world. See `symbolic_state.py`.
+    """How symbolic states are read off worlds. See `symbolic_state.py`.
 
     Attributes:
         stations: what skills can be near to, each with the names in the sight that stand for it.
@@ -186,7 +186,7 @@ class Domain:
 
     @property
     def symbols(self) -> Facts:
-        """How a symbolic state is read off a world.
+        """How symbolic states are read off worlds.
 
         Raises:
             UsageError: the game does not say.
@@ -221,5 +221,5 @@ class Domain:
 
     @property
     def observation_size(self) -> int:
-        """Floats in the flat observation that the network sees."""
+        """Floats in the network's flat observation."""
         return self.upstream_size + self.extra_size

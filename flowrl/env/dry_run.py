@@ -1,4 +1,4 @@
-"""A trial of a run's skill functions before training. Shapes, types and finite numbers."""
+"""A trial of skill functions before training. Shapes, types and finite numbers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ _SAMPLES = 256
 
 
 class TaskNames(NamedTuple):
-    """The names of a task's functions in messages: file and function, as the author knows them."""
+    """A task's functions in messages. File and function, as the author knows them."""
 
     is_done: str
     reward: str
@@ -78,7 +78,7 @@ def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:
 
 
 def _scrambled(inputs: SkillInputs, key: jax.Array) -> SkillInputs:
-    """Random transitions: every amount, change, offset and flag is drawn, to find numbers that are not finite."""
+    """Transitions drawn at random. They find numbers that are not finite."""
     rng = np.random.default_rng(np.asarray(key)[-1])
 
     def draw(low: int, high: int) -> Any:

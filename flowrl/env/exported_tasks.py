@@ -15,7 +15,7 @@ from flowrl.weights import sha256
 def exported_tasks(
     paths: PlayPaths, exported: Mapping[str, ArtefactRef], skills: Sequence[str], experts: Sequence[int], domain: Domain
 ) -> TaskModule:
-    """The tasks of a run, from the artefacts in its folder. Its module is not read.
+    """The tasks of a run from its artefacts. Its module is not read.
 
     Args:
         skills: the skill of each task.

@@ -15,7 +15,7 @@ from flowrl.skillcode.inputs import GameSignature
 
 
 class SkillInputs(NamedTuple):
-    """One field for each name of `SKILL_INPUTS`, described there."""
+    """One field for each name of `SKILL_INPUTS`."""
 
     inventory: Any
     inventory_diff: Any
@@ -86,7 +86,7 @@ def inputs_at_rest(domain: Domain, world: World, memory: Array, n: int = 1) -> S
 
 
 def leaf_shapes(domain: Domain) -> dict[str, Any]:
-    """Shape and type of each argument by name, for a batch of one world."""
+    """Shape and type of each argument in a batch of one."""
 
     def first(key: jax.Array) -> dict[str, Any]:
         return flat_leaves(inputs_at_rest(domain, domain.reset_fn(key), empty_memory(domain)))

@@ -1,4 +1,4 @@
-"""Snapshots: players in the middle of a game, stored compactly. A few kilobytes each, and read back bit for bit. A
+"""Compact snapshots of players in the middle of games. A few kilobytes each, and read back bit for bit. A
 world is mostly block ids in wide integers. So each array of a file is the table of the values that occur in it and, for
 every state, the numbers of its values in that table, in as few bits as tell them apart. What the player sees is left
 out: it follows from the world.
@@ -58,14 +58,14 @@ def join(parts: list[Snapshots]) -> Snapshots:
 
 
 def players_at(domain: Domain, snapshots: Snapshots) -> PlayerState:
-    """Place players at snapshots, with what they see."""
+    """Place players at snapshots with what they see."""
     seen = jax.jit(jax.vmap(domain.observe_fn))(snapshots.world)
     world, memory, explored = jax.tree.map(jax.numpy.asarray, snapshots)
     return PlayerState(world, seen, memory, explored)
 
 
 def write_snapshots(path: Path, domain: Domain, snapshots: Snapshots) -> None:
-    """Store states at ``path``, whole and compact."""
+    """Store states compactly at ``path``."""
     write_arrays(path, pack(domain, snapshots))
 
 
@@ -83,7 +83,7 @@ def read_snapshots(path: Path, domain: Domain) -> Snapshots:
 
 
 def pack(domain: Domain, snapshots: Snapshots) -> dict[str, np.ndarray]:
-    """Pack states into named arrays, two of each leaf. Its values, and [M, bytes] of their numbers."""
+    """Pack states into two named arrays a leaf. Its values, and [M, bytes] of their numbers."""
     arrays = {_GAME: np.frombuffer(domain.name.encode(), np.uint8)}
     for name, leaf in _named(snapshots):
         # Compared as bits: there are two zeros among the floats.
@@ -117,7 +117,7 @@ def unpack(domain: Domain, arrays: Arrays) -> Snapshots:
 
 
 def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
-    """Decode one leaf of ``count`` states, shaped like ``like``."""
+    """Decode one leaf of ``count`` states like ``like``."""
     if table.dtype != like.dtype or table.ndim != 1 or not 1 <= table.size < 2**_MAX_BITS:
         raise LibraryError(f"{name!r} has values {table.dtype}{list(table.shape)}; they must be {like.dtype}[...].")
     if table.dtype == bool and table.view(np.uint8).max() > 1:
@@ -139,7 +139,7 @@ def _named(snapshots: Snapshots) -> list[tuple[str, Any]]:
 
 
 def _width(values: int) -> int:
-    """Bits that tell this number of values apart, at least one."""
+    """Bits that tell this number of values apart."""
     return max(1, (values - 1).bit_length())
 
 

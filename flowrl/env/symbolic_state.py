@@ -17,7 +17,7 @@ _NOTHING = -1
 
 
 def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
-    """Amount of each of the game's fluents in one world.
+    """Amounts of the game's fluents in one world.
 
     `placed:` counts on the present floor. Near is what lies on the eight cells around the player or underfoot, lit or
     not. Kills are there in games that count them.
@@ -39,7 +39,7 @@ def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
 
 
 def postconditions(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, int], ...]:
-    """Minimum amounts when the skill is done with ``n``, as (fluent, amount).
+    """Minimum amounts when the skill is done with ``n``.
 
     It begins with exactly what it needs: so what it yields, and what it needs and does not spend.
 

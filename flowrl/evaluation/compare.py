@@ -22,7 +22,7 @@ ExpertsByNumber = dict[int, Expert]
 
 
 class PlanPlayer:
-    """Plays a skill's plan on the worlds of one comparison.
+    """Plays a skill's plan for one comparison.
 
     Args:
         run: the folder with the plan's module and configuration.
@@ -56,7 +56,7 @@ class PlanPlayer:
 
 
 class Comparison:
-    """All contests of one request, and the measurement after them.
+    """All contests of one request and the final measurement.
 
     Attributes:
         held: the library's experts by global number, replaced as candidates win.
@@ -68,7 +68,7 @@ class Comparison:
         self.candidates = load_experts(paths.candidates)
 
     def decide(self) -> ComparisonAnswer:
-        """Decide the contests in turn, then measure the skill."""
+        """Decide the contests and measure the skill."""
         own = self.request.expert
         verdicts = {contest.expert: self._decide(contest) for contest in self.request.contests}
         if own in verdicts:
@@ -85,7 +85,7 @@ class Comparison:
         )
 
     def _decide(self, contest: Contest) -> MergeVerdict:
-        """Play a contest; its winner is held from now on."""
+        """Play a contest and hold its winner."""
         player, candidate = self._player(contest.expert), self._candidate(contest.expert)
         ours, theirs = player.play(self.held | candidate), player.play(self.held)
         difference = player.difference(ours, theirs)

@@ -1,4 +1,4 @@
-"""Request and answer of the worker that compares experts. The folder `merge/` of a run holds `request.json`, the
+"""Request and answer of a comparison. The folder `merge/` of a run holds `request.json`, the
 library's experts and the candidates by global number, a folder for each skill whose plan is played, and in the end
 `result.json`.
 """
@@ -71,7 +71,7 @@ class ComparisonAnswer(Frozen):
     status: Literal["learned", "weak"]
 
     def verdict_on(self, expert: int) -> MergeVerdict | None:
-        """The outcome of the contest for an expert, if there was one."""
+        """The outcome of the contest for an expert."""
         return next((verdict for verdict in self.verdicts if verdict.expert == expert), None)
 
 
@@ -90,7 +90,7 @@ class ComparisonPaths(JobPaths):
         return ComparisonPaths(run.merge)
 
     def run(self, expert: int) -> RunPaths:
-        """The run whose candidates they are, by its own expert."""
+        """The run whose candidates they are."""
         return RunPaths(self.folder.parent, expert)
 
     def contest(self, expert: int) -> PlayPaths:

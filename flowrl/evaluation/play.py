@@ -1,4 +1,4 @@
-"""Play of reserved worlds: one episode a world, to its end."""
+"""Play of reserved worlds for one episode each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from flowrl.rollout.programs import PlayPrograms
 
 
 class EpisodeOutcomes(NamedTuple):
-    """Outcomes of the one episode of each of W worlds.
+    """Outcomes of one episode in each of W worlds.
 
     Attributes:
         ended, success, timeout: [W] bool.

@@ -28,7 +28,7 @@ GRACE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Slot:
-    """The part of this machine that one job may use.
+    """The part of this machine for one job.
 
     Attributes:
         cores: the processor cores; none: all.
@@ -45,7 +45,7 @@ class Slot:
         return ["--cores", ",".join(map(str, self.cores))] if self.cores else []
 
     def environment(self) -> dict[str, str]:
-        """Environment variables of the worker beyond those of this process."""
+        """The worker's additional environment variables."""
         found = {}
         if self.card is not None:
             found["CUDA_VISIBLE_DEVICES"] = self.card
@@ -71,7 +71,7 @@ def visible_cards() -> tuple[str, ...]:
 
 
 def slots_for(jobs: int, cores: Sequence[int], cards: Sequence[str], per_job: int | None = None) -> list[Slot]:
-    """Divide cores, cards and their memory among ``jobs`` jobs.
+    """Divide this machine among ``jobs`` jobs.
 
     Args:
         per_job: cores of one job; None: an even share, all of them for a single job.
@@ -103,7 +103,7 @@ class LocalExecutor:
         self._ends: queue.Queue[JobEnd] = queue.Queue()
 
     def submit(self, job: Job) -> None:
-        """Start a child process, or watch the lock's holder."""
+        """Start a child process or watch the lock's holder."""
         if is_locked(job, seconds=0.5):
             self._adopt(job)
             return
@@ -154,10 +154,10 @@ class LocalExecutor:
         return False
 
     def close(self) -> None:
-        """Nothing: daemon threads watch the processes, which outlive this one."""
+        """Nothing. Daemon threads watch the processes, which outlive this one."""
 
     def _take_slot(self, job: Job, cores: Sequence[int] = ()) -> Slot:
-        """Take a free slot, if possible the one with the given cores."""
+        """Take a free slot with the given cores if possible."""
         if not self._free:
             return Slot()
         slot = next((slot for slot in self._free if slot.cores == tuple(cores)), self._free[0])
@@ -210,7 +210,7 @@ def _until_unlocked(job: Job) -> None:
 
 
 def worker_process(job: Job) -> psutil.Process | None:
-    """The process that works on a job's folder, known by its heartbeat. None if it is not on this machine."""
+    """The process whose heartbeat lies in a job's folder. None if it is not on this machine."""
     with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
         found = psutil.Process(int(job.heartbeat.read_text().split()[0]))
         if str(job.folder.resolve()) in found.cmdline():
@@ -273,7 +273,7 @@ def run_job(
 
 
 def result_of(end: JobEnd, result_type: type[ModelT]) -> ModelT:
-    """Read the result of a job that has ended.
+    """Read the result of an ended job.
 
     Raises:
         TrainingError: there is none; shows the end of the job's log.

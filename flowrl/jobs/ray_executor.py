@@ -30,7 +30,7 @@ ORPHAN_SECONDS = 60.0
 
 
 def run_command(command: Sequence[str], folder: str, environment: dict[str, str]) -> int:
-    """Run a job's command on a node of the cluster.
+    """Run a job's command on a cluster node.
 
     The command stops by itself, saving a checkpoint, when this process dies or a file `stop` appears in the folder.
     """
@@ -96,14 +96,14 @@ class RayExecutor:
         return [JobEnd(self._tasks.pop(task), self._code(task)) for task in done]
 
     def _code(self, task: Any) -> int | None:
-        """A task's exit code, None if Ray gave it up."""
+        """A task's exit code or None if Ray gave it up."""
         try:
             return int(self._ray.get(task))
         except (self._ray.exceptions.RayError, self._ray.exceptions.TaskCancelledError):
             return None
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Ask a job to save a checkpoint and leave. By a file in its folder; it is ended after 20 seconds."""
+        """Ask a job to save and leave. By a file in its folder; it is ended after 20 seconds."""
         task = next((task for task, other in self._tasks.items() if other.name == job.name), None)
         if task is None:
             return
@@ -128,7 +128,7 @@ class RayExecutor:
             )
 
     def is_waiting(self, job: Job) -> bool:
-        """Whether the job's task waits for a free place: no process works on the folder yet."""
+        """Whether the job's task waits for a free place. No process works on the folder yet."""
         return not is_locked(job)
 
     def is_under_way(self, job: Job) -> bool:
@@ -168,7 +168,7 @@ def _prepare_environment(address: str | None) -> None:
 
 
 def import_path() -> str:
-    """Import path of a job: that of this process without the current folder.
+    """A job's import path without the current folder.
 
     `python -m` puts that in front, and its files may be anyone's. It stays if PYTHONPATH names it or this package lies
     in it.
@@ -180,7 +180,7 @@ def import_path() -> str:
 
 
 def share_of_card(cards: float, jobs: int) -> float:
-    """Share of a GPU for each job: a whole one if there are enough, else an even part."""
+    """Share of a GPU for each job. A whole one if there are enough, else an even part."""
     if cards < 1:
         return 0.0
     return 1.0 / -(-jobs // int(cards))
@@ -212,7 +212,7 @@ def _require_answer(address: str) -> None:
 
 
 def _require_cluster(address: str) -> None:
-    """Check that a cluster lets one join, in a child process: Ray itself may wait for minutes."""
+    """Check in a child process that a cluster lets one join. Ray itself may wait for minutes."""
     code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
     try:
         command = [sys.executable, "-P", "-c", code, address]

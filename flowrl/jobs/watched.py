@@ -1,4 +1,4 @@
-"""A job under way: its metrics as they are written, checkpoints and heartbeat."""
+"""A job under way and its growing metrics."""
 
 import time
 from pathlib import Path
@@ -54,7 +54,7 @@ class Watched:
 
     @property
     def progressed(self) -> bool:
-        """Whether a checkpoint was saved since the worker was started."""
+        """Whether a checkpoint was saved since the start."""
         return self.paths.checkpoint_updates[-1:] > self._began_with
 
     def seen_alive(self) -> None:
@@ -62,7 +62,7 @@ class Watched:
         self._changed = time.monotonic()
 
     def silent_for(self) -> float:
-        """Seconds since the heartbeat last changed, by this machine's clock."""
+        """Seconds since the heartbeat changed by this machine's clock."""
         try:
             heartbeat = self.job.heartbeat.read_text()
         except OSError:

@@ -35,7 +35,7 @@ def run_worker(
     needs: str = "request.json",
     failed_fn: Callable[[str], BaseModel] | None = None,
 ) -> int:
-    """Work on the folder that the command line names.
+    """Work on the command line's folder.
 
     The folder is locked, the network denied, a heartbeat written, and what ``work_fn`` returns becomes `result.json`.
 

@@ -23,7 +23,7 @@ _FOLDERS = {"Craftax-Classic-Symbolic-v1": "classic", "Craftax-Symbolic-v1": "cr
 
 @dataclass(frozen=True)
 class KnowledgeBase:
-    """The skills known for a game before any is learned.
+    """The skills of a game before any is learned.
 
     Attributes:
         env: the game.
@@ -50,13 +50,13 @@ class KnowledgeBase:
         return named[name]
 
     def named(self) -> dict[str, Skill]:
-        """The skills by name, in curriculum order."""
+        """The skills by name in curriculum order."""
         return {skill.name: skill for skill in self.skills}
 
 
 @functools.cache
 def load_base(env: str) -> KnowledgeBase:
-    """Load a game's knowledge base with all ranges of n.
+    """Load a game's base with all ranges of n.
 
     Raises:
         UsageError: there is no such game, or it has no base.
@@ -78,7 +78,7 @@ def load_base(env: str) -> KnowledgeBase:
 
 
 def manual_of(env: str) -> str:
-    """A game's manual, for people and models.
+    """A game's manual for people and models.
 
     Raises:
         UsageError: there is no such game.
@@ -100,7 +100,7 @@ def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
 
 
 def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
-    """Amounts from `base.toml`: a number, or a table with `per_n` and `base`."""
+    """Amounts from `base.toml` as numbers or tables."""
     return {f: Quantity(base=a) if isinstance(a, int) else Quantity(**a) for f, a in amounts.items()}
 
 

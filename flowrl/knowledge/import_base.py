@@ -58,7 +58,7 @@ class ImportReport:
 
 
 def import_base(path: Path, vocabulary: Vocabulary, base: KnowledgeBase) -> ImportReport:
-    """Translate and check the skills of a published-style JSON file. Writes and runs nothing.
+    """Translate and check a published-style JSON file. Writes and runs nothing.
 
     A skill whose name the base has, in any capitalisation, is checked but not imported: the base's was tested in play.
 
@@ -140,7 +140,7 @@ def write_imported(report: ImportReport, folder: Path) -> Path:
 
 
 def read_imported(file: Path, env: str, vocabulary: Vocabulary) -> list[Skill]:
-    """Read the skills of a file from `write_imported`, as untrusted.
+    """Read the untrusted skills of a file from `write_imported`.
 
     Raises:
         LibraryError: it is damaged, or no such file.

@@ -34,7 +34,7 @@ _AMOUNTS = ("requires", "consumes", "yields")
 
 
 def read_own_skill(path: Path, vocabulary: Vocabulary) -> Skill:
-    """Read the skill of a user's file, its code without SPEC.
+    """Read the skill of a user's file.
 
     Raises:
         UsageError: the file cannot be read.
@@ -65,7 +65,7 @@ def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
 
 
 def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
-    """Why no plan would reach a skill, everything else learned. None if one would."""
+    """Why no plan of all skills reaches this one. None if one would."""
     try:
         plan(skill.name, {**base.named(), skill.name: skill}, vocabulary=base.vocabulary)
     except PlanError as error:
@@ -109,7 +109,7 @@ def read_own_text(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill |
 
 
 def _heading(tree: ast.Module, file: str) -> tuple[str, str, list[str]]:
-    """Name, description and problems of the file's docstring."""
+    """What the file's docstring says and its problems."""
     first = (ast.get_docstring(tree) or "").partition("\n\n")[0]
     name, colon, description = (" ".join(part.split()) for part in first.partition(":"))
     if not (name and colon and description):
@@ -123,7 +123,7 @@ def _is_spec(node: ast.stmt) -> bool:
 
 
 def _spec_of(node: ast.stmt, name: str) -> tuple[SkillSpec | None, list[str]]:
-    """SPEC as a value, and what is wrong with it. Nothing in it is run."""
+    """SPEC as a value and its problems. Nothing in it is run."""
     value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
     try:
         literal = None if value is None else ast.literal_eval(value)
@@ -163,7 +163,7 @@ def _repeated_keys(value: ast.expr) -> list[object]:
 
 
 def _amounts(value: object, where: str) -> tuple[dict[str, Quantity], list[str]]:
-    """The readable amounts, and problems of the others."""
+    """The readable amounts and problems of the others."""
     if not isinstance(value, dict):
         return {}, [f"{where}: {value!r} is not valid; write a dict such as {{'wood': 2}}."]
     amounts: dict[str, Quantity] = {}
@@ -243,7 +243,7 @@ def reward(inventory, inventory_diff, n):
 
 
 def template(name: str, vocabulary: Vocabulary) -> str:
-    """The text of a skill file for a new skill: valid, with comments on all options."""
+    """A valid skill file with comments on all options."""
     item = next((item for item in vocabulary.items if item not in vocabulary.tiers), "wood")
     inputs = {k: text for k, text in SKILL_INPUTS.items() if vocabulary.floors > 1 or k not in FULL_GAME_ONLY}
     assert _FIELDS.keys() == SkillSpec.model_fields.keys()
@@ -257,7 +257,7 @@ def template(name: str, vocabulary: Vocabulary) -> str:
 
 
 def _listed(entries: dict[str, str]) -> str:
-    """A comment with one entry a line, folded if long."""
+    """A comment with one folded entry a line."""
     width = max(map(len, entries)) + 2
     lines = []
     for name, text in entries.items():

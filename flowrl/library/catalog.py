@@ -72,7 +72,7 @@ def home_folder(home: Path) -> Path:
 
 
 def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
-    """A game's base without an earlier import of ``source``. The home's other skills are in it.
+    """A base without an earlier import of ``source``. The home's other skills are in it.
 
     Raises:
         UsageError: the home holds another game, or there is no such game.
@@ -137,7 +137,7 @@ def _is_same(skill: Skill, held: Skill) -> bool:
 
 
 def _trusting(base: KnowledgeBase, trusted: Collection[Skill]) -> KnowledgeBase:
-    """The base, trusting skills that also come from trusted places."""
+    """The base with trust in skills from trusted places."""
     by_name = {skill.name: skill for skill in trusted}
     skills = tuple(
         skill.model_copy(update={"trusted": True})
@@ -180,7 +180,7 @@ def known_skills(library: SkillLibrary) -> dict[str, Skill]:
 
 
 def records_of(env: str, home: Path) -> dict[str, SkillRecord]:
-    """The skills that a home holds for a game, by name."""
+    """A home's skills for a game by name."""
     if not (home / "home.json").exists():
         return {}
     library = SkillLibrary.open(home)
@@ -193,7 +193,7 @@ def learned_for(env: str, home: Path) -> dict[str, Skill]:
 
 
 def with_library(base: KnowledgeBase, home: Path) -> KnowledgeBase:
-    """A base followed by the skills of a home."""
+    """A base followed by a home's skills."""
     lacking = [record for name, record in records_of(base.env, home).items() if name not in base.named()]
     if not lacking:
         return base
@@ -215,7 +215,7 @@ class Outlook:
     status: dict[str, str]
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each step: skill, n, expert, why, status, floor and what is held after it."""
+        """A row for each step with what is held after it."""
         return [
             step.model_dump() | {"status": self.status[step.skill], "floor": state.floor, "after": state.shown()}
             for step, state in zip(self.plan.steps, self.after, strict=True)
@@ -223,7 +223,7 @@ class Outlook:
 
 
 def plan_goal(base: KnowledgeBase, home: Path, goal: str, only_learned: bool = False) -> Outlook:
-    """The plan for a goal, with the home's experts.
+    """The plan for a goal with the home's experts.
 
     Args:
         only_learned: use what the home has learned; else every skill of the base counts as known, so that a plan
@@ -242,12 +242,12 @@ def plan_goal(base: KnowledgeBase, home: Path, goal: str, only_learned: bool = F
 
 
 def frontier_of(base: KnowledgeBase, home: Path) -> list[SkillStanding]:
-    """Where each skill of the base stands, in curriculum order."""
+    """Where each skill of the base stands."""
     return Frontier(learned_for(base.env, home), base.vocabulary, base.skills).judge_all(base.skills)
 
 
 def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str, Skill]]:
-    """A plan for a goal from the library's own skills. A weak skill may be the goal itself.
+    """A plan of the library's own skills. A weak skill may be the goal itself.
 
     Raises:
         UsageError, PlanError: the goal is unknown or out of the library's reach.

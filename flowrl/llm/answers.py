@@ -1,4 +1,4 @@
-"""The forms of a model's answers, and their parsers. JSON even inside other text, and skill code."""
+"""The forms of a model's answers with parsers. JSON even inside other text, and skill code."""
 
 import json
 import re
@@ -25,7 +25,7 @@ class RejectedError(Exception):
 
 
 class ProposeAnswer(Frozen):
-    """The next skill, or a weak one to continue."""
+    """The next skill or a weak one to continue."""
 
     action: Literal["new", "continue"] = "new"
     name: str = Field(min_length=1, max_length=80)
@@ -34,7 +34,7 @@ class ProposeAnswer(Frozen):
 
 
 class SpecAnswer(Frozen):
-    """A specification; amounts are whole numbers or texts such as "2*n + 1"."""
+    """A specification with amounts as numbers or texts."""
 
     requires: dict[str, int | str] = Field(default_factory=dict)
     consumes: dict[str, int | str] = Field(default_factory=dict)
@@ -66,7 +66,7 @@ class SpecAnswer(Frozen):
 
     @classmethod
     def of(cls, spec: SkillSpec) -> "SpecAnswer":
-        """A specification as a model would have written it."""
+        """A specification as a model would write it."""
         amounts: dict[str, Any] = {
             part: {f: quantity_text(q) if q.per_n else q.base for f, q in getattr(spec, part).items()}
             for part in ("requires", "consumes", "yields")
@@ -75,7 +75,7 @@ class SpecAnswer(Frozen):
         return cls(**amounts, **rest)
 
     def text(self) -> str:
-        """JSON on one line, without empty parts."""
+        """JSON on one line without empty parts."""
         return self.model_dump_json(exclude_defaults=True)
 
 
@@ -86,7 +86,7 @@ class DesignAnswer(Frozen):
 
 
 class CodeAnswer(Frozen):
-    """The text of a skill file with a third function, `network_number`."""
+    """A skill file with a third function `network_number`."""
 
     code: str = Field(min_length=1, max_length=40_000)
 
@@ -147,7 +147,7 @@ def _candidates(text: str) -> Iterable[str]:
 
 
 def _what_is_wrong(error: ValidationError) -> str:
-    """What is wrong with each field, a line each."""
+    """What is wrong with each field."""
     lines = []
     for detail in error.errors()[:10]:
         where = ".".join(str(part) for part in detail["loc"]) or "the object"
@@ -159,7 +159,7 @@ def _what_is_wrong(error: ValidationError) -> str:
 
 
 def own_functions(text: str, expert: int) -> str:
-    """The skill file without `network_number`: the number is assigned when the skill is trained.
+    """The skill file without `network_number`. The number is assigned when the skill is trained.
 
     Raises:
         RejectedError: the text is no Python, or `network_number` is missing or returns another number.

@@ -1,4 +1,4 @@
-"""What a model is told of a game and of a library's progress.
+"""What a model is told of game and library.
 
 All but the game's manual is generated from the code it describes, so that it cannot drift.
 """
@@ -71,7 +71,7 @@ def read_signature(env: str) -> GameSignature:
 
 
 def inputs_text(signature: GameSignature) -> str:
-    """The arguments of skill functions, a line each. With fields, shapes and types."""
+    """The arguments of skill functions as lines. With fields, shapes and types."""
     lines = []
     for name, what in SKILL_INPUTS.items():
         prefix = f"{name}."
@@ -85,7 +85,7 @@ def inputs_text(signature: GameSignature) -> str:
 
 
 def shaping_text() -> str:
-    """The helpers of `flowrl.env.shaping`, a line each: signature and summary."""
+    """Signatures and summaries of `flowrl.env.shaping`."""
     text = (resources.files("flowrl.env") / "shaping.py").read_text(encoding="utf-8")
     lines = []
     for node in ast.parse(text).body:
@@ -142,7 +142,7 @@ def skill_lines(skills: Iterable[Skill]) -> list[SkillLine]:
 
 
 def reach_text(frontier: Frontier, vocabulary: Vocabulary) -> tuple[str, str]:
-    """What plans of known skills reach, and what not. As lists of fluents with amounts."""
+    """What plans reach and what not. As lists of fluents with amounts."""
     reached, unreached = [], []
     names = vocabulary.names() + [f"{REACHED}{k}" for k in range(1, vocabulary.floors)]
     for fluent in names:
@@ -193,6 +193,6 @@ def failures_text(
 
 
 def failed_runs(library: SkillLibrary) -> dict[str, str]:
-    """Why runs failed, by skill."""
+    """Why runs failed by skill."""
     results = {spec.skill: paths.result for paths, spec in library.runs() if paths.result.exists()}
     return {name: error for name, file in results.items() if (error := read_json(file, TrainResult).error)}

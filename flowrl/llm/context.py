@@ -1,4 +1,4 @@
-"""What `Flow`, `Writer` and `review` share: a model, a library, and how the two work together."""
+"""A model and a library that work together."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -98,7 +98,7 @@ class FlowContext:
         return Conversation(self.llm, self.briefing, self.settings.attempts, self.tell_fn)
 
     def base(self) -> KnowledgeBase:
-        """The model's skills, with the library's specifications and filled ranges of n."""
+        """The model's skills with the library's specifications."""
         records = self.library.named()
         skills = [
             draft.skill.model_copy(update={"spec": records[draft.skill.name].spec})
@@ -111,17 +111,17 @@ class FlowContext:
         return KnowledgeBase(self.env, self.vocabulary, fill_ranges(skills, self.vocabulary), stated)
 
     def known(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Known:
-        """What is known at this moment, with pending skills taken for learned."""
+        """What is known now with pending skills as learned."""
         learned, written = known_skills(self.library), self.base().named()
         everything = {name: skill for name, skill in written.items() if name in learned_or_pending} | learned
         frontier = Frontier(everything, self.vocabulary, written.values())
         return Known(frozenset(learned_or_pending), given_up, learned, everything, written, frontier)
 
     def all_trials(self) -> set[str]:
-        """The names of all runs that try a reward."""
+        """Names of all reward trials."""
         return {name for draft in self.drafts for name in trials_of(draft)}
 
 
 def trials_of(draft: Draft) -> list[str]:
-    """The names of the runs that try a draft's rewards."""
+    """Names of a draft's reward trials."""
     return [candidate_name(draft.skill.name, which) for which in range(len(draft.candidates))]

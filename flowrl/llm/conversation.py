@@ -43,7 +43,7 @@ class Conversation:
     def ask(
         self, stage: str, skill: str, prompt: Message, form: type[AnswerT], judge_fn: Callable[[AnswerT], Result]
     ) -> Result:
-        """The judge's result for the first answer that it accepts.
+        """The judge's result for the first accepted answer.
 
         Args:
             skill: the skill in question; empty before it has a name.

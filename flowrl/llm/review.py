@@ -1,4 +1,4 @@
-"""After training: a skill's specification checked against play and experiments, and corrected.
+"""Correct a trained skill's specification by what play shows.
 
 Statistics come first and need no model. Then the model sees them with a trajectory and writes a corrected
 specification; one that contradicts the measurements is rejected. Without a usable answer the statistics' own correction
@@ -59,7 +59,7 @@ def review(context: FlowContext, record: SkillRecord) -> SkillSpec | None:
 
 
 def _require_running(context: FlowContext) -> None:
-    """Raise LLMError after a stop: the findings may be incomplete."""
+    """Raise LLMError after a stop. The findings may be incomplete."""
     if context.stopping.is_set():
         raise LLMError("It was stopped.")
 
@@ -89,7 +89,7 @@ def refine(
     findings: Findings,
     suggested: Repair,
 ) -> SkillSpec:
-    """The model's specification of a skill, which agrees with the measurements.
+    """The model's specification that agrees with the measurements.
 
     Args:
         others: skills that plans may use beside it.

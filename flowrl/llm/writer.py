@@ -1,4 +1,4 @@
-"""One skill from a model, from its name to verified code. Each answer is judged before the next question."""
+"""One skill of a model up to verified code. Each answer is judged before the next question."""
 
 from collections.abc import Collection, Mapping
 
@@ -31,7 +31,7 @@ class Writer:
         self.name = ""
 
     def propose(self) -> ProposeAnswer:
-        """The model's proposal: a new skill with a free name, or a weak one to continue.
+        """The model's proposal. A new skill with a free name, or a weak one to continue.
 
         Raises:
             StageFailedError, LLMError: there is none.
@@ -87,7 +87,7 @@ class Writer:
             raise RejectedError("\n".join(problems))
 
     def write(self, idea: ProposeAnswer) -> Draft:
-        """The skill with its specification and its verified rewards.
+        """The skill with specification and verified rewards.
 
         Raises:
             StageFailedError, LLMError: a stage failed.

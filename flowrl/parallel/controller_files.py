@@ -1,4 +1,4 @@
-"""Files between the controller and other processes: its view of a home, and requests to it."""
+"""The controller's view of a home and requests to it."""
 
 import uuid
 from typing import Literal
@@ -9,19 +9,19 @@ from flowrl.schema.frozen import Frozen
 
 
 class HomeRequest(Frozen):
-    """Stop a skill's run, or retry a skill that ended unlearned."""
+    """A request to stop or retry a skill."""
 
     what: Literal["cancel", "retry"]
     skill: str
 
 
 def leave_request(paths: HomePaths, request: HomeRequest) -> None:
-    """Leave a request for the process that grows the home."""
+    """Leave a request for the growing process."""
     write_json(paths.requests / f"{uuid.uuid4().hex}.json", request)
 
 
 def take_requests(paths: HomePaths) -> list[HomeRequest]:
-    """Remove and return the pending requests, oldest first."""
+    """Remove and return the pending requests in order."""
     if not paths.requests.exists():
         return []
     files = sorted(paths.requests.glob("[0-9a-f]*.json"), key=lambda path: path.stat().st_mtime_ns)

@@ -1,4 +1,4 @@
-"""A run's folder: resumed or renamed at set-up, read when the run is done."""
+"""A run's folder at set-up and when done."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ their text, and a run that resumes keeps the start states that it had when it be
 
 
 def resumes(paths: RunPaths, wanted: RunSpec, module: str) -> bool:
-    """Whether the folder holds this very run, unfinished.
+    """Whether the folder holds this very run unfinished.
 
     A run that is done is put aside for the next one, and a failed run for one with other settings.
 
@@ -60,7 +60,7 @@ def _differences(paths: RunPaths, wanted: RunSpec, module: str) -> str:
 
 
 def put_aside(folder: Path) -> None:
-    """Rename a run's folder, which then belongs to no skill."""
+    """Rename a run's folder so that no skill owns it."""
     number = 1
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
@@ -91,7 +91,7 @@ class FinishedRun:
 
     @staticmethod
     def load(paths: RunPaths) -> "FinishedRun":
-        """Read a run, checking its weights against its result.
+        """Read a run and check its weights.
 
         Raises:
             TrainingError: the run failed; carries its reason.
@@ -113,7 +113,7 @@ class FinishedRun:
         return read_text(self.paths.folder / SOURCE_FILE)
 
     def start_states(self) -> bytes | None:
-        """The file of start states that the run kept, if any.
+        """The file of start states if the run kept any.
 
         Raises:
             LibraryError: it is missing, or not the file that the result names.

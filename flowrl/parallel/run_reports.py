@@ -1,4 +1,4 @@
-"""Read-only status of a home's runs, from its files. Also cancels and retries runs."""
+"""Read-only status of a home's runs. Also cancels and retries runs."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -54,13 +54,13 @@ class RunReport:
 
 
 def share_fields(name: str, share: Share | None) -> dict[str, float | None]:
-    """A share and its interval as three JSON fields. None where nothing was counted."""
+    """A share with interval as three JSON fields. None where nothing was counted."""
     value, low, high = (share.value, share.low, share.high) if share is not None and share.total else (None,) * 3
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
-    """The status of a run, from its files."""
+    """The status of a run from its files."""
     rows = reversed(MetricsReader(paths.metrics).new_rows())
     last = next((row for row in rows if isinstance(row, UpdateRow)), None)
     success, step_success = (last.success, last.step_success) if last else (None, None)
@@ -91,12 +91,12 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
 
 
 def needs_of(plan: Plan, skill: str) -> tuple[str, ...]:
-    """The other skills of a skill's plan, in order of first use."""
+    """The other skills of a skill's plan in order."""
     return tuple(dict.fromkeys(step.skill for step in plan.steps if step.skill != skill))
 
 
 def reports(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> list[RunReport]:
-    """The status of all runs of a home, by expert. `on_damaged` gets those that cannot be read."""
+    """The status of a home's runs by expert. `on_damaged` gets those that cannot be read."""
     return [report_on(paths, spec) for paths, spec in library.runs(on_damaged)]
 
 
@@ -125,7 +125,7 @@ def is_grown(library: SkillLibrary) -> bool:
 
 
 def snapshot_of(library: SkillLibrary) -> Snapshot | None:
-    """The last snapshot of the process that grows a home. None if there is none."""
+    """The last snapshot of the growing process. None if there is none."""
     if not library.paths.state.exists():
         return None
     return read_json(library.paths.state, Snapshot)

@@ -59,7 +59,7 @@ def prepare_training_run(
 def build_remapping(
     dependencies: Sequence[str], global_expert_idx: int, completed_skills: Mapping[str, Any]
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Number a run's experts: (global_to_local, local_to_global), contiguous in ascending global order.
+    """Number a run's experts in ascending global order. Gives (global_to_local, local_to_global).
 
     Args:
         dependencies: names of skills whose experts the run holds.
@@ -93,7 +93,7 @@ def build_moe_checkpoint(
     *,
     home: Path | None = None,
 ) -> Tree:
-    """Read the dependencies' weights under local numbers, as the seed's named state.
+    """Read the dependencies' weights under local numbers. In the form of the seed's named state.
 
     The new expert is left out: the worker's `param_updater` initialises it. Weights in a home, and those with a
     `meta.json` beside them, must be the ones that were stored there.
@@ -199,13 +199,13 @@ def _paths_of(entry: Mapping[str, Any], home: Path) -> SkillPaths:
 
 
 def _runs_before(before: Mapping[str, Any], home: Path) -> int:
-    """Number of a skill's earlier runs: its highest version, rejected candidates included."""
+    """Number of a skill's earlier runs. Its highest version, rejected candidates included."""
     shelf = _paths_of(before, home).history.glob("version_*")
     return max([int(before.get("version", 1)), *(int(path.name.removeprefix("version_")) for path in shelf)])
 
 
 def start_files(skill_name: str, spec: SkillSpec, completed_skills: Mapping[str, Any], home: Path) -> dict[str, bytes]:
-    """Files of start states that may meet a skill's requirements. By the skill that they come from.
+    """Start states that may meet a skill's requirements. By the skill that they come from.
 
     The plan behind the states must yield each required fluent; whether a state really has them is for the worker to
     see. A skill that requires nothing begins in new worlds.

@@ -61,7 +61,7 @@ def _check_goal(plan: Plan, skills: Mapping[str, Skill], vocabulary: Vocabulary,
 
 
 def _check_done(plan: Plan, want: Want, steps: Sequence[PlanStep]) -> None:
-    """Require that a step does the skill wanted, with its amount."""
+    """Require that a step does the skill wanted."""
     amounts = [step.n for step in steps if step.skill == want.name]
     if not amounts:
         raise PlanError(f"The plan for {plan.goal!r} never does {want.name!r}.")

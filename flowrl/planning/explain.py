@@ -1,4 +1,4 @@
-"""Plans and failures to plan, in words."""
+"""Plans and failures to plan in words."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +72,7 @@ def _practice(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str
 
 
 def _users(fluent: str, later: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> dict[str, int]:
-    """What later steps take of a fluent, until one yields it anew. 0: they need but keep it."""
+    """What later steps take of a step's fluent. 0: they need but keep it."""
     users: dict[str, int] = {}
     for name, n in later:
         spec = skills[name].spec
@@ -105,7 +105,7 @@ def _shares(what: str, users: Mapping[str, int]) -> str:
 def explain_failure(
     goal: Goal, skills: Mapping[str, Skill], unlearned: Mapping[str, Skill], start: SymbolicState, obstacles: Obstacles
 ) -> str:
-    """Why no plan reaches the goal, and what would help."""
+    """Why no plan reaches the goal and what helps."""
     missing = _missing(goal, skills, unlearned, start, obstacles.vocabulary)
     reason = missing or _in_the_way(goal, skills, obstacles)
     return f"No plan of the {len(skills)} known skills reaches {goal.text!r}: {reason}."
@@ -161,7 +161,7 @@ def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tu
 
 
 class _View:
-    """What known skills reach when nothing is ever spent. And which skills would yield the rest.
+    """What known skills reach if nothing is spent. And which skills would yield the rest.
 
     A need is a fluent and an amount; floors with "or" between ask for any one of them.
     """
@@ -184,7 +184,7 @@ class _View:
         return meets(self._within, need)
 
     def lacking(self, spec: SkillSpec, n: int = 1) -> list[FluentNeed]:
-        """The needs of a skill that are out of reach. Amounts are capped at what fits in hand."""
+        """The unreachable needs of a skill. Amounts are capped at what fits in hand."""
         asked = [(f, min(amount, self.vocabulary.most(f))) for f, amount in spec.needed(n).items() if amount > 0]
         floors = [] if spec.floors is None else [(" or ".join(f"{FLOOR}{k}" for k in spec.floors), 1)]
         return [need for need in [*asked, *floors] if not self.has(need)]
@@ -198,7 +198,7 @@ class _View:
         return [skill for skill in self.others.values() if self.reaches(skill, need)]
 
     def who_would(self, need: FluentNeed) -> str:
-        """The chain of unlearned skills that would yield a need. It ends at one that can be learned next."""
+        """The unlearned skills that would yield a need. It ends at one that can be learned next."""
         parts, seen = [], set[FluentNeed]()
         while need not in seen:
             seen.add(need)
@@ -242,7 +242,7 @@ def _in_the_way(goal: Goal, skills: Mapping[str, Skill], obstacles: Obstacles) -
 
 
 def _apart(goal: Goal, skills: Mapping[str, Skill], floors_of_fn: FloorsOf) -> str | None:
-    """Two things wanted at once that lie on unconnected floors."""
+    """Two wanted things on unconnected floors."""
     wants = [(want.name, want.amount) for want in goal.wants if not want.is_skill]
     own = None if goal.own is None else skills[goal.own.name].spec
     needs = [*wants, *(own.needed(goal.wants[0].amount).items() if own else [])]

@@ -67,7 +67,7 @@ class Frontier:
         return self._infeasible(skill) or self._news(skill)
 
     def judge_all(self, skills: Iterable[Skill]) -> list[SkillStanding]:
-        """Where each skill stands, in their order."""
+        """Where each skill stands."""
         return [self.judge(skill) for skill in skills]
 
     def require(self, skill: Skill) -> None:
@@ -77,7 +77,7 @@ class Frontier:
             raise PlanError(f"{skill.name!r} cannot be learned now, it is {verdict.standing}: {verdict.reason}.")
 
     def most(self, fluent: str) -> int:
-        """The largest amount of a fluent that learned skills reach. As far as searches settle it."""
+        """The largest reachable amount of a fluent. As far as searches settle it."""
         low, high = 0, self.vocabulary.most(fluent)
         while low < high:
             amount = high if low == 0 and high == self.vocabulary.most(fluent) else (low + high + 1) // 2
@@ -110,7 +110,7 @@ class Frontier:
         return None
 
     def _what_is_lacking(self, skill: Skill, n: int) -> str:
-        """The first need that learned skills do not meet. And the skill that would."""
+        """The first need that stays unmet. And the skill that would."""
         needs = [(fluent, amount) for fluent, amount in skill.spec.needed(n).items() if amount > 0]
         if skill.spec.floors is not None and 0 not in skill.spec.floors:
             needs += [(f"{FLOOR}{k}", 1) for k in skill.spec.floors[:1]]
@@ -128,7 +128,7 @@ class Frontier:
         return "no known skill yields"
 
     def _news(self, skill: Skill) -> SkillStanding:
-        """What a skill yields that learned skills do not reach."""
+        """What a skill yields beyond learned skills."""
         top = _top(skill)
         yields = {fluent: quantity.at(top) for fluent, quantity in skill.spec.yields.items() if quantity.at(top) > 0}
         lasting = yields if skill.spec.to_floor is None else yields | {f"{REACHED}{skill.spec.to_floor}": 1}
@@ -148,7 +148,7 @@ class Frontier:
         return SkillStanding(skill.name, "not novel", "learned skills reach all that it yields")
 
     def _is_shorter(self, skill: Skill, n: int, fluent: str, amount: int) -> bool:
-        """Whether learned skills need more than one step to it."""
+        """Whether learned skills need several steps."""
         floors = range(self.vocabulary.floors) if skill.spec.floors is None else skill.spec.floors
         floor = next((k for k in floors if fluent != f"{FLOOR}{k}"), floors[0] if floors else 0)
         begin = SymbolicState.of(skill.spec.needed(n), floor)

@@ -155,7 +155,7 @@ class Search:
     # From needs to the needs before a step
 
     def _before(self, needs: Needs, floor: int | None, step: Operator) -> Iterator[tuple[Needs, int | None]]:
-        """The needs before a step, once for each floor that fits."""
+        """The needs before a step for each possible floor."""
         if step.to_floor is not None and floor not in (None, step.to_floor):
             return
         for there in self._floors_before(needs, floor, step):
@@ -168,7 +168,7 @@ class Search:
                 yield before, there
 
     def _floors_before(self, needs: Needs, floor: int | None, step: Operator) -> list[int | None]:
-        """The floors on which a step may be done. None: any."""
+        """The floors where a step may be done. None: any."""
         if self.vocabulary.floors == 1:
             return [0] if step.floors is None or 0 in step.floors else []
         if step.to_floor is None and floor is not None:
@@ -203,7 +203,7 @@ class Search:
         return self._looks.setdefault(fluent, look)
 
     def _providers(self, needs: Needs, floor: int | None) -> Iterator[Operator]:
-        """The skills that provide a need, at the least amounts."""
+        """The skills that provide a need at least amounts."""
         open_needs = {f.partition("@")[0]: amount for f, amount in needs.items()}
         if floor is not None:
             open_needs[f"{FLOOR}{floor}"] = 1
@@ -258,7 +258,7 @@ class Search:
         return _Node(0, 0, after.total + step.n, 0, cost, needs, floor, (step.name, step.n), after)
 
     def find(self, goal: Goal, seconds: float, phases: Phases = FEWEST) -> Found | None:
-        """A plan's steps, None where there are none.
+        """A plan's steps or None.
 
         Where states or time ran out it returns None as well, and ``obstacles.gave_up`` says so.
         """
@@ -308,7 +308,7 @@ class Search:
 
 
 class _Met:
-    """The sets of needs met, without outdone ones.
+    """The sets of needs met without outdone ones.
 
     A node outdoes another with as many steps or fewer, and no amount larger. Whatever leads to the larger amounts leads
     to the smaller ones, so nothing is missed.

@@ -7,7 +7,7 @@ from flowrl.stats import Share
 
 
 class Evaluation(Frozen):
-    """What playing a run's tasks on new worlds showed. Every episode is counted to its end.
+    """What play on new worlds showed. Every episode is counted to its end.
 
     Attributes:
         success: episodes that finish the whole plan, of all.

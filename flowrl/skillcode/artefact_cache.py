@@ -35,7 +35,7 @@ MADE_BY = (
 
 
 class ArtefactMeta(Frozen):
-    """The origin of an artefact, stored beside it.
+    """The origin of an artefact.
 
     Attributes:
         skill: its name at the time, for people; skills with the same text share one artefact.
@@ -74,7 +74,7 @@ def verified_cache() -> Path:
 
 
 def artefact_key(skill: Skill, env: str) -> str:
-    """The name of a skill's artefact: a hash of everything that it depends on."""
+    """A hash of everything that an artefact depends on."""
     made_of = {
         "format": FORMAT,
         "code": skill.code,

@@ -47,7 +47,7 @@ DoneAndReward = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class SkillFunctions:
-    """The two functions of a skill, and the arguments of each."""
+    """The two functions of a skill with arguments."""
 
     is_done: SkillFunction
     reward: SkillFunction
@@ -63,7 +63,7 @@ class SkillFunctions:
 
 @dataclass(frozen=True)
 class ExportedSkill:
-    """A skill as exported by the sandbox: one function of a batch, which cannot be called under `vmap`.
+    """A skill as exported by the sandbox. One function of a batch, which cannot be called under `vmap`.
 
     Attributes:
         name: of the skill, for messages.
@@ -76,7 +76,7 @@ class ExportedSkill:
 
 @dataclass(frozen=True)
 class TaskModule:
-    """The tasks of a run, with each distinct skill once.
+    """The tasks of a run and its distinct skills.
 
     Attributes:
         skills: the distinct skills.

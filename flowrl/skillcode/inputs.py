@@ -1,4 +1,4 @@
-"""The names that skill code may take as arguments. Plain words, for processes without jax."""
+"""The possible arguments of skill code. Plain words, for processes without jax."""
 
 from flowrl.errors import nearest_names
 from flowrl.schema.frozen import Frozen

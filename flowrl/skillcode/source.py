@@ -20,7 +20,7 @@ _HEADER_NAMES = ("GLOBAL_TO_LOCAL", "LOCAL_TO_GLOBAL")
 
 @dataclass(frozen=True)
 class SkillSource:
-    """The code of one skill: a text, and the names of its two functions there."""
+    """The text of one skill and its functions' names."""
 
     prefix: str
     text: str
@@ -54,7 +54,7 @@ def parse(text: str, file: str) -> ast.Module:
 
 
 def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
-    """The names that a module defines at its top, in order, each with its statement."""
+    """The names that a module defines and their statements."""
     found: list[tuple[str, ast.stmt]] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -67,7 +67,7 @@ def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
 
 
 def argument_problems(node: ast.FunctionDef, file: str, has_floors: bool = True) -> list[str]:
-    """Why flowrl could not call a skill function, a sentence each. It gives the inputs by name."""
+    """Why flowrl could not call a skill function. It gives the inputs by name."""
     arguments, where = node.args, f"{file}, line {node.lineno}: {node.name}"
     if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
         return [f"{where} may take named arguments only, no *args, **kwargs or '/'. Write out the inputs that it uses."]
@@ -81,7 +81,7 @@ def argument_names(node: ast.FunctionDef) -> tuple[str, ...]:
 
 
 def defaults_of(node: ast.FunctionDef) -> dict[str, ast.expr]:
-    """The defaults of a function's arguments, by name."""
+    """The defaults of a function's arguments by name."""
     arguments = node.args
     plain = arguments.posonlyargs + arguments.args
     named = plain[len(plain) - len(arguments.defaults) :] + arguments.kwonlyargs
@@ -100,7 +100,7 @@ def literal_number(node: ast.stmt) -> int | None:
 
 
 def without_statement(text: str, tree: ast.Module, node: ast.stmt) -> str | None:
-    """The text without a statement of its top level. None if other statements share its lines."""
+    """The text without a top-level statement. None if other statements share its lines."""
     first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
     rows = range(first, (node.end_lineno or node.lineno) + 1)
     if any(other is not node and (other.lineno in rows or other.end_lineno in rows) for other in tree.body):
@@ -142,7 +142,7 @@ def network_numbers(text: str, file: str) -> tuple[int, ...]:
 
 
 def count_tasks(names: Iterable[str], file: str) -> int:
-    """The number of tasks that the names make up.
+    """The number of tasks by their names.
 
     Raises:
         ModuleError: there is none, a number is left out, or a triple is incomplete.
@@ -173,7 +173,7 @@ def default_amount(source: SkillSource) -> int | None:
 
 
 class _Prefixer(ast.NodeTransformer):
-    """Prefixes the module's own names, except where a local name hides them."""
+    """Prefixes the module's own names where visible."""
 
     def __init__(self, prefix: str, names: set[str]):
         self.prefix, self.names = prefix, names
@@ -208,7 +208,7 @@ def _prefixed(source: SkillSource) -> str:
 
 
 def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], numbers: Sequence[int]) -> str:
-    """The text of a task module: each distinct skill's code once, then a triple for each task.
+    """The text of a task module. Each distinct skill's code once, then a triple for each task.
 
     Args:
         sources: the distinct skills.
@@ -236,7 +236,7 @@ def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], 
 
 
 def _renamed(text: str, tree: ast.Module, renames: Mapping[str, str]) -> str:
-    """Rename in place, so that the author's comments and layout stay."""
+    """Rename in place and keep the author's layout."""
     lines = [line.encode() for line in text.split("\n")]
     spots: list[tuple[int, int, str]] = []
     for node in ast.walk(tree):
@@ -300,7 +300,7 @@ def remap_network_numbers(
 
 
 def source_of(skill: Skill) -> SkillSource:
-    """The functions that belong to a skill: those of a task module's last task, or the only ones."""
+    """The functions that belong to a skill. Those of a task module's last task, or the only ones."""
     prefix = slug(skill.name).lower()
     if not skill.is_module:
         return SkillSource(prefix, skill.code)
@@ -309,7 +309,7 @@ def source_of(skill: Skill) -> SkillSource:
 
 
 def compose_plan(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, int]) -> str:
-    """The task module of a plan, with global experts as network numbers."""
+    """The task module of a plan with global experts."""
     names = list(dict.fromkeys(step.skill for step in plan.steps))
     sources = [source_of(skills[name]) for name in names]
     order = [names.index(step.skill) for step in plan.steps]

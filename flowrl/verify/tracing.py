@@ -30,12 +30,12 @@ class Refused(Exception):
 
 
 def modules_of(env: str) -> tuple[str, ...]:
-    """The modules that skill code of a game may import."""
+    """The modules that skill code may import."""
     return ("__future__", *FREE_MODULES, "flowrl.env.shaping", *CONSTANTS.get(env, {}))
 
 
 def warm_up(env: str) -> None:
-    """Import what the code may import, before the sandbox forbids opening files."""
+    """Import what the code may import. Later the sandbox forbids opening files."""
     for name in modules_of(env):
         importlib.import_module(name)
 
@@ -69,7 +69,7 @@ def _import_fn(allowed: Sequence[str]) -> Callable[..., Any]:
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[str], shapes: Mapping[str, Any], name: str) -> Any:
-    """The jaxpr of a skill function for one world. It must return one plain number.
+    """A skill function's jaxpr for one world. It must return one plain number.
 
     Raises:
         Refused: it fails, returns something else, or uses operations that are not on the list.
@@ -125,7 +125,7 @@ def traced_artefact(request: Mapping[str, Any]) -> bytes:
 
 
 def sentence(error: BaseException, what: str) -> str:
-    """An error as a sentence: where in the text, what happened, what to write instead."""
+    """An error as a sentence. Where in the text, what happened, what to write instead."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == FILE and f.lineno]
     where = f"line {lines[-1]}: " if lines else ""
     shown = _first_line(error)
@@ -176,7 +176,7 @@ ALLOWED = frozenset(_ALLOWED.split())
 
 
 def problem_of(closed: Any) -> str | None:
-    """What a jaxpr of one world may not contain, as a sentence. None if nothing."""
+    """What a jaxpr may not contain as a sentence. None if nothing."""
     count = 0
     for jaxpr in _nested(closed):
         for constant in getattr(jaxpr, "consts", ()):
@@ -206,7 +206,7 @@ def _equation_problem(equation: Any) -> str | None:
 
 
 def _nested(closed: Any) -> Iterator[Any]:
-    """Yield a jaxpr and all jaxprs inside its equations."""
+    """Yield a jaxpr and all inside it."""
     yield closed
     for equation in getattr(closed, "jaxpr", closed).eqns:
         for value in equation.params.values():

@@ -1,4 +1,4 @@
-"""The outcome of verifying a skill's code: a value, never an exception."""
+"""The outcome of verifying a skill's code. A value, never an exception."""
 
 from flowrl.schema.frozen import Frozen
 

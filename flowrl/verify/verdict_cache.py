@@ -1,4 +1,4 @@
-"""A cache of verdicts, keyed by all they depend on. It lies in this user's own folder."""
+"""A cache of verdicts by all they depend on. It lies in this user's own folder."""
 
 import functools
 import hashlib
@@ -61,7 +61,7 @@ def _hash_of(file: Path) -> bytes:
 
 @functools.lru_cache(maxsize=16)
 def _hash_then(file: Path, changed: int, size: int) -> bytes:
-    """A file's hash, cached: a list of skills asks for that of the same 11 MB once for each."""
+    """A file's cached hash. A list of skills asks for that of the same 11 MB once for each."""
     return hashlib.sha256(file.read_bytes()).digest()
 
 

@@ -31,7 +31,7 @@ _MAX_CHARACTERS = 400
 
 
 def verify(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) -> Verdict:
-    """Verify a skill's code, or look up an earlier verdict.
+    """Verify a skill's code or look up its verdict.
 
     The first verification for a game records transitions of it, which takes a minute or two.
 
@@ -46,7 +46,7 @@ def verify(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) -> Ve
 
 
 def verify_anew(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) -> Verdict:
-    """Verify a skill's code without looking at earlier verdicts."""
+    """Verify a skill's code without earlier verdicts."""
     start = time.monotonic()
     if skill.is_module:
         return Verdict(ok=False, error=f"{skill.name!r} is a whole task module; only skill files are verified.")
@@ -134,6 +134,6 @@ def _list_of(header: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _line(text: object) -> str:
-    """A child's words as one line of bounded length."""
+    """A child's words as one bounded line."""
     line = "".join(c if c.isprintable() else " " for c in str(text)[: _MAX_CHARACTERS + 1])
     return line if len(line) <= _MAX_CHARACTERS else line[: _MAX_CHARACTERS - 4] + " ..."

@@ -1,4 +1,4 @@
-"""Scenes: batches of worlds with given fluents, before a given thing."""
+"""Batches of worlds with given fluents and a thing ahead."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _HEALTH = 1
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing that a player can stand before.
+    """A kind of thing that players face.
 
     Attributes:
         herd: the field of the world that it is a creature of; "" for a block.
@@ -39,7 +39,7 @@ class Kind:
 
 
 class Scene(NamedTuple):
-    """The content of a world, or with a leading axis of many.
+    """The content of one world or of many.
 
     Attributes:
         items: of each of the domain's items, how much is in hand.
@@ -56,7 +56,7 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """Sets scenes up in the worlds of one game.
+    """Sets up scenes in one game's worlds.
 
     Attributes:
         floor: where `plain_worlds` are, in games with floors.
@@ -84,12 +84,12 @@ class Stage:
         return tuple(name for name, _ in self.domain.symbols.stations)
 
     def station_of(self, kind: int) -> str:
-        """The station that a kind of thing is, "" for none."""
+        """The station that a kind of thing is. "" for none."""
         stations = self.domain.symbols.stations
         return next((name for name, blocks in stations if self.kinds[kind].name in blocks), "")
 
     def plain_worlds(self, key: jax.Array, count: int) -> World:
-        """Make ``count`` worlds in which the player stands alone."""
+        """Make worlds in which the player stands alone."""
         keys = jax.random.split(key, count)
         return jax.jit(jax.vmap(lambda key: staging.plain(self.domain.reset_fn(key), self.floor)))(keys)
 
@@ -152,7 +152,7 @@ def _set_up(stage: Stage, bases: World, which: Array, scenes: Scene) -> World:
 
 
 def _equip(domain: Domain, world: World, scene: Scene) -> World:
-    """Set inventory and body, and clear the achievements. Those stay that the inventory and the floors passed imply."""
+    """Set inventory and body and clear the achievements. Those stay that the inventory and the floors passed imply."""
     present = domain.amounts_fn(world.inventory)
     held = {}
     for i, item in enumerate(domain.items):
@@ -190,7 +190,7 @@ def _put_station(stage: Stage, world: World, blocks: tuple[str, ...], number: in
 
 
 def _free_corner(stage: Stage, world: World, place: Int[Array, "2"]) -> Int[Array, "2"]:
-    """First cell diagonal to the player without a station. The player never faces such a cell."""
+    """First diagonal cell without a station. The player never faces such a cell."""
     size = world.map.shape[-1]
     corners = jnp.clip(place + _CORNERS, 0, size - 1)
     taken = jnp.zeros(len(_CORNERS), bool)

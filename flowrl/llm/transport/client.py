@@ -67,7 +67,7 @@ class LLM(Protocol):
 
 
 class JudgedLLM(LLM, Protocol):
-    """A model that hears how its answers were judged."""
+    """A model that hears judgements of its answers."""
 
     def note(self, request: ModelRequest, outcome: Literal["accepted", "rejected"], reason: str = "") -> None:
-        """Record the judgement of the answer to a request."""
+        """Record the judgement of an answer."""

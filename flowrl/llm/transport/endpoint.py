@@ -1,4 +1,4 @@
-"""Where a model is asked and with which key. The key is shown nowhere."""
+"""Where and with which key a model is asked. The key is shown nowhere."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""From the CLI's options to a model: provider with retries, or transcript. Always behind the ledger."""
+"""From the CLI's options to a model. Always behind the ledger."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def make_llm(
     stop_fn: Callable[[], bool] = lambda: False,
     tell_fn: Callable[[str], None] = lambda text: None,
 ) -> Ledger:
-    """A home's language model, whose calls go into the home's ledger.
+    """A home's language model behind its ledger.
 
     Args:
         stop_fn: polled while an answer or another try is awaited; true ends the wait.

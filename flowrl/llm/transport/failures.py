@@ -1,4 +1,4 @@
-"""Why a server gave no answer, and the next move: one line each. Asking again after what may pass."""
+"""Why a server gave no answer and what helps. Asking again after what may pass."""
 
 import json
 import random
@@ -46,19 +46,19 @@ class Refusal:
 
     @property
     def lacks_the_model(self) -> bool:
-        """Whether the server has no such model or address."""
+        """Whether the server lacks the model or address."""
         return self.status == 404 or (self.status in (400, 422) and bool(_NO_MODEL.search(self.said)))
 
     @property
     def may_be_the_schema(self) -> bool:
-        """Whether the question may be answered without a JSON schema."""
+        """Whether a question without schema may be answered."""
         if self.overflows or _NO_MODEL.search(self.said):
             return False
         return self.status in (400, 422) or (self.status in (404, 500, 501) and bool(_SCHEMA.search(self.said)))
 
 
 def explain(refusal: Refusal, endpoint: Endpoint, models: Sequence[str] | None = None) -> LLMError:
-    """The error to raise; `Unanswered` if asking again may help.
+    """The error to raise. `Unanswered` if asking again may help.
 
     Args:
         models: those that the server has; None if unknown.
@@ -90,7 +90,7 @@ def explain(refusal: Refusal, endpoint: Endpoint, models: Sequence[str] | None =
 
 
 def unreadable(text: str, endpoint: Endpoint) -> LLMError:
-    """The error for a success whose body is no JSON."""
+    """The error for a body that is no JSON."""
     if is_html(text):
         why = f"No answer from {endpoint}: a web page instead of an answer."
         return LLMError(f"{why} Correct --base-url, which usually ends with /v1.")
@@ -122,12 +122,12 @@ def is_html(text: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """The text in one line, without control characters."""
+    """The text in one printable line."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def quote(text: str, endpoint: Endpoint) -> str:
-    """A server's words for a message: redacted first, then cut, so that no part of a key is left."""
+    """A server's words for a message. Redacted first, then cut, so that no part of a key is left."""
     text = endpoint.redact(text)
     return text if len(text) <= _MAX_QUOTE else text[:_MAX_QUOTE] + "..."
 
@@ -167,7 +167,7 @@ class Patience:
 
 
 class Retries:
-    """A model that is asked again after `Unanswered`, with growing waits.
+    """A model that is asked again after `Unanswered`.
 
     Args:
         stop_fn: polled during a wait; true ends it.

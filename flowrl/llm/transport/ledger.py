@@ -23,7 +23,7 @@ _Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Price(Frozen):
-    """US dollars for a million tokens, in and out."""
+    """US dollars for a million tokens each way."""
 
     input: _Dollars
     output: _Dollars
@@ -43,7 +43,7 @@ class Prices:
     base_url: str = OPENAI_URL
 
     def cost(self, model: str, tokens_in: int, tokens_out: int) -> float | None:
-        """US dollars, without discount for cached tokens. None if the price is unknown."""
+        """US dollars without discount for cached tokens. None if the price is unknown."""
         if model in self.own:
             price = self.own[model]
             return (tokens_in * price.input + tokens_out * price.output) / 1e6
@@ -109,7 +109,7 @@ class CallLine(_Line):
 
 
 class JudgementLine(_Line):
-    """The judgement of an answer, with the reason given to the model."""
+    """The judgement of an answer and its reason."""
 
     kind: Literal["judgement"] = "judgement"
     outcome: Judgement
@@ -122,7 +122,7 @@ _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits on a home's whole ledger, earlier commands included.
+    """Limits on a home's whole ledger. Earlier commands count.
 
     Attributes:
         calls: failed and replayed ones count.
@@ -190,7 +190,7 @@ class Ledger:
         return response
 
     def note(self, request: ModelRequest, outcome: Judgement, reason: str = "") -> None:
-        """Record the judgement of the answer to a request."""
+        """Record the judgement of an answer."""
         with self._lock:
             self._append(JudgementLine(**_about(request), outcome=outcome, reason=reason))
 
@@ -245,14 +245,14 @@ def _about(request: ModelRequest) -> dict[str, Any]:
 
 
 def _end_last_line(file: Path) -> None:
-    """End a line that a killed process left unfinished."""
+    """End a line that a kill left unfinished."""
     if file.exists() and (data := file.read_bytes()) and not data.endswith(b"\n"):
         with open_to_append(file) as handle:
             handle.write(b"\n")
 
 
 def read_ledger(file: Path) -> tuple[list[Line], list[int]]:
-    """The lines of a ledger, and the numbers of damaged lines."""
+    """The lines of a ledger and numbers of damaged ones."""
     lines: list[Line] = []
     damaged = []
     for number, text in enumerate(file.read_bytes().split(b"\n") if file.exists() else [], start=1):
@@ -267,7 +267,7 @@ def read_ledger(file: Path) -> tuple[list[Line], list[int]]:
 
 @dataclass(frozen=True)
 class CostRow:
-    """The cost of a skill and stage, or of all of them.
+    """The cost of a skill and stage or of all.
 
     Attributes:
         failed: calls without an answer.

@@ -60,7 +60,7 @@ class FunctionAnswers:
         return self.done[index], self.reward[index]
 
     def first(self, index: int) -> np.ndarray:
-        """Done of the first states, with the index-th amount."""
+        """Done of the first states with the index-th amount."""
         return self.done[len(self.stage.amounts) + index]
 
     def forced(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +123,7 @@ def _reachable(played: FunctionAnswers) -> Finding:
 
 
 def _postconditions_hold(played: FunctionAnswers) -> Finding:
-    """Look for states that are done without the postconditions."""
+    """Look for done states without the postconditions."""
     stage = played.stage
     for i, path in enumerate(played.paths):
         early = np.flatnonzero(played.forced(i)[0][:-1])
@@ -144,7 +144,7 @@ def _postconditions_hold(played: FunctionAnswers) -> Finding:
 
 
 def _broken_promise(stage: Scenario, n: int, row: int) -> str | None:
-    """A yield that does not hold in a recorded row. Achievements are left out, as a task may begin at any step."""
+    """A yield that a recorded row breaks. Achievements are left out, as a task may begin at any step."""
     for fluent, quantity in stage.spec.yields.items():
         if fluent in stage.fluents and not fluent.startswith(ACHIEVEMENT):
             there = int(stage.fluents[fluent][row])
@@ -192,7 +192,7 @@ def _success_pays(played: FunctionAnswers) -> Finding:
 
 
 class _Farmed(NamedTuple):
-    """The most that one trajectory pays before it is done. ``share`` is of what is allowed."""
+    """The most that an unfinished trajectory pays. ``share`` is of what is allowed."""
 
     share: float
     most: float
@@ -235,7 +235,7 @@ _PARTS = 4
 
 
 def _too_large(error: Exception) -> str:
-    """By how much arrays must shrink if memory ran out. Empty for other errors."""
+    """How far arrays must shrink if memory ran out. Empty for other errors."""
     said = str(error)[:2_000]
     if "RESOURCE_EXHAUSTED" not in said and not isinstance(error, MemoryError):
         return ""
@@ -250,7 +250,7 @@ def _too_large(error: Exception) -> str:
 
 
 class Judge:
-    """A recording, read before the artefact arrives."""
+    """A recording that is read before artefacts arrive."""
 
     def __init__(self, file: Path):
         self.recording: Recording = read_recording(file)
@@ -280,7 +280,7 @@ class Judge:
                 return
 
     def _evaluate(self, outcomes_fn: Callable[[Mapping[str, Any]], Any], spec: SkillSpec) -> FunctionAnswers:
-        """Call the functions once, on all rows together."""
+        """Call the functions once on all rows together."""
         stage = Scenario(self.recording, spec)
         parts: list[Rows] = [stage.recorded(n) for n in stage.amounts]
         parts += [stage.first(n) for n in stage.amounts]

@@ -1,4 +1,4 @@
-"""The recording process: plays a game and stores its transitions. Runs no skill code.
+"""The process that records a game's transitions. Runs no skill code.
 
 Run as `python -m flowrl.verify.behaviour.record_worker ENV FILE`.
 """
@@ -31,7 +31,7 @@ FIRST_STATES = 64
 
 
 class TransitionRecorder:
-    """Plays actions in worlds and records inputs of skill code."""
+    """Plays actions and records inputs of skill code."""
 
     def __init__(self, domain: Domain):
         self.domain = domain
@@ -69,7 +69,7 @@ class TransitionRecorder:
         return remember(self.domain, nearest_cells(self.domain.view), empty_memory(self.domain), world, cells)
 
     def _look(self, world: World) -> Any:
-        """(leaves, fluents) of a world in which nothing has happened yet."""
+        """Leaves and fluents of a world at rest."""
         world = _settled(world)
         inputs = inputs_at_rest(self.domain, world, self._first_memory(world))
         return flat_leaves(inputs), fluents_of(self.domain, world)
@@ -80,7 +80,7 @@ def _settled(world: World) -> World:
 
 
 def record(env: str) -> Recording:
-    """Record first states, random play and the farming scripts of a game."""
+    """Record all transitions of a game."""
     domain = domain_named(env)
     recorder = TransitionRecorder(domain)
     reset_fn = jax.jit(jax.vmap(domain.reset_fn))
@@ -112,14 +112,14 @@ def record(env: str) -> Recording:
 
 
 def _played_at_random(recorder: TransitionRecorder, worlds: World, at: int) -> Any:
-    """Random play in a batch of the worlds, from the ``at``-th on."""
+    """Random play in worlds from the ``at``-th on."""
     play_key, action_key = jax.random.split(jax.random.key(6 + at))
     actions = jax.random.randint(action_key, (STEPS, WORLDS), 0, len(recorder.domain.actions))
     return recorder.play(play_key, jax.tree.map(lambda leaf: leaf[at : at + WORLDS], worlds), actions)
 
 
 def _staged(domain: Domain, batch: Sequence[FarmingScript]) -> tuple[World, Any]:
-    """The worlds and actions of scripts, padded with waiting. And the batch with its last script."""
+    """The padded worlds and actions of scripts. And the batch with its last script."""
     padded = [*batch, *[batch[-1]] * (WORLDS - len(batch))]
     numbers = {name: i for i, name in enumerate(domain.actions)}
     actions = np.full((STEPS, WORLDS), numbers["NOOP"], np.int32)
@@ -130,7 +130,7 @@ def _staged(domain: Domain, batch: Sequence[FarmingScript]) -> tuple[World, Any]
 
 
 def _collect(pieces: list[Any], names: list[str], rows: Any, labels: Sequence[str]) -> None:
-    """Add each world's steps, up to its end, as a trajectory."""
+    """Add each world's steps as a trajectory."""
     leaves, fluents, over = jax.device_get(rows)
     for column, label in enumerate(labels):
         ends = np.flatnonzero(over[:, column])

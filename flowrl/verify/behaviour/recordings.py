@@ -114,7 +114,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def names_file(file: Path) -> Path:
-    """The path of a recording's names, beside it; written last."""
+    """The path of a recording's names. Written last."""
     return file.with_suffix(".json")
 
 
@@ -149,7 +149,7 @@ def packed(recording: Recording) -> dict[str, np.ndarray]:
 
 
 def shapes_of(file: Path) -> dict[str, Any]:
-    """Shape and type of each input of one world. From the file's head alone."""
+    """Shape and type of one world's inputs. From the file's head alone."""
     with file.open("rb") as stream:
         head = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     types = {"I8": "int8", "I32": "int32", "F32": "float32", "BOOL": "bool", "U8": "uint8", "F16": "float16"}

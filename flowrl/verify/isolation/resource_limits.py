@@ -26,7 +26,7 @@ class SandboxLimits:
 
 
 def limit_resources(limits: SandboxLimits) -> list[str]:
-    """Set this process's resource limits irrevocably, and list them."""
+    """Set and list this process's irrevocable resource limits."""
     wanted = {
         "RLIMIT_CORE": (0, 0),
         "RLIMIT_FSIZE": (0, 0),

@@ -1,4 +1,4 @@
-"""Filters on system calls (seccomp, by libseccomp). One for untrusted code, one that only removes the network.
+"""Filters on system calls by seccomp. One for untrusted code, one that only removes the network.
 
 The first is an allow-list of system calls: no sockets, no new processes or programs, nothing opened for writing,
 nothing renamed or removed, no tracing, no signals to others. It restricts root as well, whom RLIMIT_NPROC does not. A
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_filter() -> None:
-    """Load libseccomp: finding it starts programs, which limits set later would forbid."""
+    """Load libseccomp. Finding it starts programs, which limits set later would forbid."""
     why_no_filter()
 
 
@@ -141,7 +141,7 @@ def _refuse_network() -> None:
 
 
 def _add(rules: Any, action: Any, name: str, *arguments: Any) -> None:
-    """Add a rule for a system call, if this machine has it."""
+    """Add a rule for an existing system call."""
     import pyseccomp as seccomp
 
     if seccomp.resolve_syscall(seccomp.system_arch(), name) != _NO_SUCH_CALL:

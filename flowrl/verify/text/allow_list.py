@@ -1,4 +1,4 @@
-"""The allow-list of skill code, and what to write instead of what is not on it.
+"""The allow-list of skill code and its alternatives.
 
 Modules, functions, array methods, built-ins and sizes, as data. Nothing on it reads or writes files, starts processes,
 calls back into Python, loops, draws random numbers or exposes Python's internals. Everything else is rejected.
@@ -107,5 +107,5 @@ _INSTEAD: dict[type[ast.AST], tuple[str, str]] = {
 
 
 def describe(node: ast.AST) -> tuple[str, str]:
-    """The name of a syntax node, and a replacement for it."""
+    """The name and a replacement of a syntax node."""
     return _INSTEAD.get(type(node), (type(node).__name__, "write it with plain expressions of jax.numpy"))

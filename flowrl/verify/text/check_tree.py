@@ -213,7 +213,7 @@ class _Walker:
             yield _at(target, "only plain names may be assigned to; arrays don't change: write x = x.at[i].set(value).")
 
     def _expression(self, node: ast.expr) -> Iterator[str]:
-        """Yield the problems of an expression and its parts."""
+        """Yield the problems of an expression."""
         if not isinstance(node, _EXPRESSIONS):
             what, instead = describe(node)
             yield _at(node, f"{what} is not allowed; {instead}.")
@@ -366,7 +366,7 @@ def usable_below(tree: ast.Module) -> dict[str, frozenset[str]]:
 
 
 def _uses(tree: ast.Module) -> dict[str, set[str]]:
-    """The names that each top-level function or constant mentions. Local names excepted."""
+    """The names that each top-level statement mentions. Local names excepted."""
     uses: dict[str, set[str]] = {}
     for node in tree.body:
         names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
