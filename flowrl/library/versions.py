@@ -112,7 +112,7 @@ def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
 
 
 def mend(library: SkillLibrary) -> list[str]:
-    """Undo installations cut off by a kill.
+    """Undo installations cut off by a kill. Gives their skills' names.
 
     Where a skill's weights are not those of its record, the record's own lie in the history, where `install` put them
     first. The caller must hold the home's lock.

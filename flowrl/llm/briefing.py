@@ -85,7 +85,7 @@ def inputs_text(signature: GameSignature) -> str:
 
 
 def shaping_text() -> str:
-    """Signatures and summaries of `flowrl.env.shaping`."""
+    """Signatures and summaries of the helpers of `flowrl.env.shaping`."""
     text = (resources.files("flowrl.env") / "shaping.py").read_text(encoding="utf-8")
     lines = []
     for node in ast.parse(text).body:

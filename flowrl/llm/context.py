@@ -1,4 +1,4 @@
-"""A model and a library that work together."""
+"""A model and a library that work together. What `Flow`, `Writer` and `review` share."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping

@@ -72,7 +72,7 @@ def _practice(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[str
 
 
 def _users(fluent: str, later: Sequence[tuple[str, int]], skills: Mapping[str, Skill]) -> dict[str, int]:
-    """What later steps take of a step's fluent. 0: they need but keep it."""
+    """What later steps take of a fluent, until one yields it anew. 0: they need but keep it."""
     users: dict[str, int] = {}
     for name, n in later:
         spec = skills[name].spec
@@ -198,7 +198,7 @@ class _View:
         return [skill for skill in self.others.values() if self.reaches(skill, need)]
 
     def who_would(self, need: FluentNeed) -> str:
-        """The unlearned skills that would yield a need. It ends at one that can be learned next."""
+        """The chain of unlearned skills that would yield a need. It ends at one that can be learned next."""
         parts, seen = [], set[FluentNeed]()
         while need not in seen:
             seen.add(need)

@@ -70,7 +70,7 @@ def plan(
 def _without_needless(
     found: Found, goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState
 ) -> tuple[Choice, ...]:
-    """The steps that the plan needs. A plan with the fewest steps has none.
+    """The steps without needless ones. A plan with the fewest steps has none.
 
     A step taken out later may free an earlier one, so it goes from the last to the first. The steps that the goal
     itself gives, at the end, stay.

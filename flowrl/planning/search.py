@@ -203,7 +203,7 @@ class Search:
         return self._looks.setdefault(fluent, look)
 
     def _providers(self, needs: Needs, floor: int | None) -> Iterator[Operator]:
-        """The skills that provide a need at least amounts."""
+        """The skills that provide a need in the least amounts."""
         open_needs = {f.partition("@")[0]: amount for f, amount in needs.items()}
         if floor is not None:
             open_needs[f"{FLOOR}{floor}"] = 1
