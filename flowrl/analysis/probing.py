@@ -22,8 +22,6 @@ WORLDS = 8
 _MORE_WORLDS = 32
 _PROBES = 2
 _MAX_WAYS = 4
-_DRAWN = 512
-_ABSENT_SHARE = 0.2
 
 
 class Probing:
@@ -82,7 +80,7 @@ class Probing:
 
     def _way(self, action: int, kind: int, rich: Start) -> Way | None:
         """The way that an attempt found. One left to chance is tried in more worlds, where few say too little."""
-        attempt = self._attempt(action, kind, rich)
+        attempt = self.attempt(action, kind, rich)
         way = self.ablation.way_of(attempt)
         if way is not None and (way.ns == NS or way.successes == way.worlds):
             return way
@@ -90,35 +88,8 @@ class Probing:
         again = dataclasses.replace(attempt, bases=more, rows_of=every_row(NS, _MORE_WORLDS))
         return self.ablation.way_of(again) or way
 
-    def scripted_segments(self, way: Way, count: int) -> list[Segment]:
-        """Successful segments of a scripted way, at most ``count``. Starts are drawn at random."""
-        rich = self.rich()
-        if rich is None:
-            return []
-        rng = np.random.default_rng(0)
-        kinds = [kind.name for kind in self.stage.kinds]
-        attempt = self._attempt(self.stage.domain.actions.index(way.action), kinds.index(way.faced), rich)
-        starts = [_drawn(rng, rich) for _ in range(_DRAWN // WORLDS)]
-        played = self.ablation.play(attempt, starts, NOT_FULL)
-        found = []
-        for i, n in enumerate(NS):
-            for row in np.flatnonzero(played.done[i])[: -(-count // len(NS))]:
-                found.append(
-                    Segment(
-                        n=n,
-                        steps=int(played.step[i, row]),
-                        action=way.action,
-                        start=self._named(played.start[row]),
-                        before=self._named(played.before[i, row]),
-                        end=self._named(played.end[i, row]),
-                    )
-                )
-        return found
-
-    def _named(self, amounts: np.ndarray) -> dict[str, int]:
-        return {f: int(a) for f, a in zip(self.stepper.fluents, amounts, strict=True) if a}
-
-    def _attempt(self, action: int, kind: int, rich: Start) -> Attempt:
+    def attempt(self, action: int, kind: int, rich: Start) -> Attempt:
+        """An action made before a kind of thing in plain worlds."""
         rows = every_row(NS, self.bases.size)
         return Attempt("probing", action, kind, self.bases, rows, MAX_STEPS, rich, {})
 
@@ -166,15 +137,6 @@ def _name_in_start(fluent: str) -> str:
 def _is_useful(name: str, level: int) -> bool:
     """Whether a lowered level leaves something to do. For items, none of it."""
     return name.startswith(PLACED) or level == 0
-
-
-def _drawn(rng: np.random.Generator, rich: Start) -> dict[str, int]:
-    """A random start. Some things absent, others in any amount."""
-    drawn = {}
-    for name, most in rich.items():
-        absent = most <= 0 or rng.random() < _ABSENT_SHARE
-        drawn[name] = most if most < 0 else 0 if absent else int(rng.integers(1, most + 1))
-    return drawn
 
 
 def segment_attempt(

@@ -76,10 +76,7 @@ def _text(want: Want, skills: Mapping[str, Skill]) -> str:
 
 
 def _known_names(skills: Mapping[str, Skill], vocabulary: Vocabulary) -> dict[str, str]:
-    """Every spelling of a goal and its name.
-
-    Exact spelling first, then small letters; skills before fluents.
-    """
+    """Every spelling of a goal and its name. Exact spelling first, then small letters; skills before fluents."""
     in_specs = [f for s in skills.values() for part in (s.spec.yields, s.spec.needed(1)) for f in part]
     floors = [f"{FLOOR}{k}" for k in range(vocabulary.floors)]
     reached = [f"reached:{s.spec.to_floor}" for s in skills.values() if s.spec.to_floor is not None]

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.tables.planted import scripted_segments
 from flowrl.analysis.findings import Findings, Way
 from flowrl.analysis.probing import Probing
 from flowrl.analysis.repair import repair
@@ -173,7 +174,7 @@ def test_exported_code_is_probed_as_any_other() -> None:
 def test_segments_are_played_by_a_script_from_starts_drawn_at_random() -> None:
     probing = probing_of(TINY, functions_of(TINY, "Place Table"))
     (way,) = probing.ways()
-    segments = probing.scripted_segments(way, 30)
+    segments = scripted_segments(probing, way, 30)
     found = statistics_of("Place Table", segments, scripted=True).named()
     assert len(segments) == 30
     assert all(each.before == each.start != each.end for each in segments if each.steps == 1)
