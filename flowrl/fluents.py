@@ -34,13 +34,10 @@ class Vocabulary(BaseModel):
 
     Attributes:
         capacity: how many of one item fit in hand.
-        items: what can be held.
         capacities: the items of which another number fits.
         tiers: the items among them whose amount is a tier, and the highest; a tier never grows with n.
-        achievements: what can happen.
         stations: what skills can be near to.
         intrinsics: the levels of the body, from 0 to ``full``.
-        floors: how many floors there are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

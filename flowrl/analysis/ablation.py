@@ -58,12 +58,7 @@ class Attempt:
 
 
 class Ablation:
-    """Tries what a skill needs.
-
-    Attributes:
-        stepper: plays the game.
-        functions: the skill's code.
-    """
+    """Tries what a skill needs."""
 
     def __init__(self, stepper: Stepper, functions: AnySkill):
         self.stepper, self.functions = stepper, functions

@@ -19,7 +19,6 @@ class Way(Frozen):
     Attributes:
         source: where it comes from: the last action of successful segments, tried in the worlds just before it, or
             trying every action on everything.
-        action: the action that is repeated.
         faced: what the player stands before; "" in worlds of segments, where that is what it was.
         steps: how often the action is made until the skill is done, at most.
         worlds: in how many rich worlds it was tried, ``successes`` of which it was done in.
@@ -98,7 +97,6 @@ class AnalysisRequest(Frozen):
         vocabulary: how much of each thing there can be in the game.
         segments: successful segments after which no more worlds are begun.
         frames: the most steps that are played for them.
-        seed: which worlds.
     """
 
     vocabulary: Vocabulary

@@ -41,8 +41,6 @@ class Recorded(NamedTuple):
 
     Attributes:
         bases: the world just before the last step of each; None where there is no segment.
-        trajectories: each step by step.
-        frames: steps played.
     """
 
     segments: list[Segment]
@@ -55,8 +53,6 @@ class SegmentRecorder:
     """Plays episodes and keeps the last task's part of those that succeed.
 
     Args:
-        env: the plan.
-        policy: who plays it.
         amounts: the amounts of the last task, played in turn.
     """
 

@@ -23,7 +23,6 @@ class Change(Frozen):
     Attributes:
         part: "requires", "consumes" or "yields".
         before, after: the amount as it is and as it should be; None: not there at all.
-        evidence: what shows it, as a sentence.
     """
 
     part: str

@@ -21,8 +21,6 @@ class Segment(Frozen):
     """One successful execution of a skill. Amounts of zero are left out.
 
     Attributes:
-        n: the amount that was wanted.
-        steps: how many steps it took.
         action: the name of the last action.
         start: what was there when the task began.
         before: what was there just before the last step.
@@ -136,9 +134,7 @@ class Statistics(Frozen):
     """What the segments of a skill show.
 
     Attributes:
-        segments: how many there are.
         ns: how many of them wanted each n.
-        steps: how long they took.
         actions: how often each action was the last one, the most frequent first.
         fluents: those that were there at the start or at the end of any segment.
         scripted: no policy was played, but an action known to complete the skill, from random starts.

@@ -58,7 +58,6 @@ class Plane:
     """Some floats of each cell of the view in the flat observation.
 
     Attributes:
-        size: how many floats a cell becomes.
         kind: "onehot": a byte of `Observation.cells`, 255 giving all zeros; "marks": the creatures that stand there;
             "lit": 1 where the first plane is not 255.
     """
@@ -104,8 +103,6 @@ class Ground(NamedTuple):
     Attributes:
         layers: rows of the sight's ``names`` on every cell of every floor, negative for nothing; things may lie on
             top of each other.
-        achieved: what has happened in this episode.
-        reached: the floors that were visited.
     """
 
     layers: Int[Array, "floors layers R C"]
@@ -120,7 +117,6 @@ class Facts:
     Attributes:
         stations: what skills can be near to, each with the names in the sight that stand for it.
         intrinsics: names of the first levels of `Vitals.intrinsics`.
-        ground_fn: world -> Ground.
     """
 
     stations: tuple[tuple[str, tuple[str, ...]], ...]
@@ -135,9 +131,7 @@ class Domain:
     Attributes:
         name: the environment's name on the command line.
         layout: names the observation's layout; a home holds experts of one layout only.
-        actions: the actions' names, in order.
         items: the inventory fields whose amount a task may ask for.
-        achievements: names, in order.
         view: rows and columns seen around the player.
         planes: what a cell of the view becomes.
         levels: small whole numbers of an observation, before flowrl's own.
@@ -147,11 +141,8 @@ class Domain:
         creatures: kinds of creature told apart in the view.
         slots: the kind of each of an observation's marks.
         causes: ways an episode can fail; `cause_fn` returns an index into them.
-        reset_fn: key -> world.
         step_fn: (key, world, action) -> Transition, without any reset.
         observe_fn: world -> Observation with upstream's content alone.
-        vitals_fn: world -> Vitals.
-        amounts_fn: inventory -> int [items].
         cause_fn: (world before, world after) -> index into `causes` for a death in this step.
         facts: how a symbolic state is read off a world; None for a game without symbols.
         light_fn: world -> daylight from 0 to 1; None for a game without nights.

@@ -75,7 +75,6 @@ class TinyState:
         map: [9, 9] of `Block`.
         position: [2] of the player.
         direction: the move that it made last, 1 to 4.
-        timestep: steps made.
         achievements: [5] what has happened.
     """
 

@@ -44,7 +44,6 @@ class MergeVerdict(Frozen):
     """The outcome of a contest.
 
     Attributes:
-        wins: the candidate replaces the library's expert.
         difference: plan success with the candidate minus plan success with the library's expert.
         evaluation: of the skill, with the winner.
     """
@@ -62,7 +61,6 @@ class ComparisonAnswer(Frozen):
     Attributes:
         held: as in the request: the experts that the verdicts are about.
         evaluation: of the run's own skill, with all experts that the library holds afterwards.
-        status: what that makes of the skill.
     """
 
     held: dict[int, str]

@@ -58,7 +58,6 @@ class RayExecutor:
     Args:
         address: "auto" or HOST:PORT of a cluster that runs; None: starts Ray on this machine, on its loopback alone.
         jobs: most jobs at once; a cluster with fewer GPUs has them shared.
-        cores: processor cores of each job.
 
     Raises:
         UsageError: Ray is not installed; names the extra.

@@ -26,7 +26,6 @@ class KnowledgeBase:
     """The skills of a game before any is learned.
 
     Attributes:
-        env: the game.
         vocabulary: the game's fluents and how much of each there can be.
         skills: in curriculum order.
         stated: the skills whose range of n their author gave; the others' ranges follow from plans.

@@ -28,7 +28,6 @@ class ImportedSkills(Frozen):
     """The skills of one import: a file in a home's folder `kb`.
 
     Attributes:
-        env: their game.
         source: the name of the imported file.
     """
 
@@ -43,8 +42,6 @@ class ImportReport:
     """The outcome of reading a published-style file.
 
     Attributes:
-        source: its path.
-        env: the game.
         skills: the new ones, untrusted, in the file's order.
         held: names that the base has already; the base's skills stay.
         notes: what was ignored, a sentence each.

@@ -58,7 +58,6 @@ class Entry:
 
     Attributes:
         label: the entry, for messages.
-        problems: a sentence each.
         notes: what was ignored.
     """
 

@@ -44,7 +44,6 @@ class Draft(Frozen):
         skill: with the code that is used, untrusted for ever: workers run what the sandbox exports.
         gain: the fluent that it is to bring.
         status: "trial" while its candidates are compared, "accepted" once it can be trained, "failed" if it cannot.
-        reason: why it failed.
         candidates: all rewards that were written for it; the one in use is ``chosen``.
         reviewed: the version of its record whose specification was last compared with statistics, 0 for none.
         corrected: what came of that, until the library has it.

@@ -27,7 +27,6 @@ class VersionCandidate:
     """What may become a skill's next version.
 
     Attributes:
-        module: the text of its code.
         companions: experts that it plays with and that the library lacks, by global number.
         start_states: the file of states in which its episodes ended in success, if there is one.
     """

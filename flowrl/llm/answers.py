@@ -25,7 +25,7 @@ class RejectedError(Exception):
 
 
 class ProposeAnswer(Frozen):
-    """The next skill or a weak one to continue."""
+    """The next skill, or a weak one to continue."""
 
     action: Literal["new", "continue"] = "new"
     name: str = Field(min_length=1, max_length=80)
@@ -34,7 +34,7 @@ class ProposeAnswer(Frozen):
 
 
 class SpecAnswer(Frozen):
-    """A specification with amounts as numbers or texts."""
+    """A specification; amounts are whole numbers or texts such as "2*n + 1"."""
 
     requires: dict[str, int | str] = Field(default_factory=dict)
     consumes: dict[str, int | str] = Field(default_factory=dict)
@@ -86,7 +86,7 @@ class DesignAnswer(Frozen):
 
 
 class CodeAnswer(Frozen):
-    """A skill file with a third function `network_number`."""
+    """The text of a skill file with a third function, `network_number`."""
 
     code: str = Field(min_length=1, max_length=40_000)
 

@@ -28,7 +28,6 @@ class FlowSettings:
         goal: what the library must reach; None for anything that opens up the game.
         attempts: answers per question before the proposal fails.
         patience: proposals in a row that may fail before asking pauses until something changes.
-        candidates: rewards tried per skill.
         candidate_frames: training frames of each of them.
         review: whether specifications are checked against statistics after training.
     """
@@ -48,7 +47,6 @@ class Known:
     Attributes:
         names: learned and pending skills, runs that try a reward among them.
         given_up: trained skills that are given up, and how they ended.
-        learned: skills of the library.
         all: these and the pending ones, which a proposal may build on.
         written: the model's own skills, trained or not.
     """
@@ -68,7 +66,6 @@ class FlowContext:
     Attributes:
         briefing: what the model is told of the game, see `briefing.py`.
         tell_fn: receives progress messages; may be called from another thread.
-        verify_fn: tests code in the sandbox.
         stopping: set once no answer is awaited any more.
     """
 

@@ -30,9 +30,7 @@ class Conversation:
     """Bounded questions to a model.
 
     Attributes:
-        briefing: the system message.
         attempts: answers per question before the stage fails.
-        tell_fn: receives progress messages.
     """
 
     llm: JudgedLLM

@@ -29,11 +29,9 @@ class RunReport:
     Attributes:
         state: "running", "interrupted" (the next `grow` resumes it), "trained" (not in the library yet), "learned",
             "weak", "failed" or "cancelled".
-        frames: played so far.
         budget: frames after which it gives up.
         success, step_success: of its own episodes so far, or as finally measured; None if unknown.
         seconds: of training and measuring, over all sittings.
-        error: why it failed.
     """
 
     skill: str

@@ -44,7 +44,6 @@ class Frontier:
 
     Args:
         others: skills of the game that may be learned some day, named where they would help.
-        seconds: how long one search may take.
     """
 
     def __init__(

@@ -110,7 +110,6 @@ class Relaxation:
     Args:
         operators: each skill at the least n it may be done with.
         tops: what each skill yields at the largest n, by name.
-        floors: how many floors there are.
     """
 
     def __init__(

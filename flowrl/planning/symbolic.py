@@ -69,8 +69,6 @@ class Lack:
     Attributes:
         part: which part of the spec asks: "requires", "consumes", "yields" (what does not fit in hand), "floors" or
             "max_n".
-        fluent: what is lacking.
-        asked: how much is asked.
         there: how much is there; for "yields", how much fits; for "max_n", the largest n.
     """
 

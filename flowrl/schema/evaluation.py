@@ -20,7 +20,6 @@ class Evaluation(Frozen):
         per_amount: step success for each other n of the range.
         postconditions_met: for each fluent that the skill promises, the share of the episodes that finished the plan
             with ``amount`` in which it really held at that moment.
-        worlds_seed: which reserved worlds were played.
     """
 
     success: Share

@@ -39,7 +39,6 @@ class ArtefactMeta(Frozen):
 
     Attributes:
         skill: its name at the time, for people; skills with the same text share one artefact.
-        sha256: of the artefact.
     """
 
     format: Literal[1] = FORMAT

@@ -66,7 +66,6 @@ class ExportedSkill:
     """A skill as exported by the sandbox. One function of a batch, which cannot be called under `vmap`.
 
     Attributes:
-        name: of the skill, for messages.
         outcomes: `flat_leaves` of a batch of B worlds -> (done [B], reward [B]).
     """
 
@@ -79,7 +78,6 @@ class TaskModule:
     """The tasks of a run and its distinct skills.
 
     Attributes:
-        skills: the distinct skills.
         skill_of_task: for each task, its index in ``skills``.
         expert_of_task: for each task, the local index of its expert.
         default_amounts: for each task, the default of `n` in its signature, if any.

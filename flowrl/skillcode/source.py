@@ -211,7 +211,6 @@ def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], 
     """The text of a task module. Each distinct skill's code once, then a triple for each task.
 
     Args:
-        sources: the distinct skills.
         task_sources: for each task, the index of its skill in ``sources``.
         numbers: for each task, the network number it returns.
     """

@@ -22,12 +22,9 @@ class LLMSettings:
         model: its name at the server; not needed with ``replay``.
         base_url: of an OpenAI-compatible server; OpenAI's own if None.
         key_file: holds the key; else FLOWRL_API_KEY, then OPENAI_API_KEY.
-        record: transcript to append to.
-        replay: transcript to answer from.
         strict: measured values in prompts must match the transcript too.
         max_calls, max_cost: limits on the home's whole ledger; US dollars.
         prices: price table; the home's prices.toml if None.
-        timeout: seconds for one answer.
         max_tokens: length limit of an answer; the server's own if None.
     """
 

@@ -272,7 +272,6 @@ class CostRow:
     Attributes:
         failed: calls without an answer.
         cost: US dollars, as far as prices are known.
-        unpriced: calls whose price is unknown.
     """
 
     skill: str

@@ -28,7 +28,6 @@ class Exchange(Frozen):
     """A question and its answer in a transcript.
 
     Attributes:
-        prompt: the whole conversation that was sent.
         answer: as the model gave it, right or wrong.
     """
 

@@ -46,7 +46,6 @@ class _Scene:
 
     Attributes:
         blocks: each with its offsets, in rows and columns from the player.
-        held: items in hand.
     """
 
     name: str

@@ -28,7 +28,6 @@ class ForcedPath:
 
     Attributes:
         rows: one transition each; all yields hold after the last.
-        n: the amount wanted.
     """
 
     rows: Rows

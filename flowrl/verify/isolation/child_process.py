@@ -34,7 +34,6 @@ class ChildAnswer:
         data: the bytes after it.
         problem: why there is no answer; empty if there is one.
         start_seconds: until it was ready for the code; 0 if it never was.
-        late: it ran out of time.
     """
 
     header: Mapping[str, Any]

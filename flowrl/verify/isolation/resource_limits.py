@@ -12,9 +12,7 @@ class SandboxLimits:
 
     Attributes:
         seconds: wall time for one skill; then the children are killed.
-        cpu_seconds: processor time of each child.
         memory: bytes of private memory of each child; far above what jax itself needs.
-        files: open files of each child.
         answer: bytes of a child's answer.
     """
 
