@@ -69,7 +69,8 @@ class Ablation:
         body = self._body(attempt)
         lacks = [(name, 0) for name, most in attempt.rich.items() if most > 0]
         worked, played = self._without(attempt, lacks, body)
-        ns = tuple(n for n in attempt.ns if _is_reliable(worked[n][0]))
+        # Only where a way works often enough does failure everywhere mean that something is missing.
+        ns = tuple(n for n in attempt.ns if (1.0 - worked[n][0].mean()) ** len(worked[n][0]) <= _BY_CHANCE)
         if not ns:
             return None
         steps = int(played.step[attempt.ns.index(ns[0]), : attempt.bases.size].max())
@@ -225,11 +226,6 @@ class Ablation:
             if rose:
                 found[fluent] = {n: int(played.end[0, :, i].min()) for n, played in worlds.items()}
         return found
-
-
-def _is_reliable(worked: Bool[np.ndarray, "rows"]) -> bool:
-    """Whether a way works in enough rich worlds. Only then does failure everywhere mean that something is missing."""
-    return bool((1.0 - worked.mean()) ** len(worked) <= _BY_CHANCE)
 
 
 def _worked(attempt: Attempt, played: ScriptedOutcome, starts: int) -> dict[int, list[Bool[np.ndarray, "rows"]]]:

@@ -71,7 +71,9 @@ class Probing:
         rich = self.rich()
         if rich is None:
             return []
-        found = [self._way(action, kind, rich) for action, kind in self._candidates(rich)]
+        # What is left to chance may need another try in more worlds.
+        candidates = self._probe(rich, _PROBES) or self._probe(rich, WORLDS)
+        found = [self._way(action, kind, rich) for action, kind in candidates]
         ways = [way for way in found if way is not None]
         if not ways:
             tried = f"No action repeated up to {MAX_STEPS} times before any kind of thing"
@@ -100,14 +102,8 @@ class Probing:
         done = self.ablation.play(attempt, starts, NOT_FULL).done
         return [bool(done[:, i].any()) for i in range(len(starts))]
 
-    def _candidates(self, rich: Start) -> list[tuple[int, int]]:
-        """The actions that complete the skill once. Each with the thing that it is best done in front of.
-
-        What is left to chance may need another try in more worlds.
-        """
-        return self._probe(rich, _PROBES) or self._probe(rich, WORLDS)
-
     def _probe(self, rich: Start, worlds: int) -> list[tuple[int, int]]:
+        """The actions that complete the skill once. Each with the thing that it is best done in front of."""
         actions, kinds = len(self.stage.domain.actions), self._kinds_to_face(rich)
         stations = {name: rich[PLACED + name] for name in self.stage.stations}
         scenes = stack_scenes([self.stage.scene(rich, stations, NOT_FULL, kind) for kind in kinds])

@@ -128,7 +128,7 @@ class Display:
         self.several = self.several or bool(self.views)
         self.views[spec.skill] = RunView(spec, time.monotonic())
         trained = ", ".join(str(spec.local_to_global[i]) for i in spec.trained)
-        self._say(f"{spec.skill}: expert {trained}, plan {steps_text(spec)}")
+        self.note(f"{spec.skill}: expert {trained}, plan {steps_text(spec)}")
 
     def row(self, skill: str, row: MetricsRow) -> None:
         """Show a row of metrics. Without a terminal, print a line now and then."""
@@ -137,24 +137,21 @@ class Display:
             return
         view.feed(row)
         if self.live is None and view.is_line_due(time.monotonic()):
-            self._say(f"  {f'{skill}: ' if self.several else ''}{_line(view)}")
+            self.note(f"  {f'{skill}: ' if self.several else ''}{_line(view)}")
 
     def finished(self, record: SkillRecord) -> None:
         """Show the result of a run."""
         step, plan = record.evaluation.step_success, record.evaluation.success
-        self._say(f"{record.name} is {record.status}: step success {step}, plan success {plan}")
+        self.note(f"{record.name} is {record.status}: step success {step}, plan success {plan}")
         self.views.pop(record.name, None)
 
     def failed(self, skill: str, reason: str) -> None:
         """Show that a run failed."""
-        self._say(f"{skill} failed: {reason}")
+        self.note(f"{skill} failed: {reason}")
         self.views.pop(skill, None)
 
     def note(self, text: str) -> None:
-        """Show a remark."""
-        self._say(text)
-
-    def _say(self, text: str) -> None:
+        """Show a remark on a line of its own."""
         self.console.print(Text(text), soft_wrap=True)
         # Lines should appear at once in a file or pipe, too.
         self.console.file.flush()

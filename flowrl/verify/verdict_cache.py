@@ -45,22 +45,17 @@ def verdict_key(skill: Skill, env: str) -> str:
     spec = json.dumps(skill.spec.model_dump(mode="json"), sort_keys=True)
     recording = recording_file(env)
     for file in (recording, names_file(recording)):
-        digest.update(_hash_of(file))
+        if file.exists():
+            found = file.stat()
+            digest.update(_hash_of(file, found.st_mtime_ns, found.st_size))
     isolation = f"seccomp {why_no_filter() is None}, Landlock {landlock_version()}"
     parts = (artefact_key(skill, env), spec, str(skill.trusted), recording.name, isolation)
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()
 
 
-def _hash_of(file: Path) -> bytes:
-    if not file.exists():
-        return b""
-    found = file.stat()
-    return _hash_then(file, found.st_mtime_ns, found.st_size)
-
-
 @functools.lru_cache(maxsize=16)
-def _hash_then(file: Path, changed: int, size: int) -> bytes:
+def _hash_of(file: Path, changed: int, size: int) -> bytes:
     """A file's cached hash. A list of skills asks for that of the same 11 MB once for each."""
     return hashlib.sha256(file.read_bytes()).digest()
 

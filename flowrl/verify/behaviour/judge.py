@@ -29,16 +29,12 @@ _MAX_REWARD = 10.0
 """What success may pay: value networks do not learn returns far above 1."""
 
 
-class Finding(NamedTuple):
-    """One check. ``detail`` is what was checked, or what is wrong and what to write instead."""
-
-    name: str
-    passed: bool
-    detail: str
+def _right(name: str, detail: str) -> Check:
+    return Check(name=name, passed=True, detail=detail)
 
 
-def _wrong(name: str, what: str, instead: str) -> Finding:
-    return Finding(name, False, f"{what} {instead}")
+def _wrong(name: str, what: str, instead: str) -> Check:
+    return Check(name=name, passed=False, detail=f"{what} {instead}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ class FunctionAnswers:
         return [self.forced(i) for i, path in enumerate(self.paths) if path.n == n]
 
 
-def findings(played: FunctionAnswers, trusted: bool) -> Iterator[Finding]:
+def findings(played: FunctionAnswers, trusted: bool) -> Iterator[Check]:
     """Yield the checks. A trusted skill is only checked for finite numbers."""
     yield _finite(played)
     if trusted:
@@ -82,7 +78,7 @@ def findings(played: FunctionAnswers, trusted: bool) -> Iterator[Finding]:
         yield check(played)
 
 
-def _finite(played: FunctionAnswers) -> Finding:
+def _finite(played: FunctionAnswers) -> Check:
     rows = sum(map(len, played.reward))
     bad = sum(int((~np.isfinite(reward)).sum()) for reward in played.reward)
     if bad:
@@ -91,10 +87,10 @@ def _finite(played: FunctionAnswers) -> Finding:
             f"reward returns NaN or infinity in {bad} of {rows:,} tried transitions.",
             "Guard divisions and logarithms, for example with jnp.maximum(x, 1).",
         )
-    return Finding("finite", True, f"in {rows:,} transitions of random play, scripts and forced states")
+    return _right("finite", f"in {rows:,} transitions of random play, scripts and forced states")
 
 
-def _not_done_at_first(played: FunctionAnswers) -> Finding:
+def _not_done_at_first(played: FunctionAnswers) -> Check:
     amounts = played.stage.amounts
     for index, n in enumerate(amounts):
         done = played.first(index)
@@ -106,10 +102,10 @@ def _not_done_at_first(played: FunctionAnswers) -> Finding:
                 f"Test for what it yields: {played.stage.end_note(n)}.",
             )
     listed = " and ".join(map(str, amounts))
-    return Finding("initial", True, f"not done in {len(played.first(0))} first states, n = {listed}")
+    return _right("initial", f"not done in {len(played.first(0))} first states, n = {listed}")
 
 
-def _reachable(played: FunctionAnswers) -> Finding:
+def _reachable(played: FunctionAnswers) -> Check:
     stage = played.stage
     for n in stage.amounts:
         if not any(done[-1] for done, _ in played.paths_to(n)):
@@ -119,10 +115,10 @@ def _reachable(played: FunctionAnswers) -> Finding:
                 "it could never be finished.",
                 "Test for exactly that.",
             )
-    return Finding("reachable", True, f"done once {stage.end_note(stage.amounts[-1])} is forced into the state")
+    return _right("reachable", f"done once {stage.end_note(stage.amounts[-1])} is forced into the state")
 
 
-def _postconditions_hold(played: FunctionAnswers) -> Finding:
+def _postconditions_hold(played: FunctionAnswers) -> Check:
     """Look for done states without the postconditions."""
     stage = played.stage
     for i, path in enumerate(played.paths):
@@ -140,7 +136,7 @@ def _postconditions_hold(played: FunctionAnswers) -> Finding:
                 return _wrong(
                     "promise", f"is_done is true with n={n} in a recorded state ({name}) where {broken}.", "Test that."
                 )
-    return Finding("promise", True, "where it is done in recorded play, what the spec yields holds")
+    return _right("promise", "where it is done in recorded play, what the spec yields holds")
 
 
 def _broken_promise(stage: Scenario, n: int, row: int) -> str | None:
@@ -173,7 +169,7 @@ def _success(played: FunctionAnswers, n: int) -> tuple[float, float]:
     return float(best.sum()), float(best[-1])
 
 
-def _success_pays(played: FunctionAnswers) -> Finding:
+def _success_pays(played: FunctionAnswers) -> Check:
     for n in played.stage.amounts:
         total, last = _success(played, n)
         if total <= 0 or last <= 0:
@@ -188,7 +184,7 @@ def _success_pays(played: FunctionAnswers) -> Finding:
                 f"the reward pays {total:.3g} in all on the way to success (n={n}), far more than 1.",
                 "Pay about 1 in all: divide by what is paid now.",
             )
-    return Finding("success pays", True, f"{_success(played, played.stage.amounts[-1])[0]:.3g} in all")
+    return _right("success pays", f"{_success(played, played.stage.amounts[-1])[0]:.3g} in all")
 
 
 class _Farmed(NamedTuple):
@@ -200,7 +196,7 @@ class _Farmed(NamedTuple):
     n: int
 
 
-def _farming(played: FunctionAnswers) -> Finding:
+def _farming(played: FunctionAnswers) -> Check:
     """Look for unfinished play that pays like success."""
     # A script with a name tells an author more than random play.
     worst = max(_farmed(played), key=lambda f: (f.share >= 1 and not f.name.startswith("random"), f.share))
@@ -213,7 +209,7 @@ def _farming(played: FunctionAnswers) -> Finding:
         )
     scripts = len(played.stage.names.trajectories)
     most = f"at most {worst.most:.2g}, for {worst.name}" if worst.most > 0 else "nothing"
-    return Finding("farming", True, f"{scripts} scripts and random plays that do not finish it are paid {most}")
+    return _right("farming", f"{scripts} scripts and random plays that do not finish it are paid {most}")
 
 
 def _farmed(played: FunctionAnswers) -> Iterator[_Farmed]:
@@ -273,10 +269,10 @@ class Judge:
             said = _too_large(error) or f"What was exported cannot be run: {type(error).__name__}: {str(error)[:300]}"
             yield Check(name="evaluation", passed=False, detail=said, seconds=time.monotonic() - start)
             return
-        for name, passed, detail in findings(answers, trusted):
-            yield Check(name=name, passed=passed, detail=detail, seconds=time.monotonic() - start)
+        for check in findings(answers, trusted):
+            yield check.model_copy(update={"seconds": time.monotonic() - start})
             start = time.monotonic()
-            if not passed:
+            if not check.passed:
                 return
 
     def _evaluate(self, outcomes_fn: Callable[[Mapping[str, Any]], Any], spec: SkillSpec) -> FunctionAnswers:
