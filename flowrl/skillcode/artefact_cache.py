@@ -87,25 +87,16 @@ def artefact_key(skill: Skill, env: str) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def meta_of(skill: Skill, env: str, data: bytes) -> ArtefactMeta:
-    """The origin of a new artefact."""
-    return ArtefactMeta(
-        key=artefact_key(skill, env),
-        skill=skill.name,
-        env=env,
-        jax=metadata.version("jax"),
-        craftax=metadata.version("craftax"),
-        sha256=sha256(data),
-    )
-
-
-def store_artefact(key: str, data: bytes, meta: ArtefactMeta) -> CachedArtefact:
-    """Put an artefact into the cache. Its description is written last.
+def store_artefact(skill: Skill, env: str, data: bytes) -> CachedArtefact:
+    """Put a skill's artefact into the cache. Its description is written last.
 
     An intact one of the same key stays: runs may refer to it by its hash.
     """
+    key = artefact_key(skill, env)
     if (first := find_artefact(key)) is not None:
         return first
+    made_by = {package: metadata.version(package) for package in ("jax", "craftax")}
+    meta = ArtefactMeta(key=key, skill=skill.name, env=env, sha256=sha256(data), **made_by)
     folder = verified_cache()
     write_bytes(folder / f"{key}{SUFFIX}", data)
     write_json(folder / f"{key}.json", meta)

@@ -17,7 +17,7 @@ from typing import Any
 from flowrl.errors import PlatformError
 from flowrl.knowledge.base import load_base
 from flowrl.schema.skill import Skill
-from flowrl.skillcode.artefact_cache import meta_of, store_artefact
+from flowrl.skillcode.artefact_cache import store_artefact
 from flowrl.verify.behaviour.recordings import recorded, shapes_of
 from flowrl.verify.isolation.child_process import Child, ChildAnswer
 from flowrl.verify.isolation.resource_limits import SandboxLimits
@@ -55,9 +55,7 @@ def verify_anew(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) 
         return Verdict(ok=False, error=reading.problem, checks=reading.checks, seconds=time.monotonic() - start)
     verdict, artefact, final = _run_children(skill, env, reading, recorded(env), limits)
     if verdict.ok:
-        meta = meta_of(skill, env, artefact)
-        store_artefact(meta.key, artefact, meta)
-        verdict = verdict.model_copy(update={"artefact": meta.key})
+        verdict = verdict.model_copy(update={"artefact": store_artefact(skill, env, artefact).meta.key})
     if final:
         store_verdict(verdict_key(skill, env), verdict)
     return verdict.model_copy(update={"seconds": time.monotonic() - start})

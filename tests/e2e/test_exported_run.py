@@ -29,7 +29,7 @@ from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env, task_names
 from flowrl.schema.run import ArtefactRef, RunSpec, TrainResult
 from flowrl.schema.skill import Skill
-from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact
+from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, store_artefact
 from flowrl.verify.verdict import Verdict
 from flowrl.weights import sha256
 from tests.support.exports import artefact_of, calls_out, handmade
@@ -60,7 +60,7 @@ class Sandbox:
         key = artefact_key(skill, env)
         if find_artefact(key) is None:
             data = artefact_of(skill, leaf_shapes(domain_named(env)), self.folder)
-            store_artefact(key, data, meta_of(skill, env, data))
+            store_artefact(skill, env, data)
         return Verdict(ok=True, artefact=key)
 
 

@@ -30,7 +30,6 @@ from flowrl.skillcode.artefact_cache import (
     MADE_BY,
     artefact_key,
     find_artefact,
-    meta_of,
     store_artefact,
     verified_cache,
 )
@@ -228,7 +227,7 @@ CHOP = Skill(name="Chop", spec=load_base(TINY).skills[0].spec, code="def is_done
 def test_the_cache_gives_back_what_was_put_in(cache: Path) -> None:
     key = artefact_key(CHOP, TINY)
     assert find_artefact(key) is None
-    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
+    store_artefact(CHOP, TINY, b"some bytes")
     found = find_artefact(key)
     assert found is not None and found.path.read_bytes() == b"some bytes" and found.path.parent == cache
     assert found.ref.key == key and found.meta.skill == "Chop"
@@ -236,10 +235,10 @@ def test_the_cache_gives_back_what_was_put_in(cache: Path) -> None:
 
 def test_an_artefact_that_was_changed_or_half_written_is_not_found(cache: Path) -> None:
     key = artefact_key(CHOP, TINY)
-    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
+    store_artefact(CHOP, TINY, b"some bytes")
     (cache / f"{key}.stablehlo").write_bytes(b"other bytes")
     assert find_artefact(key) is None
-    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
+    store_artefact(CHOP, TINY, b"some bytes")
     beside = cache / f"{key}.json"
     beside.write_text(json.dumps(json.loads(beside.read_text()) | {"key": "0" * 64}))
     assert find_artefact(key) is None
@@ -249,11 +248,11 @@ def test_an_artefact_that_was_changed_or_half_written_is_not_found(cache: Path) 
 
 def test_the_first_artefact_of_a_key_stays_while_it_is_whole(cache: Path) -> None:
     key = artefact_key(CHOP, TINY)
-    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
-    kept = store_artefact(key, b"others", meta_of(CHOP, TINY, b"others"))
+    store_artefact(CHOP, TINY, b"some bytes")
+    kept = store_artefact(CHOP, TINY, b"others")
     assert kept.path.read_bytes() == b"some bytes" and find_artefact(key) == kept
     kept.path.write_bytes(b"damaged")
-    assert store_artefact(key, b"others", meta_of(CHOP, TINY, b"others")).path.read_bytes() == b"others"
+    assert store_artefact(CHOP, TINY, b"others").path.read_bytes() == b"others"
 
 
 @pytest.mark.parametrize("module", MADE_BY)
