@@ -54,11 +54,6 @@ class Slot:
         return found
 
 
-def usable_cores() -> tuple[int, ...]:
-    """Cores that this process may use. None where the platform does not say."""
-    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
-
-
 def visible_cards() -> tuple[str, ...]:
     """NVIDIA cards, from CUDA_VISIBLE_DEVICES or nvidia-smi."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -96,7 +91,8 @@ class LocalExecutor:
     """
 
     def __init__(self, jobs: int = 1, cores_per_job: int | None = None):
-        self._free = slots_for(jobs, usable_cores(), visible_cards(), cores_per_job)
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else ()
+        self._free = slots_for(jobs, cores, visible_cards(), cores_per_job)
         self._taken: dict[str, Slot] = {}
         self._processes: dict[str, psutil.Process] = {}
         self._watching: set[str] = set()

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from flowrl.errors import ModuleError
 from flowrl.paths import slug
@@ -215,13 +216,8 @@ def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], 
         numbers: for each task, the network number it returns.
     """
     parts = ['"""A run\'s tasks, composed from the skills of its plan; each skill\'s code stands here once."""']
-    futures = {
-        alias.name
-        for source in sources
-        for node in parse(source.text, source.prefix).body
-        if isinstance(node, ast.ImportFrom) and _is_future(node)
-        for alias in node.names
-    }
+    statements = [node for source in sources for node in parse(source.text, source.prefix).body]
+    futures = {alias.name for node in statements if _is_future(node) for alias in node.names}
     parts += [f"from __future__ import {name}" for name in sorted(futures)]
     parts += [_prefixed(source) for source in sources]
     for i, (which, number) in enumerate(zip(task_sources, numbers, strict=True)):
@@ -250,7 +246,7 @@ def _renamed(text: str, tree: ast.Module, renames: Mapping[str, str]) -> str:
     return "\n".join(line.decode() for line in lines)
 
 
-def _is_future(node: ast.stmt) -> bool:
+def _is_future(node: ast.stmt) -> TypeGuard[ast.ImportFrom]:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 

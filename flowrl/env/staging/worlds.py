@@ -172,8 +172,3 @@ def lived_in(world: World) -> World:
     is_passed = jnp.arange(1, len(LEVEL_ACHIEVEMENT_MAP)) <= world.player_level
     passed = world.achievements.at[LEVEL_ACHIEVEMENT_MAP[1:]].max(is_passed)
     return calculate_inventory_achievements(replace(world, achievements=passed))
-
-
-def copies(world: World, count: int) -> World:
-    """Stack ``count`` copies of the world."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), world)
