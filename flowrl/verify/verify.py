@@ -71,9 +71,8 @@ def _run_children(
     """
     deadline = time.monotonic() + limits.seconds
     shared = {"recording": str(recording), "trusted": skill.trusted, "limits": dataclasses.asdict(limits)}
-    arguments = {"is_done_arguments": reading.is_done_arguments, "reward_arguments": reading.reward_arguments}
     with Child("trace", limits, deadline) as tracer, Child("judge", limits, deadline) as judge:
-        tracer.ask({**shared, "text": skill.code, "env": env, **arguments, "shapes": shapes_of(recording)})
+        tracer.ask({**shared, **_trace_request(skill, env, reading, recording)})
         tracer.give()
         judge.ask({**shared, "spec": skill.spec.model_dump(mode="json")})
         traced = tracer.answer()
@@ -89,6 +88,11 @@ def _run_children(
     )
     finished = not traced.problem and not (check.passed and judged.problem)
     return verdict, traced.data, finished
+
+
+def _trace_request(skill: Skill, env: str, reading: Reading, recording: Path) -> dict[str, Any]:
+    arguments = {"is_done_arguments": reading.is_done_arguments, "reward_arguments": reading.reward_arguments}
+    return {"text": skill.code, "env": env, **arguments, "shapes": shapes_of(recording)}
 
 
 def _trace_check(answer: ChildAnswer) -> Check:
