@@ -150,14 +150,12 @@ def evaluate(
     show(as_json, evaluation.model_dump() | {"tasks": tasks}, evaluation_tables(evaluation, tasks))
 
 
+TABLES = "plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
+
+
 @app.command(epilog="Example: flowrl bench moe --json")
 def bench(
-    table: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME", help="plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
-        ),
-    ] = "all",
+    table: Annotated[str, typer.Argument(metavar="NAME", help=TABLES)] = "all",
     slow: Annotated[
         bool, typer.Option("--slow", help="With all: also the rows that take many minutes, and every hostile program.")
     ] = False,

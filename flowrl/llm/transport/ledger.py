@@ -55,10 +55,6 @@ class Prices:
         except (ImportError, LookupError):  # the package, the model or the provider is missing
             return None
 
-    def knows(self, model: str) -> bool:
-        """Whether the model has a price."""
-        return self.cost(model, 1, 1) is not None
-
 
 def read_prices(file: Path) -> dict[str, Price]:
     """The prices by model of a TOML file.
@@ -159,7 +155,7 @@ class Ledger:
         self._prices, self._budget = prices or Prices(), budget or Budget()
         self._lock = threading.Lock()
         self._open_calls = 0
-        if self._budget.cost is not None and not replayed and not self._prices.knows(model):
+        if self._budget.cost is not None and not replayed and self._prices.cost(model, 1, 1) is None:
             raise LLMError(
                 f"The price of {model!r} is unknown, so --max-cost {self._budget.cost:g} cannot be kept. Give its US "
                 f"dollars per million tokens by --prices FILE.toml or {file.parent / 'prices.toml'} (0 for a model "
