@@ -24,6 +24,8 @@ from flowrl.schema.metrics import OnRow
 _POLL_SECONDS = 0.25
 GRACE_SECONDS = 20.0
 """How long a process that was asked to leave may take to save a checkpoint."""
+WORKER_GIB = {"Craftax-Classic-Symbolic-v1": 1.2, "Craftax-Symbolic-v1": 2.2, "Tiny-Grid-v1": 0.7}
+"""Peak memory of a worker on a CPU with the default batch, in GiB: the high-water mark of the process (VmHWM)."""
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,6 @@ def worker_process(job: Job) -> psutil.Process | None:
         if str(job.folder.resolve()) in found.cmdline():
             return found
     return None
-
-
-WORKER_GIB = {"Craftax-Classic-Symbolic-v1": 1.2, "Craftax-Symbolic-v1": 2.2, "Tiny-Grid-v1": 0.7}
-"""Peak memory of a worker on a CPU with the default batch, in GiB: the high-water mark of the process (VmHWM)."""
 
 
 def memory_warning(env: str, jobs: int, free_gib: float | None = None) -> str | None:

@@ -23,6 +23,19 @@ from flowrl.verify.text.allow_list import BUILTINS, CONSTANTS, FREE_MODULES, MAX
 
 FILE = "the skill file"
 _MAX_CHARACTERS = 400
+MAX_EQUATIONS = 2_000
+_ALLOWED = """
+abs add and argmax argmin broadcast_in_dim ceil clamp concatenate convert_element_type copy copy_p cos cumsum
+cumprod cumlogsumexp cummax cummin custom_jvp_call custom_vjp_call div dot_general dynamic_slice
+dynamic_update_slice eq exp exp2 expand_dims expm1 floor gather ge gt integer_pow iota is_finite jit le log log1p
+logistic lt max min mul ne neg nextafter not or pad pjit population_count pow reduce_and reduce_max reduce_min
+reduce_or reduce_prod reduce_sum reduce_xor rem reshape rev round rsqrt scatter scatter-add scatter_add
+scatter-mul scatter_mul scatter-min scatter_min scatter-max scatter_max select_n shift_left shift_right_arithmetic
+shift_right_logical sign sin slice sort split sqrt square squeeze stack stop_gradient sub tan tanh
+tile transpose unstack xor
+"""
+ALLOWED = frozenset(_ALLOWED.split())
+"""Nothing that calls back into Python, loops, draws random numbers, or leaves the device."""
 
 
 class Refused(Exception):
@@ -158,21 +171,6 @@ def _advice(error: BaseException, shown: str) -> str:
     if isinstance(error, RecursionError):
         return "functions call each other endlessly. Write it without recursion."
     return f"{kind}: {shown}".rstrip(": ").rstrip(".") + "."
-
-
-MAX_EQUATIONS = 2_000
-_ALLOWED = """
-abs add and argmax argmin broadcast_in_dim ceil clamp concatenate convert_element_type copy copy_p cos cumsum
-cumprod cumlogsumexp cummax cummin custom_jvp_call custom_vjp_call div dot_general dynamic_slice
-dynamic_update_slice eq exp exp2 expand_dims expm1 floor gather ge gt integer_pow iota is_finite jit le log log1p
-logistic lt max min mul ne neg nextafter not or pad pjit population_count pow reduce_and reduce_max reduce_min
-reduce_or reduce_prod reduce_sum reduce_xor rem reshape rev round rsqrt scatter scatter-add scatter_add
-scatter-mul scatter_mul scatter-min scatter_min scatter-max scatter_max select_n shift_left shift_right_arithmetic
-shift_right_logical sign sin slice sort split sqrt square squeeze stack stop_gradient sub tan tanh
-tile transpose unstack xor
-"""
-ALLOWED = frozenset(_ALLOWED.split())
-"""Nothing that calls back into Python, loops, draws random numbers, or leaves the device."""
 
 
 def problem_of(closed: Any) -> str | None:

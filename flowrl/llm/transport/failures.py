@@ -24,6 +24,8 @@ _SCHEMA = re.compile(r"schema|grammar|response_format|structured|guided", re.IGN
 _HTML = re.compile(r"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _RETRYABLE = (408, 409, 425, 429)
 _MAX_QUOTE = 240
+_POLL_SECONDS = 0.2
+"""Seconds between two looks whether to stop."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,6 @@ def requested_wait(headers: Mapping[str, Any]) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time()) if text else None
     except (ValueError, OverflowError):
         return None
-
-
-_POLL_SECONDS = 0.2
-"""Seconds between two looks whether to stop."""
 
 
 @dataclass(frozen=True)
