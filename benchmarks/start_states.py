@@ -19,7 +19,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.jobs.watched import MetricsReader
 from flowrl.paths import slug
 from flowrl.schema.metrics import GateRow, MetricsRow, StartsRow, UpdateRow
 from flowrl.stats import Share

@@ -29,7 +29,7 @@ class UsageError(FlowRLError):
 
 
 class ModuleError(FlowRLError):
-    """A task module or skill file that cannot be used. The message names file and function."""
+    """An unusable task module or skill file. The message names file and function."""
 
 
 class SpecError(FlowRLError):
@@ -37,7 +37,7 @@ class SpecError(FlowRLError):
 
 
 class PlanError(FlowRLError):
-    """No plan reaches the goal, or a plan breaks its preconditions."""
+    """No plan reaches the goal or a plan breaks."""
 
 
 class LibraryError(FlowRLError):
@@ -45,7 +45,7 @@ class LibraryError(FlowRLError):
 
 
 class PlatformError(FlowRLError):
-    """The machine or its software cannot do the work."""
+    """The machine cannot do the work."""
 
 
 class TrainingError(FlowRLError):
@@ -57,7 +57,7 @@ class LLMError(FlowRLError):
 
 
 class Unanswered(LLMError):
-    """No answer came this time; asking again later may help.
+    """No answer came but asking again may help.
 
     Attributes:
         retry_after: seconds that the server asked to wait, None if it did not say.
@@ -71,7 +71,7 @@ class Unanswered(LLMError):
 
 
 class BudgetSpent(LLMError):
-    """The calls or the money that were allowed are spent."""
+    """The allowed calls or money are spent."""
 
 
 class NotRecorded(LLMError):
@@ -79,7 +79,7 @@ class NotRecorded(LLMError):
 
 
 def nearest_names(wrong: str, valid: Iterable[str], most: int = 3) -> str:
-    """A sentence with the valid names nearest to ``wrong``. All of them where none is near."""
+    """The valid names nearest to ``wrong`` as a sentence. All of them where none is near."""
     names = list(valid)
     folded = {name.casefold(): name for name in names}
     near = [folded[n] for n in difflib.get_close_matches(wrong.casefold(), folded, n=most, cutoff=0.5)]

@@ -1,4 +1,4 @@
-"""Files that appear whole: written beside, fsynced, renamed. JSON and safetensors, nothing else."""
+"""Files that appear whole or not at all. Written beside, fsynced, renamed; JSON and safetensors, nothing else."""
 
 import contextlib
 import errno
@@ -23,9 +23,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file.
-
-    A reader sees the old file or the new one, never a part.
+    """Write a whole file. A reader sees the old file or the new one, never a part.
 
     Raises:
         PlatformError: the disk is full or cannot be written; the old file is as it was.
@@ -39,7 +37,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _write_beside(path: Path, data: bytes) -> None:
-    """Write a new file beside ``path`` and rename it. A failure leaves nothing behind."""
+    """Write a file beside ``path`` and rename it. A failure leaves nothing behind."""
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -106,7 +104,7 @@ def read_json(path: Path, model: type[ModelT]) -> ModelT:
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
-    """Named arrays as the bytes of a safetensors file. The same arrays give the same bytes."""
+    """Named arrays as a safetensors file's bytes. The same arrays give the same bytes."""
     return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
@@ -139,7 +137,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def unpack_arrays(data: bytes, path: Path) -> dict[str, np.ndarray]:
-    """The named arrays in the content of a safetensors file, sorted by name.
+    """The sorted arrays in the bytes of a safetensors file.
 
     Args:
         path: where the content was read, for messages.
@@ -161,9 +159,7 @@ def append_line(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
 
 
 def open_to_append(path: Path, anew: bool = False) -> BinaryIO:
-    """A file opened for appending, made where it is missing.
-
-    It never follows a link to another file.
+    """A file opened for appending, made where it is missing. It never follows a link to another file.
 
     Args:
         anew: what it held is dropped.
@@ -183,9 +179,7 @@ def open_to_append(path: Path, anew: bool = False) -> BinaryIO:
 
 
 def lock_of(path: Path, timeout: float = -1, poll_interval: float = 0.05) -> FileLock:
-    """The lock that a file stands for.
-
-    It is not taken yet.
+    """The lock that a file stands for. It is not taken yet.
 
     Args:
         timeout: seconds to wait for it; -1: without end, looking every ``poll_interval`` seconds.

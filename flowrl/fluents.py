@@ -1,4 +1,4 @@
-"""Fluents: the names of what can hold in a game, and how much of each there can be.
+"""Fluents name what can hold in a game.
 
 wood                       an item in hand, by amount; a tool that has tiers counts its tier
 achievement:EAT_COW        has happened in this episode
@@ -25,7 +25,7 @@ MANY = 1_000
 
 
 def prefix_of(fluent: str) -> str:
-    """The fluent's kind: one of `PREFIXES`, empty for an item."""
+    """The fluent's kind as one of `PREFIXES` or empty."""
     return next((prefix for prefix in PREFIXES if fluent.startswith(prefix)), "")
 
 
@@ -34,13 +34,10 @@ class Vocabulary(BaseModel):
 
     Attributes:
         capacity: how many of one item fit in hand.
-        items: what can be held.
         capacities: the items of which another number fits.
         tiers: the items among them whose amount is a tier, and the highest; a tier never grows with n.
-        achievements: what can happen.
         stations: what skills can be near to.
         intrinsics: the levels of the body, from 0 to ``full``.
-        floors: how many floors there are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,7 +53,7 @@ class Vocabulary(BaseModel):
     floors: int = Field(1, ge=1)
 
     def most(self, fluent: str) -> int:
-        """The largest amount of the fluent that can hold."""
+        """The largest possible amount of the fluent."""
         kind = prefix_of(fluent)
         if not kind:
             return self.tiers.get(fluent, self.capacities.get(fluent, self.capacity))

@@ -1,4 +1,4 @@
-"""jax as flowrl needs it: versions, results, devices, compilation cache."""
+"""Set-up of jax and checks of what it computes."""
 
 import contextlib
 import ctypes
@@ -24,9 +24,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def check_jax_version() -> None:
-    """Check that the installed jaxlib is not a known wrong one.
-
-    jax is not imported.
+    """Check that the installed jaxlib is not a known wrong one. jax is not imported.
 
     Raises:
         PlatformError: it is one of them; says what to install.
@@ -40,9 +38,7 @@ def check_jax_version() -> None:
 
 
 def check_jax_results(worlds: int = 64) -> None:
-    """Check vmapped noise maps against single ones.
-
-    Every new world is made from such maps.
+    """Check vmapped noise maps against single ones. Every new world is made from such maps.
 
     Raises:
         PlatformError: they do not; says what to install.
@@ -67,7 +63,7 @@ def check_jax_results(worlds: int = 64) -> None:
 
 
 def start_jax(gpu_memory: float, groups: int = 1) -> None:
-    """Set up jax for a worker process, and check that it computes right; see `configure_jax`.
+    """Set up jax for a worker and check its results. See `configure_jax`.
 
     Raises:
         PlatformError: it does not; says what to install.
@@ -83,14 +79,12 @@ def compilation_cache() -> Path:
 
 
 def cores() -> int:
-    """The number of processor cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks.
-
-    Elsewhere nothing changes.
+    """Let glibc keep large freed blocks. Elsewhere nothing changes.
 
     It gives them back to the system by default, and each new array of a megabyte or more is mapped and zeroed anew by
     the kernel, page by page: adding two arrays of 46 MB takes 28 ms that way and 4 ms without.

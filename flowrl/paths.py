@@ -1,4 +1,4 @@
-"""Every path that flowrl reads or writes, and the one rule that turns a name into a folder."""
+"""Every path that flowrl reads or writes. And the one rule that turns a name into a folder."""
 
 import importlib.util
 import re
@@ -12,7 +12,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
 
 def source_of(module: str) -> Path:
-    """The source file of a module, found without importing it.
+    """The source file of a module that is not imported.
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -24,7 +24,7 @@ def source_of(module: str) -> Path:
 
 
 def slug(name: str) -> str:
-    """Turn a name into a folder or Python name.
+    """Turn a name into a folder's name.
 
     >>> slug("Collect Wood")
     'Collect_Wood'
@@ -77,7 +77,7 @@ class SkillPaths(Folder):
 
     @property
     def meta(self) -> Path:
-        """What the weights are of, with their hash."""
+        """What the weights are of and their hash."""
         return self.policy / "meta.json"
 
     def companion(self, expert: int) -> "SkillPaths":
@@ -105,7 +105,7 @@ class JobPaths(Folder):
 
 @dataclass(frozen=True)
 class PlayPaths(JobPaths):
-    """What it takes to play a plan: configuration, task module, weights."""
+    """What it takes to play a plan. Configuration, task module, weights."""
 
     config = File("run.json")
     initial = File("initial.safetensors")
@@ -116,7 +116,7 @@ class PlayPaths(JobPaths):
         return self.folder / "module.py"
 
     def artefact(self, key: str) -> Path:
-        """Where an exported skill lies that the plan loads."""
+        """Where an exported skill of the plan lies."""
         return self.folder / "artefacts" / f"{key}.stablehlo"
 
 
@@ -134,18 +134,18 @@ class RunPaths(PlayPaths):
     """States in which the run's own episodes reached its last task before it was trained."""
 
     def __iter__(self) -> Iterator[Path]:
-        """The run's folder, then its module."""
+        """The run's folder and its module."""
         yield self.folder
         yield self.module
 
     @property
     def module(self) -> Path:
-        """The task module, named after the expert."""
+        """The task module named after the expert."""
         return self.folder / f"{self.expert}.py"
 
     @property
     def checkpoint_updates(self) -> list[int]:
-        """The updates of the whole checkpoints, ascending. The progress file is written last and removed first."""
+        """The updates of the whole checkpoints in order. The progress file is written last and removed first."""
         return sorted(int(path.stem.removeprefix("update_")) for path in self.checkpoints.glob("update_*.json"))
 
     @property
@@ -154,7 +154,7 @@ class RunPaths(PlayPaths):
         return bool(self.checkpoint_updates)
 
     def start_states(self, digest: str) -> Path:
-        """Where start states of the library lie, by the hash of the file."""
+        """Where start states with this hash lie."""
         return self.folder / "start_states" / f"{digest}.safetensors"
 
 

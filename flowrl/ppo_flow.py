@@ -20,7 +20,7 @@ logger = logging.getLogger("flowrl.jobs.worker")
 
 
 class _StopFlag:
-    """Set by SIGTERM or SIGINT, read between updates."""
+    """Set by signals and read between updates."""
 
     def __init__(self) -> None:
         self.raised = False
@@ -36,7 +36,7 @@ class _StopFlag:
 
 
 def work(folder: Path) -> TrainResult | None:
-    """Train the run in a folder; None if it was asked to stop before the end."""
+    """Train the run in a folder. None if it was asked to stop before the end."""
     stop = _StopFlag()
     spec = read_json(PlayPaths(folder).config, RunSpec)
     paths = RunPaths(folder, spec.expert)

@@ -8,9 +8,7 @@ _Z95 = 1.959963984540054
 
 
 def wilson(successes: int, total: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share.
-
-    (0, 1) when nothing was counted.
+    """A share's 95 % Wilson score interval. (0, 1) when nothing was counted.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
@@ -34,7 +32,7 @@ class Share(BaseModel):
 
     @property
     def value(self) -> float | None:
-        """The share, or None where nothing was counted."""
+        """The share or None where nothing was counted."""
         return self.successes / self.total if self.total else None
 
     @property
@@ -55,7 +53,7 @@ class Share(BaseModel):
 
 
 class PairedDifference(BaseModel):
-    """The difference between two shares measured on the same ``total`` worlds: one minus the other.
+    """The difference between two shares on the same worlds. One minus the other.
 
     Attributes:
         gained: worlds where only the one succeeds.
@@ -70,14 +68,12 @@ class PairedDifference(BaseModel):
 
     @property
     def value(self) -> float | None:
-        """The difference, or None where nothing was played."""
+        """The difference or None where nothing was played."""
         return (self.gained - self.lost) / self.total if self.total else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference.
-
-        (-1, 1) where nothing was played.
+        """The 95 % interval of the difference. (-1, 1) where nothing was played.
 
         Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based
         on paired data".
@@ -91,7 +87,7 @@ class PairedDifference(BaseModel):
 
     @property
     def is_gain(self) -> bool:
-        """Whether the one is better beyond doubt: the lower end of the interval lies above zero."""
+        """Whether the one is better beyond doubt. The lower end of the interval lies above zero."""
         return self.interval[0] > 0
 
     def __str__(self) -> str:

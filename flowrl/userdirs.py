@@ -1,4 +1,4 @@
-"""Private folders of this user, outside of any home."""
+"""Private folders of this user outside of homes."""
 
 import os
 import stat
@@ -15,13 +15,13 @@ def user_cache() -> Path:
 
 
 def user_state() -> Path:
-    """This user's folder for decisions, such as trusted code. It lies outside of any repository or home."""
+    """This user's folder for decisions on trust. It lies outside of any repository or home."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "flowrl"
 
 
 def private_folder(folder: Path) -> Path:
-    """A folder that only this user can change, made where missing.
+    """A folder that only this user can change. It is made where missing.
 
     Other users can neither write to it nor rename or replace a folder on the way to it.
 
@@ -43,14 +43,14 @@ def private_folder(folder: Path) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and missing ones above it, for this user alone."""
+    """Make a folder for this user alone."""
     for place in (*reversed(folder.parents), folder):
         if not place.exists():
             place.mkdir(mode=0o700, exist_ok=True)
 
 
 def _way_to(folder: Path) -> Iterator[Path]:
-    """Every folder and link that a path leads through. The folder itself comes first."""
+    """Every folder and link on a path. The folder itself comes first."""
     waiting, seen = [folder], set[Path]()
     while waiting:
         path = waiting.pop().absolute()
@@ -63,9 +63,7 @@ def _way_to(folder: Path) -> Iterator[Path]:
 
 
 def _doubt(place: Path, is_own: bool) -> str:
-    """Why the content of a place may be another user's.
-
-    Empty where it cannot be.
+    """Why a place may be another user's. Empty where it cannot be.
 
     Args:
         is_own: it must be this user's, and a folder; else root's will do, or a link, or one such as /tmp (sticky),

@@ -22,7 +22,7 @@ _LEAF = re.compile(r"params\.(actor|critic)_networks_(\d+)\.(.+)")
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of a nested dict by dotted name."""
+    """A nested dict's leaves by dotted name."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -56,7 +56,7 @@ def experts_of(named: Mapping[str, Any]) -> dict[int, Expert]:
 
 
 def save_experts(path: Path, experts: Mapping[int, Expert]) -> None:
-    """Write experts by number into one safetensors file, whole."""
+    """Write experts by number into one file."""
     write_arrays(path, _numbered(experts))
 
 
@@ -79,7 +79,7 @@ def _numbered(experts: Mapping[int, Expert]) -> dict[str, Any]:
 
 
 def numbered_experts(leaves: Mapping[str, Any], source: str) -> dict[int, Expert]:
-    """Sort the leaves of a file of several experts by expert, ascending.
+    """Sort the leaves of several experts by expert.
 
     Args:
         source: what holds them, for messages.
@@ -106,5 +106,5 @@ def expert_sha256(expert: Expert) -> str:
 
 
 def sha256(data: bytes) -> str:
-    """The hash of a file's content, in hexadecimal."""
+    """The hexadecimal hash of a file's content."""
     return hashlib.sha256(data).hexdigest()

@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks.tables.measure import Row, row
 from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.config import build_config
-from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.flow_env import FlowEnv
+from flowrl.env.skill_inputs import leaf_shapes
 from flowrl.skillcode.artefact import export_functions, load_artefact
 from flowrl.skillcode.functions import SkillFunctions
 from flowrl.training.programs import Programs

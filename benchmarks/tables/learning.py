@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.tables.measure import Row, row, tell
 from flowrl.files import read_json
-from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.jobs.watched import MetricsReader
 from flowrl.schema.metrics import CompiledRow, UpdateRow
 from flowrl.schema.run import RunSpec
 

@@ -18,7 +18,7 @@ from flowrl.growing.run_setup import SkillSetUp
 from flowrl.jobs.job import Job, JobEnd
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
-from flowrl.parallel.finished_run import FinishedRun
+from flowrl.parallel.run_folder import FinishedRun
 from flowrl.parallel.scheduler import (
     Event,
     Lost,

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from benchmarks.tables.measure import Row, row
-from flowrl.analysis.findings import Findings
-from flowrl.analysis.probing import Probing
+from flowrl.analysis.ablation import NOT_FULL, Start
+from flowrl.analysis.findings import Findings, Way
+from flowrl.analysis.probing import NS, WORLDS, Probing
 from flowrl.analysis.repair import PARTS, Repair, repair
 from flowrl.analysis.scripted_play import AnySkill, Stepper
-from flowrl.analysis.segments import ENOUGH
-from flowrl.analysis.statistics import statistics_of
+from flowrl.analysis.segments import ENOUGH, Segment, statistics_of
 from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.registry import domain_named
 from flowrl.env.staging.scenes import Stage
@@ -35,6 +36,8 @@ TABLE = "planted errors repaired by statistics and ablation alone (Classic)"
 TRANSCRIPT = Path(__file__).with_name("planted.jsonl")
 """What a model would be asked, with answers written by hand."""
 SEGMENTS = 3 * ENOUGH
+_DRAWN, _ABSENT_SHARE = 512, 0.2
+"""Starts drawn in all, and the share of things that are absent in one."""
 REPAIRED, SECONDS = 8, 180.0
 """How many of the errors have to be repaired, and the seconds that all may take on two cores."""
 
@@ -108,7 +111,7 @@ def _outcome(base: KnowledgeBase, stepper: Stepper, planted: Planted) -> Outcome
     wrong = planted.spec(truth)
     probing = Probing(stepper, _functions_of(base, planted.skill), base.vocabulary, wrong, jax.random.key(3))
     ways = probing.ways()
-    segments = probing.scripted_segments(ways[0], SEGMENTS) if ways else []
+    segments = scripted_segments(probing, ways[0], SEGMENTS) if ways else []
     findings = Findings(
         skill=planted.skill,
         env=ENV,
@@ -118,6 +121,43 @@ def _outcome(base: KnowledgeBase, stepper: Stepper, planted: Planted) -> Outcome
     )
     repaired = repair(wrong, findings)
     return Outcome(planted, findings, repaired, repaired.spec == truth, not repair(truth, findings).changes)
+
+
+def scripted_segments(probing: Probing, way: Way, count: int) -> list[Segment]:
+    """Successful segments of a scripted way, at most ``count``. Starts are drawn at random."""
+    rich = probing.rich()
+    if rich is None:
+        return []
+    rng = np.random.default_rng(0)
+    kinds = [kind.name for kind in probing.stage.kinds]
+    attempt = probing.attempt(probing.stage.domain.actions.index(way.action), kinds.index(way.faced), rich)
+    starts = [_drawn(rng, rich) for _ in range(_DRAWN // WORLDS)]
+    played = probing.ablation.play(attempt, starts, NOT_FULL)
+
+    def named(amounts: np.ndarray) -> dict[str, int]:
+        return {f: int(a) for f, a in zip(probing.stepper.fluents, amounts, strict=True) if a}
+
+    return [
+        Segment(
+            n=n,
+            steps=int(played.step[i, row]),
+            action=way.action,
+            start=named(played.start[row]),
+            before=named(played.before[i, row]),
+            end=named(played.end[i, row]),
+        )
+        for i, n in enumerate(NS)
+        for row in np.flatnonzero(played.done[i])[: -(-count // len(NS))]
+    ]
+
+
+def _drawn(rng: np.random.Generator, rich: Start) -> dict[str, int]:
+    """A random start. Some things absent, others in any amount."""
+    drawn = {}
+    for name, most in rich.items():
+        absent = most <= 0 or rng.random() < _ABSENT_SHARE
+        drawn[name] = most if most < 0 else 0 if absent else int(rng.integers(1, most + 1))
+    return drawn
 
 
 def _functions_of(base: KnowledgeBase, name: str) -> AnySkill:

@@ -1,4 +1,4 @@
-"""What a way of doing a skill needs, tested in the simulator. Everything is at hand, then one thing less at a time.
+"""What a way of doing a skill really needs. Everything is at hand, then one thing less at a time.
 
 A *start* says how much there is of each thing: items by amount, stations by where they stand (`ABSENT`,
 `OUT_OF_REACH`, `WITHIN_REACH`), under their `placed:` fluent. *Rich* is a start with everything at hand, *bare* one
@@ -30,7 +30,7 @@ _PATIENCE = 5
 
 @dataclass(frozen=True)
 class Attempt:
-    """A way of doing a skill, as it is tried.
+    """A way of doing a skill to be tried.
 
     Attributes:
         action: index into the domain's actions.
@@ -58,23 +58,19 @@ class Attempt:
 
 
 class Ablation:
-    """Tries what a skill needs.
-
-    Attributes:
-        stepper: plays the game.
-        functions: the skill's code.
-    """
+    """Tries what a skill needs."""
 
     def __init__(self, stepper: Stepper, functions: AnySkill):
         self.stepper, self.functions = stepper, functions
         self.stage = stepper.stage
 
     def way_of(self, attempt: Attempt) -> Way | None:
-        """What an attempt needs, spends and leaves. None where it does not work even in rich worlds."""
+        """The needs and effects of an attempt. None where it does not work even in rich worlds."""
         body = self._body(attempt)
         lacks = [(name, 0) for name, most in attempt.rich.items() if most > 0]
         worked, played = self._without(attempt, lacks, body)
-        ns = tuple(n for n in attempt.ns if _is_reliable(worked[n][0]))
+        # Only where a way works often enough does failure everywhere mean that something is missing.
+        ns = tuple(n for n in attempt.ns if (1.0 - worked[n][0].mean()) ** len(worked[n][0]) <= _BY_CHANCE)
         if not ns:
             return None
         steps = int(played.step[attempt.ns.index(ns[0]), : attempt.bases.size].max())
@@ -87,7 +83,7 @@ class Ablation:
     def _without(
         self, attempt: Attempt, lacks: Sequence[tuple[str, int]], body: int
     ) -> tuple[dict[int, list[Bool[np.ndarray, "rows"]]], ScriptedOutcome]:
-        """Where it worked, by n: in rich worlds first, then with one thing limited."""
+        """Where it worked by n. In rich worlds first, then with one thing limited."""
         starts = [attempt.rich, *({**attempt.rich, name: level} for name, level in lacks)]
         played = self.play(attempt, starts, body)
         return _worked(attempt, played, len(starts)), played
@@ -121,7 +117,7 @@ class Ablation:
         faced = self.stage.station_of(attempt.kind) if attempt.kind != AS_IT_IS else ""
         # A station that the player stands before is there only where there is to be one within reach.
         kind = 0 if faced and stations[faced] not in (WITHIN_REACH, AS_IT_IS) else attempt.kind
-        levels = self.stage.domain.facts.intrinsics if self.stage.domain.facts else ()
+        levels = self.stage.domain.symbols.intrinsics
         # The first level is health: without it the game is over.
         full = {name: NOT_FULL if i == 0 and body != AS_IT_IS else body for i, name in enumerate(levels)}
         return self.stage.scene(start, stations, full, kind)
@@ -176,9 +172,7 @@ class Ablation:
         return found
 
     def _one_after_another(self, attempt: Attempt, ns: Sequence[int], body: int) -> dict[str, ByN]:
-        """Amounts that suffice together.
-
-        As much as possible is taken away of one thing after another.
+        """Amounts that suffice together. As much as possible is taken away of one thing after another.
 
         This is for ways in which one thing can stand in for another, so that neither is needed by itself.
         """
@@ -195,7 +189,7 @@ class Ablation:
         return least
 
     def _as_fluents(self, least: Mapping[str, ByN], kind: int) -> dict[str, ByN]:
-        """The amounts under the names of fluents: of a station that is faced, only that it has to be there."""
+        """The amounts under the names of fluents. Of a station that is faced, only that it has to be there."""
         faced = self.stage.station_of(kind) if kind != AS_IT_IS else ""
         found = {}
         for name, by_n in least.items():
@@ -234,17 +228,12 @@ class Ablation:
         return found
 
 
-def _is_reliable(worked: Bool[np.ndarray, "rows"]) -> bool:
-    """Whether a way works in enough rich worlds. Only then does failure everywhere mean that something is missing."""
-    return bool((1.0 - worked.mean()) ** len(worked) <= _BY_CHANCE)
-
-
 def _worked(attempt: Attempt, played: ScriptedOutcome, starts: int) -> dict[int, list[Bool[np.ndarray, "rows"]]]:
-    """Where the skill was done, by n and start. Among the worlds that count."""
+    """Where the skill was done by n and start. Among the worlds that count."""
     done = played.done.reshape(len(attempt.ns), starts, -1)
     return {n: [done[i, start, attempt.rows_of[n]] for start in range(starts)] for i, n in enumerate(attempt.ns)}
 
 
 def every_row(ns: Sequence[int], count: int) -> dict[int, Int[np.ndarray, "rows"]]:
-    """That all of ``count`` worlds count for each n."""
+    """All of ``count`` worlds for each n."""
     return {n: np.arange(count) for n in ns}

@@ -6,13 +6,11 @@ import jax
 import numpy as np
 
 from flowrl.analysis.ablation import Start
-from flowrl.analysis.findings import Findings, Way
+from flowrl.analysis.findings import AnalysisRequest, Findings, Way
 from flowrl.analysis.probing import Probing, segment_attempt
 from flowrl.analysis.recorder import Recorded, SegmentRecorder, shown
-from flowrl.analysis.request import AnalysisRequest
 from flowrl.analysis.scripted_play import Stepper
-from flowrl.analysis.segments import ENOUGH
-from flowrl.analysis.statistics import Statistics, statistics_of
+from flowrl.analysis.segments import ENOUGH, Statistics, statistics_of
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.staging.scenes import AS_IT_IS, Stage
 from flowrl.files import read_json
@@ -31,7 +29,7 @@ _MAX_AMOUNTS, _MAX_BASES = 3, 24
 
 
 def analyse(paths: PlayPaths, on_row: OnRow) -> Findings:
-    """What is found out about the skill of a folder.
+    """Analyse the skill of a folder.
 
     Args:
         on_row: called with the progress: "playing", then "probing", then "ablating".
@@ -39,12 +37,15 @@ def analyse(paths: PlayPaths, on_row: OnRow) -> Findings:
     begin = time.monotonic()
     spec, request = read_json(paths.config, RunSpec), read_json(paths.request, AnalysisRequest)
     env = build_env(spec, paths)
-    key = world_key(ANALYSIS, request.seed)
-    play_key, stage_key = jax.random.split(key)
+    play_key, stage_key = jax.random.split(world_key(ANALYSIS, request.seed))
     recorded = _recorded(env, spec, paths, request, play_key, on_row)
     enough = len(recorded.segments) >= ENOUGH
     found = statistics_of(spec.skill, recorded.segments) if enough else None
-    notes = [] if enough else [_too_few(spec.skill, recorded)]
+    too_few = (
+        f"{spec.skill} succeeded in {len(recorded.segments)} segments within {recorded.frames:,} frames; {ENOUGH} are "
+        f"needed for statistics. What follows is from staged worlds alone."
+    )
+    notes = [] if enough else [too_few]
     on_row(PhaseRow(kind="probing"))
     floor = spec.spec.floors[0] if spec.spec.floors else 0
     stepper = Stepper(Stage.of(env.domain, floor))
@@ -65,13 +66,6 @@ def analyse(paths: PlayPaths, on_row: OnRow) -> Findings:
     )
 
 
-def _too_few(skill: str, recorded: Recorded) -> str:
-    return (
-        f"{skill} succeeded in {len(recorded.segments)} segments within {recorded.frames:,} frames; {ENOUGH} are "
-        f"needed for statistics. What follows is from staged worlds alone."
-    )
-
-
 def _recorded(
     env: FlowEnv, spec: RunSpec, paths: PlayPaths, request: AnalysisRequest, key: jax.Array, on_row: OnRow
 ) -> Recorded:
@@ -89,7 +83,7 @@ def _recorded(
 
 
 def _last_step_again(probing: Probing, recorded: Recorded, found: Statistics) -> Way | None:
-    """The segments' last step, repeated in the worlds just before."""
+    """The segments' last step repeated in the worlds before."""
     rich = probing.rich()
     if rich is None or recorded.bases is None:
         return None

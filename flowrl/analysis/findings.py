@@ -1,11 +1,12 @@
-"""What an analysis found out about a skill. How it is done, what that needs, what it spends and leaves."""
+"""Request and findings of an analysis."""
 
 from typing import Literal
 
 from pydantic import Field
 
-from flowrl.analysis.segments import Trajectory
-from flowrl.analysis.statistics import Statistics
+from flowrl.analysis.segments import ENOUGH, Statistics, Trajectory
+from flowrl.config import MAX_SEED
+from flowrl.fluents import Vocabulary
 from flowrl.schema.frozen import Frozen
 
 ByN = dict[int, int]
@@ -13,12 +14,11 @@ ByN = dict[int, int]
 
 
 class Way(Frozen):
-    """A way of getting a skill done, tried in staged worlds.
+    """A way of doing a skill in staged worlds.
 
     Attributes:
         source: where it comes from: the last action of successful segments, tried in the worlds just before it, or
             trying every action on everything.
-        action: the action that is repeated.
         faced: what the player stands before; "" in worlds of segments, where that is what it was.
         steps: how often the action is made until the skill is done, at most.
         worlds: in how many rich worlds it was tried, ``successes`` of which it was done in.
@@ -71,7 +71,7 @@ class Findings(Frozen):
 
 
 def way_text(way: Way) -> str:
-    """A way as lines, for a person or a prompt."""
+    """A way as lines for people or prompts."""
 
     def amounts(of: dict[str, ByN]) -> str:
         shown = [
@@ -88,3 +88,18 @@ def way_text(way: Way) -> str:
     if way.is_bare:
         lines += [f"  consumed: {amounts(way.consumed)}", f"  there afterwards: {amounts(way.ended)}"]
     return "\n".join(lines)
+
+
+class AnalysisRequest(Frozen):
+    """What is to be analysed: `request.json`.
+
+    Attributes:
+        vocabulary: how much of each thing there can be in the game.
+        segments: successful segments after which no more worlds are begun.
+        frames: the most steps that are played for them.
+    """
+
+    vocabulary: Vocabulary
+    segments: int = Field(3 * ENOUGH, ge=0)
+    frames: int = Field(300_000, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)

@@ -1,29 +1,32 @@
-"""Analysing a skill of a library: its folder, its job, its findings."""
+"""Analysing a skill of a library in a worker: `python -m flowrl.analysis.job FOLDER`."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from flowrl.analysis.findings import Findings
-from flowrl.analysis.request import AnalysisRequest
+from flowrl.analysis.findings import AnalysisRequest, Findings
 from flowrl.config import build_config
 from flowrl.evaluation.playback import playing_of
-from flowrl.files import write_json
+from flowrl.files import append_line, read_json, write_json
+from flowrl.jax_runtime import start_jax
 from flowrl.jobs.job import Job
-from flowrl.jobs.run_job import run_job
+from flowrl.jobs.local import run_job
+from flowrl.jobs.worker import beat, run_worker
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
 from flowrl.paths import PlayPaths
 from flowrl.schema.home import SkillRecord
-from flowrl.schema.metrics import OnRow
+from flowrl.schema.metrics import MetricsRow, OnRow, PhaseRow
+from flowrl.schema.run import RunSpec
 
-MODULE = "flowrl.analysis.analyse_worker"
+MODULE = "flowrl.analysis.job"
 MAX_SECONDS = 3600.0
 """After which an analysis is given up."""
 
 
 def analysis_job(library: SkillLibrary, record: SkillRecord, folder: Path, **options: int) -> Job:
-    """Write the folder of a job that analyses a skill.
+    """Write the folder of a skill's analysis.
 
     Args:
         options: fields of `AnalysisRequest`: segments, frames, seed.
@@ -65,3 +68,22 @@ def analyse_skill(
     """
     job = analysis_job(library, library.record(name), folder, **options)
     return run_job(job, Findings, on_row, stop_fn, MAX_SECONDS)
+
+
+def work(folder: Path) -> Findings:
+    """Answer the request that lies in a folder."""
+    paths = PlayPaths(folder)
+
+    def on_row(row: MetricsRow) -> None:
+        append_line(paths.metrics, row)
+        beat(paths)
+
+    on_row(PhaseRow(kind="starting"))
+    start_jax(read_json(paths.config, RunSpec).config.gpu_memory)
+    from flowrl.analysis.analyse import analyse
+
+    return analyse(paths, on_row)
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(work))

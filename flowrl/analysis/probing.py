@@ -1,4 +1,4 @@
-"""How a skill gets done, found without being told. Every action is tried on everything, with everything at hand."""
+"""How a skill gets done without being told. Every action is tried on everything, with everything at hand."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,6 @@ WORLDS = 8
 _MORE_WORLDS = 32
 _PROBES = 2
 _MAX_WAYS = 4
-_DRAWN = 512
-_ABSENT_SHARE = 0.2
 
 
 class Probing:
@@ -48,9 +46,7 @@ class Probing:
         return items | {PLACED + name: WITHIN_REACH for name in self.stage.stations}
 
     def rich(self) -> Start | None:
-        """Start state with everything except what completes the skill immediately.
-
-        None if there is no such state.
+        """Start state with everything except what completes the skill immediately. None if there is no such state.
 
         What the skill itself yields is so kept at what it was.
         """
@@ -75,17 +71,18 @@ class Probing:
         rich = self.rich()
         if rich is None:
             return []
-        found = [self._way(action, kind, rich) for action, kind in self._candidates(rich)]
+        # What is left to chance may need another try in more worlds.
+        candidates = self._probe(rich, _PROBES) or self._probe(rich, WORLDS)
+        found = [self._way(action, kind, rich) for action, kind in candidates]
         ways = [way for way in found if way is not None]
         if not ways:
-            self.notes.append(
-                f"No action repeated up to {MAX_STEPS} times before any kind of thing gets it done in staged worlds."
-            )
+            tried = f"No action repeated up to {MAX_STEPS} times before any kind of thing"
+            self.notes.append(f"{tried} gets it done in staged worlds.")
         return ways
 
     def _way(self, action: int, kind: int, rich: Start) -> Way | None:
         """The way that an attempt found. One left to chance is tried in more worlds, where few say too little."""
-        attempt = self._attempt(action, kind, rich)
+        attempt = self.attempt(action, kind, rich)
         way = self.ablation.way_of(attempt)
         if way is not None and (way.ns == NS or way.successes == way.worlds):
             return way
@@ -93,58 +90,23 @@ class Probing:
         again = dataclasses.replace(attempt, bases=more, rows_of=every_row(NS, _MORE_WORLDS))
         return self.ablation.way_of(again) or way
 
-    def scripted_segments(self, way: Way, count: int) -> list[Segment]:
-        """Up to ``count`` successful segments of a scripted way. Starts are drawn at random."""
-        rich = self.rich()
-        if rich is None:
-            return []
-        rng = np.random.default_rng(0)
-        kinds = [kind.name for kind in self.stage.kinds]
-        attempt = self._attempt(self.stage.domain.actions.index(way.action), kinds.index(way.faced), rich)
-        starts = [_drawn(rng, rich) for _ in range(_DRAWN // WORLDS)]
-        played = self.ablation.play(attempt, starts, NOT_FULL)
-        found = []
-        for i, n in enumerate(NS):
-            for row in np.flatnonzero(played.done[i])[: -(-count // len(NS))]:
-                found.append(
-                    Segment(
-                        n=n,
-                        steps=int(played.step[i, row]),
-                        action=way.action,
-                        start=self._named(played.start[row]),
-                        before=self._named(played.before[i, row]),
-                        end=self._named(played.end[i, row]),
-                    )
-                )
-        return found
-
-    def _named(self, amounts: np.ndarray) -> dict[str, int]:
-        return {f: int(a) for f, a in zip(self.stepper.fluents, amounts, strict=True) if a}
-
-    def _attempt(self, action: int, kind: int, rich: Start) -> Attempt:
+    def attempt(self, action: int, kind: int, rich: Start) -> Attempt:
+        """An action made before a kind of thing in plain worlds."""
         rows = every_row(NS, self.bases.size)
         return Attempt("probing", action, kind, self.bases, rows, MAX_STEPS, rich, {})
 
     def _is_done_at_once(self, starts: Sequence[Start]) -> list[bool]:
-        """Whether doing nothing for one step completes the skill. For any n."""
+        """Whether waiting one step completes the skill. For any n."""
         first = jax.tree.map(lambda leaf: leaf[:1], self.bases)
         attempt = Attempt("probing", 0, 0, first, every_row(NS, 1), 1, {}, {})
         done = self.ablation.play(attempt, starts, NOT_FULL).done
         return [bool(done[:, i].any()) for i in range(len(starts))]
 
-    def _candidates(self, rich: Start) -> list[tuple[int, int]]:
-        """The actions that complete the skill with n = 1.
-
-        Each with the thing that it is best done in front of.
-
-        What is left to chance may need another try in more worlds.
-        """
-        return self._probe(rich, _PROBES) or self._probe(rich, WORLDS)
-
     def _probe(self, rich: Start, worlds: int) -> list[tuple[int, int]]:
+        """The actions that complete the skill once. Each with the thing that it is best done in front of."""
         actions, kinds = len(self.stage.domain.actions), self._kinds_to_face(rich)
         stations = {name: rich[PLACED + name] for name in self.stage.stations}
-        scenes = stack_scenes([self.stage.scene(rich, stations, self._body(), kind) for kind in kinds])
+        scenes = stack_scenes([self.stage.scene(rich, stations, NOT_FULL, kind) for kind in kinds])
         kind, action, world = np.indices((len(kinds), actions, worlds)).reshape(3, -1).astype(np.int32)
         placed = Scene(*(leaf[kind] for leaf in scenes))
         script = Script(action, placed.kind)
@@ -158,14 +120,10 @@ class Probing:
         return [(act, kind) for _, act, kind in sorted(best)[:_MAX_WAYS]]
 
     def _kinds_to_face(self, rich: Start) -> list[int]:
-        """The kinds of things to stand in front of. Without stations that must not be near."""
+        """The kinds of things to face. Without stations that must not be near."""
         near = [kind for kind in range(len(self.stage.kinds)) if self.stage.station_of(kind)]
         out = [kind for kind in near if rich[PLACED + self.stage.station_of(kind)] != WITHIN_REACH]
         return [kind for kind in range(len(self.stage.kinds)) if kind not in out]
-
-    def _body(self) -> dict[str, int]:
-        levels = self.stage.domain.facts.intrinsics if self.stage.domain.facts else ()
-        return dict.fromkeys(levels, NOT_FULL)
 
 
 def _name_in_start(fluent: str) -> str:
@@ -173,25 +131,14 @@ def _name_in_start(fluent: str) -> str:
 
 
 def _is_useful(name: str, level: int) -> bool:
-    """Whether a lowered level leaves room for the skill to do something: for items, none of it."""
+    """Whether a lowered level leaves something to do. For items, none of it."""
     return name.startswith(PLACED) or level == 0
-
-
-def _drawn(rng: np.random.Generator, rich: Start) -> dict[str, int]:
-    """A random start: some things absent, others in any amount."""
-    drawn = {}
-    for name, most in rich.items():
-        absent = most <= 0 or rng.random() < _ABSENT_SHARE
-        drawn[name] = most if most < 0 else 0 if absent else int(rng.integers(1, most + 1))
-    return drawn
 
 
 def segment_attempt(
     segments: Sequence[Segment], bases: Bases, stepper: Stepper, rich: Start, spent: Mapping[str, dict[int, int]]
 ) -> Attempt | None:
-    """Repeat the last step of segments in the worlds just before it.
-
-    None where most segments do not end with the same action.
+    """Repeat the last step of segments in the worlds just before it. None where most end with different actions.
 
     Args:
         bases: the world just before the last step of each segment.

@@ -1,4 +1,4 @@
-"""Record successful segments while experts play a skill's plan."""
+"""Record successful segments of a skill's plan."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ _NEAR, _SHOWN = 3, 4
 
 
 class Moment(NamedTuple):
-    """One step of the batch as it is remembered.
+    """One remembered step of the batch.
 
     Attributes:
         task: [B] the task that the step was made in.
@@ -37,12 +37,10 @@ class Moment(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """Segments, and what else is known of each.
+    """Segments and what is known of each.
 
     Attributes:
         bases: the world just before the last step of each; None where there is no segment.
-        trajectories: each step by step.
-        frames: steps played.
     """
 
     segments: list[Segment]
@@ -55,8 +53,6 @@ class SegmentRecorder:
     """Plays episodes and keeps the last task's part of those that succeed.
 
     Args:
-        env: the plan.
-        policy: who plays it.
         amounts: the amounts of the last task, played in turn.
     """
 
@@ -69,9 +65,7 @@ class SegmentRecorder:
         self._look = jax.jit(jax.vmap(self._seen))
 
     def record(self, key: jax.Array, wanted: int, max_frames: int, on_row: Callable[[int, int], None]) -> Recorded:
-        """Successful segments from new worlds.
-
-        Every episode is played to its end.
+        """Successful segments from new worlds. Every episode is played to its end.
 
         Args:
             wanted: no more worlds are begun after this many segments.
@@ -172,7 +166,7 @@ class SegmentRecorder:
         return Trajectory(title="", n=int(self._wanted()[world, -1]), start=states[0], frames=tuple(frames))
 
     def _near(self, nearest: Int[np.ndarray, "types 2"], underfoot: set[int]) -> tuple[tuple[str, int, int], ...]:
-        """The nearest things within three steps, without what the player walks on."""
+        """The nearest things within three steps. Without what the player walks on."""
         steps = np.abs(nearest).sum(axis=1)
         known = (nearest != UNKNOWN).any(axis=1) & (steps <= _NEAR)
         types = sorted((i for i in np.flatnonzero(known) if i not in underfoot), key=lambda i: (steps[i], i))
@@ -198,7 +192,7 @@ def _bases_of(parts: Sequence[tuple[PlayerState, Any]]) -> Bases | None:
 
 
 def shown(trajectories: Sequence[Trajectory]) -> tuple[Trajectory, ...]:
-    """The shortest trajectory and one of median length, both with a title."""
+    """The shortest and a typical trajectory with titles."""
     if not trajectories:
         return ()
     ranked = sorted(trajectories, key=lambda each: len(each.frames))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowrl.analysis.findings import ByN, Findings, Way
-from flowrl.analysis.statistics import Statistics, fit
+from flowrl.analysis.segments import Statistics, fit
 from flowrl.fluents import INTRINSIC, NEAR, PLACED
 from flowrl.knowledge.quantities import quantity_text
 from flowrl.schema.frozen import Frozen
@@ -23,7 +23,6 @@ class Change(Frozen):
     Attributes:
         part: "requires", "consumes" or "yields".
         before, after: the amount as it is and as it should be; None: not there at all.
-        evidence: what shows it, as a sentence.
     """
 
     part: str
@@ -81,7 +80,7 @@ def _ways_to_follow(findings: Findings) -> list[int]:
 
 @dataclass
 class _Corrections:
-    """Corrections of one specification, by one way of doing the skill."""
+    """Corrections of one specification by one way."""
 
     spec: SkillSpec
     way: Way | None
@@ -153,7 +152,7 @@ class _Corrections:
         return {n: by_n[n] for n in ns if n in by_n}
 
     def _correct_station(self, station: str) -> None:
-        """Correct whether a station must be near, or only placed."""
+        """Correct whether a station must be near or placed."""
         near, placed = NEAR + station, PLACED + station
         asked = [part for part in (near, placed) if self._asks(part)]
         tried = self._station_need(station)
@@ -219,7 +218,7 @@ class _Corrections:
             self._change("consumes", fluent, after, f"In {of}, {seen.consumed} of it was gone at the end.")
 
     def _correct_yield(self, fluent: str) -> None:
-        """Corrects what is there at the end: never more than there was in any segment. More only where it rose."""
+        """Correct what is there at the end. Never more than there was in any segment. More only where it rose."""
         now, ns = self.parts["yields"].get(fluent), self._ns()
         claimed = {n: now.at(n) if now is not None else 0 for n in ns}
         found = self._tried_yield(fluent, claimed)
@@ -261,7 +260,7 @@ def _at_most(points: ByN, bounds: ByN) -> ByN:
 
 
 def _amount(points: Mapping[int, int], bound_fn: Callable[[list[int]], int]) -> Quantity | None:
-    """One amount, linear in n, for the amounts of each n. Where no line fits, a bound for all; None for zero."""
+    """One linear amount for the amounts of each n. Where no line fits, a bound for all; None for zero."""
     if not any(points.values()):
         return None
     found = fit(points) or Quantity(base=bound_fn(list(points.values())))

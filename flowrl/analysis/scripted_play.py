@@ -1,6 +1,5 @@
 """Scripted actions in staged worlds. One compiled program per game serves every skill."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ MAX_STEPS = 16
 
 
 class Bases(NamedTuple):
-    """Worlds that scenes are set up in, K of them.
+    """K worlds that scenes are set up in.
 
     Attributes:
         worlds: [K].
@@ -89,7 +88,7 @@ class Stepper:
         self._read = jax.jit(jax.vmap(self._fluents))
 
     def plain_bases(self, key: jax.Array, count: int) -> Bases:
-        """Worlds in which the player stands alone and remembers nothing."""
+        """Worlds with a lone player who remembers nothing."""
         memory = empty_memory(self.stage.domain)
         achieved = np.zeros((count, len(self.stage.domain.achievements)), bool)
         return Bases(self.stage.plain_worlds(key, count), np.broadcast_to(memory, (count, *memory.shape)), achieved)
@@ -104,9 +103,7 @@ class Stepper:
         ns: Sequence[int],
         max_steps: int = MAX_STEPS,
     ) -> ScriptedOutcome:
-        """When the skill is done in scenes set up in base worlds.
-
-        Steps after the end of a game do not count.
+        """When the skill is done in scenes set up in base worlds. Steps after the end of a game do not count.
 
         Args:
             which: the base world of each scene.
@@ -180,10 +177,10 @@ def _first_rows(played: ScriptedOutcome, count: int) -> ScriptedOutcome:
 
 
 def is_done(functions: AnySkill, inputs: SkillInputs, n: int) -> Bool[np.ndarray, "W"]:
-    """Whether a skill is done with ``n`` in each step."""
+    """Where a skill is done with ``n``."""
     wanted = inputs._replace(n=jnp.full_like(inputs.n, n))
     done, _ = _evaluate(functions, wanted)
     return np.asarray(done)
 
 
-_evaluate = functools.partial(jax.jit, static_argnums=0)(evaluate_skill)
+_evaluate = jax.jit(evaluate_skill, static_argnums=0)

@@ -9,28 +9,9 @@ from flowrl.cli.output import print_json, print_rich, warn
 from flowrl.paths import DEFAULT_HOME
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.table import Table
 
-    from flowrl.llm.transport.ledger import CostRow, Line
-
-
-def _lines(home: "Path") -> "list[Line]":
-    """The home's ledger; damaged lines are named on stderr.
-
-    Raises:
-        LibraryError: there is no such home.
-    """
-    from flowrl.errors import LibraryError
-    from flowrl.llm.transport.ledger import read_ledger
-
-    paths = open_library(home).paths
-    lines, damaged = read_ledger(paths.ledger)
-    if damaged:
-        numbers = ", ".join(str(number) for number in damaged)
-        warn(LibraryError(f"{paths.ledger}: skipped damaged lines {numbers}; the sums lack their calls."))
-    return lines
+    from flowrl.llm.transport.ledger import CostRow
 
 
 def _money(row: "CostRow") -> str:
@@ -55,9 +36,13 @@ def _table(rows: "Sequence[CostRow]", total: "CostRow") -> "Table":
 
 def cost(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Show calls of language models for a home: tokens, money and seconds by skill and stage."""
-    from flowrl.llm.transport.ledger import cost_rows, cost_total
+    from flowrl.errors import LibraryError
+    from flowrl.llm.transport.ledger import cost_rows, cost_total, read_ledger
 
-    lines = _lines(home)
+    file = open_library(home).paths.ledger
+    lines, damaged = read_ledger(file)
+    if damaged:
+        warn(LibraryError(f"{file}: skipped damaged lines {', '.join(map(str, damaged))}; the sums lack their calls."))
     rows, total = cost_rows(lines), cost_total(lines)
     if as_json:
         print_json({"rows": [asdict(row) for row in rows], "total": asdict(total)})

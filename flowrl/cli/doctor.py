@@ -39,11 +39,8 @@ def _package(name: str) -> dict[str, Any]:
     try:
         return _check(name, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return _check(
-            name,
-            f"is not installed. Install the pinned packages: {sys.executable} -m pip install -r lock/core.txt",
-            False,
-        )
+        way = f"Install the pinned packages: {sys.executable} -m pip install -r lock/core.txt"
+        return _check(name, f"is not installed. {way}", ok=False)
 
 
 def _jax_checks() -> list[dict[str, Any]]:

@@ -92,9 +92,6 @@ def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> N
 
     Args:
         given: names of the language model options that were given.
-
-    Raises:
-        UsageError: one does not, or there is no such proposer.
     """
     from flowrl.errors import UsageError, nearest_names
 
@@ -107,10 +104,10 @@ def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> N
 
 
 def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: int, as_json: bool) -> None:
-    """Run the work under a display, then print the library; `env`: warn if it needs too much memory here."""
+    """Run the work under a display and print the library. `env`: warn if it needs too much memory here."""
     from flowrl.cli.live_display import Display
     from flowrl.cli.tables import library_table
-    from flowrl.jobs.memory import memory_warning
+    from flowrl.jobs.local import memory_warning
 
     with options.stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if env is not None and (warning := memory_warning(env, jobs)):

@@ -43,7 +43,7 @@ def kb_list(env: Env = None, folder: OwnSkills = None, home: Home = DEFAULT_HOME
 
 
 def _standing(skill: "Skill", env: str) -> str:
-    """What is known of a skill's code: trusted, verified, refused or not verified."""
+    """What is known of a skill's code. Trusted, verified, refused or not verified."""
     from flowrl.verify.verdict_cache import find_verdict, verdict_key
 
     if skill.trusted:
@@ -107,8 +107,7 @@ def kb_new(
     from flowrl.errors import UsageError
     from flowrl.files import write_text
     from flowrl.knowledge.base import load_base
-    from flowrl.knowledge.own_skills import check_text
-    from flowrl.knowledge.template import template
+    from flowrl.knowledge.own_skills import check_text, template
     from flowrl.knowledge.validate import name_problems
 
     base = load_base(_game(env, home))
@@ -139,9 +138,8 @@ def kb_check(
 
     base = load_base(_game(env, home))
     if folder is not None:
-        base = read_skill_folder(
-            folder, base, leave_out=[file.name] if file.resolve().parent == folder.resolve() else []
-        )
+        lies_in_it = file.resolve().parent == folder.resolve()
+        base = read_skill_folder(folder, base, leave_out=[file.name] if lies_in_it else [])
     problems = check_file(file, base)
     obstacle = None if problems else obstacle_of(read_own_skill(file, base.vocabulary), base)
     if as_json:
@@ -170,8 +168,7 @@ def kb_import(
     written = write_imported(report, home_folder(home)) if report.skills else None
     if as_json:
         names = [skill.name for skill in report.skills]
-        rows = {"imported": names, "held": report.held, "notes": report.notes, "file": written and str(written)}
-        print_json(rows)
+        print_json({"imported": names, "held": report.held, "notes": report.notes, "file": written and str(written)})
         return
     for note in report.notes:
         print(f"{note}.")
@@ -201,10 +198,8 @@ def kb_verify(
     if (name is None) != every:
         raise UsageError("Give either a skill or --all. For example: flowrl kb verify 'Collect Wood'")
     base = with_library(base_for(_game(env, home), home, folder), home)
-    if name is not None:
-        skills = [base.skill(spelt_as_known(base, name))]
-    else:
-        skills = [skill for skill in base.skills if not skill.trusted]
+    untrusted = [skill for skill in base.skills if not skill.trusted]
+    skills = untrusted if name is None else [base.skill(spelt_as_known(base, name))]
     verdicts = {}
     for skill in skills:
         # Trusted code is checked too, since the user asks for it.

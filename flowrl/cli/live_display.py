@@ -54,7 +54,7 @@ def steps_text(spec: RunSpec) -> str:
 
 
 class RunView:
-    """The latest rows of a run, for display."""
+    """The latest rows of a run for display."""
 
     def __init__(self, spec: RunSpec, clock: float):
         self.spec, self.began = spec, clock
@@ -80,7 +80,7 @@ class RunView:
             self.gate = row
 
     def is_line_due(self, now: float) -> bool:
-        """Whether plain output is due a line: a new phase, or the latest frames."""
+        """Whether plain output is due a line. On a new phase, and now and then in training."""
         due = self.phase != self.last_phase and self.phase not in {"compiled", "update"}
         if self.phase == "update":
             # The first update compiles, so its speed is unknown.
@@ -91,12 +91,12 @@ class RunView:
 
     @property
     def rate(self) -> float | None:
-        """Frames a second: the median of the newest updates."""
+        """Frames a second by the newest updates' median."""
         return statistics.median(self.rates) if self.rates else None
 
     @property
     def left(self) -> str:
-        """The longest time that the run can still take."""
+        """The longest time still to go."""
         if not self.rate or self.update is None:
             return "unknown"
         frames = self.spec.config.ppo.frames - self.update.frames
@@ -128,7 +128,7 @@ class Display:
         self.several = self.several or bool(self.views)
         self.views[spec.skill] = RunView(spec, time.monotonic())
         trained = ", ".join(str(spec.local_to_global[i]) for i in spec.trained)
-        self._say(f"{spec.skill}: expert {trained}, plan {steps_text(spec)}")
+        self.note(f"{spec.skill}: expert {trained}, plan {steps_text(spec)}")
 
     def row(self, skill: str, row: MetricsRow) -> None:
         """Show a row of metrics. Without a terminal, print a line now and then."""
@@ -137,24 +137,21 @@ class Display:
             return
         view.feed(row)
         if self.live is None and view.is_line_due(time.monotonic()):
-            self._say(f"  {f'{skill}: ' if self.several else ''}{_line(view)}")
+            self.note(f"  {f'{skill}: ' if self.several else ''}{_line(view)}")
 
     def finished(self, record: SkillRecord) -> None:
         """Show the result of a run."""
         step, plan = record.evaluation.step_success, record.evaluation.success
-        self._say(f"{record.name} is {record.status}: step success {step}, plan success {plan}")
+        self.note(f"{record.name} is {record.status}: step success {step}, plan success {plan}")
         self.views.pop(record.name, None)
 
     def failed(self, skill: str, reason: str) -> None:
         """Show that a run failed."""
-        self._say(f"{skill} failed: {reason}")
+        self.note(f"{skill} failed: {reason}")
         self.views.pop(skill, None)
 
     def note(self, text: str) -> None:
-        """Show a remark."""
-        self._say(text)
-
-    def _say(self, text: str) -> None:
+        """Show a remark on a line of its own."""
         self.console.print(Text(text), soft_wrap=True)
         # Lines should appear at once in a file or pipe, too.
         self.console.file.flush()

@@ -114,8 +114,7 @@ def plan(
     """Show the steps to a goal: amounts, experts, why each is there, and what is held after it."""
     from flowrl.cli.tables import frontier_table, plan_table
     from flowrl.errors import UsageError, nearest_names
-    from flowrl.library.catalog import base_for
-    from flowrl.library.goal_plans import frontier_of, plan_goal
+    from flowrl.library.catalog import base_for, frontier_of, plan_goal
 
     if frontier == (goal is not None):
         raise UsageError("Give either a goal or --frontier. For example: flowrl plan 'Collect Wood'")
@@ -142,7 +141,7 @@ def evaluate(
     """Measure success and step success on worlds that no training has used."""
     from flowrl.cli.tables import evaluation_tables
     from flowrl.evaluation.evaluate import evaluate_goal
-    from flowrl.library.goal_plans import plan_with_library
+    from flowrl.library.catalog import plan_with_library
 
     library = options.open_library(home)
     tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
@@ -151,14 +150,12 @@ def evaluate(
     show(as_json, evaluation.model_dump() | {"tasks": tasks}, evaluation_tables(evaluation, tasks))
 
 
+TABLES = "plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
+
+
 @app.command(epilog="Example: flowrl bench moe --json")
 def bench(
-    table: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME", help="plan, env, moe, train, growth, parallel, verify, exported, learn, or all."
-        ),
-    ] = "all",
+    table: Annotated[str, typer.Argument(metavar="NAME", help=TABLES)] = "all",
     slow: Annotated[
         bool, typer.Option("--slow", help="With all: also the rows that take many minutes, and every hostile program.")
     ] = False,

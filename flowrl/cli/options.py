@@ -1,4 +1,4 @@
-"""Options of the commands, and the values made of them."""
+"""Options of the commands and their values."""
 
 import contextlib
 import shlex
@@ -32,8 +32,7 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
 ]
 OwnSkills = Annotated[
-    Path | None,
-    typer.Option("--kb", help="A folder of your own skill files (flowrl kb new), besides the home's kb/."),
+    Path | None, typer.Option("--kb", help="A folder of your own skill files (flowrl kb new), besides the home's kb/.")
 ]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Skills trained at once.")]
 Cores = Annotated[
@@ -53,8 +52,7 @@ Address = Annotated[
     typer.Option("--address", help="With --executor ray: auto or HOST:PORT; by default Ray is started here."),
 ]
 Dependencies = Annotated[
-    str | None,
-    typer.Option("--dependencies", help="frozen, or train: experts that the skill builds on keep learning."),
+    str | None, typer.Option("--dependencies", help="frozen, or train: experts that the skill builds on keep learning.")
 ]
 StartFrom = Annotated[
     str | None,
@@ -161,7 +159,7 @@ def configure(
 
 
 def command_again() -> str:
-    """The command line as given, ready to be repeated."""
+    """The command line ready to be repeated."""
     called = sys.argv[0]
     program = [sys.executable, "-m", "flowrl"] if called.endswith("__main__.py") else [called]
     return shlex.join([*program, *sys.argv[1:]])

@@ -15,7 +15,7 @@ DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
 
 @contextlib.contextmanager
 def progress_bar(name: str) -> "Iterator[OnRow]":
-    """A bar on stderr, fed with rows. Shown on a terminal only."""
+    """A bar on stderr fed with rows. Shown on a terminal only."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -34,7 +34,7 @@ def progress_bar(name: str) -> "Iterator[OnRow]":
 
 
 def warn(error: Exception) -> None:
-    """Print a problem that does not stop the command."""
+    """Print a warning."""
     sys.stderr.write(f"flowrl: warning: {error}\n")
 
 

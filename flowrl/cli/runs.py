@@ -84,7 +84,6 @@ def runs_cancel(skill: SkillName, home: Home = DEFAULT_HOME) -> None:
 
     library = open_library(home)
     if _was_asked(library, "cancel", skill):
-        print(f"Asked the process that grows {home} to cancel {skill}.")
         return
     with library.lock():
         cancel_run(library, skill)
@@ -98,7 +97,6 @@ def runs_retry(skill: SkillName, home: Home = DEFAULT_HOME) -> None:
 
     library = open_library(home)
     if _was_asked(library, "retry", skill):
-        print(f"Asked the process that grows {home} to retry {skill}.")
         return
     with library.lock():
         retry_run(library, skill)
@@ -106,33 +104,18 @@ def runs_retry(skill: SkillName, home: Home = DEFAULT_HOME) -> None:
 
 
 def _was_asked(library: "SkillLibrary", what: Literal["cancel", "retry"], skill: str) -> bool:
-    """Leave a request if a process grows the home. False if none does.
-
-    Raises:
-        UsageError: no skill of that name has a run or waits for one.
-    """
-    from flowrl.parallel.requests import HomeRequest, leave_request
-    from flowrl.parallel.run_reports import is_grown
+    """Leave a request if a process grows the home. False if none does."""
+    from flowrl.parallel.controller_files import HomeRequest, leave_request
+    from flowrl.parallel.run_reports import is_grown, run_of, snapshot_of
 
     if not is_grown(library):
         return False
-    leave_request(library.paths, HomeRequest(what=what, skill=_known(library, skill)))
-    return True
-
-
-def _known(library: "SkillLibrary", skill: str) -> str:
-    """The exact name of a skill that has a run.
-
-    Raises:
-        UsageError: there is none; the nearest names are given.
-    """
-    from flowrl.parallel.run_reports import run_of, snapshot_of
-
     snapshot = snapshot_of(library)
     waiting = {name.casefold(): name for name in ((*snapshot.queue, *snapshot.ended) if snapshot else ())}
-    if skill.casefold() in waiting:
-        return waiting[skill.casefold()]
-    return run_of(library, skill)[1].skill
+    known = waiting.get(skill.casefold()) or run_of(library, skill)[1].skill
+    leave_request(library.paths, HomeRequest(what=what, skill=known))
+    print(f"Asked the process that grows {library.paths.root} to {what} {skill}.")
+    return True
 
 
 def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:

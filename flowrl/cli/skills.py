@@ -9,18 +9,11 @@ from flowrl.cli.output import print_json, print_rich, progress_bar, show, warn
 from flowrl.paths import DEFAULT_HOME
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from flowrl.library.home import SkillLibrary
     from flowrl.schema.home import SkillRecord
     from flowrl.schema.run import RunSpec
 
 app = typer.Typer(help="The skills of a home.", rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(help="A skill of the library.")]
-
-
-def _running(library: "SkillLibrary") -> "list[RunSpec]":
-    return [spec for paths, spec in library.runs(warn) if not paths.result.exists()]
 
 
 def record_row(record: "SkillRecord") -> dict[str, Any]:
@@ -48,31 +41,25 @@ def _running_row(spec: "RunSpec") -> dict[str, Any]:
     return row | {"episodes": None, "path": None}
 
 
-def _list_skills(home: "Path", as_json: bool) -> None:
-    from flowrl.cli.tables import library_table
-
-    library = open_library(home)
-    records, running = library.records(warn), _running(library)
-    if as_json:
-        busy = {spec.skill for spec in running}
-        rows = [record_row(r) | ({"status": "running"} if r.name in busy else {}) for r in records]
-        known = {record.name for record in records}
-        print_json(rows + [_running_row(spec) for spec in running if spec.skill not in known])
-    else:
-        print_rich(library_table(records, running))
-
-
 @app.callback(invoke_without_command=True, epilog="Example: flowrl skills list --home demo --json")
 def skills_default(context: typer.Context, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List the skills of a home, or show one."""
     if context.invoked_subcommand is None:
-        _list_skills(home, as_json)
+        skills_list(home, as_json)
 
 
 @app.command("list", epilog="Example: flowrl skills list --home demo --json")
 def skills_list(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """List the skills of a home with their measured success."""
-    _list_skills(home, as_json)
+    from flowrl.cli.tables import library_table
+
+    library = open_library(home)
+    records = library.records(warn)
+    running = [spec for paths, spec in library.runs(warn) if not paths.result.exists()]
+    busy, known = {spec.skill for spec in running}, {record.name for record in records}
+    rows = [record_row(r) | ({"status": "running"} if r.name in busy else {}) for r in records]
+    rows += [_running_row(spec) for spec in running if spec.skill not in known]
+    show(as_json, rows, library_table(records, running))
 
 
 @app.command("show", epilog="Example: flowrl skills show 'Collect Wood' --home demo")

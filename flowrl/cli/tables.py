@@ -11,11 +11,10 @@ from rich.tree import Tree
 
 from flowrl.analysis.findings import Findings, way_text
 from flowrl.analysis.repair import Repair
-from flowrl.analysis.segments import trajectory_text
-from flowrl.analysis.statistics import Statistics
+from flowrl.analysis.segments import Statistics, trajectory_text
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, NEAR, PLACED, REACHED
 from flowrl.knowledge.quantities import quantity_text
-from flowrl.library.goal_plans import Outlook
+from flowrl.library.catalog import Outlook
 from flowrl.library.versions import Version
 from flowrl.parallel.run_reports import HomeStatus, RunReport, needs_of
 from flowrl.planning.frontier import SkillStanding
@@ -42,7 +41,7 @@ def plain_table(*columns: str, right: Sequence[str] = (), title: str | None = No
 
 
 def held_text(held: Mapping[str, int]) -> str:
-    """Items in hand and stations in reach, e.g. ``2 wood, wood_pickaxe, near crafting_table``."""
+    """Items in hand and stations in reach. E.g. ``2 wood, wood_pickaxe, near crafting_table``."""
     parts = []
     for fluent, amount in held.items():
         if fluent.startswith(NEAR):
@@ -65,7 +64,7 @@ def plan_table(outlook: Outlook) -> Table:
 
 
 def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:
-    """A row for each skill of a base: its standing and the reason."""
+    """A row for each skill's standing and the reason."""
     table = plain_table("skill", "standing", "reason", title="what can be learned next")
     for verdict in verdicts:
         style = {"ready": "bold green", "learned": "green"}.get(verdict.standing, "dim")
@@ -74,7 +73,7 @@ def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:
 
 
 def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = ()) -> Table:
-    """A row for each skill of a library, running ones last."""
+    """A row for each skill and each run."""
     columns = ("skill", "status", "expert", "frames", "step success", "plan success", "path")
     table = plain_table(*columns, right=("expert", "frames"), title="library")
     for record in records:
@@ -87,7 +86,7 @@ def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = (
 
 
 def causes_text(causes: Mapping[str, int], max_causes: int = 3) -> str:
-    """Causes of failure, the most frequent first, e.g. ``zombie 88 %, lava 7 %``."""
+    """The most frequent causes of failure. E.g. ``zombie 88 %, lava 7 %``."""
     total = sum(causes.values())
     if not total:
         return "none"
@@ -113,7 +112,7 @@ def evaluation_tables(evaluation: Evaluation, tasks: Sequence[str]) -> Group:
 
 
 def history_table(versions: Sequence[Version]) -> Table:
-    """A row for each version of a skill, the current one marked."""
+    """A row for each version of a skill."""
     table = plain_table("version", "status", "frames", "step success", "plan success", "", right=("version", "frames"))
     for version in versions:
         record, evaluation = version.record, version.record.evaluation
@@ -132,16 +131,9 @@ def runs_table(found: Sequence[RunReport]) -> Table:
     columns = ("skill", "state", "expert", "frames", "budget", "step success", "minutes", "error")
     table = plain_table(*columns, right=("expert", "frames", "budget", "minutes"), title="runs")
     for report in found:
-        table.add_row(
-            report.skill,
-            Text(report.state, style=_STATES[report.state]),
-            str(report.expert),
-            f"{report.frames:,}",
-            f"{report.budget:,}",
-            _so_far(report),
-            f"{report.seconds / 60:.1f}",
-            Text(first_line(report.error)),
-        )
+        state, error = Text(report.state, style=_STATES[report.state]), Text(first_line(report.error))
+        counts = (str(report.expert), f"{report.frames:,}", f"{report.budget:,}")
+        table.add_row(report.skill, state, *counts, _so_far(report), f"{report.seconds / 60:.1f}", error)
     return table
 
 
@@ -151,7 +143,7 @@ def first_line(text: str) -> str:
 
 
 def status_view(status: HomeStatus) -> Group:
-    """A home on one screen: its skills as a tree, each below the last one it builds on."""
+    """A home on one screen. Its skills as a tree, each below the last one it builds on."""
     owner = f"growing in process {status.owner}, up to {status.jobs} runs at once" if status.owner else "not running"
     root = Tree(Text(f"{status.home}: {status.env}, {owner}"), guide_style="dim")
     nodes: dict[str, Tree] = {}
@@ -168,12 +160,12 @@ def status_view(status: HomeStatus) -> Group:
 
 
 def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
-    """Label and needs of each skill, learned ones first."""
+    """Label and needs of each skill. Learned ones first."""
     found: dict[str, tuple[Text, tuple[str, ...]]] = {}
     for record in status.records:
         text = f"{record.name}  {record.status}, step success {record.evaluation.step_success}"
-        needs = needs_of(step.skill for step in record.plan.steps if step.skill != record.name)
-        found[record.name] = (Text(text, style=_STATES[record.status]), needs)
+        label = Text(text, style=_STATES[record.status])
+        found[record.name] = (label, needs_of(record.plan, record.name))
     for report in status.runs:
         if report.state in ("learned", "weak"):
             continue
@@ -187,13 +179,11 @@ def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
 
 
 def analysis_report(findings: Findings, found: Repair) -> Group:
-    """The findings of an analysis and its suggested corrections."""
+    """The findings and suggested corrections of an analysis."""
     parts: list[Any] = [Text(note, style="yellow") for note in findings.notes]
     if findings.statistics is not None:
         parts.append(_segments_table(findings.statistics))
-    for i, way in enumerate(findings.ways):
-        style = "" if i == found.way else "dim"
-        parts.append(Text(way_text(way), style=style))
+    parts += [Text(way_text(way), "" if i == found.way else "dim") for i, way in enumerate(findings.ways)]
     parts += [Text(trajectory_text(each, most=20), style="dim") for each in findings.trajectories[:1]]
     parts.append(_changes_table(found) if found.changes else Text("Nothing contradicts the specification.", "green"))
     return Group(*(line for part in parts for line in (part, "")))

@@ -26,7 +26,7 @@ _SHIFT = 128
 
 
 class NearestCells(NamedTuple):
-    """The cells of a view from nearest to farthest."""
+    """The cells of a view by distance."""
 
     order: np.ndarray
     offsets: np.ndarray
@@ -45,7 +45,7 @@ def nearest_cells(view: tuple[int, int]) -> NearestCells:
 #     words of the kinds: 0b010010, 0, 0b100101; lowest bits: cells 1, -, 0; taken off: 0b010000, 0, 0b100100
 #     found = [[1 4] [6 6] [0 2]], 6 being the number of cells
 def first_cells(rows: Int[Array, "planes cells"], kinds: int, count: int) -> Int[Array, "kinds count"]:
-    """Positions of the first ``count`` cells of each kind.
+    """Places of each kind's first ``count`` cells.
 
     The number of cells where there are fewer. Where a kind stands becomes the bits of 32-bit words, and the lowest set
     bit is taken off ``count`` times: a tenth of the work of sorting or of a cumulative sum over every cell. Each cell
@@ -108,7 +108,7 @@ def _still_remembered(
 #     (5, 6)   distance 1, order 1   rank 1 * 10 + 1 = 11   row 5 + 128   column 6 + 128
 # The smaller number is the nearer, and holds its place in its lower 16 bits.
 def _nearest_first(places: Int[Array, "types 2 many"], position: Int[Array, "2"]) -> Int[Array, "types 2 slots"]:
-    """Select the nearest places, ties in the order given.
+    """Select the nearest places. Ties stay in the order given.
 
     Distance, order and place go into one number each, whose minimum is taken and struck out again and again.
     """

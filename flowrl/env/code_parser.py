@@ -16,12 +16,12 @@ from jaxtyping import Array, Int
 from flowrl.errors import ModuleError
 from flowrl.skillcode.functions import SkillFunction, SkillFunctions, TaskModule
 from flowrl.skillcode.inputs import input_problem
-from flowrl.skillcode.source import count_tasks, outline
+from flowrl.skillcode.source import count_tasks, network_numbers
 from flowrl.weights import sha256
 
 
 class TaskFunctions(NamedTuple):
-    """The values of `task_and_reward_funcs`, in its order."""
+    """The values of `task_and_reward_funcs` in order."""
 
     is_done_functions: tuple[SkillFunction, ...]
     reward_functions: tuple[SkillFunction, ...]
@@ -37,7 +37,7 @@ def task_to_skill(module_dict: Mapping[str, Any]) -> list[int]:
 
 
 def task_and_reward_funcs(module_dict: Mapping[str, Any]) -> TaskFunctions:
-    """Each task's functions and the network heads they need.
+    """Each task's functions and network heads.
 
     The number of heads is the largest network number plus one: after `inject_remapping_header`, exactly the number of
     experts in use.
@@ -55,7 +55,7 @@ def task_and_reward_funcs(module_dict: Mapping[str, Any]) -> TaskFunctions:
 
 
 def bind_tasks(module_dict: Mapping[str, Any], file: str = "") -> TaskModule:
-    """The module's tasks, with each function's arguments bound by name.
+    """The module's tasks with arguments bound by name.
 
     Args:
         file: the module's name in messages; empty: the file that it was loaded from.
@@ -100,7 +100,7 @@ def load_module(path: Path, file: str = "", digest: str = "") -> dict[str, Any]:
             f"and train the skill again."
         )
     if "GLOBAL_TO_LOCAL" not in text:
-        outline(text, file or str(path))
+        network_numbers(text, file or str(path))
     module = types.ModuleType(f"flowrl_tasks_{path.stem}")
     module.__file__ = str(path)
     try:

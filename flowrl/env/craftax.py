@@ -1,7 +1,5 @@
-"""The full Craftax as a `Domain`: upstream's step functions, in order. Source of the order: `craftax_step` in
+"""The full Craftax as a `Domain`. Source of the order: `craftax_step` in
 craftax/craftax/game_logic.py, craftax 1.6.1.
-
-Source of the order: `craftax_step` in craftax/craftax/game_logic.py, craftax 1.6.1.
 """
 
 import functools
@@ -128,7 +126,7 @@ def step(
 
 
 def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.Array, EnvState]:
-    """Apply all that the player's action does on one floor. Comes with the key that is left."""
+    """Apply the player's action on one floor. Comes with the key that is left."""
     world = game_logic.do_crafting(world, action)
     key, do_key = jax.random.split(key)
     world = game_logic.do_action(do_key, world, action, STATIC)
@@ -146,7 +144,7 @@ def _act(key: jax.Array, world: EnvState, action: Int[Array, ""]) -> tuple[jax.A
 
 
 def _place_block(world: EnvState, action: Int[Array, ""]) -> EnvState:
-    """Upstream's `place_block`, light recomputed only around a torch."""
+    """Upstream's `place_block` with light recomputed around torches only."""
     after = game_logic.place_block(world, action, STATIC)
     lit = after.inventory.torches < world.inventory.torches
     block = world.player_position + DIRECTIONS[world.player_direction]
@@ -187,13 +185,13 @@ def _gained(before: Inventory, after: Inventory) -> Bool[Array, "achievements"]:
 
 
 def reset(key: jax.Array) -> EnvState:
-    """Generate a new world, as upstream's `reset_env` does. Every leaf is an array, so that worlds can be stacked."""
+    """Generate a new world as upstream's `reset_env` does. Every leaf is an array, so that worlds can be stacked."""
     _, world_key = jax.random.split(key)
     return jax.tree.map(jnp.asarray, generate_world(world_key, PARAMS, STATIC))
 
 
 def observe(world: EnvState) -> Observation:
-    """Upstream's symbolic observation, compact. An unlit cell is neither block nor item."""
+    """Upstream's symbolic observation in compact form. An unlit cell is neither block nor item."""
     level, position = world.player_level, world.player_position
     blocks = view_of(world.map[level], position, OBS_DIM, BlockType.OUT_OF_BOUNDS.value)
     items = view_of(world.item_map[level], position, OBS_DIM, ItemType.NONE.value)
@@ -261,7 +259,7 @@ def scalars(levels: Int8[Array, "*B 38"], floats: Float[Array, "*B 10"]) -> Floa
 
 
 def amounts(inventory: Inventory) -> Int[Array, "items"]:
-    """Amounts in hand, in the order of `ITEMS`. A tool counts by its tier; armour and potions are summed up."""
+    """Amounts in hand in the order of `ITEMS`. A tool counts by its tier; armour and potions are summed up."""
     counted = [getattr(inventory, item) for item in COUNTED]
     summed = [getattr(inventory, item).sum() for item in SUMMED]
     return jnp.stack(counted + summed).astype(jnp.int32)
@@ -277,7 +275,7 @@ def vitals(world: EnvState) -> Vitals:
 
 
 def cause_of_death(before: EnvState, after: EnvState) -> Int[Array, ""]:
-    """Hardest blow of this step, an index into `CAUSES`. 0 if none."""
+    """Hardest blow of this step as index into `CAUSES`. 0 if none."""
     mapping = before.potion_mapping
     poisoned = ((after.inventory.potions < before.inventory.potions) & (mapping == POISON)).any()
     # Want takes a point when recovery falls below -15, from where it starts anew at 0.
@@ -303,7 +301,7 @@ def _rows(cells: UInt8[Array, "cells planes"]) -> Int[Array, "2 cells"]:
 
 
 def _ladders(items: Int[Array, "*cells"]) -> Int[Array, "*cells"]:
-    """Rows of the sight that items are, -1 for other items."""
+    """Rows of the sight that items are. -1 for other items."""
     first, last = LADDERS[0].value, LADDERS[-1].value
     return jnp.where((items >= first) & (items <= last), items - first + len(BlockType), -1)
 
@@ -314,11 +312,6 @@ def _ground(world: EnvState) -> Ground:
     floors = jnp.arange(STATIC.num_levels)
     reached = world.achievements[LEVEL_ACHIEVEMENT_MAP[floors]] | (floors == 0) | (floors == world.player_level)
     return Ground(layers, world.achievements, reached)
-
-
-def _achievement_names() -> tuple[str, ...]:
-    """Names by value; upstream lists them in another order."""
-    return tuple(a.name for a in sorted(Achievement, key=lambda a: a.value))
 
 
 def domain(fast: bool = True, layout: str = "craftax-1", choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
@@ -335,7 +328,7 @@ def domain(fast: bool = True, layout: str = "craftax-1", choose_cell_fn: ChooseC
         layout=layout,
         actions=tuple(action.name for action in Action),
         items=ITEMS,
-        achievements=_achievement_names(),
+        achievements=tuple(a.name for a in sorted(Achievement, key=lambda a: a.value)),  # upstream lists them otherwise
         view=OBS_DIM,
         planes=(
             Plane(len(BlockType), "onehot"),

@@ -1,7 +1,5 @@
-"""Where and when creatures appear in the full game. They are drawn from a window round the player. Source of the rules:
+"""Where and when the full game's creatures appear. They are drawn from a window round the player. Source of the rules:
 `spawn_mobs` in craftax/craftax/game_logic.py, craftax 1.6.1.
-
-Source of the rules: `spawn_mobs` in craftax/craftax/game_logic.py, craftax 1.6.1.
 """
 
 import functools
@@ -71,7 +69,7 @@ class Spawn(NamedTuple):
 
 
 def spawn_mobs(key: jax.Array, world: EnvState, choose_cell_fn: ChooseCell) -> EnvState:
-    """Give passive, melee and ranged mobs their chance to appear. In upstream's order."""
+    """Give all kinds of mobs their chance to appear. In upstream's order."""
     level = world.player_level
     origin = window_origin(world.player_position, STATIC.map_size)
     occupied: list[tuple[Array, Array]] = []
@@ -134,7 +132,7 @@ def _haste(world: EnvState) -> Int[Array, ""]:
 def _place(
     world: EnvState, spawn: Spawn, appears: Bool[Array, ""], cell: Int[Array, "2"]
 ) -> tuple[EnvState, tuple[Int[Array, "2"], Bool[Array, ""]]]:
-    """Put the creature into the floor's first free slot, if it appears.
+    """Put an appearing creature into the floor's first free slot.
 
     Comes with the cell, which is marked if the flag beside it says so. The slot takes the new type either way, as
     upstream writes it: with no slot free the first creature changes type.

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Bool, Float, Int, Int8, UInt8, UInt16
 
+from flowrl.errors import UsageError
+
 World = Any
 """The game's own state of one world, a pytree (upstream's `EnvState` for the Craftax games)."""
 
 
 class Observation(NamedTuple):
-    """The compact observation of one world; `expand` makes it flat.
+    """The compact observation of one world. `expand` makes it flat.
 
     Attributes:
         cells: one byte a cell and plane of kind "onehot"; 255 is none of its kinds.
@@ -56,7 +58,6 @@ class Plane:
     """Some floats of each cell of the view in the flat observation.
 
     Attributes:
-        size: how many floats a cell becomes.
         kind: "onehot": a byte of `Observation.cells`, 255 giving all zeros; "marks": the creatures that stand there;
             "lit": 1 where the first plane is not 255.
     """
@@ -97,13 +98,11 @@ class Vitals(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """What stands where and what has happened, for the symbolic state.
+    """What stands where and what has happened.
 
     Attributes:
         layers: rows of the sight's ``names`` on every cell of every floor, negative for nothing; things may lie on
             top of each other.
-        achieved: what has happened in this episode.
-        reached: the floors that were visited.
     """
 
     layers: Int[Array, "floors layers R C"]
@@ -113,12 +112,11 @@ class Ground(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """How a symbolic state is read off a world. See `symbolic_state.py`.
+    """How symbolic states are read off worlds. See `symbolic_state.py`.
 
     Attributes:
         stations: what skills can be near to, each with the names in the sight that stand for it.
         intrinsics: names of the first levels of `Vitals.intrinsics`.
-        ground_fn: world -> Ground.
     """
 
     stations: tuple[tuple[str, tuple[str, ...]], ...]
@@ -133,9 +131,7 @@ class Domain:
     Attributes:
         name: the environment's name on the command line.
         layout: names the observation's layout; a home holds experts of one layout only.
-        actions: the actions' names, in order.
         items: the inventory fields whose amount a task may ask for.
-        achievements: names, in order.
         view: rows and columns seen around the player.
         planes: what a cell of the view becomes.
         levels: small whole numbers of an observation, before flowrl's own.
@@ -145,11 +141,8 @@ class Domain:
         creatures: kinds of creature told apart in the view.
         slots: the kind of each of an observation's marks.
         causes: ways an episode can fail; `cause_fn` returns an index into them.
-        reset_fn: key -> world.
         step_fn: (key, world, action) -> Transition, without any reset.
         observe_fn: world -> Observation with upstream's content alone.
-        vitals_fn: world -> Vitals.
-        amounts_fn: inventory -> int [items].
         cause_fn: (world before, world after) -> index into `causes` for a death in this step.
         facts: how a symbolic state is read off a world; None for a game without symbols.
         light_fn: world -> daylight from 0 to 1; None for a game without nights.
@@ -183,6 +176,17 @@ class Domain:
     map_size: tuple[int, int] | None = None
 
     @property
+    def symbols(self) -> Facts:
+        """How symbolic states are read off worlds.
+
+        Raises:
+            UsageError: the game does not say.
+        """
+        if self.facts is None:
+            raise UsageError(f"{self.name} does not say how a symbolic state is read off its worlds (Domain.facts).")
+        return self.facts
+
+    @property
     def cells(self) -> int:
         """Cells in the view."""
         return self.view[0] * self.view[1]
@@ -208,5 +212,5 @@ class Domain:
 
     @property
     def observation_size(self) -> int:
-        """Floats in the flat observation that the network sees."""
+        """Floats in the network's flat observation."""
         return self.upstream_size + self.extra_size

@@ -1,4 +1,4 @@
-"""A trial of a run's skill functions before training. Shapes, types and finite numbers."""
+"""A trial of skill functions before training. Shapes, types and finite numbers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from flowrl.env.block_memory import closest_blocks
 from flowrl.env.flow_env import FlowEnv, PlayerState, evaluate_skill
-from flowrl.env.skill_inputs import SkillInputs, skill_inputs
+from flowrl.env.skill_inputs import SkillInputs, inputs_at_rest
 from flowrl.errors import ModuleError
 from flowrl.skillcode.functions import ExportedSkill, SkillFunction, SkillFunctions, TaskModule
 from flowrl.skillcode.inputs import DRAWN, input_problem
@@ -19,7 +18,7 @@ _SAMPLES = 256
 
 
 class TaskNames(NamedTuple):
-    """The names of a task's functions in messages: file and function, as the author knows them."""
+    """A task's functions in messages. File and function, as the author knows them."""
 
     is_done: str
     reward: str
@@ -73,17 +72,13 @@ def _initial_inputs(env: FlowEnv, key: jax.Array) -> SkillInputs:
     players = jax.jit(env.new_players)(jax.random.split(key, 64))
 
     def one(player: PlayerState) -> SkillInputs:
-        vitals = env.domain.vitals_fn(player.world)
-        closest = closest_blocks(env.domain, player.memory, player.world)
-        nothing = jnp.zeros(len(env.domain.achievements), dtype=bool)
-        n = jnp.int32(max(env.amounts.high))
-        return skill_inputs(vitals, vitals, closest, closest, nothing, nothing, jnp.float32(0), n)
+        return inputs_at_rest(env.domain, player.world, player.memory, max(env.amounts.high))
 
     return jax.jit(jax.vmap(one))(players)
 
 
 def _scrambled(inputs: SkillInputs, key: jax.Array) -> SkillInputs:
-    """Random transitions: every amount, change, offset and flag is drawn, to find numbers that are not finite."""
+    """Transitions drawn at random. They find numbers that are not finite."""
     rng = np.random.default_rng(np.asarray(key)[-1])
 
     def draw(low: int, high: int) -> Any:

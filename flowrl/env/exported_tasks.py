@@ -1,40 +1,21 @@
 """The tasks of a run with untrusted code. Loaded from the sandbox's exports, never from text."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from flowrl.env.block_memory import closest_blocks, empty_memory
 from flowrl.env.domain import Domain
-from flowrl.env.skill_inputs import SkillInputs, skill_inputs
+from flowrl.env.skill_inputs import leaf_shapes
 from flowrl.errors import ModuleError
 from flowrl.paths import PlayPaths
 from flowrl.schema.run import ArtefactRef
 from flowrl.skillcode.artefact import load_artefact
-from flowrl.skillcode.flat_inputs import flat_leaves
 from flowrl.skillcode.functions import TaskModule
 from flowrl.weights import sha256
-
-
-def leaf_shapes(domain: Domain) -> dict[str, Any]:
-    """Shape and type of each skill input, for one world."""
-
-    def first(key: jax.Array) -> SkillInputs:
-        world = domain.reset_fn(key)
-        vitals = domain.vitals_fn(world)
-        closest = closest_blocks(domain, empty_memory(domain), world)
-        nothing = jnp.zeros(len(domain.achievements), dtype=bool)
-        return skill_inputs(vitals, vitals, closest, closest, nothing, nothing, jnp.float32(0), jnp.int32(1))
-
-    return flat_leaves(jax.eval_shape(jax.vmap(first), jax.random.split(jax.random.PRNGKey(0), 1)))
 
 
 def exported_tasks(
     paths: PlayPaths, exported: Mapping[str, ArtefactRef], skills: Sequence[str], experts: Sequence[int], domain: Domain
 ) -> TaskModule:
-    """The tasks of a run, from the artefacts in its folder. Its module is not read.
+    """The tasks of a run from its artefacts. Its module is not read.
 
     Args:
         skills: the skill of each task.

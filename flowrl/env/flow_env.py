@@ -14,8 +14,7 @@ from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import explore, newly_seen, nothing_explored, unseen_shares
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
 from flowrl.env.symbolic_state import fluents_of
-from flowrl.skillcode.flat_inputs import flat_leaves
-from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule
+from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
 
 _AMOUNT_SCALE = 5.0
 

@@ -1,4 +1,4 @@
-"""Compact observations, and the flat one that they stand for."""
+"""Compact observations and the flat one behind them."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, UInt16
@@ -13,7 +13,7 @@ _OFFSET_SCALE = 10.0
 def view_of(
     grid: Num[Array, "R C"], position: Int[Array, "2"], view: tuple[int, int], outside: int
 ) -> Num[Array, "cells"]:
-    """Cut the ``view`` around ``position`` out of a grid, row by row. A cell beyond the grid's edge is ``outside``."""
+    """Cut the ``view`` around ``position`` out of a grid. A cell beyond the grid's edge is ``outside``."""
     rows = position[0] + jnp.arange(view[0]) - view[0] // 2
     columns = position[1] + jnp.arange(view[1]) - view[1] // 2
     # [view rows, view columns]
@@ -68,7 +68,7 @@ def active_columns(domain: Domain, observation: Observation) -> Int[Array, "*B L
 
 
 def dense_columns(domain: Domain, observation: Observation) -> Float[Array, "*B K"]:
-    """The columns after the view's: upstream's, then flowrl's."""
+    """The columns after the view's. Upstream's first."""
     own = domain.scalars_fn(observation.levels[..., : domain.levels], observation.floats[..., : domain.floats])
     offsets = observation.levels[..., domain.levels :].astype(jnp.int32)
     offsets = offsets.reshape(*offsets.shape[:-1], -1, 2)  # [*B, things, (dx, dy)]
@@ -80,7 +80,7 @@ def dense_columns(domain: Domain, observation: Observation) -> Float[Array, "*B 
 
 
 def features(domain: Domain, observation: Observation) -> Features:
-    """The network's input: set columns, and the values of the last ones."""
+    """The network's input. Set columns, and the values of the last ones."""
     return Features(active_columns(domain, observation), dense_columns(domain, observation))
 
 

@@ -21,5 +21,4 @@ def domain_named(name: str, fast: bool = True, layout: str = "") -> Domain:
     """
     if name not in _MODULES:
         raise UsageError(f"No environment {name!r}. {nearest_names(name, _MODULES)}")
-    domain: Domain = importlib.import_module(_MODULES[name]).domain(fast, layout or LAYOUTS[name][0])
-    return domain
+    return importlib.import_module(_MODULES[name]).domain(fast, layout or LAYOUTS[name][0])

@@ -1,16 +1,21 @@
-"""The arguments of skill code, computed from one world's transition."""
+"""The arguments of skill code. `python -m flowrl.env.skill_inputs ENV` prints those of a game as JSON."""
 
+import sys
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.domain import Vitals
+from flowrl.env.block_memory import closest_blocks, empty_memory
+from flowrl.env.domain import Domain, Vitals, World
+from flowrl.env.registry import domain_named
+from flowrl.skillcode.functions import flat_leaves
+from flowrl.skillcode.inputs import GameSignature
 
 
 class SkillInputs(NamedTuple):
-    """One field for each name of `SKILL_INPUTS`, described there."""
+    """One field for each name of `SKILL_INPUTS`."""
 
     inventory: Any
     inventory_diff: Any
@@ -71,3 +76,33 @@ def skill_inputs(
         env_reward=env_reward,
         n=n,
     )
+
+
+def inputs_at_rest(domain: Domain, world: World, memory: Array, n: int = 1) -> SkillInputs:
+    """The arguments in a world in which nothing has happened yet."""
+    vitals, closest = domain.vitals_fn(world), closest_blocks(domain, memory, world)
+    nothing = jnp.zeros(len(domain.achievements), dtype=bool)
+    return skill_inputs(vitals, vitals, closest, closest, nothing, nothing, jnp.float32(0), jnp.int32(n))
+
+
+def leaf_shapes(domain: Domain) -> dict[str, Any]:
+    """Shape and type of each argument in a batch of one."""
+
+    def first(key: jax.Array) -> dict[str, Any]:
+        return flat_leaves(inputs_at_rest(domain, domain.reset_fn(key), empty_memory(domain)))
+
+    return jax.eval_shape(jax.vmap(first), jax.random.split(jax.random.key(0), 1))
+
+
+def signature_of(domain: Domain) -> GameSignature:
+    """Shapes and types of the arguments, and names behind their indices."""
+    return GameSignature(
+        leaves={name: (tuple(leaf.shape[1:]), str(leaf.dtype)) for name, leaf in leaf_shapes(domain).items()},
+        blocks=domain.sight.names,
+        achievements=domain.achievements,
+        actions=domain.actions,
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(signature_of(domain_named(sys.argv[1])).model_dump_json() + "\n")

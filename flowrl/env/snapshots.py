@@ -1,4 +1,4 @@
-"""Snapshots: players in the middle of a game, stored compactly. A few kilobytes each, and read back bit for bit. A
+"""Compact snapshots of players in the middle of games. A few kilobytes each, and read back bit for bit. A
 world is mostly block ids in wide integers. So each array of a file is the table of the values that occur in it and, for
 every state, the numbers of its values in that table, in as few bits as tell them apart. What the player sees is left
 out: it follows from the world.
@@ -44,8 +44,7 @@ class Snapshots(NamedTuple):
 
     def rows(self, which: Any) -> "Snapshots":
         """Select some of the states by an index or a mask."""
-        chosen: Snapshots = jax.tree.map(lambda leaf: leaf[which], self)
-        return chosen
+        return jax.tree.map(lambda leaf: leaf[which], self)
 
 
 def snapshots_of(player: PlayerState) -> Snapshots:
@@ -55,19 +54,18 @@ def snapshots_of(player: PlayerState) -> Snapshots:
 
 def join(parts: list[Snapshots]) -> Snapshots:
     """Concatenate several batches."""
-    joined: Snapshots = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    return joined
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def players_at(domain: Domain, snapshots: Snapshots) -> PlayerState:
-    """Place players at snapshots, with what they see."""
+    """Place players at snapshots with what they see."""
     seen = jax.jit(jax.vmap(domain.observe_fn))(snapshots.world)
     world, memory, explored = jax.tree.map(jax.numpy.asarray, snapshots)
     return PlayerState(world, seen, memory, explored)
 
 
 def write_snapshots(path: Path, domain: Domain, snapshots: Snapshots) -> None:
-    """Store states at ``path``, whole and compact."""
+    """Store states compactly at ``path``."""
     write_arrays(path, pack(domain, snapshots))
 
 
@@ -85,11 +83,11 @@ def read_snapshots(path: Path, domain: Domain) -> Snapshots:
 
 
 def pack(domain: Domain, snapshots: Snapshots) -> dict[str, np.ndarray]:
-    """Pack states into named arrays, two of each leaf. Its values, and [M, bytes] of their numbers."""
+    """Pack states into two named arrays a leaf. Its values, and [M, bytes] of their numbers."""
     arrays = {_GAME: np.frombuffer(domain.name.encode(), np.uint8)}
     for name, leaf in _named(snapshots):
         # Compared as bits: there are two zeros among the floats.
-        bits, numbers = np.unique(_as_bits(np.ascontiguousarray(leaf)), return_inverse=True)
+        bits, numbers = np.unique(np.ascontiguousarray(leaf).view(f"u{leaf.dtype.itemsize}"), return_inverse=True)
         arrays[name + _TABLE] = bits.view(leaf.dtype)
         arrays[name + _CODES] = _packed(numbers.reshape(len(leaf), -1), _width(len(bits)))
     return arrays
@@ -101,7 +99,9 @@ def unpack(domain: Domain, arrays: Arrays) -> Snapshots:
     Raises:
         LibraryError: an array is missing, unknown, of another type or shape, or holds what no state can.
     """
-    template = _template(domain)
+    world = jax.eval_shape(domain.reset_fn, jax.random.PRNGKey(0))
+    seen = jax.eval_shape(lambda: (empty_memory(domain), nothing_explored(domain)))
+    template = Snapshots(world, *seen)  # shapes and types of one state
     named = _named(template)
     game = arrays.get(_GAME, np.zeros(0, np.uint8))
     if game.dtype != np.uint8 or game.tobytes() != domain.name.encode():
@@ -113,12 +113,11 @@ def unpack(domain: Domain, arrays: Arrays) -> Snapshots:
     if not 1 <= count <= MAX_STATES:
         raise LibraryError(f"it has {count} states, not 1 to {MAX_STATES}.")
     leaves = [_leaf(name, like, arrays[name + _TABLE], arrays[name + _CODES], count) for name, like in named]
-    snapshots: Snapshots = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return snapshots
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int) -> np.ndarray:
-    """Decode one leaf of ``count`` states, shaped like ``like``."""
+    """Decode one leaf of ``count`` states like ``like``."""
     if table.dtype != like.dtype or table.ndim != 1 or not 1 <= table.size < 2**_MAX_BITS:
         raise LibraryError(f"{name!r} has values {table.dtype}{list(table.shape)}; they must be {like.dtype}[...].")
     if table.dtype == bool and table.view(np.uint8).max() > 1:
@@ -135,22 +134,12 @@ def _leaf(name: str, like: Any, table: np.ndarray, codes: np.ndarray, count: int
     return table[numbers].reshape(count, *like.shape)
 
 
-def _template(domain: Domain) -> Snapshots:
-    """Shapes and types of one state."""
-    world = jax.eval_shape(domain.reset_fn, jax.random.PRNGKey(0))
-    return Snapshots(world, *jax.eval_shape(lambda: (empty_memory(domain), nothing_explored(domain))))
-
-
 def _named(snapshots: Snapshots) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(snapshots)]
 
 
-def _as_bits(leaf: np.ndarray) -> np.ndarray:
-    return leaf.view(f"u{leaf.dtype.itemsize}")
-
-
 def _width(values: int) -> int:
-    """Bits that tell this number of values apart, at least one."""
+    """Bits that tell this number of values apart."""
     return max(1, (values - 1).bit_length())
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from flowrl.env.domain import Domain, Facts, Ground, World
+from flowrl.env.domain import Domain, World
 from flowrl.env.observation import view_of
 from flowrl.errors import UsageError, nearest_names
 from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, REACHED
@@ -17,20 +17,21 @@ _NOTHING = -1
 
 
 def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
-    """Amount of each of the game's fluents in one world.
+    """Amounts of the game's fluents in one world.
 
     `placed:` counts on the present floor. Near is what lies on the eight cells around the player or underfoot, lit or
     not. Kills are there in games that count them.
     """
-    facts, ground, vitals = _facts(domain), _ground(domain, world), domain.vitals_fn(world)
+    ground, vitals = domain.symbols.ground_fn(world), domain.vitals_fn(world)
     position, floor = domain.sight.place_fn(world)
     around = jax.vmap(lambda layer: view_of(layer, position, _REACH, _NOTHING))(ground.layers[floor])
     amounts = dict(zip(domain.items, domain.amounts_fn(vitals.inventory), strict=True))
-    for name, rows in _stations(domain):
+    for name, blocks in domain.symbols.stations:
+        rows = np.array([domain.sight.names.index(block) for block in blocks])
         amounts[NEAR + name] = jnp.isin(around, rows).any()
         amounts[PLACED + name] = jnp.isin(ground.layers[floor], rows).any()
     amounts |= {ACHIEVEMENT + name: ground.achieved[i] for i, name in enumerate(domain.achievements)}
-    amounts |= {INTRINSIC + name: vitals.intrinsics[i] for i, name in enumerate(facts.intrinsics)}
+    amounts |= {INTRINSIC + name: vitals.intrinsics[i] for i, name in enumerate(domain.symbols.intrinsics)}
     amounts |= {f"{REACHED}{k}": ground.reached[k] for k in range(domain.sight.floors)}
     if vitals.monsters_killed is not None:
         amounts |= {f"{KILLS}{k}": vitals.monsters_killed[k] for k in range(domain.sight.floors)}
@@ -38,7 +39,7 @@ def fluents_of(domain: Domain, world: World) -> dict[str, Int[Array, ""]]:
 
 
 def postconditions(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, int], ...]:
-    """Minimum amounts when the skill is done with ``n``, as (fluent, amount).
+    """Minimum amounts when the skill is done with ``n``.
 
     It begins with exactly what it needs: so what it yields, and what it needs and does not spend.
 
@@ -52,19 +53,3 @@ def postconditions(domain: Domain, spec: SkillSpec, n: int) -> tuple[tuple[str, 
         if fluent not in known:
             raise UsageError(f"No fluent {fluent!r} in {domain.name}. {nearest_names(fluent, known)}".rstrip())
     return tuple(sorted(promised.items()))
-
-
-def _facts(domain: Domain) -> Facts:
-    if domain.facts is None:
-        raise UsageError(f"{domain.name} does not say how a symbolic state is read off its worlds (Domain.facts).")
-    return domain.facts
-
-
-def _ground(domain: Domain, world: World) -> Ground:
-    return _facts(domain).ground_fn(world)
-
-
-def _stations(domain: Domain) -> list[tuple[str, np.ndarray]]:
-    """Stations with the rows of the sight that stand for each."""
-    names = domain.sight.names
-    return [(station, np.array([names.index(name) for name in of])) for station, of in _facts(domain).stations]

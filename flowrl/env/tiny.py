@@ -23,7 +23,7 @@ STEPS_PER_HEALTH = 17
 
 
 class Block(IntEnum):
-    """Content of a cell; only grass can be walked on."""
+    """Content of a cell. Only grass can be walked on."""
 
     OUT_OF_BOUNDS = 0
     GRASS = 1
@@ -34,7 +34,7 @@ class Block(IntEnum):
 
 
 class Action(IntEnum):
-    """Actions; the first five are Craftax's, and number the directions too."""
+    """Actions. The first five are Craftax's, and number the directions too."""
 
     NOOP = 0
     LEFT = 1
@@ -75,7 +75,6 @@ class TinyState:
         map: [9, 9] of `Block`.
         position: [2] of the player.
         direction: the move that it made last, 1 to 4.
-        timestep: steps made.
         achievements: [5] what has happened.
     """
 
@@ -107,7 +106,7 @@ def reset(key: jax.Array) -> TinyState:
 
 
 def _ahead(world: TinyState) -> tuple[Int[Array, "2"], Bool[Array, ""]]:
-    """The cell ahead, clamped to the map, and whether it is inside."""
+    """The cell ahead and whether it is inside the map."""
     cell = world.position + jnp.array(_OFFSETS)[world.direction]
     inside = ((cell >= 0) & (cell < SIZE)).all()
     return jnp.clip(cell, 0, SIZE - 1), inside
@@ -153,7 +152,7 @@ def _move(world: TinyState, action: Array) -> TinyState:
 
 
 def step(key: jax.Array, world: TinyState, action: Int[Array, ""]) -> Transition:
-    """The transition of one world; nothing in it is random. The reward is the number of things that happened."""
+    """The transition of one world without chance. The reward is the number of things that happened."""
     del key
     world, pickaxe = _craft(world, action)
     world, (wood, stone, water, table) = _use(world, action)
@@ -180,21 +179,21 @@ def _intrinsics(world: TinyState) -> Int[Array, "4"]:
 
 
 def observe(world: TinyState) -> Observation:
-    """The view, amounts, intrinsics and direction."""
+    """The compact view with amounts and levels."""
     cells = view_of(world.map, world.position, VIEW, Block.OUT_OF_BOUNDS).astype(jnp.uint8)[:, None]
     levels = jnp.concatenate([amounts(world.inventory), _intrinsics(world), world.direction[None]])
     return Observation(cells, jnp.zeros(0, jnp.uint16), levels.astype(jnp.int8), jnp.zeros(0))
 
 
 def scalars(levels: Int8[Array, "*B 8"], floats: Float[Array, "*B 0"]) -> Float[Array, "*B 11"]:
-    """Amounts and intrinsics in tenths, then the direction as one of four."""
+    """Amounts and intrinsics in tenths before the one-hot direction."""
     del floats
     tenths = levels[..., :-1].astype(jnp.float32) / 10.0
     return jnp.concatenate([tenths, jax.nn.one_hot(levels[..., -1] - 1, 4)], axis=-1)
 
 
 def amounts(inventory: Inventory) -> Int[Array, "items"]:
-    """Amounts in hand, in the order of `ITEMS`."""
+    """Amounts in hand in the order of `ITEMS`."""
     return jnp.stack([getattr(inventory, item) for item in ITEMS]).astype(jnp.int32)
 
 

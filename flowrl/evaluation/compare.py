@@ -22,7 +22,7 @@ ExpertsByNumber = dict[int, Expert]
 
 
 class PlanPlayer:
-    """Plays a skill's plan on the worlds of one comparison.
+    """Plays a skill's plan for one comparison.
 
     Args:
         run: the folder with the plan's module and configuration.
@@ -35,15 +35,14 @@ class PlanPlayer:
         self.spec = read_json(run.config, RunSpec)
         self.env = build_env(self.spec, run)
         self.number, self.job = number, job
-        experts = len(self.spec.local_to_global)
-        self.programs = PlayPrograms(PolicyRunner(self.env, self.spec.config, experts))
+        self.programs = PlayPrograms(PolicyRunner(self.env, self.spec.config, len(self.spec.local_to_global)))
         self.amounts = amounts_to_play(self.env, worlds, self.spec.config.gate.per_amount_worlds)
 
     def play(self, experts: ExpertsByNumber) -> EpisodeOutcomes:
         """Play the worlds with experts by global number."""
         params = stack([experts[g] for g in self.spec.local_to_global])
         key = skill_key(MERGE, self.spec.config.seed, self.number, self.spec.expert)
-        return play_worlds(self.programs, params, key, self.amounts, self._beat)
+        return play_worlds(self.programs, params, key, self.amounts, lambda _ended, _steps: beat(self.job))
 
     def evaluation(self, outcome: EpisodeOutcomes) -> Evaluation:
         """The skill's measured success in an outcome."""
@@ -55,12 +54,9 @@ class PlanPlayer:
         ours, theirs = np.asarray(one.success)[top], np.asarray(other.success)[top]
         return PairedDifference(gained=int((ours & ~theirs).sum()), lost=int((theirs & ~ours).sum()), total=len(ours))
 
-    def _beat(self, _ended: int, _steps: int) -> None:
-        beat(self.job)
-
 
 class Comparison:
-    """All contests of one request, and the measurement after them.
+    """All contests of one request and the final measurement.
 
     Attributes:
         held: the library's experts by global number, replaced as candidates win.
@@ -72,7 +68,7 @@ class Comparison:
         self.candidates = load_experts(paths.candidates)
 
     def decide(self) -> ComparisonAnswer:
-        """Decide the contests in turn, then measure the skill."""
+        """Decide the contests and measure the skill."""
         own = self.request.expert
         verdicts = {contest.expert: self._decide(contest) for contest in self.request.contests}
         if own in verdicts:
@@ -89,7 +85,7 @@ class Comparison:
         )
 
     def _decide(self, contest: Contest) -> MergeVerdict:
-        """Play a contest; its winner is held from now on."""
+        """Play a contest and hold its winner."""
         player, candidate = self._player(contest.expert), self._candidate(contest.expert)
         ours, theirs = player.play(self.held | candidate), player.play(self.held)
         difference = player.difference(ours, theirs)

@@ -1,4 +1,4 @@
-"""Request and answer of the worker that compares experts. The folder `merge/` of a run holds `request.json`, the
+"""Request and answer of a comparison. The folder `merge/` of a run holds `request.json`, the
 library's experts and the candidates by global number, a folder for each skill whose plan is played, and in the end
 `result.json`.
 """
@@ -44,7 +44,6 @@ class MergeVerdict(Frozen):
     """The outcome of a contest.
 
     Attributes:
-        wins: the candidate replaces the library's expert.
         difference: plan success with the candidate minus plan success with the library's expert.
         evaluation: of the skill, with the winner.
     """
@@ -62,7 +61,6 @@ class ComparisonAnswer(Frozen):
     Attributes:
         held: as in the request: the experts that the verdicts are about.
         evaluation: of the run's own skill, with all experts that the library holds afterwards.
-        status: what that makes of the skill.
     """
 
     held: dict[int, str]
@@ -71,7 +69,7 @@ class ComparisonAnswer(Frozen):
     status: Literal["learned", "weak"]
 
     def verdict_on(self, expert: int) -> MergeVerdict | None:
-        """The outcome of the contest for an expert, if there was one."""
+        """The outcome of the contest for an expert."""
         return next((verdict for verdict in self.verdicts if verdict.expert == expert), None)
 
 
@@ -90,7 +88,7 @@ class ComparisonPaths(JobPaths):
         return ComparisonPaths(run.merge)
 
     def run(self, expert: int) -> RunPaths:
-        """The run whose candidates they are, by its own expert."""
+        """The run whose candidates they are."""
         return RunPaths(self.folder.parent, expert)
 
     def contest(self, expert: int) -> PlayPaths:

@@ -1,5 +1,6 @@
-"""Measure a skill or a goal of a library in a child process."""
+"""Measuring a skill or a goal of a library in a worker: `python -m flowrl.evaluation.evaluate FOLDER`."""
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -7,17 +8,21 @@ from pydantic import Field
 
 from flowrl.config import MAX_SEED, build_config
 from flowrl.evaluation.playback import playing_of
-from flowrl.files import write_json
+from flowrl.files import append_line, read_json, write_json
+from flowrl.jax_runtime import start_jax
 from flowrl.jobs.job import Job
-from flowrl.jobs.run_job import run_job
-from flowrl.library.goal_plans import plan_with_library
+from flowrl.jobs.local import run_job
+from flowrl.jobs.worker import beat, run_worker
+from flowrl.library.catalog import plan_with_library
 from flowrl.library.home import SkillLibrary, description_of
 from flowrl.paths import PlayPaths
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.frozen import Frozen
-from flowrl.schema.metrics import OnRow
+from flowrl.schema.metrics import OnRow, PlayingRow
+from flowrl.schema.run import RunSpec
+from flowrl.weights import load_experts
 
-MODULE = "flowrl.evaluation.evaluate_worker"
+MODULE = "flowrl.evaluation.evaluate"
 
 
 class EvaluationRequest(Frozen):
@@ -30,9 +35,7 @@ class EvaluationRequest(Frozen):
 def evaluate_goal(
     library: SkillLibrary, goal: str, episodes: int, seed: int, steps: int | None, on_row: OnRow
 ) -> Evaluation:
-    """Play the plan for a skill or goal.
-
-    On worlds that no training and no gate has used.
+    """Play the plan for a skill or goal. On worlds that no training and no gate has used.
 
     Args:
         episodes: worlds played, one episode each.
@@ -54,3 +57,33 @@ def evaluate_goal(
         playing_of(library, plan, config).write_with_weights(library, paths)
         write_json(paths.request, EvaluationRequest(episodes=episodes, seed=seed))
         return run_job(Job(paths.folder, f"evaluation of {goal}", MODULE), Evaluation, on_row)
+
+
+def work(folder: Path) -> Evaluation:
+    """Play the folder's tasks with its weights."""
+    paths = PlayPaths(folder)
+    spec, request = read_json(paths.config, RunSpec), read_json(paths.request, EvaluationRequest)
+    start_jax(spec.config.gpu_memory, spec.config.groups)
+    from flowrl.evaluation.play import play_worlds
+    from flowrl.evaluation.summary import amounts_to_play, summarise
+    from flowrl.models.experts import stack
+    from flowrl.rollout.policy_runner import PolicyRunner
+    from flowrl.rollout.programs import PlayPrograms
+    from flowrl.rollout.run_env import build_env
+    from flowrl.rollout.world_seeds import EVALUATION, world_key
+
+    env = build_env(spec, paths)
+    programs = PlayPrograms(PolicyRunner(env, spec.config, len(spec.local_to_global)))
+    params = stack(list(load_experts(paths.initial).values()))
+    amounts = amounts_to_play(env, request.episodes, 0)
+
+    def report(ended: int, _steps: int) -> None:
+        append_line(paths.metrics, PlayingRow(played=ended, wanted=request.episodes))
+        beat(paths)
+
+    outcome = play_worlds(programs, params, world_key(EVALUATION, request.seed), amounts, report)
+    return summarise(env, outcome, amounts, env.domain.causes, request.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(work))

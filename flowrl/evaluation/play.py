@@ -1,4 +1,4 @@
-"""Play of reserved worlds: one episode a world, to its end."""
+"""Play of reserved worlds for one episode each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from flowrl.rollout.programs import PlayPrograms
 
 
 class EpisodeOutcomes(NamedTuple):
-    """Outcomes of the one episode of each of W worlds.
+    """Outcomes of one episode in each of W worlds.
 
     Attributes:
         ended, success, timeout: [W] bool.
@@ -76,8 +76,7 @@ def _play_batch(
     worlds_key, fresh_key, play_key = jax.random.split(key, 3)
     flow = env.start(programs.players(worlds_key), jnp.asarray(amounts))
     fresh = programs.fresh(fresh_key)
-    worlds = len(amounts)
-    outcome = _nothing_played(worlds, len(env.postconditions))
+    outcome = _nothing_played(len(amounts), len(env.postconditions))
     for steps in range(0, env.episode_steps, programs.runner.config.ppo.steps):
         flow, _, results = programs.play(params, flow, jax.random.fold_in(play_key, steps), fresh, 1)
         _record(outcome, jax.tree.map(np.asarray, results))
@@ -89,18 +88,9 @@ def _play_batch(
 
 
 def _nothing_played(worlds: int, postconditions: int) -> EpisodeOutcomes:
-    def zeros(dtype: type) -> np.ndarray:
-        return np.zeros(worlds, dtype)
-
-    return EpisodeOutcomes(
-        ended=zeros(bool),
-        success=zeros(bool),
-        timeout=zeros(bool),
-        cause=zeros(np.int32),
-        task=zeros(np.int32),
-        length=zeros(np.int32),
-        postconditions_met=np.zeros((worlds, postconditions), bool),
-    )
+    ended, success, timeout = np.zeros((3, worlds), bool)
+    cause, task, length = np.zeros((3, worlds), np.int32)
+    return EpisodeOutcomes(ended, success, timeout, cause, task, length, np.zeros((worlds, postconditions), bool))
 
 
 def _record(outcome: EpisodeOutcomes, results: StepResult) -> None:

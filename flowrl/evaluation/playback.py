@@ -1,4 +1,4 @@
-"""Playing a plan with a library's experts, without training."""
+"""Playing a plan without training."""
 
 import shlex
 from dataclasses import dataclass
@@ -12,14 +12,13 @@ from flowrl.library.trust import exported_for, put_artefacts, require_module
 from flowrl.paths import PlayPaths, SkillPaths
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TaskSpec
-from flowrl.skillcode.plan_module import compose_plan, tasks_of
-from flowrl.skillcode.source import remap_network_numbers
+from flowrl.skillcode.source import compose_plan, remap_network_numbers, tasks_of
 from flowrl.weights import Expert, save_experts, sha256
 
 
 @dataclass(frozen=True)
 class Playing:
-    """What it takes to play a plan, apart from the weights: a run that trains nothing."""
+    """What it takes to play a plan but for the weights. A run that trains nothing."""
 
     spec: RunSpec
     module: str
@@ -42,7 +41,7 @@ class Playing:
 
 
 def playing_of(library: SkillLibrary, plan: Plan, config: RunConfig) -> Playing:
-    """Prepare to play a plan of the library's skills.
+    """Prepare to play a plan.
 
     Raises:
         ModuleError: code that is not vouched for does not pass verification, or is a whole module.

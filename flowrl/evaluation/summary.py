@@ -43,7 +43,7 @@ def summarise(
 
 
 def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
-    """Whether the step success is surely high enough, over enough episodes."""
+    """Whether the step success is surely high enough."""
     share = evaluation.step_success
     return share.total >= config.min_episodes and share.low >= config.learned_at
 

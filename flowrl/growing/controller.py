@@ -22,8 +22,8 @@ from flowrl.jobs.watched import Watched
 from flowrl.library.home import SkillLibrary
 from flowrl.library.trust import require_ours
 from flowrl.library.versions import mend, respecify
-from flowrl.parallel.finished_run import FinishedRun
-from flowrl.parallel.requests import take_requests
+from flowrl.parallel.controller_files import Snapshot, take_requests
+from flowrl.parallel.run_folder import FinishedRun
 from flowrl.parallel.scheduler import (
     CancelRequested,
     Collect,
@@ -45,7 +45,6 @@ from flowrl.parallel.scheduler import (
     Trained,
     next_actions,
 )
-from flowrl.parallel.snapshot import Snapshot
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.paths import RunPaths
 from flowrl.schema.run import RunSpec, TrainResult

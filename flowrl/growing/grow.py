@@ -21,7 +21,7 @@ from flowrl.paths import RunPaths
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import curriculum_for, dependencies, plan
 from flowrl.schema.home import SkillRecord
-from flowrl.skillcode.source import outline
+from flowrl.skillcode.source import network_numbers
 
 DEFAULT_COUNT = 3
 DEFAULT_LIMITS = GrowLimits()
@@ -159,7 +159,7 @@ def train_module(
         code = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModuleError(f"Cannot read the task module {file}: {error}") from error
-    outline(code, str(file))  # a home is not made for a module that cannot be used
+    network_numbers(code, str(file))  # a home is not made for a module that cannot be used
     vouch(code, f"the task module {file}")
     library = SkillLibrary.open_for(home, config)
     with library.lock():

@@ -16,7 +16,7 @@ from flowrl.jobs.job import Job, JobEnd
 from flowrl.jobs.local import is_locked
 from flowrl.library.home import SkillLibrary
 from flowrl.library.trust import require_ours, vouch
-from flowrl.parallel.finished_run import FinishedRun
+from flowrl.parallel.run_folder import FinishedRun
 from flowrl.schema.run import RunSpec
 from flowrl.weights import expert_sha256, save_experts, sha256
 

@@ -4,8 +4,7 @@ from flowrl.config import RunConfig
 from flowrl.errors import UsageError
 from flowrl.library.drafts import Draft, Drafts
 from flowrl.library.home import SkillLibrary
-from flowrl.parallel.finished_run import FinishedRun
-from flowrl.parallel.run_folder import put_aside
+from flowrl.parallel.run_folder import FinishedRun, put_aside
 from flowrl.paths import HomePaths
 
 

@@ -19,8 +19,7 @@ from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.schema.run import RunRequest, RunSpec, TaskSpec, TrainResult
 from flowrl.schema.skill import Skill
-from flowrl.skillcode.plan_module import compose_plan, tasks_of
-from flowrl.skillcode.source import outline
+from flowrl.skillcode.source import compose_plan, network_numbers, tasks_of
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class ModuleSetUp:
         return set_up_run(request, self.library.named(), self.library.paths.root)
 
     def _numbers(self) -> tuple[int, ...]:
-        return outline(self.code, str(self.file)).network_numbers
+        return network_numbers(self.code, str(self.file))
 
     def _brought(self, name: str) -> tuple[int, ...]:
         """The skill's companions of an earlier run."""

@@ -15,7 +15,7 @@ LOG_LINES = 40
 
 @dataclass(frozen=True)
 class Job(JobPaths):
-    """A folder and the command that works on it.
+    """A folder and its command.
 
     Attributes:
         name: what it is called; no two jobs under way have the same.
@@ -38,14 +38,11 @@ class Job(JobPaths):
             environment: variables beyond those of this process.
             outlives_us: the signals that a terminal sends to this process do not reach it.
         """
+        command = self.command(*options)
+        variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         with open_to_append(self.log) as log:
             return subprocess.Popen(
-                self.command(*options),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
-                start_new_session=outlives_us,
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, start_new_session=outlives_us
             )
 
     @property
@@ -54,7 +51,7 @@ class Job(JobPaths):
         return self.result.exists()
 
     def last_words(self) -> str:
-        """The end of the log, indented."""
+        """The indented end of the log."""
         lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:] if self.log.exists() else []
         return "\n".join(f"    {line}" for line in lines)
 
@@ -71,7 +68,7 @@ class JobEnd:
     code: int | None
 
     def why(self) -> str:
-        """How it ended without a result, with the end of its log."""
+        """How it ended without a result and its log's end."""
         return (
             f"The worker of {self.job.folder} ended without a result (exit code {self.code}). "
             f"Its log ends:\n{self.job.last_words()}"
@@ -79,10 +76,10 @@ class JobEnd:
 
 
 class Executor(Protocol):
-    """Starts the commands of jobs and reports when they end. Outcomes lie in the folders."""
+    """Starts jobs and reports their ends. Outcomes lie in the folders."""
 
     def submit(self, job: Job) -> None:
-        """Start a job, or watch the process already at it.
+        """Start a job or watch its process.
 
         Raises:
             FlowRLError: it cannot be started.
@@ -92,7 +89,7 @@ class Executor(Protocol):
         """Jobs that have ended since the last call. As soon as there is one, else after ``seconds``."""
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Ask a job to save a checkpoint and leave. End it if it does not, or at once with ``kill``.
+        """Ask a job to save and leave. End it if it does not, or at once with ``kill``.
 
         Returns at once; `wait` reports the end.
         """
@@ -101,7 +98,7 @@ class Executor(Protocol):
         """Whether a process works on the job. Started here or by an earlier process."""
 
     def is_waiting(self, job: Job) -> bool:
-        """Whether a submitted job waits for a free place. Its heartbeat is then no sign of anything."""
+        """Whether a submitted job still waits. Its heartbeat is then no sign of anything."""
 
     def close(self) -> None:
         """Let go of all resources. Jobs under way are left to themselves."""

@@ -15,17 +15,22 @@ from dataclasses import dataclass
 import psutil
 from filelock import Timeout
 
-from flowrl.files import lock_of
+from flowrl.errors import TrainingError
+from flowrl.files import ModelT, lock_of, read_json
 from flowrl.jobs.job import Job, JobEnd
+from flowrl.jobs.watched import MetricsReader
+from flowrl.schema.metrics import OnRow
 
 _POLL_SECONDS = 0.25
 GRACE_SECONDS = 20.0
 """How long a process that was asked to leave may take to save a checkpoint."""
+WORKER_GIB = {"Craftax-Classic-Symbolic-v1": 1.2, "Craftax-Symbolic-v1": 2.2, "Tiny-Grid-v1": 0.7}
+"""Peak memory of a worker on a CPU with the default batch, in GiB: the high-water mark of the process (VmHWM)."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """The part of this machine that one job may use.
+    """The part of this machine for one job.
 
     Attributes:
         cores: the processor cores; none: all.
@@ -42,18 +47,13 @@ class Slot:
         return ["--cores", ",".join(map(str, self.cores))] if self.cores else []
 
     def environment(self) -> dict[str, str]:
-        """Environment variables of the worker beyond those of this process."""
+        """The worker's additional environment variables."""
         found = {}
         if self.card is not None:
             found["CUDA_VISIBLE_DEVICES"] = self.card
         if self.memory is not None:
             found["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{self.memory:.3f}"
         return found
-
-
-def usable_cores() -> tuple[int, ...]:
-    """Cores that this process may use. None where the platform does not say."""
-    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 def visible_cards() -> tuple[str, ...]:
@@ -68,7 +68,7 @@ def visible_cards() -> tuple[str, ...]:
 
 
 def slots_for(jobs: int, cores: Sequence[int], cards: Sequence[str], per_job: int | None = None) -> list[Slot]:
-    """Divide cores, cards and their memory among ``jobs`` jobs.
+    """Divide this machine among ``jobs`` jobs.
 
     Args:
         per_job: cores of one job; None: an even share, all of them for a single job.
@@ -93,14 +93,15 @@ class LocalExecutor:
     """
 
     def __init__(self, jobs: int = 1, cores_per_job: int | None = None):
-        self._free = slots_for(jobs, usable_cores(), visible_cards(), cores_per_job)
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else ()
+        self._free = slots_for(jobs, cores, visible_cards(), cores_per_job)
         self._taken: dict[str, Slot] = {}
         self._processes: dict[str, psutil.Process] = {}
         self._watching: set[str] = set()
         self._ends: queue.Queue[JobEnd] = queue.Queue()
 
     def submit(self, job: Job) -> None:
-        """Start a child process, or watch the lock's holder."""
+        """Start a child process or watch the lock's holder."""
         if is_locked(job, seconds=0.5):
             self._adopt(job)
             return
@@ -151,10 +152,10 @@ class LocalExecutor:
         return False
 
     def close(self) -> None:
-        """Nothing: daemon threads watch the processes, which outlive this one."""
+        """Nothing. Daemon threads watch the processes, which outlive this one."""
 
     def _take_slot(self, job: Job, cores: Sequence[int] = ()) -> Slot:
-        """Take a free slot, if possible the one with the given cores."""
+        """Take a free slot with the given cores if possible."""
         if not self._free:
             return Slot()
         slot = next((slot for slot in self._free if slot.cores == tuple(cores)), self._free[0])
@@ -207,9 +208,70 @@ def _until_unlocked(job: Job) -> None:
 
 
 def worker_process(job: Job) -> psutil.Process | None:
-    """The process that works on a job's folder, known by its heartbeat. None if it is not on this machine."""
+    """The process whose heartbeat lies in a job's folder. None if it is not on this machine."""
     with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
         found = psutil.Process(int(job.heartbeat.read_text().split()[0]))
         if str(job.folder.resolve()) in found.cmdline():
             return found
     return None
+
+
+def memory_warning(env: str, jobs: int, free_gib: float | None = None) -> str | None:
+    """A warning if the workers exceed free memory. None if they fit.
+
+    Args:
+        free_gib: memory that is free; None: as the system says.
+    """
+    free = psutil.virtual_memory().available / 2**30 if free_gib is None else free_gib
+    each = WORKER_GIB[env]
+    if jobs * each <= free:
+        return None
+    fit = max(1, int(free / each))
+    return (
+        f"{jobs} jobs of about {each:.1f} GiB each need {jobs * each:.1f} GiB, but {free:.1f} GiB are free: "
+        f"workers may be killed. Try --jobs {fit}."
+    )
+
+
+def run_job(
+    job: Job,
+    result_type: type[ModelT],
+    on_row: OnRow,
+    stop_fn: Callable[[], bool] = lambda: False,
+    max_seconds: float = float("inf"),
+) -> ModelT:
+    """Run a job in a child process and return its result.
+
+    Args:
+        on_row: called with each row of the job's metrics, as rows come.
+        stop_fn: asked between them; a true answer ends the child.
+        max_seconds: after which the child is ended.
+
+    Raises:
+        TrainingError: the child left no result; shows the end of its log.
+    """
+    child = job.start("--parent", str(os.getpid()))
+    reader, deadline = MetricsReader(job.metrics), time.monotonic() + max_seconds
+    try:
+        over = False
+        while not over:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_POLL_SECONDS)
+            over = child.returncode is not None or stop_fn() or time.monotonic() > deadline
+            for row in reader.new_rows():
+                on_row(row)
+    finally:
+        child.terminate()
+        child.wait()
+    return result_of(JobEnd(job, child.returncode), result_type)
+
+
+def result_of(end: JobEnd, result_type: type[ModelT]) -> ModelT:
+    """Read the result of an ended job.
+
+    Raises:
+        TrainingError: there is none; shows the end of the job's log.
+    """
+    if not end.job.is_answered:
+        raise TrainingError(f"The {end.job.name} failed. {end.why()}")
+    return read_json(end.job.result, result_type)

@@ -30,7 +30,7 @@ ORPHAN_SECONDS = 60.0
 
 
 def run_command(command: Sequence[str], folder: str, environment: dict[str, str]) -> int:
-    """Run a job's command on a node of the cluster.
+    """Run a job's command on a cluster node.
 
     The command stops by itself, saving a checkpoint, when this process dies or a file `stop` appears in the folder.
     """
@@ -40,13 +40,9 @@ def run_command(command: Sequence[str], folder: str, environment: dict[str, str]
     with open_to_append(paths.log) as log:
         log.write(f"on Ray node {ray.get_runtime_context().get_node_id()}, {socket.gethostname()}\n".encode())
         log.flush()
-        child = subprocess.Popen(
-            [*command, "--patience", str(ORPHAN_SECONDS), "--parent", str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **environment},
-        )
+        command = [*command, "--patience", str(ORPHAN_SECONDS), "--parent", str(os.getpid())]
+        variables = os.environ | environment
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables)
     asked = False
     while child.poll() is None:
         if not asked and paths.stop.exists():
@@ -62,7 +58,6 @@ class RayExecutor:
     Args:
         address: "auto" or HOST:PORT of a cluster that runs; None: starts Ray on this machine, on its loopback alone.
         jobs: most jobs at once; a cluster with fewer GPUs has them shared.
-        cores: processor cores of each job.
 
     Raises:
         UsageError: Ray is not installed; names the extra.
@@ -100,14 +95,14 @@ class RayExecutor:
         return [JobEnd(self._tasks.pop(task), self._code(task)) for task in done]
 
     def _code(self, task: Any) -> int | None:
-        """A task's exit code, None if Ray gave it up."""
+        """A task's exit code or None if Ray gave it up."""
         try:
             return int(self._ray.get(task))
         except (self._ray.exceptions.RayError, self._ray.exceptions.TaskCancelledError):
             return None
 
     def cancel(self, job: Job, kill: bool = False) -> None:
-        """Ask a job to save a checkpoint and leave. By a file in its folder; it is ended after 20 seconds."""
+        """Ask a job to save and leave. By a file in its folder; it is ended after 20 seconds."""
         task = next((task for task, other in self._tasks.items() if other.name == job.name), None)
         if task is None:
             return
@@ -124,13 +119,7 @@ class RayExecutor:
             self._ray.cancel(task, force=True)
 
     def _require_room(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        """Check that a node has enough cores for a job.
-
-        It would else wait for ever.
-
-        Raises:
-            UsageError: none has; says how many there are.
-        """
+        """Check that a node has enough cores for a job. It would else wait for ever."""
         most = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
         if most < self._cores:
             raise UsageError(
@@ -138,7 +127,7 @@ class RayExecutor:
             )
 
     def is_waiting(self, job: Job) -> bool:
-        """Whether the job's task waits for a free place: no process works on the folder yet."""
+        """Whether the job's task waits for a free place. No process works on the folder yet."""
         return not is_locked(job)
 
     def is_under_way(self, job: Job) -> bool:
@@ -178,7 +167,7 @@ def _prepare_environment(address: str | None) -> None:
 
 
 def import_path() -> str:
-    """Import path of a job: that of this process without the current folder.
+    """A job's import path without the current folder.
 
     `python -m` puts that in front, and its files may be anyone's. It stays if PYTHONPATH names it or this package lies
     in it.
@@ -190,7 +179,7 @@ def import_path() -> str:
 
 
 def share_of_card(cards: float, jobs: int) -> float:
-    """Share of a GPU for each job: a whole one if there are enough, else an even part."""
+    """Share of a GPU for each job. A whole one if there are enough, else an even part."""
     if cards < 1:
         return 0.0
     return 1.0 / -(-jobs // int(cards))
@@ -206,14 +195,7 @@ def _import_ray() -> Any:
 
 
 def _require_answer(address: str) -> None:
-    """Check that something answers at HOST:PORT.
-
-    "auto" is left to Ray.
-
-    Raises:
-        UsageError: the address makes no sense.
-        PlatformError: nothing answers.
-    """
+    """Check that something answers at HOST:PORT. "auto" is left to Ray."""
     if address == "auto":
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -229,20 +211,11 @@ def _require_answer(address: str) -> None:
 
 
 def _require_cluster(address: str) -> None:
-    """Check that a cluster lets one join, in a child process: Ray itself may wait for minutes.
-
-    Raises:
-        PlatformError: it does not, or takes too long.
-    """
+    """Check in a child process that a cluster lets one join. Ray itself may wait for minutes."""
     code = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='ERROR')"
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code, address],
-            capture_output=True,
-            text=True,
-            timeout=JOIN_SECONDS,
-            check=False,
-        )
+        command = [sys.executable, "-P", "-c", code, address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=JOIN_SECONDS, check=False)
         reason = (done.stderr.strip().splitlines() or ["it does not say why"])[-1] if done.returncode else ""
     except subprocess.TimeoutExpired:
         reason = f"it did not within {JOIN_SECONDS:.0f} s"

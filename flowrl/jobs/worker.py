@@ -21,6 +21,7 @@ from flowrl.paths import JobPaths
 from flowrl.verify.isolation.seccomp import deny_network
 
 logger = logging.getLogger(__name__)
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 """Exit codes."""
 ORPHAN_SECONDS = 30.0
@@ -34,7 +35,7 @@ def run_worker(
     needs: str = "request.json",
     failed_fn: Callable[[str], BaseModel] | None = None,
 ) -> int:
-    """Work on the folder that the command line names.
+    """Work on the command line's folder.
 
     The folder is locked, the network denied, a heartbeat written, and what ``work_fn`` returns becomes `result.json`.
 
@@ -53,7 +54,8 @@ def run_worker(
     if given.parent is not None:
         threading.Thread(target=_stop_without, args=(given.parent,), daemon=True).start()
     try:
-        _log_to(paths.log)
+        log = io.TextIOWrapper(open_to_append(paths.log), encoding="utf-8")
+        logging.basicConfig(stream=log, level=logging.INFO, format=_LOG_FORMAT)
         if not given.inline:  # denied for good, and to the whole process
             logger.info("%s", deny_network())
         with lock_of(paths.lock, timeout=given.patience):
@@ -100,14 +102,6 @@ def _work_on(
     if failed_fn is not None:
         write_json(paths.result, failed_fn(message))
     return FAILED
-
-
-def _log_to(file: Path) -> None:
-    logging.basicConfig(
-        stream=io.TextIOWrapper(open_to_append(file), encoding="utf-8"),
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
 
 
 def _stop_without(parent: int) -> None:

@@ -18,19 +18,14 @@ from flowrl.planning.planner import steps_to_each
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
 from flowrl.skillcode.skill_file import read_skill_file
 
-_FOLDERS = {
-    "Craftax-Classic-Symbolic-v1": "classic",
-    "Craftax-Symbolic-v1": "craftax",
-    "Tiny-Grid-v1": "tiny",
-}
+_FOLDERS = {"Craftax-Classic-Symbolic-v1": "classic", "Craftax-Symbolic-v1": "craftax", "Tiny-Grid-v1": "tiny"}
 
 
 @dataclass(frozen=True)
 class KnowledgeBase:
-    """The skills known for a game before any is learned.
+    """The skills of a game before any is learned.
 
     Attributes:
-        env: the game.
         vocabulary: the game's fluents and how much of each there can be.
         skills: in curriculum order.
         stated: the skills whose range of n their author gave; the others' ranges follow from plans.
@@ -47,22 +42,20 @@ class KnowledgeBase:
         Raises:
             UsageError: there is none; suggests the nearest names.
         """
-        try:
-            return self.named()[name]
-        except KeyError:
-            near = nearest_names(name, self.named())
-            raise UsageError(
-                f"No skill {name!r} among the {len(self.skills)} of the knowledge base of {self.env}. {near}"
-            ) from None
+        named = self.named()
+        if name not in named:
+            count = f"the {len(named)} of the knowledge base of {self.env}"
+            raise UsageError(f"No skill {name!r} among {count}. {nearest_names(name, named)}")
+        return named[name]
 
     def named(self) -> dict[str, Skill]:
-        """The skills by name, in curriculum order."""
+        """The skills by name in curriculum order."""
         return {skill.name: skill for skill in self.skills}
 
 
 @functools.cache
 def load_base(env: str) -> KnowledgeBase:
-    """Load a game's knowledge base with all ranges of n.
+    """Load a game's base with all ranges of n.
 
     Raises:
         UsageError: there is no such game, or it has no base.
@@ -84,7 +77,7 @@ def load_base(env: str) -> KnowledgeBase:
 
 
 def manual_of(env: str) -> str:
-    """A game's manual, for people and models.
+    """A game's manual for people and models.
 
     Raises:
         UsageError: there is no such game.
@@ -106,14 +99,12 @@ def _read_skill(folder: Traversable, entry: Mapping[str, Any]) -> Skill:
 
 
 def _quantities(amounts: Mapping[str, Any]) -> dict[str, Quantity]:
-    """Amounts from `base.toml`: a number, or a table with `per_n` and `base`."""
+    """Amounts from `base.toml` as numbers or tables."""
     return {f: Quantity(base=a) if isinstance(a, int) else Quantity(**a) for f, a in amounts.items()}
 
 
 def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...]:
-    """Give every skill an `n_range`.
-
-    From 1 to the most that any plan asks.
+    """Give every skill an `n_range`. From 1 to the most that any plan asks.
 
     A skill that no plan of them reaches asks nothing of the others.
     """
@@ -122,9 +113,9 @@ def fill_ranges(skills: list[Skill], vocabulary: Vocabulary) -> tuple[Skill, ...
     for steps in steps_to_each(named, vocabulary).values():
         for name, n in steps:
             tops[name] = max(tops[name], n)
-    return tuple(_with_top(skill, tops[skill.name]) for skill in skills)
+    return tuple(with_range(skill, skill.spec.n_range or (1, tops[skill.name])) for skill in skills)
 
 
-def _with_top(skill: Skill, top: int) -> Skill:
-    n_range = skill.spec.n_range or (1, top)
+def with_range(skill: Skill, n_range: tuple[int, int] | None) -> Skill:
+    """The skill with another range of n."""
     return skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": n_range})})

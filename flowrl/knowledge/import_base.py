@@ -28,7 +28,6 @@ class ImportedSkills(Frozen):
     """The skills of one import: a file in a home's folder `kb`.
 
     Attributes:
-        env: their game.
         source: the name of the imported file.
     """
 
@@ -43,8 +42,6 @@ class ImportReport:
     """The outcome of reading a published-style file.
 
     Attributes:
-        source: its path.
-        env: the game.
         skills: the new ones, untrusted, in the file's order.
         held: names that the base has already; the base's skills stay.
         notes: what was ignored, a sentence each.
@@ -58,7 +55,7 @@ class ImportReport:
 
 
 def import_base(path: Path, vocabulary: Vocabulary, base: KnowledgeBase) -> ImportReport:
-    """Translate and check the skills of a published-style JSON file. Writes and runs nothing.
+    """Translate and check a published-style JSON file. Writes and runs nothing.
 
     A skill whose name the base has, in any capitalisation, is checked but not imported: the base's was tested in play.
 
@@ -119,9 +116,7 @@ def imported_file(source: Path, folder: Path) -> Path:
 
 
 def write_imported(report: ImportReport, folder: Path) -> Path:
-    """Write an import's new skills into one file.
-
-    An earlier import of a file of this name is replaced if no skill is lost.
+    """Write an import's new skills into one file. An earlier import of it is replaced if no skill is lost.
 
     Raises:
         UsageError: there is nothing new to write, or skills of another file would be lost.
@@ -130,7 +125,9 @@ def write_imported(report: ImportReport, folder: Path) -> Path:
     if not report.skills:
         raise UsageError(f"{report.source} holds nothing new: the base has all its skills already.")
     file = imported_file(report.source, folder)
-    if lost := _lost(report, file):
+    there = {*report.held, *(skill.name for skill in report.skills)}
+    before = read_json(file, ImportedSkills).skills if file.exists() else ()
+    if lost := [skill.name for skill in before if skill.name not in there]:
         raise UsageError(
             f"{file} holds an earlier import with {', '.join(lost)}, which {report.source} lacks and which would be "
             f"lost. Rename one of the two, or remove {file} first."
@@ -139,16 +136,8 @@ def write_imported(report: ImportReport, folder: Path) -> Path:
     return file
 
 
-def _lost(report: ImportReport, file: Path) -> list[str]:
-    """The skills that writing the import to ``file`` would remove."""
-    if not file.exists():
-        return []
-    there = {*report.held, *(skill.name for skill in report.skills)}
-    return [skill.name for skill in read_json(file, ImportedSkills).skills if skill.name not in there]
-
-
 def read_imported(file: Path, env: str, vocabulary: Vocabulary) -> list[Skill]:
-    """Read the skills of a file from `write_imported`, as untrusted.
+    """Read the untrusted skills of a file from `write_imported`.
 
     Raises:
         LibraryError: it is damaged, or no such file.

@@ -12,6 +12,7 @@ A folder of such files, and of imports, extends a base.
 """
 
 import ast
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from flowrl.knowledge.quantities import parse_quantity
 from flowrl.knowledge.validate import problems_among, problems_of, require_none
 from flowrl.planning.planner import plan
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
+from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
 from flowrl.skillcode.skill_file import read_skill_file, read_user_file
 from flowrl.skillcode.source import without_statement
 
@@ -32,7 +34,7 @@ _AMOUNTS = ("requires", "consumes", "yields")
 
 
 def read_own_skill(path: Path, vocabulary: Vocabulary) -> Skill:
-    """Read the skill of a user's file, its code without SPEC.
+    """Read the skill of a user's file.
 
     Raises:
         UsageError: the file cannot be read.
@@ -46,9 +48,7 @@ def read_own_skill(path: Path, vocabulary: Vocabulary) -> Skill:
 
 
 def check_file(path: Path, base: KnowledgeBase) -> list[str]:
-    """Why a user's file cannot join a base.
-
-    A sentence each.
+    """Why a user's file cannot join a base. A sentence each.
 
     Raises:
         UsageError: the file cannot be read.
@@ -65,7 +65,7 @@ def check_text(text: str, file: str, base: KnowledgeBase) -> list[str]:
 
 
 def obstacle_of(skill: Skill, base: KnowledgeBase) -> str | None:
-    """Why no plan would reach a skill, everything else learned. None if one would."""
+    """Why no plan of all skills reaches this one. None if one would."""
     try:
         plan(skill.name, {**base.named(), skill.name: skill}, vocabulary=base.vocabulary)
     except PlanError as error:
@@ -109,7 +109,7 @@ def read_own_text(text: str, file: str, vocabulary: Vocabulary) -> tuple[Skill |
 
 
 def _heading(tree: ast.Module, file: str) -> tuple[str, str, list[str]]:
-    """Name, description and problems of the file's docstring."""
+    """What the file's docstring says and its problems."""
     first = (ast.get_docstring(tree) or "").partition("\n\n")[0]
     name, colon, description = (" ".join(part.split()) for part in first.partition(":"))
     if not (name and colon and description):
@@ -123,7 +123,7 @@ def _is_spec(node: ast.stmt) -> bool:
 
 
 def _spec_of(node: ast.stmt, name: str) -> tuple[SkillSpec | None, list[str]]:
-    """SPEC as a value, and what is wrong with it. Nothing in it is run."""
+    """SPEC as a value and its problems. Nothing in it is run."""
     value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
     try:
         literal = None if value is None else ast.literal_eval(value)
@@ -163,7 +163,7 @@ def _repeated_keys(value: ast.expr) -> list[object]:
 
 
 def _amounts(value: object, where: str) -> tuple[dict[str, Quantity], list[str]]:
-    """The readable amounts, and problems of the others."""
+    """The readable amounts and problems of the others."""
     if not isinstance(value, dict):
         return {}, [f"{where}: {value!r} is not valid; write a dict such as {{'wood': 2}}."]
     amounts: dict[str, Quantity] = {}
@@ -196,3 +196,71 @@ _EXAMPLES = {
     "n_range": "For example: 'n_range': (1, 9).",
     "max_n": "For example: 'max_n': 4.",
 }
+
+
+_FIELDS = {
+    "requires": "what must hold at the start, at least, and is kept: {'near:crafting_table': 1}",
+    "consumes": "what is spent; it must be there as well: {'wood': 'n + 1'}",
+    "yields": "what holds at the end, at least: the amount in hand, not the gain",
+    "floors": "the floors where it can be done: [0, 1]; left out: any",
+    "to_floor": "the floor that it ends on, if it goes to one",
+    "stays": "True if the player stays where it stands, so that stations within reach stay so",
+    "practice": "skills played before it in its own run: [('Collect Wood', 4)]",
+    "item": "the item whose amount in hand the policy is shown",
+    "n_range": "the least and largest n that it trains on: (1, 9); left out: what plans ask",
+    "max_n": "the largest n that the game allows at all, where the amounts don't say so",
+}
+
+_TEXT = '''"""{name}: gather {item} until n of it are in hand."""
+
+from flowrl.env.shaping import gathered
+
+# What planner and trainer go by. An amount is a number or a text such as "n" or "2*n + 1".
+#
+{fields}
+#
+# Names: an item ({items}, ...), achievement:NAME, near:STATION, placed:STATION,
+# intrinsic:NAME, kills:FLOOR, reached:FLOOR. All there are: flowrl kb list
+SPEC = {{
+    "yields": {{"{item}": "n"}},
+    "item": "{item}",
+}}
+
+# Both functions are about one world, after the step unless said, and written with jax.numpy. They may take, by name:
+#
+{inputs}
+
+
+def is_done(inventory, n):
+    """Returns whether n are in hand; it must not hold when the task begins."""
+    return inventory.{item} >= n
+
+
+def reward(inventory, inventory_diff, n):
+    """Returns about 1 in all for doing it once, and nothing for going in circles."""
+    return gathered(inventory.{item}, inventory_diff.{item}, n)
+'''
+
+
+def template(name: str, vocabulary: Vocabulary) -> str:
+    """A valid skill file with comments on all options."""
+    item = next((item for item in vocabulary.items if item not in vocabulary.tiers), "wood")
+    inputs = {k: text for k, text in SKILL_INPUTS.items() if vocabulary.floors > 1 or k not in FULL_GAME_ONLY}
+    assert _FIELDS.keys() == SkillSpec.model_fields.keys()
+    return _TEXT.format(
+        name=name,
+        item=item,
+        items=", ".join(vocabulary.items[:3]) or item,
+        fields=_listed(_FIELDS),
+        inputs=_listed(inputs),
+    )
+
+
+def _listed(entries: dict[str, str]) -> str:
+    """A comment with one folded entry a line."""
+    width = max(map(len, entries)) + 2
+    lines = []
+    for name, text in entries.items():
+        first, *rest = textwrap.wrap(text, 112 - width, break_long_words=False, break_on_hyphens=False)
+        lines += [f"#   {name:{width}}{first}", *(f"#   {'':{width}}{line}" for line in rest)]
+    return "\n".join(lines)

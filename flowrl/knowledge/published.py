@@ -1,4 +1,4 @@
-"""One entry of a published-style knowledge base, translated into a skill. Its code stays text.
+"""Translates one entry of a published-style base. Its code stays text.
 
 Amounts there are lambda texts, parsed as affine forms. Keys become fluents: items and `achievement:NAME` stay,
 `stat:monsters_killed:2` becomes kills:2 and `ephemeral:near_furnace` near:furnace. `level:player_level` lists the
@@ -58,7 +58,6 @@ class Entry:
 
     Attributes:
         label: the entry, for messages.
-        problems: a sentence each.
         notes: what was ignored.
     """
 
@@ -134,13 +133,13 @@ def _spec_of(data: Mapping[str, Any], entry: Entry, vocabulary: Vocabulary) -> S
 
 
 def _item_of(yields: Mapping[str, Quantity], consumes: Mapping[str, Quantity]) -> str | None:
-    """The skill's main item: the first whose amount depends on n, else the first made, else the first spent."""
+    """The skill's main item. The first whose amount depends on n, else the first made, else the first spent."""
     made = [f for f in yields if not prefix_of(f)]
     return next(iter([*[f for f in made if yields[f].per_n], *made, *[f for f in consumes if not prefix_of(f)]]), None)
 
 
 def _part(data: Mapping[str, Any], part: str, entry: Entry) -> tuple[dict[str, Quantity], list[int] | int | None]:
-    """The amounts of a part, and the floors it names. Zeros are left out."""
+    """The amounts and floors of a part. Zeros are left out."""
     given = data.get(part, {})
     if not isinstance(given, dict):
         entry.wrong(part, f"{_kind(given)} is no object; write {{}} for nothing.")
@@ -192,7 +191,7 @@ def _fluent(key: str, where: str) -> str:
 
 
 def _code_of(text: object, entry: Entry, vocabulary: Vocabulary) -> str:
-    """The code as a skill file, with the author's text unchanged. Adds its problems to ``entry``."""
+    """The author's unchanged code as a skill file. Adds its problems to ``entry``."""
     where = f"{entry.label}, functions"
     if not isinstance(text, str):
         entry.wrong("functions", f"{_kind(text)} is no text; give the Python of is_done, reward and network_number.")
@@ -208,7 +207,7 @@ def _code_of(text: object, entry: Entry, vocabulary: Vocabulary) -> str:
 
 
 def _python_of(text: str, where: str) -> str:
-    """The Python in a text: all of it, or the parts between fences."""
+    """The Python in a text. All of it, or the parts between fences."""
     fenced = [textwrap.dedent(block).strip("\n") for block in _FENCE.findall(text)]
     try:
         parse(text, where)

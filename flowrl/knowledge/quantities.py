@@ -17,9 +17,7 @@ class _NotAffineError(Exception):
 
 
 def parse_quantity(text: object, where: str) -> Quantity:
-    """Parse an amount.
-
-    For example "3", "n", "2n + 1" or "lambda k: 2*k + 1".
+    """Parse an amount. For example "3", "n", "2n + 1" or "lambda k: 2*k + 1".
 
     Args:
         where: the skill and field, for messages.

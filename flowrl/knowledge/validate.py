@@ -1,4 +1,4 @@
-"""Validation of specifications: against the game, by themselves, and beside each other.
+"""Validation of specifications alone and together.
 
 Each problem is a sentence with the skill, the field and the next move. A requirement that no skill yields is no
 problem here: it makes the skill infeasible, which the frontier reports.
@@ -22,7 +22,7 @@ _PARTS = ("requires", "consumes", "yields")
 
 
 def require_none(problems: Sequence[str]) -> None:
-    """Raise SpecError with the problems, a line each, if there are any."""
+    """Raise SpecError if there are problems. A line each."""
     if problems:
         shown = list(problems[:_MAX_SHOWN])
         if len(problems) > len(shown):
@@ -32,7 +32,7 @@ def require_none(problems: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Spelling:
-    """Other names for fields and fluents, as some files use."""
+    """Other names for fields and fluents."""
 
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
     key_fn: Callable[[str], str] = str
@@ -42,7 +42,7 @@ class Spelling:
         return self.fields.get(name, name)
 
     def translated(self, problem: str, fluent: str = "") -> str:
-        """A sentence with its fields and its fluent renamed."""
+        """A sentence with renamed fields and fluent."""
         for ours, theirs in self.fields.items():
             problem = problem.replace(f"`{ours}`", f"`{theirs}`")
         return problem.replace(repr(fluent), repr(self.key_fn(fluent))) if fluent else problem
@@ -52,7 +52,7 @@ OURS = Spelling()
 
 
 def problems_of(skill: Skill, vocabulary: Vocabulary, spelling: Spelling = OURS) -> list[str]:
-    """What is wrong with one skill by itself, a sentence each."""
+    """What is wrong with one skill by itself."""
     found = [f"{skill.name!r}, name: {problem}" for problem in name_problems(skill.name)]
     for part in _PARTS:
         for fluent, quantity in getattr(skill.spec, part).items():
@@ -66,7 +66,7 @@ def problems_of(skill: Skill, vocabulary: Vocabulary, spelling: Spelling = OURS)
 
 
 def on_one_line(text: str) -> str:
-    """A name from a file as it can be printed: no line breaks or control characters, not too long."""
+    """A printable name from a file. No line breaks or control characters, not too long."""
     return text if text.isprintable() and len(text) <= _MAX_NAME else repr(text[:_MAX_NAME])
 
 
@@ -75,7 +75,7 @@ def _ended(problem: str) -> str:
 
 
 def name_problems(name: str) -> list[str]:
-    """Why a skill cannot have this name, a sentence each."""
+    """Why a skill cannot have this name."""
     plain = slug(name)
     found = []
     if len(name) > _MAX_NAME or not name.isprintable():
@@ -143,9 +143,7 @@ def _other_problems(skill: Skill, vocabulary: Vocabulary) -> Iterator[tuple[str,
 def problems_among(
     skills: Sequence[Skill], known: Iterable[Skill], vocabulary: Vocabulary, spelling: Spelling = OURS
 ) -> list[str]:
-    """What is wrong between skills that are each valid.
-
-    A sentence each.
+    """What is wrong between valid skills. A sentence each.
 
     Args:
         known: the skills that they join; problems among these alone are left out.
@@ -180,7 +178,7 @@ FluentAmount = tuple[str, int]
 
 
 def _needs(spec: SkillSpec) -> list[tuple[FluentAmount, ...]]:
-    """The preconditions of a skill at its smallest n, as alternatives: one of each must hold."""
+    """Alternative preconditions of a skill at its smallest n. One of each must hold."""
     low = max(1, spec.n_range[0]) if spec.n_range else 1
     needs: list[tuple[FluentAmount, ...]] = [((f, amount),) for f, amount in spec.needed(low).items() if amount > 0]
     if spec.floors is not None:
@@ -191,7 +189,7 @@ def _needs(spec: SkillSpec) -> list[tuple[FluentAmount, ...]]:
 def _waiting(
     skills: Sequence[Skill], everyone: Sequence[Skill], vocabulary: Vocabulary, spelling: Spelling
 ) -> list[str]:
-    """The circles in which skills wait for each other, a sentence each.
+    """The circles in which skills wait for each other.
 
     What no skill yields counts as present. Nothing is used up in this relaxation, so no plan can do a skill that it
     does not reach.

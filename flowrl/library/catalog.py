@@ -1,12 +1,13 @@
-"""All skills known in a home: shipped, own, drafted, learned."""
+"""All skills known in a home: shipped, own, drafted, learned. And plans with them."""
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from flowrl.errors import UsageError
+from flowrl.errors import PlanError, UsageError
 from flowrl.files import read_text
-from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base
+from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base, with_range
 from flowrl.knowledge.import_base import SUFFIX as IMPORTED_SUFFIX
 from flowrl.knowledge.import_base import imported_file, read_imported
 from flowrl.knowledge.own_skills import SUFFIX, read_own_text
@@ -15,7 +16,12 @@ from flowrl.library.drafts import Drafts
 from flowrl.library.home import SkillLibrary, read_description
 from flowrl.library.trust import is_trusted
 from flowrl.paths import HomePaths
+from flowrl.planning.check import check
+from flowrl.planning.frontier import Frontier, SkillStanding
+from flowrl.planning.planner import plan
+from flowrl.planning.symbolic import SymbolicState
 from flowrl.schema.home import SkillRecord
+from flowrl.schema.plan import Plan
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.skill_file import read_user_file
 
@@ -51,9 +57,7 @@ def _with_drafts(base: KnowledgeBase, home: Path) -> KnowledgeBase:
 
 
 def game_of(home: Path) -> str | None:
-    """The game that a home holds.
-
-    None where there is no home yet.
+    """The game that a home holds. None where there is no home yet.
 
     Raises:
         LibraryError: its description is damaged.
@@ -68,9 +72,7 @@ def home_folder(home: Path) -> Path:
 
 
 def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
-    """A game's base without an earlier import of ``source``.
-
-    The home's other skills are in it.
+    """A base without an earlier import of ``source``. The home's other skills are in it.
 
     Raises:
         UsageError: the home holds another game, or there is no such game.
@@ -78,8 +80,7 @@ def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
     """
     if (held := game_of(home)) not in (env, None):
         raise UsageError(f"The home {home} holds {held}, not {env}. Give another --home, or leave --env out.")
-    folder = home_folder(home)
-    base = load_base(env)
+    folder, base = home_folder(home), load_base(env)
     left_out = [imported_file(source, folder).name]
     return read_skill_folder(folder, base, left_out, by_hand=False) if folder.is_dir() else base
 
@@ -87,9 +88,7 @@ def base_without_import(env: str, home: Path, source: Path) -> KnowledgeBase:
 def read_skill_folder(
     folder: Path, base: KnowledgeBase, leave_out: Collection[str] = (), by_hand: bool = True
 ) -> KnowledgeBase:
-    """The base with the skills of a folder after its own.
-
-    `.py` files and imported `.json` files, by name.
+    """The base with the skills of a folder after its own. `.py` files and imported `.json` files, by name.
 
     A skill that is just as in the base already is passed over; another of the same name is an error. Where a range of
     n is not stated, it becomes wider if the new skills ask more of the others; it never narrows.
@@ -118,7 +117,7 @@ def read_skill_folder(
     new = [skill for skill in found if not (skill.name in held and _is_same(skill, held[skill.name]))]
     require_none([f"{folder}: {problem}" for problem in problems_among(new, base.skills, base.vocabulary)])
     stated = base.stated | {skill.name for skill in new if skill.spec.n_range is not None}
-    bare = [skill if skill.name in stated else _with_range(skill, None) for skill in [*base.skills, *new]]
+    bare = [skill if skill.name in stated else with_range(skill, None) for skill in [*base.skills, *new]]
     filled = tuple(_widened(skill, held.get(skill.name)) for skill in fill_ranges(bare, base.vocabulary))
     return KnowledgeBase(base.env, base.vocabulary, filled, stated)
 
@@ -134,11 +133,11 @@ def _read_any(file: Path, base: KnowledgeBase, by_hand: bool) -> tuple[list[Skil
 
 def _is_same(skill: Skill, held: Skill) -> bool:
     trusting = {"trusted": True}  # who may vouch for a skill makes no other of it
-    return _with_range(skill.model_copy(update=trusting), None) == _with_range(held.model_copy(update=trusting), None)
+    return with_range(skill.model_copy(update=trusting), None) == with_range(held.model_copy(update=trusting), None)
 
 
 def _trusting(base: KnowledgeBase, trusted: Collection[Skill]) -> KnowledgeBase:
-    """The base, trusting skills that also come from trusted places."""
+    """The base with trust in skills from trusted places."""
     by_name = {skill.name: skill for skill in trusted}
     skills = tuple(
         skill.model_copy(update={"trusted": True})
@@ -151,11 +150,7 @@ def _trusting(base: KnowledgeBase, trusted: Collection[Skill]) -> KnowledgeBase:
 
 def _widened(skill: Skill, before: Skill | None) -> Skill:
     now, then = skill.spec.n_range, None if before is None else before.spec.n_range
-    return skill if now is None or then is None else _with_range(skill, (then[0], max(now[1], then[1])))
-
-
-def _with_range(skill: Skill, n_range: tuple[int, int] | None) -> Skill:
-    return skill.model_copy(update={"spec": skill.spec.model_copy(update={"n_range": n_range})})
+    return skill if now is None or then is None else with_range(skill, (then[0], max(now[1], then[1])))
 
 
 def spelt_as_known(base: KnowledgeBase, name: str) -> str:
@@ -185,7 +180,7 @@ def known_skills(library: SkillLibrary) -> dict[str, Skill]:
 
 
 def records_of(env: str, home: Path) -> dict[str, SkillRecord]:
-    """The skills that a home holds for a game, by name."""
+    """A home's skills for a game by name."""
     if not (home / "home.json").exists():
         return {}
     library = SkillLibrary.open(home)
@@ -198,9 +193,74 @@ def learned_for(env: str, home: Path) -> dict[str, Skill]:
 
 
 def with_library(base: KnowledgeBase, home: Path) -> KnowledgeBase:
-    """A base followed by the skills of a home."""
+    """A base followed by a home's skills."""
     lacking = [record for name, record in records_of(base.env, home).items() if name not in base.named()]
     if not lacking:
         return base
     library = SkillLibrary.open(home)
     return replace(base, skills=(*base.skills, *(skill_of(library, record) for record in lacking)))
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A plan as people look at it.
+
+    Attributes:
+        after: what is held at least after each step.
+        status: of each of its skills: "learned", "weak", or "unknown" where the library lacks it.
+    """
+
+    plan: Plan
+    after: tuple[SymbolicState, ...]
+    status: dict[str, str]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each step with what is held after it."""
+        return [
+            step.model_dump() | {"status": self.status[step.skill], "floor": state.floor, "after": state.shown()}
+            for step, state in zip(self.plan.steps, self.after, strict=True)
+        ]
+
+
+def plan_goal(base: KnowledgeBase, home: Path, goal: str, only_learned: bool = False) -> Outlook:
+    """The plan for a goal with the home's experts.
+
+    Args:
+        only_learned: use what the home has learned; else every skill of the base counts as known, so that a plan
+            shows the way before anything is learned.
+
+    Raises:
+        UsageError: the goal is unknown.
+        PlanError: no plan reaches it.
+    """
+    records = records_of(base.env, home)
+    skills = learned_for(base.env, home) if only_learned else base.named()
+    experts = {name: record.expert_idx for name, record in records.items()}
+    found = plan(goal, skills, vocabulary=base.vocabulary, experts=experts, unlearned=base.named())
+    status = {step.skill: records[step.skill].status if step.skill in records else "unknown" for step in found.steps}
+    return Outlook(found, check(found, skills, vocabulary=base.vocabulary), status)
+
+
+def frontier_of(base: KnowledgeBase, home: Path) -> list[SkillStanding]:
+    """Where each skill of the base stands."""
+    return Frontier(learned_for(base.env, home), base.vocabulary, base.skills).judge_all(base.skills)
+
+
+def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str, Skill]]:
+    """A plan of the library's own skills. A weak skill may be the goal itself.
+
+    Raises:
+        UsageError, PlanError: the goal is unknown or out of the library's reach.
+    """
+    records, skills = library.named(), known_skills(library)
+    goal = {name.casefold(): name for name in records}.get(goal.casefold(), goal)
+    if goal in records:
+        skills[goal] = skill_of(library, records[goal])
+        if records[goal].is_module:
+            return records[goal].plan, skills
+    if not skills:
+        command = library.command("grow", "--skills", "1")
+        raise PlanError(f"{library.paths.root} holds no learned skill. Grow one: {command}")
+    experts = {name: record.expert_idx for name, record in records.items()}
+    vocabulary = load_base(library.description.env).vocabulary
+    return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills

@@ -1,4 +1,4 @@
-"""The skills that a model wrote, as a home keeps them. Each with its code, what was found out about it, its fate."""
+"""The skills that a model wrote for a home. Each with its code, what was found out about it, its fate."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +44,6 @@ class Draft(Frozen):
         skill: with the code that is used, untrusted for ever: workers run what the sandbox exports.
         gain: the fluent that it is to bring.
         status: "trial" while its candidates are compared, "accepted" once it can be trained, "failed" if it cannot.
-        reason: why it failed.
         candidates: all rewards that were written for it; the one in use is ``chosen``.
         reviewed: the version of its record whose specification was last compared with statistics, 0 for none.
         corrected: what came of that, until the library has it.
@@ -60,7 +59,7 @@ class Draft(Frozen):
     corrected: SkillSpec | None = None
 
     def using(self, which: int) -> "Draft":
-        """The draft with one of its candidates chosen, ready to be trained."""
+        """The draft with one of its candidates chosen."""
         skill = self.skill.model_copy(update={"code": self.candidates[which].code})
         return self.model_copy(update={"skill": skill, "chosen": which, "status": "accepted"})
 
@@ -74,7 +73,7 @@ class Failure(Frozen):
 
 
 class Drafts:
-    """The drafts of a home, one file each, oldest first."""
+    """The drafts of a home in files."""
 
     def __init__(self, home: HomePaths):
         self.folder = home.drafts
@@ -91,7 +90,7 @@ class Drafts:
         return {draft.skill.name: draft for draft in self}
 
     def save(self, draft: Draft) -> None:
-        """Write a draft in place of one of its name."""
+        """Write or replace a draft."""
         mine = slug(draft.skill.name)
         held = next((path for path in self._files() if path.stem.partition("_")[2] == mine), None)
         number = 1 + max((int(path.stem.partition("_")[0]) for path in self._files()), default=0)

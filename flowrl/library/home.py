@@ -1,4 +1,4 @@
-"""The library: skills with their experts on disk, one home at a time."""
+"""The library of skills with their experts on disk."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ OnDamaged = Callable[[LibraryError], None]
 
 
 def command_for(home: Path, *words: str) -> str:
-    """A command for a home as it is typed. The home is named unless it is the default.
+    """A command for a home as typed. The home is named unless it is the default.
 
     >>> command_for(Path("demo"), "train", "Collect Wood")
     "flowrl train 'Collect Wood' --home demo"
@@ -87,9 +87,7 @@ class SkillLibrary:
 
     @staticmethod
     def open_for(home: Path, config: RunConfig) -> "SkillLibrary":
-        """Open a home, or make one.
-
-        It is made if the folder is missing or holds at most a kb/.
+        """Open or make a home. It is made if the folder is missing or holds at most a kb/.
 
         Raises:
             LibraryError: the folder is not a home, or holds another environment or network shape; nothing is changed.
@@ -105,7 +103,7 @@ class SkillLibrary:
         return library
 
     def require(self, wanted: HomeDescription) -> None:
-        """Check that the home holds what is asked for.
+        """Check that the home fits.
 
         Raises:
             LibraryError: it holds another environment, observation layout or network shape.
@@ -120,7 +118,7 @@ class SkillLibrary:
                 )
 
     def command(self, *words: str) -> str:
-        """A command for this home as it is typed."""
+        """A command for this home as typed."""
         return command_for(self.paths.root, *words)
 
     @contextlib.contextmanager
@@ -152,7 +150,7 @@ class SkillLibrary:
             return "another process"
 
     def records(self, on_damaged: OnDamaged | None = None) -> list[SkillRecord]:
-        """The skills of the library, ordered by expert.
+        """The skills of the library by expert.
 
         Args:
             on_damaged: called for each unreadable record, which is left out; None: it is an error.
@@ -197,7 +195,7 @@ class SkillLibrary:
         return read_expert(self.skill_paths(record), self.description)
 
     def store_expert(self, folder: SkillPaths, expert: Expert, frames: int) -> None:
-        """Write an expert's weights, described by the `meta.json` beside them.
+        """Write an expert's weights and their `meta.json`.
 
         A process killed between the two files leaves the old weights, which the new `meta.json` names too.
         """
@@ -214,7 +212,7 @@ class SkillLibrary:
         return sha256(self.skill_paths(record).params.read_bytes())
 
     def runs(self, on_damaged: OnDamaged | None = None) -> list[tuple[RunPaths, RunSpec]]:
-        """The training runs that are set up, ordered by expert.
+        """The training runs ordered by expert.
 
         Args:
             on_damaged: called for each unreadable run, which is left out; None: it is an error.
@@ -229,9 +227,7 @@ class SkillLibrary:
         return sorted(found, key=lambda item: item[1].expert)
 
     def taken_experts(self) -> dict[str, int]:
-        """Expert numbers in use, by skill.
-
-        In the library or in a run.
+        """Expert numbers in use by skill. In the library or in a run.
 
         A run that ended before it trained frees its number. Companions are listed as `SKILL, companion G`.
         """
@@ -272,7 +268,7 @@ def companion_name(skill: str, expert: int) -> str:
 
 
 def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> Expert:
-    """Read an expert of a library, checked against the `meta.json` beside it.
+    """Read an expert and check it against its `meta.json`.
 
     Args:
         fits: the home that the weights must be made for; None: any.

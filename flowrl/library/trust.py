@@ -21,7 +21,7 @@ from flowrl.weights import sha256
 
 
 def vouch(text: str, what: str) -> None:
-    """Note that this user approves a text to be run.
+    """Note that this user approves a text.
 
     Args:
         what: what it is, for people who look at the notes.
@@ -34,7 +34,7 @@ def vouch(text: str, what: str) -> None:
 
 
 def is_vouched(text: str) -> bool:
-    """Whether this user has vouched for exactly this text."""
+    """Whether this user approved this very text."""
     return _note_of(text).exists()
 
 
@@ -44,7 +44,7 @@ def _note_of(text: str) -> Path:
 
 
 def is_trusted(text: str, env: str) -> bool:
-    """Whether a skill's code may run as text: shipped with the package, or vouched for."""
+    """Whether a skill's code may run as text. It ships with the package, or was vouched for."""
     return text in _shipped(env) or is_vouched(text)
 
 
@@ -54,7 +54,7 @@ def _shipped(env: str) -> frozenset[str]:
 
 
 def require_module(skill: Skill, command: str) -> None:
-    """Check that a task module may be run: modules are not verified, so the user must vouch for them.
+    """Check that a task module may be run. Modules are not verified, so the user must vouch for them.
 
     Args:
         command: what the user can type to vouch for it.
@@ -70,7 +70,7 @@ def require_module(skill: Skill, command: str) -> None:
 
 
 def exported_for(skills: Mapping[str, Skill], env: str, new: Collection[str] = ()) -> dict[str, ArtefactRef]:
-    """Artefacts that a worker runs instead of text: none if all code is trusted, else one for every skill.
+    """Artefacts that a worker runs instead of text. None if all code is trusted, else one for every skill.
 
     Args:
         skills: all skills that the run plays, by name.
@@ -106,9 +106,7 @@ def _verified(skill: Skill, env: str) -> ArtefactRef:
 
 
 def put_artefacts(run: PlayPaths, exported: Mapping[str, ArtefactRef]) -> None:
-    """Copy artefacts from the cache into a run's folder.
-
-    Its worker may be on any machine.
+    """Copy artefacts into a run's folder. Its worker may be on any machine.
 
     Raises:
         PlatformError: an artefact is no longer in the cache.
@@ -121,7 +119,7 @@ def put_artefacts(run: PlayPaths, exported: Mapping[str, ArtefactRef]) -> None:
 
 
 def require_ours(run: PlayPaths, spec: RunSpec) -> None:
-    """Check that the code in a run's folder is this user's; needed for any folder not written by this process.
+    """Check that the code in a run's folder is this user's. Needed for any folder not written by this process.
 
     Raises:
         LibraryError: its module was not vouched for, or an artefact is not one of this user's sandbox.

@@ -16,7 +16,7 @@ from flowrl.weights import Expert, expert_sha256
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a skill, and whether it is the current one."""
+    """One version of a skill."""
 
     record: SkillRecord
     current: bool
@@ -27,7 +27,6 @@ class VersionCandidate:
     """What may become a skill's next version.
 
     Attributes:
-        module: the text of its code.
         companions: experts that it plays with and that the library lacks, by global number.
         start_states: the file of states in which its episodes ended in success, if there is one.
     """
@@ -52,7 +51,7 @@ def history(library: SkillLibrary, name: str) -> list[Version]:
 
 
 def respecify(library: SkillLibrary, name: str, spec: SkillSpec) -> SkillRecord:
-    """Correct a skill's specification, keeping what was measured of the skill.
+    """Correct a skill's specification but keep its measurements.
 
     The old one goes to its history, as spec_1.json and so on.
 
@@ -73,12 +72,12 @@ def respecify(library: SkillLibrary, name: str, spec: SkillSpec) -> SkillRecord:
 
 
 def is_respecified(library: SkillLibrary, record: SkillRecord) -> bool:
-    """Whether a skill's specification was corrected in this home. Then the record's is better than the base's."""
+    """Whether a skill's specification was corrected here. Then the record's is better than the base's."""
     return any(library.skill_paths(record).history.glob("spec_*.json"))
 
 
 def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
-    """Make an old version the current one again, under a new number.
+    """Make an old version the current one again.
 
     Raises:
         UsageError: the library lacks the skill, or it has no such version in its history.
@@ -101,9 +100,7 @@ def restore(library: SkillLibrary, name: str, version: int) -> SkillRecord:
 
 
 def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
-    """Make a candidate the current version of its skill.
-
-    The version before it is copied to the history first.
+    """Make a candidate its skill's current version. The version before it is copied to the history first.
 
     The record is written last and names its weights, so that `mend` can undo what a killed process leaves.
     """
@@ -114,7 +111,7 @@ def install(library: SkillLibrary, candidate: VersionCandidate) -> SkillRecord:
 
 
 def mend(library: SkillLibrary) -> list[str]:
-    """Undo installations cut off by a kill, and name their skills.
+    """Undo installations cut off by a kill. Gives their skills' names.
 
     Where a skill's weights are not those of its record, the record's own lie in the history, where `install` put them
     first. The caller must hold the home's lock.
@@ -151,12 +148,12 @@ def is_known(library: SkillLibrary, record: SkillRecord, expert: Expert) -> bool
 
 
 def next_version(library: SkillLibrary, record: SkillRecord) -> int:
-    """A number above those of all versions of a skill."""
+    """A number above all versions of a skill."""
     return 1 + max([record.version, *(old.version for _, old in _shelved(library.skill_paths(record)))])
 
 
 def _shelved(paths: SkillPaths) -> list[tuple[Path, SkillRecord]]:
-    """The complete versions in a skill's history, by folder. The record is copied last."""
+    """The complete versions in a skill's history. The record is copied last."""
     folders = sorted(paths.history.glob("version_*")) if paths.history.exists() else []
     return [(f, read_json(f / "skill.json", SkillRecord)) for f in folders if (f / "skill.json").exists()]
 

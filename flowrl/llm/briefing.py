@@ -1,26 +1,36 @@
-"""The system message about a game. Manual, fluents, and the inputs of skill code.
+"""What a model is told of game and library.
 
-All but the manual is generated from the code it describes, so that it cannot drift.
+All but the game's manual is generated from the code it describes, so that it cannot drift.
 """
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from flowrl.errors import PlatformError
-from flowrl.fluents import ACHIEVEMENT, INTRINSIC, KILLS, NEAR, PLACED, REACHED, Vocabulary
+from flowrl.files import read_json
+from flowrl.fluents import ACHIEVEMENT, FLOOR, INTRINSIC, KILLS, NEAR, PLACED, REACHED, Vocabulary, prefix_of
 from flowrl.knowledge.base import manual_of
+from flowrl.library.drafts import Failure
+from flowrl.library.home import SkillLibrary
+from flowrl.llm.answers import SpecAnswer
 from flowrl.llm.prompts import load_prompt
 from flowrl.llm.transport.client import Message
-from flowrl.schema.game import GameSignature
-from flowrl.skillcode.inputs import SKILL_INPUTS
+from flowrl.planning.frontier import Frontier
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.run import TrainResult
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.inputs import SKILL_INPUTS, GameSignature
 from flowrl.skillcode.skill_file import read_user_file
 
 _SECONDS = 120
+_MAX_FAILURES = 12
 
 
 def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Message:
@@ -46,14 +56,12 @@ def briefing(env: str, vocabulary: Vocabulary, manual: Path | None = None) -> Me
 
 
 def read_signature(env: str) -> GameSignature:
-    """The inputs of a game's skill code.
-
-    From a child process, as the game needs jax.
+    """The inputs of a game's skill code. From a child process, as the game needs jax.
 
     Raises:
         PlatformError: the game cannot be loaded; shows the end of the child's output.
     """
-    command = [sys.executable, "-P", "-m", "flowrl.env.signature", env]
+    command = [sys.executable, "-P", "-m", "flowrl.env.skill_inputs", env]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
         return GameSignature.model_validate_json(done.stdout)
@@ -63,12 +71,11 @@ def read_signature(env: str) -> GameSignature:
 
 
 def inputs_text(signature: GameSignature) -> str:
-    """The arguments of skill functions, a line each. With fields, shapes and types."""
+    """The arguments of skill functions as lines. With fields, shapes and types."""
     lines = []
     for name, what in SKILL_INPUTS.items():
-        fields = {
-            leaf.partition(".")[2]: kind for leaf, kind in signature.leaves.items() if leaf.startswith(f"{name}.")
-        }
+        prefix = f"{name}."
+        fields = {leaf.removeprefix(prefix): k for leaf, k in signature.leaves.items() if leaf.startswith(prefix)}
         if name in signature.leaves:
             lines.append(f"- `{name}`: {_kind(signature.leaves[name])}; {what}")
         elif fields:
@@ -78,7 +85,7 @@ def inputs_text(signature: GameSignature) -> str:
 
 
 def shaping_text() -> str:
-    """The helpers of `flowrl.env.shaping`, a line each: signature and summary."""
+    """Signatures and summaries of the helpers of `flowrl.env.shaping`."""
     text = (resources.files("flowrl.env") / "shaping.py").read_text(encoding="utf-8")
     lines = []
     for node in ast.parse(text).body:
@@ -119,3 +126,73 @@ def _fluents(vocabulary: Vocabulary) -> str:
             f"- floors that were visited: {REACHED}0 to {REACHED}{last}; kills per floor: {KILLS}0 to {KILLS}{last}"
         )
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class SkillLine:
+    """A skill in a prompt."""
+
+    name: str
+    text: str
+
+
+def skill_lines(skills: Iterable[Skill]) -> list[SkillLine]:
+    """The specification and description of each skill."""
+    return [SkillLine(s.name, f"{SpecAnswer.of(s.spec).text()} {s.description}".strip()) for s in skills]
+
+
+def reach_text(frontier: Frontier, vocabulary: Vocabulary) -> tuple[str, str]:
+    """What plans reach and what not. As lists of fluents with amounts."""
+    reached, unreached = [], []
+    names = vocabulary.names() + [f"{REACHED}{k}" for k in range(1, vocabulary.floors)]
+    for fluent in names:
+        most, there = vocabulary.most(fluent), frontier.most(fluent)
+        if there:
+            reached.append(fluent if most == 1 else f"{there} {fluent}")
+        if there < most and prefix_of(fluent) != FLOOR:
+            unreached.append(fluent if there == 0 else f"more than {there} {fluent}")
+    return ", ".join(reached) or "nothing", ", ".join(unreached) or "nothing"
+
+
+def success_texts(records: Mapping[str, SkillRecord]) -> dict[str, str]:
+    """The measured success of each skill."""
+    return {
+        name: f"{r.status}, step success {r.evaluation.step_success}, of whole plans {r.evaluation.success}"
+        for name, r in records.items()
+    }
+
+
+def failures_text(
+    failures: Sequence[Failure],
+    weak: Mapping[str, SkillRecord],
+    ended: Mapping[str, str],
+    reasons: Mapping[str, str],
+    waiting: Mapping[str, str],
+) -> str:
+    """What failed, a line each, the latest last.
+
+    Args:
+        weak: trained skills of too little success.
+        ended: how given-up skills ended.
+        reasons: why runs failed, where known.
+        waiting: drafts out of reach, and why.
+    """
+    lines = [f"- {f.name or 'a proposal'}: {' '.join(f.reason.split())}" for f in failures[-_MAX_FAILURES:]]
+    for name, outcome in ended.items():
+        if name in weak:
+            measured, frames = weak[name].evaluation, weak[name].frames
+            causes = ", ".join(f"{cause} {count}" for cause, count in measured.causes.items() if count)
+            lines.append(
+                f"- {name}: weak after {frames:,} frames, step success {measured.step_success}; "
+                f"episodes failed by: {causes or 'nothing that is known'}"
+            )
+        else:
+            lines.append(f"- {name}: {outcome}{': ' + ' '.join(reasons[name].split()) if name in reasons else ''}")
+    lines += [f"- {name}: written and not begun: {reason}" for name, reason in waiting.items()]
+    return "\n".join(lines) or "- nothing yet"
+
+
+def failed_runs(library: SkillLibrary) -> dict[str, str]:
+    """Why runs failed by skill."""
+    results = {spec.skill: paths.result for paths, spec in library.runs() if paths.result.exists()}
+    return {name: error for name, file in results.items() if (error := read_json(file, TrainResult).error)}

@@ -1,4 +1,4 @@
-"""What `Flow`, `Writer` and `review` share: a model, a library, and how the two work together."""
+"""A model and a library that work together. What `Flow`, `Writer` and `review` share."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -28,7 +28,6 @@ class FlowSettings:
         goal: what the library must reach; None for anything that opens up the game.
         attempts: answers per question before the proposal fails.
         patience: proposals in a row that may fail before asking pauses until something changes.
-        candidates: rewards tried per skill.
         candidate_frames: training frames of each of them.
         review: whether specifications are checked against statistics after training.
     """
@@ -48,7 +47,6 @@ class Known:
     Attributes:
         names: learned and pending skills, runs that try a reward among them.
         given_up: trained skills that are given up, and how they ended.
-        learned: skills of the library.
         all: these and the pending ones, which a proposal may build on.
         written: the model's own skills, trained or not.
     """
@@ -68,7 +66,6 @@ class FlowContext:
     Attributes:
         briefing: what the model is told of the game, see `briefing.py`.
         tell_fn: receives progress messages; may be called from another thread.
-        verify_fn: tests code in the sandbox.
         stopping: set once no answer is awaited any more.
     """
 
@@ -98,7 +95,7 @@ class FlowContext:
         return Conversation(self.llm, self.briefing, self.settings.attempts, self.tell_fn)
 
     def base(self) -> KnowledgeBase:
-        """The model's skills, with the library's specifications and filled ranges of n."""
+        """The model's skills with the library's specifications."""
         records = self.library.named()
         skills = [
             draft.skill.model_copy(update={"spec": records[draft.skill.name].spec})
@@ -111,17 +108,17 @@ class FlowContext:
         return KnowledgeBase(self.env, self.vocabulary, fill_ranges(skills, self.vocabulary), stated)
 
     def known(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Known:
-        """What is known at this moment, with pending skills taken for learned."""
+        """What is known now with pending skills as learned."""
         learned, written = known_skills(self.library), self.base().named()
         everything = {name: skill for name, skill in written.items() if name in learned_or_pending} | learned
         frontier = Frontier(everything, self.vocabulary, written.values())
         return Known(frozenset(learned_or_pending), given_up, learned, everything, written, frontier)
 
     def all_trials(self) -> set[str]:
-        """The names of all runs that try a reward."""
+        """Names of all reward trials."""
         return {name for draft in self.drafts for name in trials_of(draft)}
 
 
 def trials_of(draft: Draft) -> list[str]:
-    """The names of the runs that try a draft's rewards."""
+    """Names of a draft's reward trials."""
     return [candidate_name(draft.skill.name, which) for which in range(len(draft.candidates))]

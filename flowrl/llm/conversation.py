@@ -4,16 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from flowrl.llm.answers import AnswerT, UnreadableAnswerError, parse_answer
+from flowrl.llm.answers import AnswerT, RejectedError, parse_answer
 from flowrl.llm.prompts import load_prompt
 from flowrl.llm.transport.client import JudgedLLM, Message, ModelRequest
 
 Result = TypeVar("Result")
 _MAX_REASON = 300
-
-
-class RejectedError(Exception):
-    """An answer that breaks a rule. The message tells the model which, and the next move."""
 
 
 class StageFailedError(Exception):
@@ -34,9 +30,7 @@ class Conversation:
     """Bounded questions to a model.
 
     Attributes:
-        briefing: the system message.
         attempts: answers per question before the stage fails.
-        tell_fn: receives progress messages.
     """
 
     llm: JudgedLLM
@@ -47,7 +41,7 @@ class Conversation:
     def ask(
         self, stage: str, skill: str, prompt: Message, form: type[AnswerT], judge_fn: Callable[[AnswerT], Result]
     ) -> Result:
-        """The judge's result for the first answer that it accepts.
+        """The judge's result for the first accepted answer.
 
         Args:
             skill: the skill in question; empty before it has a name.
@@ -69,7 +63,7 @@ class Conversation:
             text = self.llm.complete(request).text
             try:
                 result = judge_fn(parse_answer(text, form))
-            except (UnreadableAnswerError, RejectedError) as error:
+            except RejectedError as error:
                 reasons.append(str(error))
                 self.llm.note(request, "rejected", str(error))
                 line = " ".join(str(error).split())

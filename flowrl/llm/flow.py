@@ -1,4 +1,4 @@
-"""`Flow`: a language model in the loop, as the controller's proposer.
+"""A language model as the controller's proposer.
 
     propose -> specify -> feasible and novel? -> design -> write -> verify -> (candidates) -> train -> analyse -> refine
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping
 
 from flowrl.errors import LibraryError, LLMError, ModuleError, PlanError, PlatformError, SpecError, TrainingError
 from flowrl.library.drafts import Draft, Failure
+from flowrl.llm.briefing import failed_runs
 from flowrl.llm.context import FlowContext, Known, trials_of
 from flowrl.llm.conversation import StageFailedError
-from flowrl.llm.progress_text import failed_runs
 from flowrl.llm.writer import Writer
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
 from flowrl.planning.planner import dependencies, plan
@@ -42,13 +42,13 @@ class Flow:
         self.unanalysed: set[str] = set()
 
     def stop(self) -> None:
-        """Make a pending question to the model end soon."""
+        """End a pending question soon."""
         self.context.stopping.set()
 
     def propose(
         self, learned_or_pending: Collection[str], given_up: Mapping[str, str]
     ) -> Proposed | NothingToPropose | Respecified:
-        """The next skill to train, or why there is none.
+        """The next skill or why there is none.
 
         A model without an answer, or a sandbox that cannot work, pauses proposing and leaves training alone.
         """
@@ -60,7 +60,7 @@ class Flow:
             return NothingToPropose(str(error).rstrip("."))
 
     def review(self) -> Respecified | None:
-        """A correction of a trained skill's specification, None without any.
+        """A correction of a trained skill's specification.
 
         Skills trained since the last review are checked against statistics. A correction that never reached the
         library, as its process was stopped, is returned again.
@@ -124,7 +124,7 @@ class Flow:
         return None
 
     def _proposal(self, draft: Draft, skill: Skill, known: Known) -> Proposal | None:
-        """The draft's next candidate while these are compared, else the skill itself."""
+        """The draft's next candidate or the skill itself."""
         try:
             needs = self._needs(skill, known)
         except PlanError as error:  # the search hit its limit, or a skill it needs was lost
@@ -139,16 +139,12 @@ class Flow:
         return None if _is_tried(draft, known) or not self._choose(draft) else Proposal(skill.name, needs)
 
     def _needs(self, skill: Skill, known: Known) -> frozenset[str]:
-        """The skills of its plan.
-
-        Raises:
-            PlanError: no plan of known skills reaches it.
-        """
+        """The skills of its plan."""
         found = plan(skill.name, {**known.all, skill.name: skill}, vocabulary=self.context.vocabulary)
         return frozenset(dependencies(found))
 
     def _choose(self, draft: Draft) -> bool:
-        """Choose the candidate of best success at equal frames. False if none was measured."""
+        """Choose the most successful candidate at equal frames. False if none was measured."""
         why = failed_runs(self.context.library)
         candidates = tuple(
             c if c.success is not None else c.model_copy(update={"note": c.note or why.get(trial, "")})
@@ -175,7 +171,7 @@ class Flow:
         self.context.tell_fn(f"{name or 'the proposal'} is given up: {reason}")
 
     def _from_model(self, known: Known) -> Proposed | NothingToPropose:
-        """Ask for skills until one is accepted or patience ends."""
+        """Ask until a skill is accepted or patience ends."""
         patience = self.context.settings.patience
         for _ in range(patience):
             if self.context.stopping.is_set():

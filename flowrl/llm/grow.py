@@ -1,4 +1,4 @@
-"""Growing a library with a language model in the loop."""
+"""Growing a library with a language model."""
 
 import queue
 import threading
@@ -33,12 +33,12 @@ from flowrl.planning.goals import parse_goal
 
 @dataclass(frozen=True)
 class FlowSetUp:
-    """Sets up runs of a model's skills and reward trials."""
+    """Sets up a model's runs and reward trials."""
 
     context: FlowContext
 
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
-        """The run of a proposal, new or resumed.
+        """The new or resumed run of a proposal.
 
         Raises:
             FlowRLError: the run cannot be set up.
@@ -63,7 +63,7 @@ class FlowSetUp:
 
 
 def _review_last(flow: Flow, observer: Observer, messages: queue.SimpleQueue[str]) -> None:
-    """Corrects the specifications of the skills learned last, after all training."""
+    """Correct the skills learned last after all training."""
     flow.context.stopping.clear()
     try:
         while (correction := flow.review()) is not None:
@@ -85,7 +85,7 @@ def grow_with_model(
     limits: GrowLimits,
     executor_fn: Callable[[GrowLimits], Executor] | None = None,
 ) -> GrowOutcome:
-    """Learn skills that a language model proposes, specifies and writes.
+    """Learn skills that a language model writes.
 
     Args:
         count: learned skills wanted; None for as many as the goal needs, or 3 without a goal.

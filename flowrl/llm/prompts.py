@@ -1,4 +1,4 @@
-"""Prompts: text files with named variables, each marked as fixed or measured. A prompt file begins with a head that
+"""Prompts as text files with named variables. A prompt file begins with a head that
 names its variables:
 
     ---
@@ -58,7 +58,7 @@ class Prompt:
 
 
 class _Mask:
-    """A stand-in for a measured value, its items and its elements."""
+    """A stand-in for a measured value and its parts."""
 
     def __init__(self, name: str):
         self._name = name
@@ -107,10 +107,5 @@ def parse_prompt(name: str, text: str) -> Prompt:
 
 @functools.cache
 def load_prompt(name: str) -> Prompt:
-    """A prompt of the package, by the name of its file."""
+    """A prompt of the package by file name."""
     return parse_prompt(name, (_FOLDER / f"{name}.md").read_text("utf-8"))
-
-
-def prompt_names() -> list[str]:
-    """The names of the package's prompts."""
-    return sorted(file.name.removesuffix(".md") for file in _FOLDER.iterdir() if file.name.endswith(".md"))

@@ -1,4 +1,4 @@
-"""After training: a skill's specification checked against play and experiments, and corrected.
+"""Correct a trained skill's specification by what play shows.
 
 Statistics come first and need no model. Then the model sees them with a trajectory and writes a corrected
 specification; one that contradicts the measurements is rejected. Without a usable answer the statistics' own correction
@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from flowrl.analysis.findings import Findings, way_text
 from flowrl.analysis.job import analyse_skill
 from flowrl.analysis.repair import PARTS, Repair, consistent_with, repair
-from flowrl.analysis.segments import trajectory_text
-from flowrl.analysis.statistics import statistics_text
-from flowrl.errors import LLMError, NotRecorded, PlanError, SpecError, TrainingError
+from flowrl.analysis.segments import statistics_text, trajectory_text
+from flowrl.errors import LLMError, NotRecorded, PlanError, TrainingError
 from flowrl.fluents import Vocabulary
 from flowrl.knowledge.validate import problems_among, problems_of
 from flowrl.library.catalog import known_skills, skill_of
-from flowrl.llm.answers import RefineAnswer, SpecAnswer
+from flowrl.llm.answers import RefineAnswer, RejectedError, SpecAnswer
+from flowrl.llm.briefing import skill_lines
 from flowrl.llm.context import FlowContext
-from flowrl.llm.conversation import Conversation, RejectedError, StageFailedError
-from flowrl.llm.progress_text import skill_lines
+from flowrl.llm.conversation import Conversation, StageFailedError
 from flowrl.llm.prompts import load_prompt
 from flowrl.planning.planner import plan
 from flowrl.schema.home import SkillRecord
@@ -60,16 +59,13 @@ def review(context: FlowContext, record: SkillRecord) -> SkillSpec | None:
 
 
 def _require_running(context: FlowContext) -> None:
-    """Raise LLMError after a stop: the findings may be incomplete."""
+    """Raise LLMError after a stop. The findings may be incomplete."""
     if context.stopping.is_set():
         raise LLMError("It was stopped.")
 
 
 def _corrected(context: FlowContext, record: SkillRecord, findings: Findings) -> SkillSpec:
-    """The model's specification, or the statistics' own.
-
-    The latter if there are too few statistics or no answer is usable.
-    """
+    """The model's specification. The statistics' own if these are too few or no answer is usable."""
     suggested = repair(record.spec, findings)
     if findings.statistics is None:
         return suggested.spec
@@ -93,7 +89,7 @@ def refine(
     findings: Findings,
     suggested: Repair,
 ) -> SkillSpec:
-    """The model's specification of a skill, which agrees with the measurements.
+    """The model's specification that agrees with the measurements.
 
     Args:
         others: skills that plans may use beside it.
@@ -114,10 +110,7 @@ def refine(
     )
 
     def judge(answer: RefineAnswer) -> SkillSpec:
-        try:
-            spec = answer.spec.spec(skill.name)
-        except SpecError as error:
-            raise RejectedError(str(error)) from None
+        spec = answer.spec.spec(skill.name)
         changed = skill.model_copy(update={"spec": spec})
         problems = problems_of(changed, vocabulary) or problems_among([changed], others, vocabulary)
         problems = problems or [f"It contradicts what was measured: {each}" for each in consistent_with(spec, findings)]

@@ -1,16 +1,13 @@
-"""One skill from a model, from its name to verified code. Each answer is judged before the next question."""
+"""One skill of a model up to verified code. Each answer is judged before the next question."""
 
 from collections.abc import Collection, Mapping
 
-from flowrl.errors import SpecError
 from flowrl.knowledge.validate import name_problems, problems_among, problems_of
 from flowrl.library.drafts import Draft, RewardCandidate, RewardDesign
-from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, SpecAnswer
-from flowrl.llm.briefing import shaping_text
-from flowrl.llm.code_answer import CodeError, own_functions
+from flowrl.llm.answers import CodeAnswer, DesignAnswer, ProposeAnswer, RejectedError, SpecAnswer, own_functions
+from flowrl.llm.briefing import failed_runs, failures_text, reach_text, shaping_text, skill_lines, success_texts
 from flowrl.llm.context import FlowContext, Known
-from flowrl.llm.conversation import RejectedError, StageFailedError
-from flowrl.llm.progress_text import failed_runs, failures_text, reach_text, skill_lines, success_texts
+from flowrl.llm.conversation import StageFailedError
 from flowrl.llm.prompts import load_prompt
 from flowrl.paths import slug
 from flowrl.planning.symbolic import gives
@@ -34,7 +31,7 @@ class Writer:
         self.name = ""
 
     def propose(self) -> ProposeAnswer:
-        """The model's proposal: a new skill with a free name, or a weak one to continue.
+        """The model's proposal. A new skill with a free name, or a weak one to continue.
 
         Raises:
             StageFailedError, LLMError: there is none.
@@ -78,11 +75,7 @@ class Writer:
         return failures_text(self.context.drafts.failures(), weak, ended, failed_runs(self.context.library), waiting)
 
     def _require_new(self, answer: ProposeAnswer, taken: Collection[str]) -> None:
-        """Require a free name, a description and a known gain.
-
-        Raises:
-            RejectedError: says all that is wrong.
-        """
+        """Require a free name, a description and a known gain."""
         problems = [f"The name {answer.name!r}: {problem}" for problem in name_problems(answer.name)]
         if slug(answer.name).casefold() in {slug(name).casefold() for name in taken}:
             problems.append(f"The name {answer.name!r} is taken; name another skill, or give this one another name.")
@@ -94,7 +87,7 @@ class Writer:
             raise RejectedError("\n".join(problems))
 
     def write(self, idea: ProposeAnswer) -> Draft:
-        """The skill with its specification and its verified rewards.
+        """The skill with specification and verified rewards.
 
         Raises:
             StageFailedError, LLMError: a stage failed.
@@ -119,28 +112,19 @@ class Writer:
         )
 
         def judge(answer: SpecAnswer) -> SkillSpec:
-            try:
-                spec = answer.spec(idea.name)
-            except SpecError as error:
-                raise RejectedError(str(error)) from None
-            return self._accepted(spec, idea)
+            return self._accepted(answer.spec(idea.name), idea)
 
         return self.context.conversation.ask("specify", idea.name, prompt, SpecAnswer, judge)
 
     def _accepted(self, spec: SkillSpec, idea: ProposeAnswer) -> SkillSpec:
-        """The specification with a range of n.
-
-        Raises:
-            RejectedError: it contradicts the game or itself, lacks the promised gain, is infeasible or not novel.
-        """
+        """The specification with a range of n."""
         skill = Skill(name=idea.name, description=idea.description, spec=spec, code=_PLACEHOLDER)
         vocabulary = self.context.vocabulary
         problems = problems_of(skill, vocabulary) or problems_among([skill], self.known.all.values(), vocabulary)
         gain = idea.gain.split(" ")[-1]
         if not problems and gain not in gives(spec, vocabulary):
-            problems.append(
-                f"{idea.name!r}, yields: it was to bring {gain}, but does not yield it. Add it to `yields`."
-            )
+            lacks = f"it was to bring {gain}, but does not yield it. Add it to `yields`"
+            problems.append(f"{idea.name!r}, yields: {lacks}.")
         if spec.n_range is None and spec.scales:
             # Required now: a range that followed from later skills would change a run that has begun.
             problems.append(f"{idea.name!r}, n_range: amounts grow with n, so say for which: for example [1, 4].")
@@ -182,10 +166,7 @@ class Writer:
         )
 
         def judge(answer: CodeAnswer) -> str:
-            try:
-                code = own_functions(answer.code, expert)
-            except CodeError as error:
-                raise RejectedError(str(error)) from None
+            code = own_functions(answer.code, expert)
             self.context.tell_fn(f"{skill.name}: its code is verified in the sandbox")
             verdict = self.context.verify_fn(skill.model_copy(update={"code": code}), self.context.env)
             if not verdict.ok:

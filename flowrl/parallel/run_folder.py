@@ -1,16 +1,18 @@
-"""A run's folder at set-up. Whether the run in it resumes, or is renamed to make room."""
+"""A run's folder at set-up and when done."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from flowrl.config import RunConfig
-from flowrl.errors import LibraryError
-from flowrl.files import read_json, read_text
+from flowrl.errors import LibraryError, TrainingError
+from flowrl.files import read_bytes, read_json, read_text, unpack_arrays
 from flowrl.jobs.job import Job
 from flowrl.jobs.local import is_locked
 from flowrl.paths import RunPaths, slug
+from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.run import RunSpec, TrainResult
-from flowrl.weights import flatten
+from flowrl.weights import Expert, flatten, numbered_experts, sha256
 
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
@@ -20,7 +22,7 @@ their text, and a run that resumes keeps the start states that it had when it be
 
 
 def resumes(paths: RunPaths, wanted: RunSpec, module: str) -> bool:
-    """Whether the folder holds this very run, unfinished.
+    """Whether the folder holds this very run unfinished.
 
     A run that is done is put aside for the next one, and a failed run for one with other settings.
 
@@ -52,16 +54,13 @@ def _differences(paths: RunPaths, wanted: RunSpec, module: str) -> str:
     differing = [f for f in RunSpec.model_fields.keys() - _SAME_RUN if getattr(held, f) != getattr(wanted, f)]
     if read_text(paths.module) != module:
         differing.append("module")
-    return _config_differences(held.config, wanted.config) or ", ".join(sorted(differing))
-
-
-def _config_differences(held: RunConfig, wanted: RunConfig) -> str:
-    old, new = flatten(held.model_dump()), flatten(wanted.model_dump())
-    return ", ".join(f"{key}: {old[key]} there, {new[key]} asked" for key in old if old[key] != new[key])
+    old, new = flatten(held.config.model_dump()), flatten(wanted.config.model_dump())
+    options = [f"{key}: {old[key]} there, {new[key]} asked" for key in old if old[key] != new[key]]
+    return ", ".join(options or sorted(differing))
 
 
 def put_aside(folder: Path) -> None:
-    """Rename a run's folder, which then belongs to no skill."""
+    """Rename a run's folder so that no skill owns it."""
     number = 1
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
@@ -73,3 +72,58 @@ def put_aside_other_numbers(paths: RunPaths, skill: str) -> None:
     for folder in paths.folder.parent.glob(f"skill_*_{slug(skill)}"):
         if folder != paths.folder and re.fullmatch(rf"skill_\d+_{slug(skill)}", folder.name):
             put_aside(folder)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run left behind.
+
+    Attributes:
+        evaluation: of the skill, at the end of the run.
+        experts: the weights of all its experts, frozen ones too, by global number.
+    """
+
+    paths: RunPaths
+    spec: RunSpec
+    result: TrainResult
+    evaluation: Evaluation
+    experts: Mapping[int, Expert]
+
+    @staticmethod
+    def load(paths: RunPaths) -> "FinishedRun":
+        """Read a run and check its weights.
+
+        Raises:
+            TrainingError: the run failed; carries its reason.
+            LibraryError: a file is missing or damaged, or the weights are not those that the result names.
+        """
+        spec, result = read_json(paths.config, RunSpec), read_json(paths.result, TrainResult)
+        if result.outcome != "done" or result.evaluation is None:
+            raise TrainingError(f"Training {spec.skill} failed: {result.error} See {paths.log}")
+        file = paths.folder / result.params
+        local = numbered_experts(unpack_arrays(_checked(paths, file, result.params_sha256), file), str(file))
+        if list(local) != list(range(len(spec.local_to_global))):
+            raise LibraryError(f"{file} holds experts {list(local)}, not one for each of {spec.local_to_global}.")
+        experts = dict(zip(spec.local_to_global, local.values(), strict=True))
+        return FinishedRun(paths, spec, result, result.evaluation, experts)
+
+    @property
+    def source(self) -> str:
+        """The skill's own code."""
+        return read_text(self.paths.folder / SOURCE_FILE)
+
+    def start_states(self) -> bytes | None:
+        """The file of start states if the run kept any.
+
+        Raises:
+            LibraryError: it is missing, or not the file that the result names.
+        """
+        name, digest = self.result.start_states, self.result.start_states_sha256
+        return _checked(self.paths, self.paths.folder / name, digest) if name else None
+
+
+def _checked(paths: RunPaths, file: Path, digest: str) -> bytes:
+    data = read_bytes(file)
+    if sha256(data) != digest:
+        raise LibraryError(f"{file} is not the file that {paths.result} names: it was changed since.")
+    return data

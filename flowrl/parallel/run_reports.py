@@ -1,6 +1,5 @@
-"""Read-only status of a home's runs, from its files. Also cancels and retries runs."""
+"""Read-only status of a home's runs. Also cancels and retries runs."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,13 +10,14 @@ from flowrl.errors import LibraryError, UsageError, nearest_names
 from flowrl.files import lock_of, read_json, write_json
 from flowrl.jobs.job import Job
 from flowrl.jobs.local import GRACE_SECONDS, is_locked, worker_process
-from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.jobs.watched import MetricsReader
 from flowrl.library.home import OnDamaged, SkillLibrary, ended_untrained
+from flowrl.parallel.controller_files import Snapshot
 from flowrl.parallel.run_folder import put_aside
-from flowrl.parallel.snapshot import Snapshot
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import UpdateRow
+from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import Share
 
@@ -29,11 +29,9 @@ class RunReport:
     Attributes:
         state: "running", "interrupted" (the next `grow` resumes it), "trained" (not in the library yet), "learned",
             "weak", "failed" or "cancelled".
-        frames: played so far.
         budget: frames after which it gives up.
         success, step_success: of its own episodes so far, or as finally measured; None if unknown.
         seconds: of training and measuring, over all sittings.
-        error: why it failed.
     """
 
     skill: str
@@ -54,13 +52,13 @@ class RunReport:
 
 
 def share_fields(name: str, share: Share | None) -> dict[str, float | None]:
-    """A share and its interval as three JSON fields. None where nothing was counted."""
+    """A share with interval as three JSON fields. None where nothing was counted."""
     value, low, high = (share.value, share.low, share.high) if share is not None and share.total else (None,) * 3
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
-    """The status of a run, from its files."""
+    """The status of a run from its files."""
     rows = reversed(MetricsReader(paths.metrics).new_rows())
     last = next((row for row in rows if isinstance(row, UpdateRow)), None)
     success, step_success = (last.success, last.step_success) if last else (None, None)
@@ -85,18 +83,18 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
         step_success=step_success,
         seconds=seconds,
         error=error,
-        needs=needs_of(step.skill for step in spec.plan.steps if step.skill != spec.skill),
+        needs=needs_of(spec.plan, spec.skill),
         folder=str(paths.folder),
     )
 
 
-def needs_of(skills: Iterable[str]) -> tuple[str, ...]:
-    """The distinct skills in order of first use."""
-    return tuple(dict.fromkeys(skills))
+def needs_of(plan: Plan, skill: str) -> tuple[str, ...]:
+    """The other skills of a skill's plan in order."""
+    return tuple(dict.fromkeys(step.skill for step in plan.steps if step.skill != skill))
 
 
 def reports(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> list[RunReport]:
-    """The status of all runs of a home, by expert. `on_damaged` gets those that cannot be read."""
+    """The status of a home's runs by expert. `on_damaged` gets those that cannot be read."""
     return [report_on(paths, spec) for paths, spec in library.runs(on_damaged)]
 
 
@@ -125,16 +123,14 @@ def is_grown(library: SkillLibrary) -> bool:
 
 
 def snapshot_of(library: SkillLibrary) -> Snapshot | None:
-    """The last snapshot of the process that grows a home. None if there is none."""
+    """The last snapshot of the growing process. None if there is none."""
     if not library.paths.state.exists():
         return None
     return read_json(library.paths.state, Snapshot)
 
 
 def cancel_run(library: SkillLibrary, skill: str) -> None:
-    """Stop a run of a home that is not growing.
-
-    It is marked as cancelled; its checkpoints stay.
+    """Stop a run of a home that is not growing. It is marked as cancelled; its checkpoints stay.
 
     Raises:
         UsageError: there is no such run, or it has ended.

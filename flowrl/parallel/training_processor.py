@@ -5,7 +5,7 @@ from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
 from flowrl.files import read_json, read_text, write_json
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install, is_known, next_version, shelve
-from flowrl.parallel.finished_run import FinishedRun
+from flowrl.parallel.run_folder import FinishedRun
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
 from flowrl.weights import Expert, expert_sha256
@@ -46,11 +46,8 @@ def _process_dependency(run: FinishedRun, library: SkillLibrary, expert: int, an
         raise LibraryError(f"{run.paths.merge} has no verdict on expert {expert}, which {run.paths.folder} trained.")
     if _is_held(library, held, weights) or is_known(library, held, weights):
         return
-    changes = {
-        "version": next_version(library, held),
-        "frames": held.frames + run.result.frames,
-        "evaluation": verdict.evaluation,
-    }
+    version, frames = next_version(library, held), held.frames + run.result.frames
+    changes = {"version": version, "frames": frames, "evaluation": verdict.evaluation}
     module = read_text(library.skill_paths(held).module)
     candidate = VersionCandidate(held.model_copy(update=changes), weights, module, {})
     (install if verdict.wins else shelve)(library, candidate)

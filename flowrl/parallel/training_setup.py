@@ -14,12 +14,12 @@ from flowrl.files import read_arrays, read_json, write_bytes, write_json, write_
 from flowrl.library.home import companion_name, read_description, read_expert
 from flowrl.library.trust import put_artefacts, vouch
 from flowrl.parallel.run_folder import SOURCE_FILE, put_aside_other_numbers, resumes
-from flowrl.parallel.start_state_files import start_files
 from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths
+from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunGoal, RunRequest, RunSpec, TaskSpec
 from flowrl.schema.skill import SkillSpec
-from flowrl.skillcode.source import outline, remap_network_numbers
+from flowrl.skillcode.source import network_numbers, remap_network_numbers
 from flowrl.weights import Expert, Tree, expert_sha256, experts_of, named_state, save_experts, sha256
 
 
@@ -46,27 +46,20 @@ def prepare_training_run(
         ModuleError, UsageError, LibraryError: see `set_up_run`.
     """
     code = str(skill_data["code"])
-    tasks = len(outline(code, f"the module of {skill_name}").network_numbers)
-    names = [*(f"task {i}" for i in range(tasks - 1)), skill_name]
-    assumed = {
-        "source": code,
-        "plan": Plan(goal=skill_name, steps=()),
-        "tasks": [TaskSpec(skill=name, low=1, high=1) for name in names],
-    }
+    count = len(network_numbers(code, f"the module of {skill_name}"))
+    names = [*(f"task {i}" for i in range(count - 1)), skill_name]
+    tasks = [TaskSpec(skill=name, low=1, high=1) for name in names]
+    assumed = {"source": code, "plan": Plan(goal=skill_name, steps=()), "tasks": tasks}
     told = {field: skill_data[field] for field in RunRequest.model_fields if skill_data.get(field)}
-    given = {
-        "skill": skill_name,
-        "expert": global_expert_idx,
-        "dependencies": dependencies,
-        "config": config or RunConfig(),
-    }
-    return set_up_run(RunRequest.model_validate(assumed | told | given), completed_skills, home)
+    given = {"skill": skill_name, "expert": global_expert_idx, "dependencies": dependencies}
+    request = {**assumed, **told, **given, "config": config or RunConfig()}
+    return set_up_run(RunRequest.model_validate(request), completed_skills, home)
 
 
 def build_remapping(
     dependencies: Sequence[str], global_expert_idx: int, completed_skills: Mapping[str, Any]
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Number a run's experts: (global_to_local, local_to_global), contiguous in ascending global order.
+    """Number a run's experts in ascending global order. Gives (global_to_local, local_to_global).
 
     Args:
         dependencies: names of skills whose experts the run holds.
@@ -100,7 +93,7 @@ def build_moe_checkpoint(
     *,
     home: Path | None = None,
 ) -> Tree:
-    """Read the dependencies' weights under local numbers, as the seed's named state.
+    """Read the dependencies' weights under local numbers. In the form of the seed's named state.
 
     The new expert is left out: the worker's `param_updater` initialises it. Weights in a home, and those with a
     `meta.json` beside them, must be the ones that were stored there.
@@ -123,9 +116,7 @@ def build_moe_checkpoint(
 
 
 def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: Path) -> RunPaths:
-    """Write a run's folder.
-
-    The same run is resumed instead where it is there already.
+    """Write a run's folder. The same run is resumed instead where it is there already.
 
     A completed skill goes on from its weights. Its companions, experts of its module that no dependency holds, learn
     too: from the weights in the skill's own folder if an earlier run left some, else from random ones.
@@ -138,7 +129,7 @@ def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: P
             as `run.json` is written last.
     """
     skill, config = request.skill, request.config
-    numbers = outline(request.code, f"the module of {skill}").network_numbers
+    numbers = network_numbers(request.code, f"the module of {skill}")
     before = _entry(skill, completed_skills) if skill in completed_skills else {}
     held, _ = build_remapping(request.dependencies, request.expert, completed_skills)
     # A module that plays with 0, 7 and its own 50, and needs the skill of expert 0, lacks 7: its companion.
@@ -208,6 +199,26 @@ def _paths_of(entry: Mapping[str, Any], home: Path) -> SkillPaths:
 
 
 def _runs_before(before: Mapping[str, Any], home: Path) -> int:
-    """Number of a skill's earlier runs: its highest version, rejected candidates included."""
+    """Number of a skill's earlier runs. Its highest version, rejected candidates included."""
     shelf = _paths_of(before, home).history.glob("version_*")
     return max([int(before.get("version", 1)), *(int(path.name.removeprefix("version_")) for path in shelf)])
+
+
+def start_files(skill_name: str, spec: SkillSpec, completed_skills: Mapping[str, Any], home: Path) -> dict[str, bytes]:
+    """Start states that may meet a skill's requirements. By the skill that they come from.
+
+    The plan behind the states must yield each required fluent; whether a state really has them is for the worker to
+    see. A skill that requires nothing begins in new worlds.
+    """
+    needed = {fluent for fluent, amount in spec.needed(1).items() if amount > 0}
+    found: dict[str, bytes] = {}
+    for name, record in sorted(completed_skills.items()):
+        if name == skill_name or not needed or not isinstance(record, SkillRecord) or record.status != "learned":
+            continue
+        file = SkillPaths(home / record.path, record.expert_idx).start_states
+        played = {step.skill for step in record.plan.steps} | {record.name}
+        specs = [completed_skills[skill].spec for skill in played & completed_skills.keys()]
+        yielded = {fluent for each in specs for fluent in each.yields}
+        if needed <= yielded and file.exists():
+            found[name] = file.read_bytes()
+    return found

@@ -11,15 +11,9 @@ from flowrl.schema.skill import Skill
 
 
 def check(
-    plan: Plan,
-    skills: Mapping[str, Skill],
-    *,
-    vocabulary: Vocabulary = ANYTHING,
-    start: SymbolicState | None = None,
+    plan: Plan, skills: Mapping[str, Skill], *, vocabulary: Vocabulary = ANYTHING, start: SymbolicState | None = None
 ) -> tuple[SymbolicState, ...]:
-    """What is held at least after each step of a plan.
-
-    The plan is replayed from ``start``, a new world by default.
+    """What is held at least after each step of a plan. The plan is replayed from ``start``, a new world by default.
 
     Raises:
         PlanError: names the first step that lacks something, or says that the goal does not hold at the end.
@@ -67,7 +61,7 @@ def _check_goal(plan: Plan, skills: Mapping[str, Skill], vocabulary: Vocabulary,
 
 
 def _check_done(plan: Plan, want: Want, steps: Sequence[PlanStep]) -> None:
-    """Require that a step does the skill wanted, with its amount."""
+    """Require that a step does the skill wanted."""
     amounts = [step.n for step in steps if step.skill == want.name]
     if not amounts:
         raise PlanError(f"The plan for {plan.goal!r} never does {want.name!r}.")

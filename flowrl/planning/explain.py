@@ -1,7 +1,7 @@
-"""Plans and failures to plan, in words."""
+"""Plans and failures to plan in words."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flowrl.fluents import FLOOR, Vocabulary
@@ -56,8 +56,7 @@ def purpose_of(step: int, choices: Sequence[tuple[str, int]], skills: Mapping[st
     spec = skills[name].spec
     parts = []
     for fluent, quantity in spec.yields.items():
-        users = _users(fluent, choices[step + 1 :], skills)
-        if users:
+        if users := _users(fluent, choices[step + 1 :], skills):
             parts.append(_shares(amount_of(fluent, quantity, n), users))
     if spec.to_floor is not None and (here := _users_of_floor(spec.to_floor, choices[step + 1 :], skills)):
         parts.append(f"{FLOOR}{spec.to_floor} for {', '.join(here)}")
@@ -104,13 +103,9 @@ def _shares(what: str, users: Mapping[str, int]) -> str:
 
 
 def explain_failure(
-    goal: Goal,
-    skills: Mapping[str, Skill],
-    unlearned: Mapping[str, Skill],
-    start: SymbolicState,
-    obstacles: Obstacles,
+    goal: Goal, skills: Mapping[str, Skill], unlearned: Mapping[str, Skill], start: SymbolicState, obstacles: Obstacles
 ) -> str:
-    """Why no plan reaches the goal, and what would help."""
+    """Why no plan reaches the goal and what helps."""
     missing = _missing(goal, skills, unlearned, start, obstacles.vocabulary)
     reason = missing or _in_the_way(goal, skills, obstacles)
     return f"No plan of the {len(skills)} known skills reaches {goal.text!r}: {reason}."
@@ -166,19 +161,13 @@ def _first_lacking(goal: Goal, skills: Mapping[str, Skill], view: "_View") -> tu
 
 
 class _View:
-    """What known skills reach when nothing is ever spent.
-
-    And which skills would yield the rest.
+    """What known skills reach if nothing is spent. And which skills would yield the rest.
 
     A need is a fluent and an amount; floors with "or" between ask for any one of them.
     """
 
     def __init__(
-        self,
-        skills: Mapping[str, Skill],
-        others: Mapping[str, Skill],
-        vocabulary: Vocabulary,
-        start: SymbolicState,
+        self, skills: Mapping[str, Skill], others: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState
     ):
         self.vocabulary, self.others, self.everyone = vocabulary, others, [*skills.values(), *others.values()]
         self._within = {fluent.partition("@")[0]: amount for fluent, amount in start.facts}
@@ -195,7 +184,7 @@ class _View:
         return meets(self._within, need)
 
     def lacking(self, spec: SkillSpec, n: int = 1) -> list[FluentNeed]:
-        """The needs of a skill that are out of reach. Amounts are capped at what fits in hand."""
+        """The unreachable needs of a skill. Amounts are capped at what fits in hand."""
         asked = [(f, min(amount, self.vocabulary.most(f))) for f, amount in spec.needed(n).items() if amount > 0]
         floors = [] if spec.floors is None else [(" or ".join(f"{FLOOR}{k}" for k in spec.floors), 1)]
         return [need for need in [*asked, *floors] if not self.has(need)]
@@ -253,23 +242,18 @@ def _in_the_way(goal: Goal, skills: Mapping[str, Skill], obstacles: Obstacles) -
 
 
 def _apart(goal: Goal, skills: Mapping[str, Skill], floors_of_fn: FloorsOf) -> str | None:
-    """Two things wanted at once that lie on unconnected floors."""
+    """Two wanted things on unconnected floors."""
     wants = [(want.name, want.amount) for want in goal.wants if not want.is_skill]
     own = None if goal.own is None else skills[goal.own.name].spec
-    parts = [
-        (_told(each), floors_of_fn(*each))
-        for each in [*wants, *(own.needed(goal.wants[0].amount).items() if own else [])]
-    ]
+    needs = [*wants, *(own.needed(goal.wants[0].amount).items() if own else [])]
+    parts = [(_told(each), floors_of_fn(*each)) for each in needs]
     if own is not None and own.floors is not None:
         parts.append((f"{goal.wants[0].name!r}", frozenset(own.floors)))
     for (first, here), (second, there) in itertools.combinations(parts, 2):
         if here and there and not here & there:
+            mine, theirs = (" or ".join(map(str, sorted(floors))) for floors in (here, there))
             return (
-                f"{first} can be had on floor {_listed(here)} only, {second} on floor {_listed(there)} only, and no "
-                "known skill leads from the one to the other"
+                f"{first} can be had on floor {mine} only, {second} on floor {theirs} only, and no known skill leads "
+                "from the one to the other"
             )
     return None
-
-
-def _listed(floors: Iterable[int]) -> str:
-    return " or ".join(map(str, sorted(floors)))

@@ -40,13 +40,10 @@ class SkillStanding:
 
 
 class Frontier:
-    """Judges which skills can be learned next.
-
-    One search serves all judgements.
+    """Judges which skills can be learned next. One search serves all judgements.
 
     Args:
         others: skills of the game that may be learned some day, named where they would help.
-        seconds: how long one search may take.
     """
 
     def __init__(
@@ -69,7 +66,7 @@ class Frontier:
         return self._infeasible(skill) or self._news(skill)
 
     def judge_all(self, skills: Iterable[Skill]) -> list[SkillStanding]:
-        """Where each skill stands, in their order."""
+        """Where each skill stands."""
         return [self.judge(skill) for skill in skills]
 
     def require(self, skill: Skill) -> None:
@@ -79,7 +76,7 @@ class Frontier:
             raise PlanError(f"{skill.name!r} cannot be learned now, it is {verdict.standing}: {verdict.reason}.")
 
     def most(self, fluent: str) -> int:
-        """The largest amount of a fluent that learned skills reach. As far as searches settle it."""
+        """The largest reachable amount of a fluent. As far as searches settle it."""
         low, high = 0, self.vocabulary.most(fluent)
         while low < high:
             amount = high if low == 0 and high == self.vocabulary.most(fluent) else (low + high + 1) // 2
@@ -107,13 +104,12 @@ class Frontier:
             return SkillStanding(skill.name, "out of reach", self._what_is_lacking(skill, top))
         unlearned = [name for name, _ in skill.spec.practice if name not in self.learned]
         if unlearned:
-            return SkillStanding(
-                skill.name, "out of reach", f"it is practised after {unlearned[0]!r}, which is not learned"
-            )
+            why = f"it is practised after {unlearned[0]!r}, which is not learned"
+            return SkillStanding(skill.name, "out of reach", why)
         return None
 
     def _what_is_lacking(self, skill: Skill, n: int) -> str:
-        """The first need that learned skills do not meet. And the skill that would."""
+        """The first need that stays unmet. And the skill that would."""
         needs = [(fluent, amount) for fluent, amount in skill.spec.needed(n).items() if amount > 0]
         if skill.spec.floors is not None and 0 not in skill.spec.floors:
             needs += [(f"{FLOOR}{k}", 1) for k in skill.spec.floors[:1]]
@@ -131,7 +127,7 @@ class Frontier:
         return "no known skill yields"
 
     def _news(self, skill: Skill) -> SkillStanding:
-        """What a skill yields that learned skills do not reach."""
+        """What a skill yields beyond learned skills."""
         top = _top(skill)
         yields = {fluent: quantity.at(top) for fluent, quantity in skill.spec.yields.items() if quantity.at(top) > 0}
         lasting = yields if skill.spec.to_floor is None else yields | {f"{REACHED}{skill.spec.to_floor}": 1}
@@ -151,11 +147,10 @@ class Frontier:
         return SkillStanding(skill.name, "not novel", "learned skills reach all that it yields")
 
     def _is_shorter(self, skill: Skill, n: int, fluent: str, amount: int) -> bool:
-        """Whether learned skills need more than one step to it."""
+        """Whether learned skills need several steps."""
         floors = range(self.vocabulary.floors) if skill.spec.floors is None else skill.spec.floors
-        begin = SymbolicState.of(
-            skill.spec.needed(n), next((k for k in floors if fluent != f"{FLOOR}{k}"), floors[0] if floors else 0)
-        )
+        floor = next((k for k in floors if fluent != f"{FLOOR}{k}"), floors[0] if floors else 0)
+        begin = SymbolicState.of(skill.spec.needed(n), floor)
         if apply(begin, skill.spec, n).amount(fluent) < amount or begin.amount(fluent) >= amount:
             return False
         return not any(self._leads(other, begin, fluent, amount) for other in self.learned.values())
@@ -170,9 +165,8 @@ class Frontier:
 
 
 def _not_settled(skill: Skill, question: str) -> SkillStanding:
-    return SkillStanding(
-        skill.name, "not settled", f"the search stopped at its limit before it knew whether {question}"
-    )
+    why = f"the search stopped at its limit before it knew whether {question}"
+    return SkillStanding(skill.name, "not settled", why)
 
 
 def _top(skill: Skill) -> int:

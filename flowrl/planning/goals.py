@@ -1,4 +1,4 @@
-"""Goals: a skill, an amount of a fluent, a floor, or several of them at once."""
+"""What a plan can be asked for. A skill, an amount of a fluent, a floor, or several of them at once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ class Want:
 
 @dataclass(frozen=True)
 class Goal:
-    """What a plan is asked for: all of ``wants``. A skill that is wanted alone comes last in its plan."""
+    """What a plan is asked for. A skill that is wanted alone comes last in its plan."""
 
     text: str
     wants: tuple[Want, ...]
 
     @property
     def own(self) -> Want | None:
-        """The skill that is the whole goal, if it is one."""
+        """The skill that is the whole goal."""
         return self.wants[0] if len(self.wants) == 1 and self.wants[0].is_skill else None
 
 
@@ -61,7 +61,7 @@ def parse_goal(goal: str, skills: Mapping[str, Skill], vocabulary: Vocabulary, n
 
 
 def _merged(wants: Iterable[Want]) -> tuple[Want, ...]:
-    """Each thing wanted once, in its largest amount."""
+    """Each thing wanted once in its largest amount."""
     most: dict[tuple[str, bool], Want] = {}
     for want in wants:
         before = most.get((want.name, want.is_skill), want)
@@ -76,10 +76,7 @@ def _text(want: Want, skills: Mapping[str, Skill]) -> str:
 
 
 def _known_names(skills: Mapping[str, Skill], vocabulary: Vocabulary) -> dict[str, str]:
-    """Every spelling of a goal, and the name it stands for.
-
-    Exact spelling first, then small letters; skills before fluents.
-    """
+    """Every spelling of a goal and its name. Exact spelling first, then small letters; skills before fluents."""
     in_specs = [f for s in skills.values() for part in (s.spec.yields, s.spec.needed(1)) for f in part]
     floors = [f"{FLOOR}{k}" for k in range(vocabulary.floors)]
     reached = [f"reached:{s.spec.to_floor}" for s in skills.values() if s.spec.to_floor is not None]

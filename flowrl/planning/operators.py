@@ -70,9 +70,7 @@ def done(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Doing:
-    """An operator on one floor.
-
-    `placed:` in its needs and yields names a floor, too.
+    """An operator on one floor. `placed:` in its needs and yields names a floor, too.
 
     Attributes:
         there, after: the floors that the player is on before and after it.
@@ -96,7 +94,7 @@ def _doings(operator: Operator, tops: Mapping[str, int], floors: int) -> list[_D
 
 
 class Relaxation:
-    """The problem without spending, and a lower bound from it.
+    """The problem without spending and its lower bound.
 
     What can be had when nothing is ever spent, and the steps that any plan needs at least; computed once a search.
 
@@ -112,7 +110,6 @@ class Relaxation:
     Args:
         operators: each skill at the least n it may be done with.
         tops: what each skill yields at the largest n, by name.
-        floors: how many floors there are.
     """
 
     def __init__(
@@ -140,13 +137,13 @@ class Relaxation:
         self._seen: dict[int, dict[tuple[str, int], int]] = {k: {} for k in self._on}
 
     def _none_yet(self, floor: int) -> dict[str, list[int]]:
-        """Masks of all landmarks, of none where the start holds enough."""
+        """Masks of all landmarks. Of none where the start holds enough."""
         everything = 2 * self._nowhere - 1
         held = self._held if floor == self.start.floor else {}
         return {f: [0 if held.get(f, 0) >= a else everything for a in levels] for f, levels in self._levels.items()}
 
     def _propagate(self, doings: Sequence[_Doing], of_makers: Mapping[str, list[int]]) -> None:
-        """Intersect landmarks over all ways to a fact, to a fixpoint."""
+        """Intersect landmarks over all ways to a fixpoint."""
         carried = [fluent for fluent in self._levels if not fluent.startswith(PASSING)]
         changed = True
         while changed:
@@ -167,12 +164,12 @@ class Relaxation:
                             changed |= _narrow(masks[fluent], i, mask | there)
 
     def _before(self, doing: _Doing) -> int:
-        """The landmarks of a skill done on a floor."""
+        """The landmarks of a skill on a floor."""
         mask = self._bits[frozenset((doing.name,))] | self._on.get(doing.there, self._nowhere)
         return mask | self._of(doing.needs, doing.there, self._masks)
 
     def _of(self, needs: Mapping[str, int], floor: int, masks: Mapping[int, Mapping[str, list[int]]]) -> int:
-        """The landmarks of holding the needs on a floor."""
+        """The landmarks of needs on a floor."""
         if floor not in masks:
             return self._nowhere
         mask, here = 0, masks[floor]
@@ -186,12 +183,12 @@ class Relaxation:
         return mask
 
     def steps_left(self, needs: Mapping[str, int], floor: int | None) -> int | None:
-        """A lower bound of the steps from start to needs. None where no way leads there."""
+        """A lower bound of the steps to needs. None where no way leads there."""
         masks = [self._counted(needs, k) for k in (self._counts if floor is None else (floor,)) if k in self._counts]
         return min((mask.bit_count() for mask in masks if not mask & self._nowhere), default=None)
 
     def floors_of(self, fluent: str, amount: int) -> frozenset[int]:
-        """The floors on which the amount can be held."""
+        """The floors where the amount can be held."""
         if fluent.startswith(FLOOR):
             return frozenset({int(fluent.removeprefix(FLOOR))} & self._counts.keys())
         return frozenset(k for k in self._counts if self.steps_left({at_floor(fluent, k): amount}, k) is not None)
@@ -223,7 +220,7 @@ def _levels_of(doings: Iterable[_Doing]) -> dict[str, list[int]]:
 
 
 def _disjoint(sets: Sequence[frozenset[str]]) -> int:
-    """Pairwise disjoint sets as the bits of a number. Small sets first."""
+    """Disjoint sets as the bits of a number. Small sets first."""
     chosen, seen = 0, set[str]()
     for i, names in sorted(enumerate(sets), key=lambda item: len(item[1])):
         if not seen & names:

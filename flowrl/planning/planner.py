@@ -1,4 +1,4 @@
-"""Plans: which skills, in which order and with which amounts, lead from a new world to a goal.
+"""Plans of skills from a new world to a goal.
 
 `plan` searches backwards (`search.py`) and hands out nothing that `check` has not replayed forwards.
 """
@@ -36,8 +36,6 @@ def plan(
     It has the fewest steps where the search stays small, else nearly so. Amounts stay within the range that a skill
     trains on, where they can.
 
-    Amounts stay within the range that a skill trains on, where they can.
-
     Args:
         goal: a skill's name, or a fluent such as "wood_pickaxe", "wood=3", "EAT_COW" or "floor:1", or several with
             commas between.
@@ -72,9 +70,7 @@ def plan(
 def _without_needless(
     found: Found, goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState
 ) -> tuple[Choice, ...]:
-    """The steps without those that the plan does not need.
-
-    A plan with the fewest steps has none.
+    """The steps without needless ones. A plan with the fewest steps has none.
 
     A step taken out later may free an earlier one, so it goes from the last to the first. The steps that the goal
     itself gives, at the end, stay.
@@ -94,7 +90,7 @@ def _without_needless(
 def _search(
     goal: Goal, skills: Mapping[str, Skill], vocabulary: Vocabulary, start: SymbolicState, seconds: float
 ) -> tuple[Found | None, Obstacles]:
-    """The plan found, and what stood in the way. Amounts stay within the ranges that skills train on if they can."""
+    """The plan found and what stood in the way. Amounts stay within the ranges that skills train on if they can."""
     wanted = frozenset(want.name for want in goal.wants if want.is_skill)
     found, obstacles = None, Obstacles(vocabulary)
     deadline = time.monotonic() + seconds
@@ -108,14 +104,14 @@ def _search(
 
 
 def steps_to_each(skills: Mapping[str, Skill], vocabulary: Vocabulary = ANYTHING) -> dict[str, tuple[Choice, ...]]:
-    """The steps to every reachable skill, as (skill, n)."""
+    """The steps to every reachable skill."""
     search = Search(skills, vocabulary, new_world(vocabulary), frozenset(skills))
     found = {name: search.find(parse_goal(name, skills, vocabulary), SECONDS) for name in skills}
     return {name: each.choices for name, each in found.items() if each is not None}
 
 
 def dependencies(plan: Plan) -> tuple[str, ...]:
-    """The distinct skills before the goal's own, by first use."""
+    """The distinct skills before the goal's own."""
     own = plan.steps[-1].skill
     return tuple(dict.fromkeys(step.skill for step in plan.steps if step.skill != own))
 
@@ -123,9 +119,7 @@ def dependencies(plan: Plan) -> tuple[str, ...]:
 def curriculum_for(
     goal: str, skills_in_order: Sequence[Skill], *, n: int | None = None, vocabulary: Vocabulary = ANYTHING
 ) -> list[str]:
-    """The distinct skills that a goal needs, in curriculum order.
-
-    The goal's own skill is included.
+    """The skills that a goal needs in curriculum order. The goal's own skill is included.
 
     Raises:
         UsageError: nothing is called so.

@@ -50,9 +50,7 @@ class Found:
 
 @dataclass(order=True)
 class _Node:
-    """A set of needs and the steps from there to the goal.
-
-    Ordered by estimate, steps left, amounts, age.
+    """A set of needs and the steps from there to the goal. Ordered by estimate, steps left, amounts, age.
 
     Attributes:
         amounts: those of ``needs``, in an order that all nodes with needs of the same names share.
@@ -82,9 +80,7 @@ class _Look(NamedTuple):
 
 
 class Search:
-    """Searches for plans from one start.
-
-    What it computes of the skills serves all its goals.
+    """Searches for plans from one start. What it computes of the skills serves all its goals.
 
     Args:
         wanted: the skills that are goals themselves.
@@ -159,7 +155,7 @@ class Search:
     # From needs to the needs before a step
 
     def _before(self, needs: Needs, floor: int | None, step: Operator) -> Iterator[tuple[Needs, int | None]]:
-        """The needs before a step, once for each floor that fits."""
+        """The needs before a step for each possible floor."""
         if step.to_floor is not None and floor not in (None, step.to_floor):
             return
         for there in self._floors_before(needs, floor, step):
@@ -172,7 +168,7 @@ class Search:
                 yield before, there
 
     def _floors_before(self, needs: Needs, floor: int | None, step: Operator) -> list[int | None]:
-        """The floors on which a step may be done. None: any."""
+        """The floors where a step may be done. None: any."""
         if self.vocabulary.floors == 1:
             return [0] if step.floors is None or 0 in step.floors else []
         if step.to_floor is None and floor is not None:
@@ -207,7 +203,7 @@ class Search:
         return self._looks.setdefault(fluent, look)
 
     def _providers(self, needs: Needs, floor: int | None) -> Iterator[Operator]:
-        """The skills that provide a need, at the least amounts."""
+        """The skills that provide a need in the least amounts."""
         open_needs = {f.partition("@")[0]: amount for f, amount in needs.items()}
         if floor is not None:
             open_needs[f"{FLOOR}{floor}"] = 1
@@ -240,11 +236,8 @@ class Search:
             return self._localised(needs, floor)
         skill = self.skills[goal.own.name]
         nodes = [_Node(0, 0, 0, 0, 0, {}, floor, None, None)]
-        given = [
-            *((name, n) for name, n in skill.spec.practice if name in self.skills),
-            (goal.own.name, goal.own.amount),
-        ]
-        for name, n in reversed(given):
+        practice = [(name, n) for name, n in skill.spec.practice if name in self.skills]
+        for name, n in reversed([*practice, (goal.own.name, goal.own.amount)]):
             step = self._useful(self.skills[name], n)
             nodes = [
                 self._node(b, f, step, at) for at in nodes if step for b, f in self._before(at.needs, at.floor, step)
@@ -253,11 +246,8 @@ class Search:
 
     def _localised(self, needs: Needs, floor: int | None) -> list[_Node]:
         """The goal's needs with floors. A placed station is wanted on the goal's floor, or on any one."""
-        floors = (
-            [floor]
-            if floor is not None or not any(f.startswith(PLACED) for f in needs)
-            else range(self.vocabulary.floors)
-        )
+        anywhere = floor is None and any(f.startswith(PLACED) for f in needs)
+        floors = range(self.vocabulary.floors) if anywhere else [floor]
         return [
             _Node(0, 0, 0, 0, 0, {f if k is None else at_floor(f, k): a for f, a in needs.items()}, k, None, None)
             for k in floors
@@ -268,7 +258,7 @@ class Search:
         return _Node(0, 0, after.total + step.n, 0, cost, needs, floor, (step.name, step.n), after)
 
     def find(self, goal: Goal, seconds: float, phases: Phases = FEWEST) -> Found | None:
-        """A plan's steps, None where there are none.
+        """A plan's steps or None.
 
         Where states or time ran out it returns None as well, and ``obstacles.gave_up`` says so.
         """
@@ -313,17 +303,15 @@ class Search:
         if node.floor not in (None, self.start.floor):
             return False
         held = self.start.amounts()
-        return all(
-            held.get(at_floor(f, self.start.floor) if "@" not in f else f, 0) >= a for f, a in node.needs.items()
-        )
+        here = {f if "@" in f else at_floor(f, self.start.floor): amount for f, amount in node.needs.items()}
+        return all(held.get(fluent, 0) >= amount for fluent, amount in here.items())
 
 
 class _Met:
-    """The sets of needs met, without outdone ones.
+    """The sets of needs met without outdone ones.
 
-    A node outdoes another with as many steps or fewer, and no amount larger.
-
-    Whatever leads to the larger amounts leads to the smaller ones, so nothing is missed.
+    A node outdoes another with as many steps or fewer, and no amount larger. Whatever leads to the larger amounts leads
+    to the smaller ones, so nothing is missed.
     """
 
     def __init__(self) -> None:

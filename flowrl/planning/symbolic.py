@@ -1,4 +1,4 @@
-"""Symbolic states, and skills as operators on them. What is held at least, before and after a skill.
+"""Symbolic states and skills as operators on them. What is held at least, before and after a skill.
 
     missing(state, spec, n)    what the skill still needs; nothing: it is applicable
     apply(state, spec, n)      what is held at least when it is done
@@ -51,7 +51,7 @@ class SymbolicState:
         return self.amounts().get(at_floor(fluent, self.floor), 0)
 
     def shown(self) -> dict[str, int]:
-        """The facts of the present floor, for a reader. `placed:table` without its floor."""
+        """The facts of the present floor for readers. `placed:table` without its floor."""
         here = f"@{self.floor}"
         return {f.removesuffix(here): amount for f, amount in self.facts if "@" not in f or f.endswith(here)}
 
@@ -64,13 +64,11 @@ def new_world(vocabulary: Vocabulary = ANYTHING) -> SymbolicState:
 
 @dataclass(frozen=True)
 class Lack:
-    """One thing that keeps a skill from being done.
+    """One obstacle of a skill.
 
     Attributes:
         part: which part of the spec asks: "requires", "consumes", "yields" (what does not fit in hand), "floors" or
             "max_n".
-        fluent: what is lacking.
-        asked: how much is asked.
         there: how much is there; for "yields", how much fits; for "max_n", the largest n.
     """
 
@@ -81,7 +79,7 @@ class Lack:
 
 
 def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabulary = ANYTHING) -> list[Lack]:
-    """What keeps a skill from being done in a state. An empty list: it is applicable."""
+    """The obstacles of a skill in a state. An empty list: it is applicable."""
     lacks = [
         Lack(part, fluent, quantity.at(n), state.amount(fluent))
         for part, amounts in (("requires", spec.requires), ("consumes", spec.consumes))
@@ -99,7 +97,7 @@ def missing(state: SymbolicState, spec: SkillSpec, n: int, vocabulary: Vocabular
 
 
 def largest_n(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> int:
-    """The largest n that the game and hands allow. Below 1 where there is none."""
+    """The largest n that game and hands allow. Below 1 where there is none."""
     amounts = [*spec.requires.items(), *spec.consumes.items(), *spec.yields.items()]
     bounds = [(vocabulary.most(f) - q.base) // q.per_n for f, q in amounts if q.per_n > 0]
     return min(bounds + ([] if spec.max_n is None else [spec.max_n]), default=1)
@@ -115,7 +113,7 @@ def gives(spec: SkillSpec, vocabulary: Vocabulary = ANYTHING) -> dict[str, int]:
 
 
 def apply(state: SymbolicState, spec: SkillSpec, n: int) -> SymbolicState:
-    """What is held at least after an applicable skill."""
+    """What is held after an applicable skill."""
     held = state.amounts()
     for fluent, quantity in spec.consumes.items():
         key = at_floor(fluent, state.floor)

@@ -7,9 +7,7 @@ from flowrl.stats import Share
 
 
 class Evaluation(Frozen):
-    """What playing a run's tasks on new worlds showed.
-
-    Every episode is counted to its end.
+    """What play on new worlds showed. Every episode is counted to its end.
 
     Attributes:
         success: episodes that finish the whole plan, of all.
@@ -22,7 +20,6 @@ class Evaluation(Frozen):
         per_amount: step success for each other n of the range.
         postconditions_met: for each fluent that the skill promises, the share of the episodes that finished the plan
             with ``amount`` in which it really held at that moment.
-        worlds_seed: which reserved worlds were played.
     """
 
     success: Share

@@ -1,4 +1,4 @@
-"""The base of all values that cross a file. Frozen, and unknown keys are errors."""
+"""The base of values that cross a file. Frozen, and unknown keys are errors."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -11,7 +11,7 @@ from flowrl.schema.skill import SkillSpec
 
 
 class HomeFormat(BaseModel):
-    """The one field of `home.json` that every format has."""
+    """The one field of every `home.json`."""
 
     format: int
 
@@ -27,13 +27,13 @@ class HomeDescription(Frozen):
     shared: bool
 
     def options(self) -> dict[str, Any]:
-        """Game and network of this home, as arguments of `build_config`."""
+        """Game and network as arguments of `build_config`."""
         model = {f"model__{name}": getattr(self, name) for name in ("width", "layers", "shared")}
         return {"env__name": self.env, "env__layout": self.layout, **model}
 
 
 class ExpertMeta(Frozen):
-    """What an expert's weights are for; kept beside them.
+    """What an expert's weights are for.
 
     Attributes:
         sha256: the hash of the weights' file.

@@ -4,7 +4,7 @@ from flowrl.schema.frozen import Frozen
 
 
 class PlanStep(Frozen):
-    """One skill execution of a plan: do ``skill`` until ``n`` is reached, by global expert ``expert``."""
+    """One skill execution of a plan. Do ``skill`` until ``n`` is reached, by global expert ``expert``."""
 
     skill: str
     n: int
@@ -13,7 +13,7 @@ class PlanStep(Frozen):
 
 
 class Plan(Frozen):
-    """Skill executions in order, from a new world to the goal."""
+    """Skill executions from a new world to the goal."""
 
     goal: str
     steps: tuple[PlanStep, ...]

@@ -17,7 +17,7 @@ class Quantity(Frozen):
 
 
 class SkillSpec(Frozen):
-    """What a skill needs, spends and yields, in fluents.
+    """What a skill needs and changes in fluents.
 
     See `fluents.py` for the names. Requirements and yields are lower bounds.
 
@@ -56,12 +56,12 @@ class SkillSpec(Frozen):
 
     @property
     def scales(self) -> bool:
-        """Whether n makes a difference to what is yielded."""
+        """Whether yields depend on n."""
         return any(quantity.per_n for quantity in self.yields.values())
 
 
 class Skill(Frozen):
-    """A skill as a knowledge base or a proposer states it: a specification and its code.
+    """A skill's specification and its code.
 
     Attributes:
         code: the text of a skill file (`is_done` and `reward`) or of a whole task module, see ``is_module``.

@@ -1,4 +1,4 @@
-"""Exported skills: made from functions in the sandbox, checked and loaded by workers.
+"""Exported skills, made in the sandbox and loaded by workers.
 
 An artefact is a line of JSON about its origin, then the output of `jax.export`: one function of a batch of worlds of
 any size. Tracing runs a skill's Python, so it happens in the sandbox; a worker loads the result, which contains only
@@ -19,8 +19,7 @@ from jaxlib.mlir.dialects import stablehlo
 
 from flowrl.errors import ModuleError
 from flowrl.skillcode.artefact_cache import FORMAT
-from flowrl.skillcode.flat_inputs import Leaves, bound_inputs
-from flowrl.skillcode.functions import DoneAndReward, ExportedSkill, SkillFunction, SkillFunctions
+from flowrl.skillcode.functions import DoneAndReward, ExportedSkill, Leaves, SkillFunction, SkillFunctions, bound_inputs
 
 PLATFORMS = ("cpu", "cuda")
 MAX_BYTES = 4_000_000
@@ -86,7 +85,7 @@ def _heading() -> bytes:
 
 
 def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill") -> ExportedSkill:
-    """Check an artefact and load it as batched functions.
+    """Check and load an artefact as batched functions.
 
     Args:
         leaves: the inputs that this game has, as in `export_functions`; only shapes and types matter.
@@ -120,7 +119,7 @@ def load_artefact(data: bytes, leaves: Mapping[str, Any], name: str = "the skill
 
 
 def _short(text: object) -> str:
-    """Text from an artefact or its parser, short and printable."""
+    """Short printable text from an artefact."""
     return "".join(c if c.isprintable() else " " for c in str(text)[:_SHORT])
 
 
@@ -149,7 +148,7 @@ def _require_platform(exported: Any, where: str) -> None:
 
 
 def _require_signature(exported: Any, leaves: Mapping[str, Any], where: str) -> list[str]:
-    """The names of the inputs, after a check of inputs and outputs."""
+    """The names of the inputs after a check."""
     given = exported.in_tree.unflatten(exported.in_avals)
     if not (len(given) == 2 and len(given[0]) == 1 and isinstance(given[0][0], dict) and not given[1]):
         raise ModuleError(f"{where} does not take one dict of named arrays. {_AGAIN}")
@@ -174,9 +173,7 @@ def _require_signature(exported: Any, leaves: Mapping[str, Any], where: str) -> 
 
 
 def require_harmless(module: bytes, where: str) -> None:
-    """Check every operation of a StableHLO module.
-
-    Nested operations too, against the allow-list.
+    """Check every operation of a StableHLO module. Nested operations too, against the allow-list.
 
     Raises:
         ModuleError: names the first operation that is not on it, such as a custom call, a host callback or a loop.

@@ -29,18 +29,16 @@ MADE_BY = (
     "flowrl.env.flow_env",
     "flowrl.env.shaping",
     "flowrl.skillcode.artefact",
-    "flowrl.skillcode.flat_inputs",
     "flowrl.skillcode.functions",
 )
 """Modules that an artefact depends on: what skill code imports, and what uses its values."""
 
 
 class ArtefactMeta(Frozen):
-    """The origin of an artefact, stored beside it.
+    """The origin of an artefact.
 
     Attributes:
         skill: its name at the time, for people; skills with the same text share one artefact.
-        sha256: of the artefact.
     """
 
     format: Literal[1] = FORMAT
@@ -75,7 +73,7 @@ def verified_cache() -> Path:
 
 
 def artefact_key(skill: Skill, env: str) -> str:
-    """The name of a skill's artefact: a hash of everything that it depends on."""
+    """A hash of everything that an artefact depends on."""
     made_of = {
         "format": FORMAT,
         "code": skill.code,
@@ -89,25 +87,16 @@ def artefact_key(skill: Skill, env: str) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def meta_of(skill: Skill, env: str, data: bytes) -> ArtefactMeta:
-    """The origin of a new artefact."""
-    return ArtefactMeta(
-        key=artefact_key(skill, env),
-        skill=skill.name,
-        env=env,
-        jax=metadata.version("jax"),
-        craftax=metadata.version("craftax"),
-        sha256=sha256(data),
-    )
-
-
-def store_artefact(key: str, data: bytes, meta: ArtefactMeta) -> CachedArtefact:
-    """Put an artefact into the cache. Its description is written last.
+def store_artefact(skill: Skill, env: str, data: bytes) -> CachedArtefact:
+    """Put a skill's artefact into the cache. Its description is written last.
 
     An intact one of the same key stays: runs may refer to it by its hash.
     """
+    key = artefact_key(skill, env)
     if (first := find_artefact(key)) is not None:
         return first
+    made_by = {package: metadata.version(package) for package in ("jax", "craftax")}
+    meta = ArtefactMeta(key=key, skill=skill.name, env=env, sha256=sha256(data), **made_by)
     folder = verified_cache()
     write_bytes(folder / f"{key}{SUFFIX}", data)
     write_json(folder / f"{key}.json", meta)

@@ -1,6 +1,7 @@
-"""The names that skill code may take as arguments. Plain words, for processes without jax."""
+"""The possible arguments of skill code. Plain words, for processes without jax."""
 
 from flowrl.errors import nearest_names
+from flowrl.schema.frozen import Frozen
 
 SKILL_INPUTS: dict[str, str] = {
     "inventory": "upstream's Inventory after the step",
@@ -51,3 +52,18 @@ def input_problem(name: str, where: str, has_floors: bool = True) -> str | None:
     if name in FULL_GAME_ONLY and not has_floors:
         return f"{where} asks for {name!r}, which only full Craftax has. Leave it out."
     return None
+
+
+class GameSignature(Frozen):
+    """What skill code of a game may see.
+
+    Attributes:
+        leaves: shape and type of each argument, a struct's fields as `inventory.wood`.
+        blocks: names of the rows of `closest_blocks`.
+        achievements, actions: names, in order.
+    """
+
+    leaves: dict[str, tuple[tuple[int, ...], str]]
+    blocks: tuple[str, ...]
+    achievements: tuple[str, ...]
+    actions: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Skill files: `is_done` and `reward` as text, taken apart and checked, never run."""
+"""Skill files as text that is checked but never run."""
 
 import ast
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class SkillFile:
         return {name: argument_names(node) for name, node in self.functions.items()}
 
     def problems_in_a_plan(self) -> tuple[str, ...]:
-        """Why no run could use the file: it is none, or cannot stand in one module with other skills."""
+        """Why no run could use the file. It is none, or cannot stand in one module with other skills."""
         if self.problems:
             return self.problems
         try:
@@ -79,12 +79,12 @@ def read_skill_file(text: str, name: str, has_floors: bool = True) -> SkillFile:
 
 
 def functions_of(tree: ast.Module) -> list[ast.FunctionDef]:
-    """The functions that a file defines at its top, in order."""
+    """The functions that a file defines at its top."""
     return [node for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def read_user_file(path: Path) -> str:
-    """The text of a file that a user named.
+    """The text of a user's file.
 
     Raises:
         UsageError: there is none, or it is no text of a sane size.

@@ -5,8 +5,13 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from flowrl.errors import ModuleError
+from flowrl.paths import slug
+from flowrl.schema.plan import Plan
+from flowrl.schema.run import TaskSpec
+from flowrl.schema.skill import Skill
 from flowrl.skillcode.inputs import input_problem
 
 MEMBERS = ("is_done", "reward", "network_number")
@@ -15,24 +20,8 @@ _HEADER_NAMES = ("GLOBAL_TO_LOCAL", "LOCAL_TO_GLOBAL")
 
 
 @dataclass(frozen=True)
-class ModuleOutline:
-    """The contents of a task module, read from its text.
-
-    Attributes:
-        network_numbers: one for each task.
-    """
-
-    network_numbers: tuple[int, ...]
-
-    @property
-    def tasks(self) -> int:
-        """The number of tasks."""
-        return len(self.network_numbers)
-
-
-@dataclass(frozen=True)
 class SkillSource:
-    """The code of one skill: a text, and the names of its two functions there."""
+    """The text of one skill and its functions' names."""
 
     prefix: str
     text: str
@@ -66,6 +55,7 @@ def parse(text: str, file: str) -> ast.Module:
 
 
 def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
+    """The names that a module defines and their statements."""
     found: list[tuple[str, ast.stmt]] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -78,7 +68,7 @@ def _bindings(tree: ast.Module) -> list[tuple[str, ast.stmt]]:
 
 
 def argument_problems(node: ast.FunctionDef, file: str, has_floors: bool = True) -> list[str]:
-    """Why flowrl could not call a skill function, a sentence each. It gives the inputs by name."""
+    """Why flowrl could not call a skill function. It gives the inputs by name."""
     arguments, where = node.args, f"{file}, line {node.lineno}: {node.name}"
     if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
         return [f"{where} may take named arguments only, no *args, **kwargs or '/'. Write out the inputs that it uses."]
@@ -92,7 +82,7 @@ def argument_names(node: ast.FunctionDef) -> tuple[str, ...]:
 
 
 def defaults_of(node: ast.FunctionDef) -> dict[str, ast.expr]:
-    """The defaults of a function's arguments, by name."""
+    """The defaults of a function's arguments by name."""
     arguments = node.args
     plain = arguments.posonlyargs + arguments.args
     named = plain[len(plain) - len(arguments.defaults) :] + arguments.kwonlyargs
@@ -111,7 +101,7 @@ def literal_number(node: ast.stmt) -> int | None:
 
 
 def without_statement(text: str, tree: ast.Module, node: ast.stmt) -> str | None:
-    """The text without a statement of its top level. None if other statements share its lines."""
+    """The text without a top-level statement. None if other statements share its lines."""
     first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
     rows = range(first, (node.end_lineno or node.lineno) + 1)
     if any(other is not node and (other.lineno in rows or other.end_lineno in rows) for other in tree.body):
@@ -127,8 +117,8 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def outline(text: str, file: str) -> ModuleOutline:
-    """Read the text of a task module.
+def network_numbers(text: str, file: str) -> tuple[int, ...]:
+    """Read the network number of each task from a task module's text.
 
     Raises:
         ModuleError: it does not parse, has no task, a gap, a duplicate, an incomplete triple or an unknown argument, or
@@ -143,20 +133,17 @@ def outline(text: str, file: str) -> ModuleOutline:
             if isinstance(node, ast.FunctionDef) and not name.endswith("network_number"):
                 for problem in argument_problems(node, file):
                     raise ModuleError(problem)
-    count = count_tasks(bound, file)
-    return ModuleOutline(tuple(_network_number(bound, f"task_{i}_network_number", file) for i in range(count)))
-
-
-def _network_number(bound: Mapping[str, ast.stmt], name: str, file: str) -> int:
-    if (number := literal_number(bound[name])) is None:
-        raise ModuleError(
-            f"{file}: {name} must be a function without arguments that returns one whole number, as a literal."
-        )
-    return number
+    numbers = []
+    for name in (f"task_{i}_network_number" for i in range(count_tasks(bound, file))):
+        if (number := literal_number(bound[name])) is None:
+            must = "must be a function without arguments that returns one whole number, as a literal"
+            raise ModuleError(f"{file}: {name} {must}.")
+        numbers.append(number)
+    return tuple(numbers)
 
 
 def count_tasks(names: Iterable[str], file: str) -> int:
-    """The number of tasks that the names make up.
+    """The number of tasks by their names.
 
     Raises:
         ModuleError: there is none, a number is left out, or a triple is incomplete.
@@ -187,7 +174,7 @@ def default_amount(source: SkillSource) -> int | None:
 
 
 class _Prefixer(ast.NodeTransformer):
-    """Prefixes the module's own names, except where a local name hides them."""
+    """Prefixes the module's own names where visible."""
 
     def __init__(self, prefix: str, names: set[str]):
         self.prefix, self.names = prefix, names
@@ -222,21 +209,15 @@ def _prefixed(source: SkillSource) -> str:
 
 
 def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], numbers: Sequence[int]) -> str:
-    """The text of a task module: each distinct skill's code once, then a triple for each task.
+    """The text of a task module. Each distinct skill's code once, then a triple for each task.
 
     Args:
-        sources: the distinct skills.
         task_sources: for each task, the index of its skill in ``sources``.
         numbers: for each task, the network number it returns.
     """
     parts = ['"""A run\'s tasks, composed from the skills of its plan; each skill\'s code stands here once."""']
-    futures = {
-        alias.name
-        for source in sources
-        for node in parse(source.text, source.prefix).body
-        if isinstance(node, ast.ImportFrom) and _is_future(node)
-        for alias in node.names
-    }
+    statements = [node for source in sources for node in parse(source.text, source.prefix).body]
+    futures = {alias.name for node in statements if _is_future(node) for alias in node.names}
     parts += [f"from __future__ import {name}" for name in sorted(futures)]
     parts += [_prefixed(source) for source in sources]
     for i, (which, number) in enumerate(zip(task_sources, numbers, strict=True)):
@@ -250,7 +231,7 @@ def compose_module(sources: Sequence[SkillSource], task_sources: Sequence[int], 
 
 
 def _renamed(text: str, tree: ast.Module, renames: Mapping[str, str]) -> str:
-    """Rename in place, so that the author's comments and layout stay."""
+    """Rename in place and keep the author's layout."""
     lines = [line.encode() for line in text.split("\n")]
     spots: list[tuple[int, int, str]] = []
     for node in ast.walk(tree):
@@ -265,7 +246,7 @@ def _renamed(text: str, tree: ast.Module, renames: Mapping[str, str]) -> str:
     return "\n".join(line.decode() for line in lines)
 
 
-def _is_future(node: ast.stmt) -> bool:
+def _is_future(node: ast.stmt) -> TypeGuard[ast.ImportFrom]:
     return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
@@ -294,12 +275,12 @@ def remap_network_numbers(
     taken = {name for name, _ in _bindings(tree)}
     if taken & set(_HEADER_NAMES):
         raise ModuleError(f"{file} defines {' and '.join(sorted(taken & set(_HEADER_NAMES)))}: it is remapped already.")
-    module = outline(code, file)
-    for i, number in enumerate(module.network_numbers):
+    numbers = network_numbers(code, file)
+    for i, number in enumerate(numbers):
         if number not in global_to_local:
             known = ", ".join(map(str, sorted(global_to_local)))
             raise ModuleError(f"{file}: task_{i}_network_number returns expert {number}; this run has {known}.")
-    names = [f"task_{i}_network_number" for i in range(module.tasks)]
+    names = [f"task_{i}_network_number" for i in range(len(numbers))]
     lines = _renamed(code, tree, {name: f"_original_{name}" for name in names}).split("\n")
     at = _first_free_line(tree)
     header = [
@@ -311,3 +292,33 @@ def remap_network_numbers(
     text = "\n".join(lines[:at] + header + lines[at:]).rstrip("\n")
     functions = [f"def {name}():\n    return GLOBAL_TO_LOCAL[_original_{name}()]" for name in names]
     return "\n\n\n".join([text, *functions]) + "\n"
+
+
+def source_of(skill: Skill) -> SkillSource:
+    """The functions that belong to a skill. Those of a task module's last task, or the only ones."""
+    prefix = slug(skill.name).lower()
+    if not skill.is_module:
+        return SkillSource(prefix, skill.code)
+    last = len(network_numbers(skill.code, skill.name)) - 1
+    return SkillSource(prefix, skill.code, f"task_{last}_is_done", f"task_{last}_reward")
+
+
+def compose_plan(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, int]) -> str:
+    """The task module of a plan with global experts."""
+    names = list(dict.fromkeys(step.skill for step in plan.steps))
+    sources = [source_of(skills[name]) for name in names]
+    order = [names.index(step.skill) for step in plan.steps]
+    return compose_module(sources, order, [experts[step.skill] for step in plan.steps])
+
+
+def tasks_of(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:
+    """The tasks of a plan. The trained skill draws its amount from its whole range."""
+    tasks = []
+    for i, step in enumerate(plan.steps):
+        spec = skills[step.skill].spec
+        is_own = i == len(plan.steps) - 1 and step.skill == own
+        low, high = spec.n_range if is_own and spec.n_range else (step.n, step.n)
+        if (fixed := default_amount(source_of(skills[step.skill]))) is not None:
+            low = high = fixed  # workers read it from the signature too
+        tasks.append(TaskSpec(skill=step.skill, low=low, high=high, item=spec.item, seeks=spec.seeks))
+    return tasks

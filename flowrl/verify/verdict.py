@@ -1,4 +1,4 @@
-"""The outcome of verifying a skill's code: a value, never an exception."""
+"""The outcome of verifying a skill's code. A value, never an exception."""
 
 from flowrl.schema.frozen import Frozen
 
@@ -21,7 +21,6 @@ class Verdict(Frozen):
     """The outcome of verifying a skill's code.
 
     Attributes:
-        ok: every check has passed.
         error: the first problem, as a sentence that an author or a model can act on; empty if ok.
         checks: in the order in which they ran; the first failure ends them.
         enforced: the restrictions on the child process, e.g. "no network (seccomp)", and those the platform lacks.

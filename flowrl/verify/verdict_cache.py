@@ -1,4 +1,4 @@
-"""A cache of verdicts, keyed by all they depend on. It lies in this user's own folder."""
+"""A cache of verdicts by all they depend on. It lies in this user's own folder."""
 
 import functools
 import hashlib
@@ -20,7 +20,7 @@ BESIDES = (
     "flowrl.env.block_memory",
     "flowrl.env.shaping",
     "flowrl.env.skill_inputs",
-    "flowrl.skillcode.flat_inputs",
+    "flowrl.skillcode.functions",
     "flowrl.skillcode.inputs",
     "flowrl.skillcode.skill_file",
     "flowrl.skillcode.source",
@@ -45,23 +45,18 @@ def verdict_key(skill: Skill, env: str) -> str:
     spec = json.dumps(skill.spec.model_dump(mode="json"), sort_keys=True)
     recording = recording_file(env)
     for file in (recording, names_file(recording)):
-        digest.update(_hash_of(file))
+        if file.exists():
+            found = file.stat()
+            digest.update(_hash_of(file, found.st_mtime_ns, found.st_size))
     isolation = f"seccomp {why_no_filter() is None}, Landlock {landlock_version()}"
     parts = (artefact_key(skill, env), spec, str(skill.trusted), recording.name, isolation)
     digest.update("\n".join(parts).encode())
     return digest.hexdigest()
 
 
-def _hash_of(file: Path) -> bytes:
-    if not file.exists():
-        return b""
-    found = file.stat()
-    return _hash_then(file, found.st_mtime_ns, found.st_size)
-
-
 @functools.lru_cache(maxsize=16)
-def _hash_then(file: Path, changed: int, size: int) -> bytes:
-    """A file's hash, cached: a list of skills asks for that of the same 11 MB once for each."""
+def _hash_of(file: Path, changed: int, size: int) -> bytes:
+    """A file's cached hash. A list of skills asks for that of the same 11 MB once for each."""
     return hashlib.sha256(file.read_bytes()).digest()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from flowrl.errors import PlatformError
 from flowrl.knowledge.base import load_base
 from flowrl.schema.skill import Skill
-from flowrl.skillcode.artefact_cache import meta_of, store_artefact
+from flowrl.skillcode.artefact_cache import store_artefact
 from flowrl.verify.behaviour.recordings import recorded, shapes_of
 from flowrl.verify.isolation.child_process import Child, ChildAnswer
 from flowrl.verify.isolation.resource_limits import SandboxLimits
@@ -31,7 +31,7 @@ _MAX_CHARACTERS = 400
 
 
 def verify(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) -> Verdict:
-    """Verify a skill's code, or look up an earlier verdict.
+    """Verify a skill's code or look up its verdict.
 
     The first verification for a game records transitions of it, which takes a minute or two.
 
@@ -46,7 +46,7 @@ def verify(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) -> Ve
 
 
 def verify_anew(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) -> Verdict:
-    """Verify a skill's code without looking at earlier verdicts."""
+    """Verify a skill's code without earlier verdicts."""
     start = time.monotonic()
     if skill.is_module:
         return Verdict(ok=False, error=f"{skill.name!r} is a whole task module; only skill files are verified.")
@@ -55,9 +55,7 @@ def verify_anew(skill: Skill, env: str, limits: SandboxLimits = DEFAULT_LIMITS) 
         return Verdict(ok=False, error=reading.problem, checks=reading.checks, seconds=time.monotonic() - start)
     verdict, artefact, final = _run_children(skill, env, reading, recorded(env), limits)
     if verdict.ok:
-        meta = meta_of(skill, env, artefact)
-        store_artefact(meta.key, artefact, meta)
-        verdict = verdict.model_copy(update={"artefact": meta.key})
+        verdict = verdict.model_copy(update={"artefact": store_artefact(skill, env, artefact).meta.key})
     if final:
         store_verdict(verdict_key(skill, env), verdict)
     return verdict.model_copy(update={"seconds": time.monotonic() - start})
@@ -93,13 +91,8 @@ def _run_children(
 
 
 def _trace_request(skill: Skill, env: str, reading: Reading, recording: Path) -> dict[str, Any]:
-    return {
-        "text": skill.code,
-        "env": env,
-        "is_done_arguments": reading.is_done_arguments,
-        "reward_arguments": reading.reward_arguments,
-        "shapes": shapes_of(recording),
-    }
+    arguments = {"is_done_arguments": reading.is_done_arguments, "reward_arguments": reading.reward_arguments}
+    return {"text": skill.code, "env": env, **arguments, "shapes": shapes_of(recording)}
 
 
 def _trace_check(answer: ChildAnswer) -> Check:
@@ -112,11 +105,7 @@ def _trace_check(answer: ChildAnswer) -> Check:
 
 
 def _judge_checks(answer: ChildAnswer) -> tuple[Check, ...]:
-    """The second child's checks.
-
-    Raises:
-        PlatformError: it crashed, which no skill code can cause.
-    """
+    """The second child's checks."""
     problem = _unanswered(answer, "evaluated")
     if "crash" in answer.header:
         raise PlatformError(f"The sandbox failed: {answer.header['crash']}\n{answer.header.get('traceback', '')}")
@@ -124,19 +113,11 @@ def _judge_checks(answer: ChildAnswer) -> tuple[Check, ...]:
         return (Check(name="evaluation", passed=False, detail=problem),)
     checks = map(Check.model_validate, _list_of(answer.header, "checks"))
     # An artefact's words may be in there, and all of it may be shown to a model's provider.
-    return tuple(
-        check.model_copy(update={"name": _line(check.name), "detail": _line(check.detail)}) for check in checks
-    )
+    return tuple(c.model_copy(update={"name": _line(c.name), "detail": _line(c.detail)}) for c in checks)
 
 
 def _unanswered(answer: ChildAnswer, verb: str) -> str:
-    """Why a child gave no answer.
-
-    A sentence for the code's author; empty if it gave one.
-
-    Raises:
-        PlatformError: it ended before it reached the code.
-    """
+    """Why a child gave no answer. A sentence for the code's author; empty if it gave one."""
     if not answer.start_seconds and not answer.late:
         why = answer.problem or _line(answer.header.get("crash", "its child did not say why"))
         raise PlatformError(f"The sandbox could not start: {why}. Look at this machine: flowrl doctor")
@@ -146,7 +127,7 @@ def _unanswered(answer: ChildAnswer, verb: str) -> str:
 
 
 def _enforced(answer: ChildAnswer) -> tuple[str, ...]:
-    return tuple(_line(line) for line in _list_of(answer.header, "enforced"))
+    return tuple(map(_line, _list_of(answer.header, "enforced")))
 
 
 def _list_of(header: Mapping[str, Any], name: str) -> list[Any]:
@@ -155,6 +136,6 @@ def _list_of(header: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _line(text: object) -> str:
-    """A child's words as one line of bounded length."""
+    """A child's words as one bounded line."""
     line = "".join(c if c.isprintable() else " " for c in str(text)[: _MAX_CHARACTERS + 1])
     return line if len(line) <= _MAX_CHARACTERS else line[: _MAX_CHARACTERS - 4] + " ..."

@@ -7,13 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.tables.planted import scripted_segments
 from flowrl.analysis.findings import Findings, Way
 from flowrl.analysis.probing import Probing
 from flowrl.analysis.repair import repair
 from flowrl.analysis.scripted_play import AnySkill, Stepper
-from flowrl.analysis.statistics import statistics_of
-from flowrl.env.exported_tasks import leaf_shapes
+from flowrl.analysis.segments import statistics_of
 from flowrl.env.registry import domain_named
+from flowrl.env.skill_inputs import leaf_shapes
 from flowrl.env.staging.scenes import ABSENT, AS_IT_IS, OUT_OF_REACH, WITHIN_REACH, Stage, stack_scenes
 from flowrl.knowledge.base import load_base
 from flowrl.schema.skill import Quantity, SkillSpec
@@ -173,7 +174,7 @@ def test_exported_code_is_probed_as_any_other() -> None:
 def test_segments_are_played_by_a_script_from_starts_drawn_at_random() -> None:
     probing = probing_of(TINY, functions_of(TINY, "Place Table"))
     (way,) = probing.ways()
-    segments = probing.scripted_segments(way, 30)
+    segments = scripted_segments(probing, way, 30)
     found = statistics_of("Place Table", segments, scripted=True).named()
     assert len(segments) == 30
     assert all(each.before == each.start != each.end for each in segments if each.steps == 1)

@@ -15,14 +15,14 @@ from flowrl.analysis.job import analyse_skill, analysis_job
 from flowrl.analysis.repair import repair
 from flowrl.errors import TrainingError, UsageError
 from flowrl.files import read_json
-from flowrl.jobs.inline import InlineExecutor
 from flowrl.jobs.job import JobEnd
-from flowrl.jobs.run_job import result_of
+from flowrl.jobs.local import result_of
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import respecify
 from flowrl.paths import PlayPaths
 from flowrl.rollout.world_seeds import ANALYSIS, EVALUATION, GATE, MERGE, TRAINING, world_key
 from flowrl.schema.skill import Quantity, SkillSpec
+from tests.support.inline import InlineExecutor
 
 pytestmark = pytest.mark.slow
 TABLE = "Place Table"

@@ -6,8 +6,7 @@ import pytest
 
 from flowrl.analysis.findings import Findings, Way, way_text
 from flowrl.analysis.repair import consistent_with, repair
-from flowrl.analysis.segments import Segment
-from flowrl.analysis.statistics import Statistics, statistics_of
+from flowrl.analysis.segments import Segment, Statistics, statistics_of
 from flowrl.schema.skill import Quantity, SkillSpec
 
 ONE, TWO, N = Quantity(base=1), Quantity(base=2), Quantity(per_n=1)

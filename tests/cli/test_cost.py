@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowrl.errors import LLMError
-from flowrl.llm.transport.ledger import Ledger
-from flowrl.llm.transport.prices import Price, Prices
+from flowrl.llm.transport.ledger import Ledger, Price, Prices
 from tests.support.homes import empty_home
 from tests.support.scripted import Scripted, answered, asked
 

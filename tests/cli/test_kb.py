@@ -11,8 +11,7 @@ import pytest
 
 from flowrl.errors import SpecError, UsageError
 from flowrl.knowledge.base import KnowledgeBase, load_base
-from flowrl.knowledge.own_skills import check_file, check_text, obstacle_of, read_own_skill
-from flowrl.knowledge.template import template
+from flowrl.knowledge.own_skills import check_file, check_text, obstacle_of, read_own_skill, template
 from flowrl.library.catalog import base_for, read_skill_folder
 from flowrl.planning.planner import plan
 from flowrl.schema.skill import SkillSpec

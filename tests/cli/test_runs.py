@@ -9,7 +9,7 @@ from benchmarks.tables.library import expert_arrays, fill_library, small_config
 from flowrl.files import append_line, write_json, write_text
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install
-from flowrl.parallel.requests import HomeRequest, leave_request, take_requests
+from flowrl.parallel.controller_files import HomeRequest, leave_request, take_requests
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
 from flowrl.stats import Share

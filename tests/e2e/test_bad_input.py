@@ -19,7 +19,7 @@ from flowrl.files import write_json, write_text
 from flowrl.growing.proposers import KnowledgeProposer
 from flowrl.growing.run_setup import SkillSetUp
 from flowrl.knowledge.base import load_base
-from flowrl.library.goal_plans import plan_with_library
+from flowrl.library.catalog import plan_with_library
 from flowrl.library.home import command_for
 from flowrl.parallel.run_reports import retry_run
 from flowrl.parallel.scheduler import NothingToPropose, Proposal

@@ -10,31 +10,31 @@ import jax
 import pytest
 
 from flowrl.env.dry_run import try_tasks
-from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.registry import domain_named
+from flowrl.env.skill_inputs import leaf_shapes
 from flowrl.errors import LibraryError, ModuleError
 from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.files import read_arrays, read_json, write_json, write_text
 from flowrl.growing.grow import grow, train
 from flowrl.growing.merging import comparison
 from flowrl.growing.run_setup import SkillSetUp
-from flowrl.jobs.inline import InlineExecutor
 from flowrl.jobs.job import Job
 from flowrl.knowledge.base import load_base
 from flowrl.knowledge.import_base import import_base, write_imported
 from flowrl.library.catalog import base_for, home_folder
 from flowrl.library.home import SkillLibrary
-from flowrl.parallel.finished_run import FinishedRun
+from flowrl.parallel.run_folder import FinishedRun
 from flowrl.parallel.scheduler import Proposal
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env, task_names
 from flowrl.schema.run import ArtefactRef, RunSpec, TrainResult
 from flowrl.schema.skill import Skill
-from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, meta_of, store_artefact
+from flowrl.skillcode.artefact_cache import artefact_key, find_artefact, store_artefact
 from flowrl.verify.verdict import Verdict
 from flowrl.weights import sha256
 from tests.support.exports import artefact_of, calls_out, handmade
 from tests.support.homes import add_skill
+from tests.support.inline import InlineExecutor
 from tests.support.runs import TINY, Watcher, assert_same_arrays, inline, tiny_config
 
 SHORT = tiny_config(ppo__frames=8192, gate__worlds=64)
@@ -60,7 +60,7 @@ class Sandbox:
         key = artefact_key(skill, env)
         if find_artefact(key) is None:
             data = artefact_of(skill, leaf_shapes(domain_named(env)), self.folder)
-            store_artefact(key, data, meta_of(skill, env, data))
+            store_artefact(skill, env, data)
         return Verdict(ok=True, artefact=key)
 
 

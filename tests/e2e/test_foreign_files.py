@@ -27,7 +27,7 @@ from flowrl.jobs.local import LocalExecutor, is_locked
 from flowrl.jobs.ray_executor import RayExecutor, import_path
 from flowrl.library.trust import is_vouched
 from flowrl.llm import briefing
-from flowrl.parallel.finished_run import FinishedRun
+from flowrl.parallel.run_folder import FinishedRun
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env
 from flowrl.schema.run import RunSpec, TrainResult

@@ -22,7 +22,7 @@ from flowrl.library.home import SkillLibrary
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.parallel.training_setup import build_moe_checkpoint, prepare_training_run
 from flowrl.schema.run import RunSpec, TrainResult
-from flowrl.skillcode.plan_module import compose_plan
+from flowrl.skillcode.source import compose_plan
 from flowrl.weights import experts_of, load_experts
 from tests.support.homes import two_wood
 from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, grow_to, inline, tiny_config, tree_bytes

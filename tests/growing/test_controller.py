@@ -14,10 +14,9 @@ from flowrl.growing.run_setup import SkillSetUp
 from flowrl.jobs.job import Job, JobEnd
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
-from flowrl.parallel.requests import HomeRequest, leave_request
+from flowrl.parallel.controller_files import HomeRequest, Snapshot, leave_request
 from flowrl.parallel.run_reports import cancel_run, report_on, reports, retry_run, run_of, status_of
 from flowrl.parallel.scheduler import Finish, Proposal
-from flowrl.parallel.snapshot import Snapshot
 from flowrl.paths import RunPaths
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.run import RunSpec, TrainResult

@@ -12,11 +12,10 @@ import psutil
 import pytest
 
 from flowrl.errors import PlatformError, UsageError
-from flowrl.jobs.inline import InlineExecutor
 from flowrl.jobs.job import Job, JobEnd
-from flowrl.jobs.local import LocalExecutor, is_locked, slots_for, worker_process
-from flowrl.jobs.memory import memory_warning
+from flowrl.jobs.local import LocalExecutor, is_locked, memory_warning, slots_for, worker_process
 from flowrl.jobs.ray_executor import RayExecutor, share_of_card
+from tests.support.inline import InlineExecutor
 from tests.support.odd_jobs import MODULE, ends, until
 
 

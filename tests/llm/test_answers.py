@@ -6,18 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrl.errors import SpecError
 from flowrl.library.drafts import RewardDesign
 from flowrl.llm.answers import (
     CodeAnswer,
     DesignAnswer,
     ProposeAnswer,
     RefineAnswer,
+    RejectedError,
     SpecAnswer,
-    UnreadableAnswerError,
+    own_functions,
     parse_answer,
 )
-from flowrl.llm.code_answer import CodeError, own_functions
 from flowrl.schema.skill import Quantity, SkillSpec
 from tests.support.played import BASES, CLASSIC, TINY
 
@@ -49,7 +48,7 @@ def test_an_answer_is_read_whatever_is_wrapped_around_it(text: str) -> None:
     ],
 )
 def test_what_is_wrong_is_told(text: str, why: str) -> None:
-    with pytest.raises(UnreadableAnswerError) as raised:
+    with pytest.raises(RejectedError) as raised:
         parse_answer(text, ProposeAnswer)
     assert why in str(raised.value)
 
@@ -59,14 +58,14 @@ def test_no_text_breaks_the_parser(text: str) -> None:
     for form in (ProposeAnswer, SpecAnswer, DesignAnswer, CodeAnswer, RefineAnswer):
         try:
             parse_answer(text, form)
-        except UnreadableAnswerError as error:
+        except RejectedError as error:
             assert str(error)
 
 
 def test_bare_code_will_do_where_code_is_asked_for() -> None:
     code = "def is_done(n):\n    return n > 0\n"
     assert parse_answer(f"```python\n{code}```", CodeAnswer).code == code
-    with pytest.raises(UnreadableAnswerError):
+    with pytest.raises(RejectedError):
         parse_answer(f"```python\n{code}```", ProposeAnswer)
 
 
@@ -74,7 +73,7 @@ def test_a_specification_is_read_with_amounts_that_grow() -> None:
     answer = SpecAnswer(requires={"near:table": 1}, consumes={"wood": "2*n"}, yields={"stone": "n + 1"}, n_range=(1, 4))
     spec = answer.spec("S")
     assert spec.consumes == {"wood": Quantity(per_n=2)} and spec.yields == {"stone": Quantity(per_n=1, base=1)}
-    with pytest.raises(SpecError) as raised:
+    with pytest.raises(RejectedError) as raised:
         SpecAnswer(consumes={"wood": "n*n", "stone": "lots"}).spec("S")
     assert "wood" in str(raised.value) and "stone" in str(raised.value)
 
@@ -144,6 +143,6 @@ def test_a_wrong_number_is_told(text: str, why: str) -> None:
     if not why:
         assert own_functions(text, 3) == "x = 1; y = 2\nis_done = 1\n"
         return
-    with pytest.raises(CodeError) as raised:
+    with pytest.raises(RejectedError) as raised:
         own_functions(text, 3)
     assert why in str(raised.value)

@@ -9,8 +9,18 @@ import pytest
 
 from flowrl.errors import BudgetSpent, LLMError, Unanswered, UsageError
 from flowrl.llm.transport.client import JudgedLLM, ModelRequest, ModelResponse
-from flowrl.llm.transport.ledger import Budget, CallLine, JudgementLine, Ledger, cost_rows, cost_total, read_ledger
-from flowrl.llm.transport.prices import Price, Prices, read_prices
+from flowrl.llm.transport.ledger import (
+    Budget,
+    CallLine,
+    JudgementLine,
+    Ledger,
+    Price,
+    Prices,
+    cost_rows,
+    cost_total,
+    read_ledger,
+    read_prices,
+)
 from tests.support.scripted import Scripted, answered, asked
 
 OWN = Prices({"m": Price(input=2.0, output=10.0)}, "http://127.0.0.1:1/v1")

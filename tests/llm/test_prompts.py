@@ -1,15 +1,15 @@
 """Prompts: their variables, what is masked, and the very words that are sent."""
 
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from flowrl.errors import UsageError
-from flowrl.llm.briefing import briefing, inputs_text, shaping_text
-from flowrl.llm.progress_text import SkillLine
-from flowrl.llm.prompts import load_prompt, parse_prompt, prompt_names
+from flowrl.llm.briefing import SkillLine, briefing, inputs_text, shaping_text
+from flowrl.llm.prompts import load_prompt, parse_prompt
 from flowrl.planning.symbolic import ANYTHING
-from flowrl.schema.game import GameSignature
+from flowrl.skillcode.inputs import GameSignature
 from tests.support.played import CLASSIC, FULL, TINY
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -61,7 +61,8 @@ def _hold_against(file: Path, text: str) -> None:
 
 
 def test_every_prompt_that_ships_has_a_golden_text() -> None:
-    assert set(prompt_names()) == {*VARIABLES, "system"}
+    shipped = (resources.files("flowrl.llm") / "prompts").iterdir()
+    assert {file.name for file in shipped} == {f"{name}.md" for name in (*VARIABLES, "system")}
 
 
 def test_measured_values_are_masked_and_fixed_ones_are_not() -> None:

@@ -19,8 +19,8 @@ from flowrl.errors import FlowRLError, LLMError, Unanswered, UsageError
 from flowrl.llm.transport.client import LLM, Message
 from flowrl.llm.transport.endpoint import Endpoint, find_key
 from flowrl.llm.transport.factory import LLMSettings, make_llm
+from flowrl.llm.transport.failures import Patience, Retries
 from flowrl.llm.transport.provider import Provider
-from flowrl.llm.transport.retries import Patience, Retries
 from tests.support.llm_server import GOOD, Say, Server, closed_port, completion, openai_error, refusal, serving
 from tests.support.scripted import Scripted, answered, asked
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from flowrl.analysis.findings import Findings, Way
-from flowrl.analysis.segments import Frame, Segment, Trajectory
-from flowrl.analysis.statistics import statistics_of
+from flowrl.analysis.segments import Frame, Segment, Trajectory, statistics_of
 from flowrl.errors import LLMError, NotRecorded, TrainingError
 from flowrl.library.versions import respecify
 from flowrl.llm import review as module

@@ -13,10 +13,9 @@ from flowrl.library.catalog import known_skills
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import respecify
 from flowrl.llm.answers import RefineAnswer, SpecAnswer
-from flowrl.llm.briefing import briefing
+from flowrl.llm.briefing import briefing, skill_lines
 from flowrl.llm.context import FlowContext, FlowSettings
 from flowrl.llm.flow import Flow
-from flowrl.llm.progress_text import skill_lines
 from flowrl.llm.prompts import load_prompt
 from flowrl.llm.transport.client import ModelRequest, ModelResponse
 from flowrl.llm.transport.transcript import Replayer, read_transcript

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.tables.planted import ENV, ERRORS, TRANSCRIPT
 from flowrl.errors import LibraryError, LLMError, NotRecorded
 from flowrl.knowledge.base import load_base
-from flowrl.llm.progress_text import skill_lines
+from flowrl.llm.briefing import skill_lines
 from flowrl.llm.transport.client import Message, ModelRequest, ModelResponse
 from flowrl.llm.transport.transcript import Replayer, TranscriptRecorder, read_transcript
 from tests.support.scripted import Scripted, answered, asked

@@ -27,7 +27,7 @@ from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install, restore, shelve
 from flowrl.parallel.scheduler import Proposal
-from flowrl.parallel.start_state_files import start_files
+from flowrl.parallel.training_setup import start_files
 from flowrl.rollout import collect_states
 from flowrl.rollout.collect_states import StateCollector
 from flowrl.rollout.start_states import Starts, starts_at, supported

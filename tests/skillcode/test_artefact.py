@@ -18,10 +18,9 @@ from benchmarks.tables.exported import exported, through_artefacts
 from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.config import build_config
 from flowrl.env.dry_run import _initial_inputs, _scrambled
-from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.flow_env import FlowEnv, evaluate_skill
 from flowrl.env.registry import domain_named
-from flowrl.env.skill_inputs import SkillInputs
+from flowrl.env.skill_inputs import SkillInputs, leaf_shapes
 from flowrl.errors import ModuleError, PlatformError
 from flowrl.knowledge.base import load_base
 from flowrl.paths import source_of
@@ -31,12 +30,10 @@ from flowrl.skillcode.artefact_cache import (
     MADE_BY,
     artefact_key,
     find_artefact,
-    meta_of,
     store_artefact,
     verified_cache,
 )
-from flowrl.skillcode.flat_inputs import flat_leaves
-from flowrl.skillcode.functions import SkillFunctions
+from flowrl.skillcode.functions import SkillFunctions, flat_leaves
 from flowrl.training.programs import Programs
 from tests.support.exports import PYTHON, artefact_of, calls_out, handmade, heading
 from tests.support.runs import TINY
@@ -230,7 +227,7 @@ CHOP = Skill(name="Chop", spec=load_base(TINY).skills[0].spec, code="def is_done
 def test_the_cache_gives_back_what_was_put_in(cache: Path) -> None:
     key = artefact_key(CHOP, TINY)
     assert find_artefact(key) is None
-    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
+    store_artefact(CHOP, TINY, b"some bytes")
     found = find_artefact(key)
     assert found is not None and found.path.read_bytes() == b"some bytes" and found.path.parent == cache
     assert found.ref.key == key and found.meta.skill == "Chop"
@@ -238,10 +235,10 @@ def test_the_cache_gives_back_what_was_put_in(cache: Path) -> None:
 
 def test_an_artefact_that_was_changed_or_half_written_is_not_found(cache: Path) -> None:
     key = artefact_key(CHOP, TINY)
-    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
+    store_artefact(CHOP, TINY, b"some bytes")
     (cache / f"{key}.stablehlo").write_bytes(b"other bytes")
     assert find_artefact(key) is None
-    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
+    store_artefact(CHOP, TINY, b"some bytes")
     beside = cache / f"{key}.json"
     beside.write_text(json.dumps(json.loads(beside.read_text()) | {"key": "0" * 64}))
     assert find_artefact(key) is None
@@ -251,11 +248,11 @@ def test_an_artefact_that_was_changed_or_half_written_is_not_found(cache: Path) 
 
 def test_the_first_artefact_of_a_key_stays_while_it_is_whole(cache: Path) -> None:
     key = artefact_key(CHOP, TINY)
-    store_artefact(key, b"some bytes", meta_of(CHOP, TINY, b"some bytes"))
-    kept = store_artefact(key, b"others", meta_of(CHOP, TINY, b"others"))
+    store_artefact(CHOP, TINY, b"some bytes")
+    kept = store_artefact(CHOP, TINY, b"others")
     assert kept.path.read_bytes() == b"some bytes" and find_artefact(key) == kept
     kept.path.write_bytes(b"damaged")
-    assert store_artefact(key, b"others", meta_of(CHOP, TINY, b"others")).path.read_bytes() == b"others"
+    assert store_artefact(CHOP, TINY, b"others").path.read_bytes() == b"others"
 
 
 @pytest.mark.parametrize("module", MADE_BY)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flowrl.env.code_parser import bind_tasks, load_module, task_and_reward_funcs, task_to_skill
 from flowrl.errors import ModuleError, UsageError
 from flowrl.parallel.training_setup import build_remapping, inject_remapping_header
-from flowrl.skillcode.source import SkillSource, compose_module, outline, remap_network_numbers
+from flowrl.skillcode.source import SkillSource, compose_module, network_numbers, remap_network_numbers
 
 
 def module_text(numbers: list[int], order: list[int] | None = None) -> str:
@@ -144,7 +144,7 @@ def test_composing_holds_each_skill_once_and_keeps_names_apart() -> None:
     sources = [SkillSource("a", SKILL), SkillSource("b", SKILL.replace("LIMIT = 3", "LIMIT = 5"))]
     text = compose_module(sources, [0, 1, 0], [4, 9, 4])
     assert text.count("def a_is_done") == 1
-    assert outline(text, "m").network_numbers == (4, 9, 4)
+    assert network_numbers(text, "m") == (4, 9, 4)
     tasks = bind_tasks(run_text(text))
     assert tasks.skill_of_task == (0, 1, 0) and len(tasks.skills) == 2
     wood = types.SimpleNamespace(wood=2)

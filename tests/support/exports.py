@@ -11,13 +11,12 @@ from jax import export
 
 from benchmarks.tables.exported import exported
 from flowrl.env.code_parser import bind_tasks, load_module
-from flowrl.env.exported_tasks import leaf_shapes
 from flowrl.env.registry import domain_named
+from flowrl.env.skill_inputs import leaf_shapes
 from flowrl.schema.skill import Skill
 from flowrl.skillcode.artefact import export_functions
 from flowrl.skillcode.functions import SkillFunctions
-from flowrl.skillcode.plan_module import source_of
-from flowrl.skillcode.source import compose_module
+from flowrl.skillcode.source import compose_module, source_of
 from tests.support.runs import TINY
 
 

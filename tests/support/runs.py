@@ -13,7 +13,6 @@ from flowrl.config import RunConfig, build_config
 from flowrl.growing.controller import GrowLimits
 from flowrl.growing.grow import GrowOutcome, grow, train
 from flowrl.growing.run_setup import SkillSetUp
-from flowrl.jobs.inline import InlineExecutor
 from flowrl.jobs.job import Executor
 from flowrl.knowledge.base import load_base
 from flowrl.library.home import SkillLibrary
@@ -23,6 +22,7 @@ from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import MetricsRow, SnapshotShare, UpdateRow
 from flowrl.schema.run import RunSpec
 from flowrl.stats import Share
+from tests.support.inline import InlineExecutor
 
 TINY = "Tiny-Grid-v1"
 

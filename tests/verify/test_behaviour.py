@@ -11,12 +11,11 @@ import pytest
 
 from flowrl.knowledge.base import load_base
 from flowrl.schema.skill import Quantity, Skill, SkillSpec
-from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.skillcode.functions import flat_leaves
 from flowrl.verify.behaviour.judge import Judge
 from flowrl.verify.behaviour.recordings import Recording, read_recording, recorded, shapes_of
 from flowrl.verify.text.check_text import read_skill_text
-from flowrl.verify.tracing.primitives import problem_of
-from flowrl.verify.tracing.trace import Refused, traced_artefact
+from flowrl.verify.tracing import Refused, problem_of, traced_artefact
 from tests.support.played import CLASSIC, FULL, TINY, Moment, game_of, new_worlds
 
 WOOD = SkillSpec(

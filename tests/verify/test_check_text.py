@@ -11,12 +11,12 @@ import pytest
 
 from flowrl.config import ENVIRONMENTS
 from flowrl.knowledge.base import load_base
-from flowrl.knowledge.template import template
+from flowrl.knowledge.own_skills import template
 from flowrl.skillcode.inputs import FULL_GAME_ONLY, SKILL_INPUTS
 from flowrl.skillcode.source import SkillSource, compose_module
 from flowrl.verify.text.allow_list import ARRAY_METHODS, BUILTINS, JNP
 from flowrl.verify.text.check_text import Reading, read_skill_text
-from flowrl.verify.tracing.trace import load_functions
+from flowrl.verify.tracing import load_functions
 
 CLASSIC, FULL = "Craftax-Classic-Symbolic-v1", "Craftax-Symbolic-v1"
 GOOD = """import jax.numpy as jnp

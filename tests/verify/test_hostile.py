@@ -25,7 +25,7 @@ from flowrl.verify.behaviour.judge import Judge
 from flowrl.verify.behaviour.recordings import recorded, shapes_of
 from flowrl.verify.isolation.resource_limits import MEBIBYTE, SandboxLimits
 from flowrl.verify.text.check_text import read_skill_text
-from flowrl.verify.tracing.trace import Refused, traced_artefact
+from flowrl.verify.tracing import Refused, traced_artefact
 from flowrl.verify.verdict import Check, Verdict
 from flowrl.verify.verify import verify
 

@@ -29,7 +29,7 @@ def test_a_module_that_is_gone_is_an_error_and_not_passed_over() -> None:
 def test_a_verdict_follows_from_every_file_of_verify_whatever_its_folder() -> None:
     files = set(FOLDER.rglob("*.py"))
     assert files <= set(verdict_cache.verdict_sources())
-    assert {"verify", "text", "isolation", "tracing", "behaviour"} <= {file.parent.name for file in files}
+    assert {"verify", "text", "isolation", "behaviour"} <= {file.parent.name for file in files}
 
 
 def imported_by(file: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""A game's step, traced and evaluated anew with less work. Four changes, none of which changes a bit of the results:
+"""A game's step evaluated anew with less work. Four changes, none of which changes a bit of the results:
 large arrays are written to at the end (`lazy_writes`), loops without a carry run as one vector, short loops are written
 out, and random numbers come from `threefry`.
 """
@@ -73,7 +73,7 @@ class JaxprEvaluator:
         return LazyArray(value) if getattr(value, "ndim", 0) >= 2 and value.size >= LARGE else value
 
     def plain(self, value: Any) -> Any:
-        """Unwrap a `LazyArray`, all its writes done."""
+        """Unwrap a `LazyArray` with all its writes done."""
         return value.value(self._reads.get(id(value.base), [])) if isinstance(value, LazyArray) else value
 
     def _flushed(self, value: Any) -> Any:
@@ -112,7 +112,7 @@ class JaxprEvaluator:
         return self._bind(eqn, [self.plain(arg) for arg in args]) if results is None else results
 
     def _bind(self, eqn: Any, args: list[Any]) -> list[Any]:
-        """Apply a primitive, or look up its result for the same arguments."""
+        """Apply a primitive or look up its result."""
         # The arguments are kept with the results, so that no id is used again.
         key = (eqn.primitive.name, tuple(map(id, args)), str(eqn.params) if len(eqn.params) < 8 else id(eqn))
         if key not in self._known:
@@ -194,10 +194,8 @@ class JaxprEvaluator:
             return None
         key = ("squeeze", id(array))
         if key not in self._known:
-            self._known[key] = (
-                array,
-                [LazyArray(array.base, array.writes, array.lead, False, array.raw_index, array.parent)],
-            )
+            part = LazyArray(array.base, array.writes, array.lead, False, array.raw_index, array.parent)
+            self._known[key] = (array, [part])
         return self._known[key][1]
 
     def _slice(self, eqn: Any, args: list[Any]) -> list[Any] | None:

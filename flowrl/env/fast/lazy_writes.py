@@ -1,4 +1,4 @@
-"""A large array with a list of pending single-cell writes. Where writes go into the array one after another, XLA copies
+"""A large array with pending single-cell writes. Where writes go into the array one after another, XLA copies
 the whole of it wherever it can't prove that an earlier version is no longer read; a game's step reads single cells
 between writes all the time. Reads here look at the old array and at the pending writes.
 """
@@ -20,7 +20,7 @@ Index = tuple[Any, ...]
 #     write (3, 5) again: the last write is of this very index, so its value is replaced
 # With floors, part(k) of [floors, R, C] has lead = (k,) and the same base: its writes are at (k, row, column).
 class Write(NamedTuple):
-    """One cell's new value, if ``active``. An index out of bounds makes it inactive."""
+    """One cell's new value if ``active``. An index out of bounds makes it inactive."""
 
     place: Index
     value: Any
@@ -73,7 +73,7 @@ class LazyArray:
         return replace(self, writes=(*self.writes, write), parent=None)
 
     def part(self, index: Any) -> "LazyArray":
-        """Slice one index of the first axis, that axis kept."""
+        """Slice one index of the first axis and keep the axis."""
         return LazyArray(
             self.base, self.writes, clamp((index,), self.base.shape), keeps_axis=True, raw_index=index, parent=self
         )
@@ -93,7 +93,7 @@ class LazyArray:
         return LazyArray(self.base, (*self.writes, *changed))
 
     def select(self, take: Any, other: "LazyArray") -> "LazyArray | None":
-        """This array where ``take`` is true, else ``other``. None where the two don't share a base."""
+        """This array where ``take`` is true and else ``other``. None where the two don't share a base."""
         if (
             self.base is not other.base
             or not same_index(self.raw_index, other.raw_index)
@@ -121,7 +121,7 @@ class LazyArray:
         return self.flush(after)
 
     def flush(self, after: list[Any]) -> jax.Array:
-        """Do the pending writes, and keep the result."""
+        """Do the pending writes and keep the result."""
         if self.writes:
             self.base, self.writes = write_all(self.base, self.writes, after), ()
         return self.base
@@ -140,7 +140,7 @@ def _slice_first(base: Any, index: Any) -> jax.Array:
 
 
 def write_all(base: Any, writes: tuple[Write, ...], after: list[Any]) -> jax.Array:
-    """Apply ``writes`` to ``base``, in their order."""
+    """Apply ``writes`` to ``base`` in their order."""
     late = zero_after(after)
     for write in writes:
         # An inactive write goes to a row past the end, which is dropped.
@@ -151,7 +151,7 @@ def write_all(base: Any, writes: tuple[Write, ...], after: list[Any]) -> jax.Arr
 
 
 def zero_after(values: list[Any]) -> Any:
-    """A zero that depends on all ``values``, opaque to the compiler.
+    """An opaque zero that depends on all ``values``.
 
     It says whether more of them are 1 than there are of them. XLA drops its own barrier before it decides on copies.
     """
@@ -162,7 +162,7 @@ def zero_after(values: list[Any]) -> Any:
 
 
 def clamp(index: Index, shape: tuple[int, ...]) -> Index:
-    """Clamp ``index`` to ``shape``, axis by axis."""
+    """Clamp ``index`` to ``shape`` axis by axis."""
     return tuple(jnp.clip(i, 0, length - 1) for i, length in zip(index, shape, strict=False))
 
 
@@ -175,7 +175,7 @@ def in_bounds(index: Index, shape: tuple[int, ...]) -> Any:
 
 
 def same_index(left: Any, right: Any) -> bool:
-    """Whether two indices are known to be equal while tracing."""
+    """Whether two indices are surely equal."""
     if left is right:
         return True
     if left is None or right is None or isinstance(left, jax.Array) or isinstance(right, jax.Array):

@@ -1,4 +1,4 @@
-"""World generation with its noise and random numbers computed once."""
+"""World generation with its noise computed once."""
 
 import functools
 from collections.abc import Callable, Sequence

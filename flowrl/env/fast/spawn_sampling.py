@@ -1,4 +1,4 @@
-"""Draws the cell in which a creature appears, from a window. Upstream draws from all cells of the map with
+"""Draws the cell in which a creature appears. Upstream draws from all cells of the map with
 `jax.random.choice(p=...)`, a cumulative sum over 4,096 (Classic) or 2,304 (full) cells for each of three kinds of
 creature at every step: on a CPU the hottest spot of all. But a creature appears less than 14 cells from the player (L1
 in Classic, Euclidean in the full game), so a 28 x 28 window holds every candidate. It is cut out once; from then on a
@@ -28,12 +28,12 @@ def window_origin(position: Int[Array, "2"], map_size: tuple[int, int]) -> Int[A
 
 
 def cut_window(grid: Array, origin: Int[Array, "2"], *lead: Int[Array, ""]) -> Array:
-    """Cut the [28, 28] window at ``origin`` out of ``grid``. Of the floor ``lead``, where the map has floors."""
+    """Cut the window at ``origin`` out of ``grid``. Of the floor ``lead``, where the map has floors."""
     return jax.lax.dynamic_slice(grid, (*lead, *origin), (*(1 for _ in lead), WINDOW, WINDOW)).reshape(WINDOW, WINDOW)
 
 
 def pack_two(first: Bool[Array, "w w"], second: Bool[Array, "w w"]) -> tuple[UInt32[Array, "w"], UInt32[Array, "w"]]:
-    """Pack two grids' columns into words, the first row's bit lowest.
+    """Pack two grids' columns into words. The first row's bit is the lowest.
 
     One sum makes both, half a column of each in one word, so that what the grids are made from is read only once.
     """
@@ -54,7 +54,7 @@ def shape_words(inside_fn: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np
 
 
 def place_shape(words: np.ndarray, position: Int[Array, "2"], origin: Int[Array, "2"]) -> UInt32[Array, "w"]:
-    """Move a shape of `shape_words` into the window at ``origin``."""
+    """Move a packed shape into the window."""
     # The shape's first cell lies at position - REACH; shift is how far the window begins after it.
     shift = origin - position + REACH  # [2]
     columns = jnp.asarray(words)[jnp.clip(jnp.arange(WINDOW) + shift[1] + 1, 0, len(words) - 1)]
@@ -65,7 +65,7 @@ def place_shape(words: np.ndarray, position: Int[Array, "2"], origin: Int[Array,
 def without(
     columns: UInt32[Array, "w"], cell: Int[Array, "2"], origin: Int[Array, "2"], taken: Bool[Array, ""]
 ) -> UInt32[Array, "w"]:
-    """Take ``cell`` of the map out of ``columns``, if it is ``taken``."""
+    """Take a ``taken`` cell of the map out of ``columns``."""
     row, column = cell[0] - origin[0], cell[1] - origin[1]
     within = taken & (row >= 0) & (row < WINDOW)
     bit = jnp.where(within, jnp.uint32(1) << jnp.clip(row, 0, WINDOW - 1).astype(jnp.uint32), 0)
@@ -77,7 +77,7 @@ def without(
 def choose_by_rank(
     key: jax.Array, columns: UInt32[Array, "w"], origin: Int[Array, "2"], map_size: tuple[int, int]
 ) -> Int[Array, "2"]:
-    """Draw a candidate uniformly: a column by its count, then a row."""
+    """Draw a candidate uniformly. A column by its count, then a row."""
     del map_size
     counts = jax.lax.population_count(columns).astype(jnp.int32)  # [28]
     total = counts.sum()

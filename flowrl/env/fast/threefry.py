@@ -30,7 +30,7 @@ def hash_pair(key: jax.Array, high: jax.Array, low: jax.Array) -> tuple[jax.Arra
 
 
 def _hash_places(key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Hash each place of an array, by its number in reading order."""
+    """Hash each place of an array by its number."""
     size = 1
     for length in shape:
         size *= length

@@ -1,4 +1,4 @@
-"""Scenes: batches of worlds with given fluents, before a given thing."""
+"""Batches of worlds with given fluents and a thing ahead."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from jaxtyping import Array, Int
 
 from flowrl.env.domain import Domain, World
 from flowrl.env.staging import worlds as staging
-from flowrl.errors import UsageError
 
 AS_IT_IS = -1
 """Stands for an amount, a level or a thing that is left as the world has it."""
@@ -27,7 +26,7 @@ _HEALTH = 1
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing that a player can stand before.
+    """A kind of thing that players face.
 
     Attributes:
         herd: the field of the world that it is a creature of; "" for a block.
@@ -40,7 +39,7 @@ class Kind:
 
 
 class Scene(NamedTuple):
-    """The content of a world, or with a leading axis of many.
+    """The content of one world or of many.
 
     Attributes:
         items: of each of the domain's items, how much is in hand.
@@ -57,7 +56,7 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """Sets scenes up in the worlds of one game.
+    """Sets up scenes in one game's worlds.
 
     Attributes:
         floor: where `plain_worlds` are, in games with floors.
@@ -70,34 +69,27 @@ class Stage:
 
     @staticmethod
     def of(domain: Domain, floor: int = 0) -> "Stage":
-        """Build the stage of a game.
-
-        Raises:
-            UsageError: the game does not say how fluents are read off its worlds.
-        """
-        if domain.facts is None:
-            raise UsageError(f"{domain.name} does not say how a symbolic state is read off its worlds (Domain.facts).")
+        """Build the stage of a game."""
         world = jax.eval_shape(domain.reset_fn, jax.random.key(0))
         bare = staging.ground(world)
         blocks = [Kind(name) for name in domain.sight.names if name != bare]
         types = 8 if staging.is_full(world) else 1
-        creatures = [
-            Kind(f"{herd}:{k}" if types > 1 else herd, herd, k) for herd in staging.herds(world) for k in range(types)
-        ]
+        each_type = [(herd, k) for herd in staging.herds(world) for k in range(types)]
+        creatures = [Kind(f"{herd}:{k}" if types > 1 else herd, herd, k) for herd, k in each_type]
         return Stage(domain, floor, (Kind(bare), *blocks, *creatures))
 
     @property
     def stations(self) -> tuple[str, ...]:
         """Names of the game's stations."""
-        return tuple(name for name, _ in self.domain.facts.stations) if self.domain.facts else ()
+        return tuple(name for name, _ in self.domain.symbols.stations)
 
     def station_of(self, kind: int) -> str:
-        """The station that a kind of thing is, "" for none."""
-        stations = self.domain.facts.stations if self.domain.facts else ()
+        """The station that a kind of thing is. "" for none."""
+        stations = self.domain.symbols.stations
         return next((name for name, blocks in stations if self.kinds[kind].name in blocks), "")
 
     def plain_worlds(self, key: jax.Array, count: int) -> World:
-        """Make ``count`` worlds in which the player stands alone."""
+        """Make worlds in which the player stands alone."""
         keys = jax.random.split(key, count)
         return jax.jit(jax.vmap(lambda key: staging.plain(self.domain.reset_fn(key), self.floor)))(keys)
 
@@ -114,7 +106,7 @@ class Stage:
         Args:
             others: the amount of the items that are not named.
         """
-        levels = self.domain.facts.intrinsics if self.domain.facts else ()
+        levels = self.domain.symbols.intrinsics
         given = body if isinstance(body, Mapping) else dict.fromkeys(levels, body)
         return Scene(
             np.array([items.get(item, others) for item in self.domain.items], np.int32),
@@ -152,7 +144,7 @@ def _set_up(stage: Stage, bases: World, which: Array, scenes: Scene) -> World:
     def one(index: Array, scene: Scene) -> World:
         world = jax.tree.map(lambda leaf: leaf[index], bases)
         world = _face(stage, _equip(stage.domain, world, scene), jnp.asarray(scene.kind))
-        for i, (_, blocks) in enumerate(stage.domain.facts.stations if stage.domain.facts else ()):
+        for i, (_, blocks) in enumerate(stage.domain.symbols.stations):
             world = _put_station(stage, world, blocks, i, scene.stations[i])
         return world
 
@@ -160,7 +152,7 @@ def _set_up(stage: Stage, bases: World, which: Array, scenes: Scene) -> World:
 
 
 def _equip(domain: Domain, world: World, scene: Scene) -> World:
-    """Set inventory and body, and clear the achievements. Those stay that the inventory and the floors passed imply."""
+    """Set inventory and body and clear the achievements. Those stay that the inventory and the floors passed imply."""
     present = domain.amounts_fn(world.inventory)
     held = {}
     for i, item in enumerate(domain.items):
@@ -168,7 +160,7 @@ def _equip(domain: Domain, world: World, scene: Scene) -> World:
         amount = jnp.where(scene.items[i] == AS_IT_IS, present[i], scene.items[i])
         held[item] = (amount + jnp.arange(old.shape[-1])[::-1]) // old.shape[-1] if jnp.ndim(old) else amount
     levels = {}
-    for i, name in enumerate(domain.facts.intrinsics if domain.facts else ()):
+    for i, name in enumerate(domain.symbols.intrinsics):
         old = getattr(world, f"player_{name}")
         levels[f"player_{name}"] = jnp.where(scene.body[i] == AS_IT_IS, old, scene.body[i])
     nothing = jnp.zeros_like(world.achievements)
@@ -198,11 +190,11 @@ def _put_station(stage: Stage, world: World, blocks: tuple[str, ...], number: in
 
 
 def _free_corner(stage: Stage, world: World, place: Int[Array, "2"]) -> Int[Array, "2"]:
-    """First cell diagonal to the player without a station. The player never faces such a cell."""
+    """First diagonal cell without a station. The player never faces such a cell."""
     size = world.map.shape[-1]
     corners = jnp.clip(place + _CORNERS, 0, size - 1)
     taken = jnp.zeros(len(_CORNERS), bool)
-    for _, blocks in stage.domain.facts.stations if stage.domain.facts else ():
+    for _, blocks in stage.domain.symbols.stations:
         for name in blocks:
             cells = getattr(world, staging.layer(world, name))[staging.here(world)]
             taken |= cells[corners[:, 0], corners[:, 1]] == staging.block(world, name)

@@ -1,4 +1,4 @@
-"""Worlds staged by hand: blocks, creatures, amounts in hand.
+"""Worlds staged by hand.
 
     plain(world)                        the player alone in the middle, on ground where nothing appears
     put(world, "TREE", (-1, 0))         blocks, by rows and columns from the middle
@@ -31,12 +31,12 @@ def is_full(world: World) -> bool:
 
 
 def is_tiny(world: World) -> bool:
-    """Whether the world is one of the tiny game."""
+    """Whether the world is the tiny game's."""
     return not hasattr(world, "player_position")
 
 
 def herds(world: World) -> tuple[str, ...]:
-    """Fields of the world that hold creatures and projectiles."""
+    """Fields of the world that hold creatures."""
     if is_tiny(world):
         return ()
     return FULL_CREATURES if is_full(world) else CREATURES
@@ -74,7 +74,7 @@ def block(world: World, name: str) -> int:
 
 
 def layer(world: World, name: str) -> str:
-    """Field of the world whose cells hold such a block. The full game's ladders and torches lie on top."""
+    """Field of the world that holds such a block. The full game's ladders and torches lie on top."""
     if is_full(world):
         from craftax.craftax.constants import BlockType as FullBlock
 
@@ -94,7 +94,7 @@ def replace(world: World, **parts: Any) -> World:
 
 
 def plain(world: World, floor: Array | int = 0) -> World:
-    """Put the player alone in the middle, looking up, on bare ground.
+    """Put the player alone on bare ground looking up.
 
     Nothing appears there. All floors of the full game are so, lit and without ladders; the player is on ``floor``.
     """
@@ -117,7 +117,7 @@ def plain(world: World, floor: Array | int = 0) -> World:
 
 
 def put(world: World, name: str, *offsets: tuple[int, int]) -> World:
-    """Put blocks at (rows, columns) from the middle of the present floor.
+    """Put blocks by offsets from the present floor's middle.
 
     Ladders and torches of the full game go on top of what is there.
     """
@@ -129,7 +129,7 @@ def put(world: World, name: str, *offsets: tuple[int, int]) -> World:
 
 
 def put_creature(world: World, herd: str, offset: tuple[int, int], health: int = 1, kind: Array | int = 0) -> World:
-    """Put the herd's first creature at (rows, columns) from the middle.
+    """Put the herd's first creature by its offset from the middle.
 
     Args:
         herd: a field of the world, see `herds`.
@@ -172,8 +172,3 @@ def lived_in(world: World) -> World:
     is_passed = jnp.arange(1, len(LEVEL_ACHIEVEMENT_MAP)) <= world.player_level
     passed = world.achievements.at[LEVEL_ACHIEVEMENT_MAP[1:]].max(is_passed)
     return calculate_inventory_achievements(replace(world, achievements=passed))
-
-
-def copies(world: World, count: int) -> World:
-    """Stack ``count`` copies of the world."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), world)

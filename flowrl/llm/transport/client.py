@@ -26,9 +26,7 @@ class ModelRequest(Frozen):
         stage: propose, specify, design, write or refine.
         skill: the skill in question; empty before it has a name.
         attempt: from 1; rises with each rejected answer.
-        messages: the whole conversation so far.
         wanted: name of the answer's form, e.g. "SpecAnswer".
-        answer_schema: JSON schema of that form.
     """
 
     stage: str
@@ -67,7 +65,7 @@ class LLM(Protocol):
 
 
 class JudgedLLM(LLM, Protocol):
-    """A model that hears how its answers were judged."""
+    """A model that hears judgements of its answers."""
 
     def note(self, request: ModelRequest, outcome: Literal["accepted", "rejected"], reason: str = "") -> None:
-        """Record the judgement of the answer to a request."""
+        """Record the judgement of an answer."""

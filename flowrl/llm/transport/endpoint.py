@@ -1,4 +1,4 @@
-"""Where a model is asked and with which key. The key is shown nowhere."""
+"""Where and with which key a model is asked. The key is shown nowhere."""
 
 import os
 import re
@@ -62,9 +62,7 @@ def checked_url(base_url: str) -> str:
 
 
 def find_key(key_file: Path | None) -> SecretStr | None:
-    """The key of the file, FLOWRL_API_KEY or OPENAI_API_KEY.
-
-    The first that there is; None without any.
+    """The key of the file, FLOWRL_API_KEY or OPENAI_API_KEY. The first that there is; None without any.
 
     Raises:
         UsageError: the file cannot be read, or its content cannot be a key; it is not shown.

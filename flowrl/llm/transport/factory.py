@@ -1,4 +1,4 @@
-"""From the CLI's options to a model: provider with retries, or transcript. Always behind the ledger."""
+"""From the CLI's options to a model. Always behind the ledger."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from pathlib import Path
 from flowrl.errors import UsageError
 from flowrl.llm.transport.client import LLM
 from flowrl.llm.transport.endpoint import OPENAI_URL, Endpoint, checked_url, find_key
-from flowrl.llm.transport.ledger import Budget, Ledger
-from flowrl.llm.transport.prices import Prices, read_prices
+from flowrl.llm.transport.failures import Retries
+from flowrl.llm.transport.ledger import Budget, Ledger, Prices, read_prices
 from flowrl.llm.transport.provider import Provider
-from flowrl.llm.transport.retries import Retries
 from flowrl.llm.transport.transcript import Replayer, TranscriptRecorder
 from flowrl.paths import HomePaths
 
@@ -23,12 +22,9 @@ class LLMSettings:
         model: its name at the server; not needed with ``replay``.
         base_url: of an OpenAI-compatible server; OpenAI's own if None.
         key_file: holds the key; else FLOWRL_API_KEY, then OPENAI_API_KEY.
-        record: transcript to append to.
-        replay: transcript to answer from.
         strict: measured values in prompts must match the transcript too.
         max_calls, max_cost: limits on the home's whole ledger; US dollars.
         prices: price table; the home's prices.toml if None.
-        timeout: seconds for one answer.
         max_tokens: length limit of an answer; the server's own if None.
     """
 
@@ -51,7 +47,7 @@ def make_llm(
     stop_fn: Callable[[], bool] = lambda: False,
     tell_fn: Callable[[str], None] = lambda text: None,
 ) -> Ledger:
-    """A home's language model, whose calls go into the home's ledger.
+    """A home's language model behind its ledger.
 
     Args:
         stop_fn: polled while an answer or another try is awaited; true ends the wait.

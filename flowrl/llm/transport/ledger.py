@@ -1,19 +1,77 @@
-"""The ledger of a home. Every model call, every judgement of an answer, and the budget."""
+"""The ledger of a home. Every model call with its price, every judgement of an answer, and the budget."""
 
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from flowrl.errors import BudgetSpent, LLMError, PlatformError, Unanswered
+from flowrl.errors import BudgetSpent, LLMError, PlatformError, Unanswered, UsageError
 from flowrl.files import append_line, open_to_append
 from flowrl.llm.transport.client import LLM, ModelRequest, ModelResponse
-from flowrl.llm.transport.prices import EXAMPLE, Prices
+from flowrl.llm.transport.endpoint import OPENAI_URL
 from flowrl.schema.frozen import Frozen
+
+EXAMPLE = '["my-model"]\ninput = 0.15\noutput = 0.6'
+"""A table of prices, as a message shows it."""
+
+_Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Price(Frozen):
+    """US dollars for a million tokens each way."""
+
+    input: _Dollars
+    output: _Dollars
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The prices of one endpoint.
+
+    Attributes:
+        own: the user's prices by model; they come first.
+        base_url: of the endpoint. A local server has no known price unless ``own`` gives one: a model of the same name
+            has a price elsewhere, and electricity is not free.
+    """
+
+    own: Mapping[str, Price] = field(default_factory=dict)
+    base_url: str = OPENAI_URL
+
+    def cost(self, model: str, tokens_in: int, tokens_out: int) -> float | None:
+        """US dollars without discount for cached tokens. None if the price is unknown."""
+        if model in self.own:
+            price = self.own[model]
+            return (tokens_in * price.input + tokens_out * price.output) / 1e6
+        try:
+            from genai_prices import Usage, calc_price
+
+            usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out)
+            return float(calc_price(usage, model, provider_api_url=self.base_url).total_price)
+        except (ImportError, LookupError):  # the package, the model or the provider is missing
+            return None
+
+
+def read_prices(file: Path) -> dict[str, Price]:
+    """The prices by model of a TOML file.
+
+    Raises:
+        UsageError: the file is missing or is no table of prices; shows an example.
+    """
+    try:
+        return TypeAdapter(dict[str, Price]).validate_python(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"The price table {file} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise UsageError(
+            f"{file} is no table of prices: {reason}. It has US dollars per million tokens for each model:\n{EXAMPLE}"
+        ) from error
+
 
 Judgement = Literal["accepted", "rejected"]
 
@@ -47,7 +105,7 @@ class CallLine(_Line):
 
 
 class JudgementLine(_Line):
-    """The judgement of an answer, with the reason given to the model."""
+    """The judgement of an answer and its reason."""
 
     kind: Literal["judgement"] = "judgement"
     outcome: Judgement
@@ -60,7 +118,7 @@ _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits on a home's whole ledger, earlier commands included.
+    """Limits on a home's whole ledger. Earlier commands count.
 
     Attributes:
         calls: failed and replayed ones count.
@@ -97,7 +155,7 @@ class Ledger:
         self._prices, self._budget = prices or Prices(), budget or Budget()
         self._lock = threading.Lock()
         self._open_calls = 0
-        if self._budget.cost is not None and not replayed and not self._prices.knows(model):
+        if self._budget.cost is not None and not replayed and self._prices.cost(model, 1, 1) is None:
             raise LLMError(
                 f"The price of {model!r} is unknown, so --max-cost {self._budget.cost:g} cannot be kept. Give its US "
                 f"dollars per million tokens by --prices FILE.toml or {file.parent / 'prices.toml'} (0 for a model "
@@ -128,16 +186,12 @@ class Ledger:
         return response
 
     def note(self, request: ModelRequest, outcome: Judgement, reason: str = "") -> None:
-        """Record the judgement of the answer to a request."""
+        """Record the judgement of an answer."""
         with self._lock:
             self._append(JudgementLine(**_about(request), outcome=outcome, reason=reason))
 
     def _reserve(self) -> None:
-        """Count a call as begun.
-
-        Raises:
-            BudgetSpent: the budget does not allow it.
-        """
+        """Count a call as begun."""
         with self._lock:
             calls, budget = self.calls + self._open_calls, self._budget
             if budget.calls is not None and calls >= budget.calls:
@@ -187,14 +241,14 @@ def _about(request: ModelRequest) -> dict[str, Any]:
 
 
 def _end_last_line(file: Path) -> None:
-    """End a line that a killed process left unfinished."""
+    """End a line that a kill left unfinished."""
     if file.exists() and (data := file.read_bytes()) and not data.endswith(b"\n"):
         with open_to_append(file) as handle:
             handle.write(b"\n")
 
 
 def read_ledger(file: Path) -> tuple[list[Line], list[int]]:
-    """The lines of a ledger, and the numbers of damaged lines."""
+    """The lines of a ledger and numbers of damaged ones."""
     lines: list[Line] = []
     damaged = []
     for number, text in enumerate(file.read_bytes().split(b"\n") if file.exists() else [], start=1):
@@ -209,12 +263,11 @@ def read_ledger(file: Path) -> tuple[list[Line], list[int]]:
 
 @dataclass(frozen=True)
 class CostRow:
-    """The cost of a skill and stage, or of all of them.
+    """The cost of a skill and stage or of all.
 
     Attributes:
         failed: calls without an answer.
         cost: US dollars, as far as prices are known.
-        unpriced: calls whose price is unknown.
     """
 
     skill: str

@@ -1,4 +1,4 @@
-"""A model behind any OpenAI-compatible server, through the `openai` client, which is imported when needed.
+"""A model behind any OpenAI-compatible server. The `openai` client is imported when needed.
 
 The key is sent to the server and goes nowhere else: the server's words are redacted, and the client's exceptions, which
 hold the request, become values. No proxy, key or header is taken from the environment and no redirection is followed.
@@ -50,9 +50,7 @@ class Provider:
         self._takes_schema = True
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """Ask once.
-
-        For JSON of the requested schema where the server supports that.
+        """Ask once. For JSON of the requested schema where the server supports that.
 
         Raises:
             Unanswered: none came this time.
@@ -68,7 +66,7 @@ class Provider:
         return outcome.model_copy(update={"seconds": time.monotonic() - started})
 
     def _outcome(self, request: ModelRequest) -> ModelResponse | Refusal | LLMError:
-        """Ask, without a schema if that may be the trouble."""
+        """Ask and retry without a schema if that may help."""
         takes_schema = self._takes_schema
         outcome = self._run(self._ask(request, takes_schema))
         if takes_schema and isinstance(outcome, Refusal) and outcome.may_be_the_schema:
@@ -131,11 +129,7 @@ class Provider:
         return openai.AsyncOpenAI(base_url=base_url, api_key=key or "none", http_client=http, max_retries=0)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine; a stop or Ctrl-C cancels it.
-
-        Raises:
-            LLMError: a stop was requested.
-        """
+        """Run a coroutine; a stop or Ctrl-C cancels it."""
         loop = asyncio.new_event_loop()
         task = loop.create_task(self._watched(work))
         try:
@@ -175,7 +169,7 @@ def _body(request: ModelRequest, with_schema: bool, endpoint: Endpoint) -> dict[
 
 
 def read_answer(text: str, endpoint: Endpoint) -> ModelResponse | LLMError:
-    """The answer in a success's body, or why none."""
+    """The answer in a success's body or why none."""
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -205,7 +199,7 @@ def read_answer(text: str, endpoint: Endpoint) -> ModelResponse | LLMError:
 
 
 def _innermost(error: BaseException) -> str:
-    """The words of the innermost cause that has any."""
+    """The words of the innermost cause."""
     words, cause = str(error), error.__cause__
     while cause is not None:
         words, cause = str(cause) or type(cause).__name__, cause.__cause__

@@ -1,4 +1,4 @@
-"""Transcripts of exchanges with a model: written by `TranscriptRecorder`, replayed by `Replayer`."""
+"""Transcripts of exchanges with a model. Written by `TranscriptRecorder`, replayed by `Replayer`."""
 
 import difflib
 import threading
@@ -25,10 +25,9 @@ class RecordedMessage(Frozen):
 
 
 class Exchange(Frozen):
-    """A question and its answer: one line of a transcript.
+    """A question and its answer in a transcript.
 
     Attributes:
-        prompt: the whole conversation that was sent.
         answer: as the model gave it, right or wrong.
     """
 
@@ -105,7 +104,7 @@ def read_transcript(file: Path) -> list[Exchange]:
 
 
 class Replayer:
-    """Answers from a transcript, without a network.
+    """Answers from a transcript without a network.
 
     An exchange is matched on stage, skill, attempt and the prompt with measured values masked; if ``strict``, on the
     prompt as sent. A repeated request gets the next of its recorded answers, and the last one from then on.
@@ -125,7 +124,7 @@ class Replayer:
             self._waiting.setdefault(key, []).append(each)
 
     def complete(self, request: ModelRequest) -> ModelResponse:
-        """The recorded answer with its tokens, in no time.
+        """The recorded answer with its tokens.
 
         Raises:
             NotRecorded: there is none; shows the difference from the nearest exchange.
@@ -140,11 +139,11 @@ class Replayer:
         )
 
     def _text(self, messages: Iterable[Message | RecordedMessage]) -> str:
-        """A conversation as one text, with a heading for each message."""
+        """A conversation as one text with headings."""
         return "\n".join(f"[{m.role}]\n{m.text if self._strict or m.masked is None else m.masked}" for m in messages)
 
     def _missing(self, request: ModelRequest) -> str:
-        """Why a request has no answer, and the next move."""
+        """Why a request has no answer and what helps."""
         of_stage = [exchange for exchange in self._exchanges if exchange.stage == request.stage]
         near = [exchange for exchange in of_stage if exchange.skill == request.skill]
         if near:

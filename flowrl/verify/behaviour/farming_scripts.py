@@ -29,7 +29,7 @@ ORES = ("TREE", "STONE", "COAL", "IRON", "DIAMOND", "RUBY", "SAPPHIRE", "CHEST")
 
 @dataclass(frozen=True)
 class FarmingScript:
-    """A world and the actions to play in it, by name.
+    """A world and the actions to play there.
 
     Attributes:
         name: the activity, for messages: "the reward pays 3 for NAME".
@@ -46,7 +46,6 @@ class _Scene:
 
     Attributes:
         blocks: each with its offsets, in rows and columns from the player.
-        held: items in hand.
     """
 
     name: str
@@ -133,7 +132,7 @@ SCENES: tuple[_Scene, ...] = (
 
 
 def scripts(domain: Domain, world: World) -> Iterator[FarmingScript]:
-    """Yield the scripts of a game, staged in one of its worlds."""
+    """Yield the staged scripts of a game."""
     items, actions, blocks = set(domain.items), set(domain.actions), set(domain.sight.names)
     for scene in SCENES:
         if set(scene.actions) <= actions and set(scene.held) <= items and {b for b, _ in scene.blocks} <= blocks:

@@ -1,4 +1,4 @@
-"""The recording process: plays a game and stores its transitions. Runs no skill code.
+"""The process that records a game's transitions. Runs no skill code.
 
 Run as `python -m flowrl.verify.behaviour.record_worker ENV FILE`.
 """
@@ -15,11 +15,11 @@ import numpy as np
 from flowrl.env.block_memory import closest_blocks, empty_memory, nearest_cells, remember
 from flowrl.env.domain import Domain, World
 from flowrl.env.registry import domain_named
-from flowrl.env.skill_inputs import skill_inputs
+from flowrl.env.skill_inputs import inputs_at_rest, skill_inputs
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.files import write_arrays, write_json
 from flowrl.jax_runtime import check_jax_version, configure_jax
-from flowrl.skillcode.flat_inputs import flat_leaves
+from flowrl.skillcode.functions import flat_leaves
 from flowrl.verify.behaviour.farming_scripts import FarmingScript, scripts
 from flowrl.verify.behaviour.recordings import Names, Recording, names_file, packed
 
@@ -31,7 +31,7 @@ FIRST_STATES = 64
 
 
 class TransitionRecorder:
-    """Plays actions in worlds and records inputs of skill code."""
+    """Plays actions and records inputs of skill code."""
 
     def __init__(self, domain: Domain):
         self.domain = domain
@@ -69,13 +69,10 @@ class TransitionRecorder:
         return remember(self.domain, nearest_cells(self.domain.view), empty_memory(self.domain), world, cells)
 
     def _look(self, world: World) -> Any:
-        """(leaves, fluents) of a world in which nothing has happened yet."""
-        domain, world = self.domain, _settled(world)
-        known = closest_blocks(domain, self._first_memory(world), world)
-        vitals = domain.vitals_fn(world)
-        nothing = jnp.zeros(len(domain.achievements), dtype=bool)
-        inputs = skill_inputs(vitals, vitals, known, known, nothing, nothing, jnp.float32(0), jnp.int32(1))
-        return flat_leaves(inputs), fluents_of(domain, world)
+        """Leaves and fluents of a world at rest."""
+        world = _settled(world)
+        inputs = inputs_at_rest(self.domain, world, self._first_memory(world))
+        return flat_leaves(inputs), fluents_of(self.domain, world)
 
 
 def _settled(world: World) -> World:
@@ -83,7 +80,7 @@ def _settled(world: World) -> World:
 
 
 def record(env: str) -> Recording:
-    """Record first states, random play and the farming scripts of a game."""
+    """Record all transitions of a game."""
     domain = domain_named(env)
     recorder = TransitionRecorder(domain)
     reset_fn = jax.jit(jax.vmap(domain.reset_fn))
@@ -98,8 +95,7 @@ def record(env: str) -> Recording:
     for i in range(0, len(farming), WORLDS):
         batch = farming[i : i + WORLDS]
         _collect(pieces, names, recorder.play(jax.random.key(i), *_staged(domain, batch)), [s.name for s in batch])
-    facts = domain.facts
-    assert facts is not None
+    facts = domain.symbols
     return Recording(
         Names(
             env=env,
@@ -116,14 +112,14 @@ def record(env: str) -> Recording:
 
 
 def _played_at_random(recorder: TransitionRecorder, worlds: World, at: int) -> Any:
-    """Random play in a batch of the worlds, from the ``at``-th on."""
+    """Random play in worlds from the ``at``-th on."""
     play_key, action_key = jax.random.split(jax.random.key(6 + at))
     actions = jax.random.randint(action_key, (STEPS, WORLDS), 0, len(recorder.domain.actions))
     return recorder.play(play_key, jax.tree.map(lambda leaf: leaf[at : at + WORLDS], worlds), actions)
 
 
 def _staged(domain: Domain, batch: Sequence[FarmingScript]) -> tuple[World, Any]:
-    """The worlds and actions of scripts, padded with waiting. And the batch with its last script."""
+    """The padded worlds and actions of scripts. And the batch with its last script."""
     padded = [*batch, *[batch[-1]] * (WORLDS - len(batch))]
     numbers = {name: i for i, name in enumerate(domain.actions)}
     actions = np.full((STEPS, WORLDS), numbers["NOOP"], np.int32)
@@ -134,7 +130,7 @@ def _staged(domain: Domain, batch: Sequence[FarmingScript]) -> tuple[World, Any]
 
 
 def _collect(pieces: list[Any], names: list[str], rows: Any, labels: Sequence[str]) -> None:
-    """Add each world's steps, up to its end, as a trajectory."""
+    """Add each world's steps as a trajectory."""
     leaves, fluents, over = jax.device_get(rows)
     for column, label in enumerate(labels):
         ends = np.flatnonzero(over[:, column])

@@ -36,7 +36,7 @@ MADE_BY = (
     "flowrl.env.classic",
     "flowrl.env.craftax",
     "flowrl.env.tiny",
-    "flowrl.skillcode.flat_inputs",
+    "flowrl.skillcode.functions",
 )
 """Modules that a recording depends on."""
 
@@ -65,7 +65,7 @@ class Recording:
     """Transitions, a row each.
 
     Attributes:
-        leaves: inputs by name, see `flowrl.skillcode.flat_inputs`; all but n.
+        leaves: inputs by name, see `flowrl.skillcode.functions`; all but n.
         fluents: the true amounts after the step, by fluent.
         trajectory: [rows] which of ``names.trajectories`` a row belongs to, in order; -1 for first states.
     """
@@ -77,9 +77,7 @@ class Recording:
 
 
 def recording_file(env: str) -> Path:
-    """The path of a game's recording.
-
-    For these versions of game, jax and recorder.
+    """The path of a game's recording. For these versions of game, jax and recorder.
 
     Raises:
         PlatformError: other users can write there.
@@ -106,9 +104,8 @@ def recorded(env: str) -> Path:
             if not _is_whole(file):
                 _record(env, file)
     except Timeout as error:
-        raise PlatformError(
-            f"Another process has been recording {env} for {PATIENCE_SECONDS:.0f} s: {file}."
-        ) from error
+        message = f"Another process has been recording {env} for {PATIENCE_SECONDS:.0f} s: {file}."
+        raise PlatformError(message) from error
     return file
 
 
@@ -117,7 +114,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def names_file(file: Path) -> Path:
-    """The path of a recording's names, beside it; written last."""
+    """The path of a recording's names. Written last."""
     return file.with_suffix(".json")
 
 
@@ -152,13 +149,10 @@ def packed(recording: Recording) -> dict[str, np.ndarray]:
 
 
 def shapes_of(file: Path) -> dict[str, Any]:
-    """Shape and type of each input of one world. From the file's head alone."""
+    """Shape and type of one world's inputs. From the file's head alone."""
     with file.open("rb") as stream:
         head = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     types = {"I8": "int8", "I32": "int32", "F32": "float32", "BOOL": "bool", "U8": "uint8", "F16": "float16"}
-    shapes = {
-        name.removeprefix(_LEAF): [entry["shape"][1:], types[entry["dtype"]]]
-        for name, entry in head.items()
-        if name.startswith(_LEAF)
-    }
+    leaves = {name.removeprefix(_LEAF): entry for name, entry in head.items() if name.startswith(_LEAF)}
+    shapes = {name: [entry["shape"][1:], types[entry["dtype"]]] for name, entry in leaves.items()}
     return {**shapes, "n": [[], "int32"]}

@@ -1,4 +1,4 @@
-"""States from a specification, forced into the inputs of skill code. A skill's start and its end."""
+"""A specification's states forced into skill inputs. A skill's start and its end."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,12 +23,11 @@ _PIECES = 2
 
 
 @dataclass(frozen=True)
-class Path:
-    """A forced path from a start to a finished skill.
+class ForcedPath:
+    """A forced path to a finished skill.
 
     Attributes:
         rows: one transition each; all yields hold after the last.
-        n: the amount wanted.
     """
 
     rows: Rows
@@ -36,7 +35,7 @@ class Path:
 
 
 class Scenario:
-    """Rows for one specification, made from a recording."""
+    """Rows for one specification from a recording."""
 
     def __init__(self, recording: Recording, spec: SkillSpec):
         self.recording, self.spec, self._piled = recording, spec, False
@@ -50,15 +49,15 @@ class Scenario:
         self.fluents = {name: value[~first] for name, value in recording.fluents.items()}
 
     def recorded(self, n: int) -> Rows:
-        """All recorded play, with ``n`` wanted."""
+        """All recorded play with ``n`` wanted."""
         return {**self._played, "n": np.full(len(self.trajectory), n, np.int32)}
 
     def first(self, n: int) -> Rows:
-        """First states in which the skill may begin: its needs are met, nothing has happened yet."""
+        """First states in which the skill may begin. Its needs are met, nothing has happened yet."""
         rows = self._begin(n)
         return _transition(rows, rows, np.zeros_like(rows["achievements"]), n)
 
-    def paths(self, n: int) -> Iterator[Path]:
+    def paths(self, n: int) -> Iterator[ForcedPath]:
         """Yield forced paths to success. A correct skill finishes at least one."""
         nears = any(fluent.startswith(NEAR) for fluent in self.spec.yields)
         spreads = any(np.ndim(self._first.get(f"inventory.{fluent}", 0)) > 1 for fluent in self.spec.yields)
@@ -68,7 +67,7 @@ class Scenario:
                     yield self._path(n, distance, early)
         self._piled = False
 
-    def _path(self, n: int, distance: int, early: bool) -> Path:
+    def _path(self, n: int, distance: int, early: bool) -> ForcedPath:
         """A path in steps of one. Achievements come with each step if ``early``, else with the last."""
         ends = self._ends(n)
         states, events = [self._before(n, ends, distance)], []
@@ -83,10 +82,10 @@ class Scenario:
             states.append(after)
             events.append(happened)
         parts = [_transition(a, b, e, n) for a, b, e in zip(states, states[1:], events, strict=False)]
-        return Path({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, n)
+        return ForcedPath({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, n)
 
     def _before(self, n: int, ends: Mapping[str, int], distance: int) -> Rows:
-        """A state to begin in, where no yield holds."""
+        """A state to begin in without any yield."""
         begin = {name: value[:1].copy() for name, value in self._begin(n).items()}
         for fluent, amount in ends.items():
             if fluent.startswith(NEAR):
@@ -130,7 +129,7 @@ class Scenario:
         return rows
 
     def amount(self, rows: Rows, fluent: str) -> int:
-        """How much of a fluent the first row shows. 0 if skill code cannot see it."""
+        """The amount of a fluent in the first row. 0 if skill code cannot see it."""
         kind = prefix_of(fluent)
         name = fluent.removeprefix(kind)
         if not kind and (leaf := rows.get(f"inventory.{name}")) is not None:
@@ -165,7 +164,7 @@ class Scenario:
                 closest[:, row, :, 0] = offset
 
     def end_note(self, n: int) -> str:
-        """What holds at a forced end, for messages."""
+        """What holds at a forced end for messages."""
         held = [f"{fluent} = {quantity.at(n)}" for fluent, quantity in self.spec.yields.items()]
         if self.spec.to_floor is not None:
             held.append(f"floor = {self.spec.to_floor}")
@@ -173,7 +172,7 @@ class Scenario:
 
 
 def _spread(amount: int, leaf: np.ndarray, piled: bool) -> np.ndarray:
-    """An amount as the item's array stores it: armour and potions by kind, spread evenly or piled up."""
+    """An amount as the item's array stores it. Armour and potions by kind, spread evenly or piled up."""
     if leaf.ndim == 1:
         return np.full_like(leaf, amount)
     kinds = np.arange(leaf.shape[-1])
@@ -182,7 +181,7 @@ def _spread(amount: int, leaf: np.ndarray, piled: bool) -> np.ndarray:
 
 
 def _transition(before: Rows, after: Rows, events: np.ndarray, n: int) -> Rows:
-    """Skill inputs for a step between two forced states."""
+    """Skill inputs between two forced states."""
     rows = dict(after.items())
     for name in after:
         if name.startswith("inventory."):

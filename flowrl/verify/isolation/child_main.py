@@ -53,7 +53,7 @@ def _ready(answers: Any) -> None:
 
 
 def _trace(request: Mapping[str, Any], _: Any, answers: Any, enforced: list[str]) -> tuple[dict[str, Any], bytes]:
-    from flowrl.verify.tracing.trace import Refused, traced_artefact, warm_up
+    from flowrl.verify.tracing import Refused, traced_artefact, warm_up
 
     warm_up(request["env"])
     enforced += install_filter(required=not request["trusted"])

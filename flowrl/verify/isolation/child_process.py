@@ -1,4 +1,4 @@
-"""A child process for untrusted code: two pipes, a bounded answer, a deadline."""
+"""A child process for untrusted code."""
 
 import contextlib
 import importlib.util
@@ -27,14 +27,13 @@ READY = b"ready\n"
 
 @dataclass(frozen=True)
 class ChildAnswer:
-    """A child's answer, or why there is none.
+    """A child's answer or why there is none.
 
     Attributes:
         header: the line of JSON, empty if there is none.
         data: the bytes after it.
         problem: why there is no answer; empty if there is one.
         start_seconds: until it was ready for the code; 0 if it never was.
-        late: it ran out of time.
     """
 
     header: Mapping[str, Any]
@@ -45,7 +44,7 @@ class ChildAnswer:
 
 
 class Child:
-    """One child process, ended with the `with` block at the latest."""
+    """One child process that ends with its block."""
 
     def __init__(self, role: str, limits: SandboxLimits, deadline: float):
         self.cpu_seconds = 0.0
@@ -99,7 +98,7 @@ class Child:
         self._send(data, last=True)
 
     def _send(self, data: bytes, last: bool) -> None:
-        """Write in the background, in order: a child that does not read must not block us."""
+        """Write in order in the background. A child that does not read must not block us."""
         before = self.sender
 
         def send() -> None:
@@ -155,7 +154,7 @@ class Child:
             return 0
 
     def _read(self, received: bytes, ready: float) -> ChildAnswer:
-        """Parse what a child sent: a line that it is ready, a line of JSON, bytes."""
+        """Parse what a child sent. A line that it is ready, a line of JSON, bytes."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=_GRACE_SECONDS)
         self.kill()
@@ -184,7 +183,7 @@ def _ending(code: int | None) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The child's whole environment: where Python finds its packages, and settings for the CPU."""
+    """The child's whole environment. Where Python finds its packages, and settings for the CPU."""
     folders = [str(PACKAGE_ROOT)]
     for package in ("jax", "jaxlib", "craftax", "safetensors", "pydantic"):
         spec = importlib.util.find_spec(package)

@@ -40,20 +40,14 @@ class _Beneath(ctypes.Structure):
 
 
 def landlock_version() -> int:
-    """The version of Landlock that this kernel offers, 0 if none."""
+    """This kernel's version of Landlock or 0."""
     if sys.platform != "linux":
         return 0
     return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, 0, _VERSION)))
 
 
 def _not_set_up(consequence: str, required: bool) -> str:
-    """What a failed restriction leaves open.
-
-    With the system call's error.
-
-    Raises:
-        OSError: it is required.
-    """
+    """What a failed restriction leaves open. With the system call's error."""
     number = ctypes.get_errno() or errno.EPERM
     if required:
         raise OSError(
@@ -65,9 +59,7 @@ def _not_set_up(consequence: str, required: bool) -> str:
 
 
 def restrict_files(folders: Iterable[Path], required: bool) -> str:
-    """Let this process read only Python, system libraries and ``folders``.
-
-    Tells the outcome.
+    """Let this process read only Python and ``folders``. Tells the outcome.
 
     Raises:
         OSError: it is required and fails, although this kernel offers it.
@@ -104,7 +96,7 @@ def _python() -> Iterable[Path]:
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
-    """Allow some rights on a folder or a file, if it exists."""
+    """Allow some rights on an existing path."""
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -115,7 +107,7 @@ def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Make the kernel kill this process when its parent ends: a sleeping one would outlive all other limits."""
+    """Make the kernel kill this process when its parent ends. A sleeping one would outlive all other limits."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_END, int(signal.SIGKILL), 0, 0, 0)
 

@@ -12,9 +12,7 @@ class SandboxLimits:
 
     Attributes:
         seconds: wall time for one skill; then the children are killed.
-        cpu_seconds: processor time of each child.
         memory: bytes of private memory of each child; far above what jax itself needs.
-        files: open files of each child.
         answer: bytes of a child's answer.
     """
 
@@ -26,7 +24,7 @@ class SandboxLimits:
 
 
 def limit_resources(limits: SandboxLimits) -> list[str]:
-    """Set this process's resource limits irrevocably, and list them."""
+    """Set and list this process's irrevocable resource limits."""
     wanted = {
         "RLIMIT_CORE": (0, 0),
         "RLIMIT_FSIZE": (0, 0),

@@ -1,4 +1,4 @@
-"""Filters on system calls (seccomp, by libseccomp). One for untrusted code, one that only removes the network.
+"""Filters on system calls by seccomp. One for untrusted code, one that only removes the network.
 
 The first is an allow-list of system calls: no sockets, no new processes or programs, nothing opened for writing,
 nothing renamed or removed, no tracing, no signals to others. It restricts root as well, whom RLIMIT_NPROC does not. A
@@ -17,14 +17,12 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_filter() -> None:
-    """Load libseccomp: finding it starts programs, which limits set later would forbid."""
+    """Load libseccomp. Finding it starts programs, which limits set later would forbid."""
     why_no_filter()
 
 
 def install_filter(required: bool) -> list[str]:
-    """Filter this process's system calls irrevocably.
-
-    Its threads too; lists what is enforced.
+    """Filter this process's system calls irrevocably. Its threads too; lists what is enforced.
 
     Args:
         required: the code is untrusted: on Linux it is not run without a filter.
@@ -56,13 +54,12 @@ def install_filter(required: bool) -> list[str]:
 
 
 def deny_network() -> str:
-    """Remove the network from this process and its children.
-
-    Where the kernel can; tells the outcome.
+    """Remove the network from this process and its children. Where the kernel can; tells the outcome.
 
     Local sockets (AF_UNIX, and AF_NETLINK to the kernel) stay: drivers of accelerators need them.
     """
-    reason = why_no_filter() or _needs_network()
+    drives_tpu = "tpu" in os.environ.get("JAX_PLATFORMS", "") or any(Path("/dev").glob("accel[0-9]*"))
+    reason = why_no_filter() or ("a TPU is driven through it" if drives_tpu else None)
     if reason is None:
         try:
             _refuse_network()
@@ -82,12 +79,6 @@ def why_no_filter() -> str | None:
     except (ImportError, RuntimeError, OSError) as error:
         return f"libseccomp cannot be loaded: {error}"
     return None
-
-
-def _needs_network() -> str | None:
-    """Why this process needs the network. None if it does not."""
-    tpu = "tpu" in os.environ.get("JAX_PLATFORMS", "") or any(Path("/dev").glob("accel[0-9]*"))
-    return "a TPU is driven through it" if tpu else None
 
 
 _FREE = """
@@ -110,13 +101,7 @@ _AF_UNIX, _AF_NETLINK = 1, 16
 
 
 def _allow_only(free: list[str]) -> None:
-    """Refuse system calls except those listed.
-
-    A few are allowed with certain arguments only.
-
-    Raises:
-        OSError: the kernel rejects the filter.
-    """
+    """Refuse system calls except those listed. A few are allowed with certain arguments only."""
     import pyseccomp as seccomp
 
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
@@ -141,13 +126,7 @@ def _allow_only(free: list[str]) -> None:
 
 
 def _refuse_network() -> None:
-    """Refuse all but local sockets.
-
-    And io_uring, which could open sockets unseen.
-
-    Raises:
-        OSError: the kernel rejects the filter.
-    """
+    """Refuse all but local sockets. And io_uring, which could open sockets unseen."""
     import pyseccomp as seccomp
 
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
@@ -162,7 +141,7 @@ def _refuse_network() -> None:
 
 
 def _add(rules: Any, action: Any, name: str, *arguments: Any) -> None:
-    """Add a rule for a system call, if this machine has it."""
+    """Add a rule for an existing system call."""
     import pyseccomp as seccomp
 
     if seccomp.resolve_syscall(seccomp.system_arch(), name) != _NO_SUCH_CALL:

@@ -1,4 +1,4 @@
-"""The checks of a skill file's text, on its syntax tree: nothing runs. Each problem is a sentence that an author or a
+"""The checks of a skill file's text. Each problem is a sentence that an author or a
 model can act on: the line, what is there, what to write instead.
 """
 
@@ -36,7 +36,7 @@ class Reading:
 
     @property
     def problem(self) -> str:
-        """The first problem, empty if there is none."""
+        """The first problem or an empty text."""
         return next((check.detail for check in self.checks if not check.passed), "")
 
 
@@ -105,7 +105,7 @@ def _text_problem(text: str) -> str | None:
 
 
 def _tokens(text: str) -> list[tokenize.TokenInfo]:
-    """The tokens up to the first error, which the parser will report."""
+    """The tokens up to the first error."""
     found = []
     with contextlib.suppress(tokenize.TokenError, SyntaxError):
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -119,7 +119,7 @@ def _is_blank(character: str) -> bool:
 
 
 def _default_problems(file: SkillFile) -> Iterator[str]:
-    """Yield the defaults of inputs: n alone may have one, as in files of the published style."""
+    """Yield the defaults of inputs. n alone may have one, as in files of the published style."""
     for name, node in file.functions.items():
         for argument, default in defaults_of(node).items():
             if argument != "n" or not (isinstance(default, ast.Constant) and type(default.value) is int):

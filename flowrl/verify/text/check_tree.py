@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from flowrl.errors import nearest_names
 from flowrl.fluents import Vocabulary
@@ -20,9 +20,8 @@ from flowrl.verify.text.allow_list import (
     MAX_RANGE,
     MAX_SHIFT,
     SHAPING,
+    describe,
 )
-from flowrl.verify.text.call_graph import usable_below
-from flowrl.verify.text.hints import describe
 
 _TOP = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef)
 _INSIDE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return)
@@ -33,6 +32,8 @@ _EXPRESSIONS = (
 _PLAIN_TYPE = (
     ast.Attribute, ast.BinOp, ast.BitOr, ast.Constant, ast.List, ast.Load, ast.Name, ast.Subscript, ast.Tuple,
 )  # fmt: skip
+_LIMITED: dict[type[ast.operator], tuple[str, int]] = {ast.Pow: ("**", MAX_POWER), ast.LShift: ("<<", MAX_SHIFT)}
+"""Operators whose right side must be a small number."""
 _FUTURE = "__future__"
 _RESERVED = BUILTINS.union(FREE_MODULES.values())
 _UPPER = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -212,7 +213,7 @@ class _Walker:
             yield _at(target, "only plain names may be assigned to; arrays don't change: write x = x.at[i].set(value).")
 
     def _expression(self, node: ast.expr) -> Iterator[str]:
-        """Yield the problems of an expression and its parts."""
+        """Yield the problems of an expression."""
         if not isinstance(node, _EXPRESSIONS):
             what, instead = describe(node)
             yield _at(node, f"{what} is not allowed; {instead}.")
@@ -255,13 +256,9 @@ class _Walker:
             yield _at(node, f"{node.id!r} is one of Python's own names, which skill code may not use.")
         elif node.id not in self.locals | self.below | self.kinds.keys() | BUILTINS:
             near = nearest_names(node.id, [*sorted(self.locals), *self.kinds, *sorted(BUILTINS)])
-            yield _at(
-                node,
-                f"the name {node.id!r} is not defined above, or not allowed. {near} "
-                "A function may use its arguments, what stands above it, functions that don't lead back to it, and "
-                "these built-ins: "
-                f"{', '.join(sorted(BUILTINS))}.",
-            )
+            allowed = "its arguments, what stands above it, functions that don't lead back to it, and these built-ins"
+            problem = f"the name {node.id!r} is not defined above, or not allowed. {near} A function may use {allowed}"
+            yield _at(node, f"{problem}: {', '.join(sorted(BUILTINS))}.")
         elif isinstance(node.ctx, ast.Load) and self.kinds.get(node.id) == "module" and node.id not in self.locals:
             member = "where" if node.id == "jnp" else "Array"
             yield _at(node, f"{node.id} is a module; write what you use of it, as in {node.id}.{member}.")
@@ -281,10 +278,8 @@ class _Walker:
                 yield _at(node, f"'{'.'.join(chain)}' is not allowed; write {root}.NAME.value, its name in capitals.")
         elif name not in ARRAY_METHODS and name not in self.fields:
             near = nearest_names(name, sorted(self.fields | ARRAY_METHODS))
-            yield _at(
-                node,
-                f"'.{name}' is neither a field of the inventory nor an array method that skill code may use. {near}",
-            )
+            what = "is neither a field of the inventory nor an array method that skill code may use"
+            yield _at(node, f"'.{name}' {what}. {near}")
         else:
             yield from self._expression(base)
 
@@ -301,16 +296,10 @@ class _Walker:
             yield _at(node, f"'{shown}' is not on the list of jax.numpy functions that may be used. {near}")
 
     def _operator(self, node: ast.AST, op: ast.operator, right: ast.expr) -> Iterator[str]:
-        limits: dict[type[ast.operator], tuple[str, int]] = {
-            ast.Pow: ("**", MAX_POWER),
-            ast.LShift: ("<<", MAX_SHIFT),
-        }
-        if type(op) in limits:
-            sign, most = limits[type(op)]
-            small = (
-                isinstance(right, ast.Constant) and isinstance(right.value, int | float) and abs(right.value) <= most
-            )
-            if not small:
+        if type(op) in _LIMITED:
+            sign, most = _LIMITED[type(op)]
+            number = right.value if isinstance(right, ast.Constant) else None
+            if not (isinstance(number, int | float) and abs(number) <= most):
                 yield _at(node, f"after {sign} write a plain number of at most {most}.")
         if isinstance(op, ast.Mult | ast.Add | ast.Mod):
             sides = [right, getattr(node, "left", right)]
@@ -366,3 +355,37 @@ def _chain(node: ast.expr) -> list[str]:
         names.append(node.attr)
         node = node.value
     return [node.id, *reversed(names)] if isinstance(node, ast.Name) else []
+
+
+def usable_below(tree: ast.Module) -> dict[str, frozenset[str]]:
+    """For each top-level function, the others that never use it. Directly or indirectly."""
+    uses = _uses(tree)
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    reached = {name: _reached(name, uses) for name in functions}
+    return {name: frozenset(n for n in functions if n != name and name not in reached[n]) for name in functions}
+
+
+def _uses(tree: ast.Module) -> dict[str, set[str]]:
+    """The names that each top-level statement mentions. Local names excepted."""
+    uses: dict[str, set[str]] = {}
+    for node in tree.body:
+        names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+        stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+        loaded = {n.id for n in names if isinstance(n.ctx, ast.Load)}
+        if isinstance(node, ast.FunctionDef):
+            arguments = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+            uses.setdefault(node.name, set()).update(loaded - stored - arguments)
+        else:
+            for name in stored:
+                uses.setdefault(name, set()).update(loaded)
+    return uses
+
+
+def _reached(start: str, uses: Mapping[str, set[str]]) -> set[str]:
+    reached: set[str] = set()
+    open_ends = [start]
+    while open_ends:
+        new = uses.get(open_ends.pop(), set()) - reached
+        reached |= new
+        open_ends += new
+    return reached

@@ -1,4 +1,4 @@
-"""The first child's work. Runs a skill's text, traces its functions and exports them.
+"""The first child's work. Runs a skill's text, traces its functions, checks and exports them.
 
 Its answer is trusted no further: a second child that never saw the text judges the artefact (`behaviour/judge.py`).
 """
@@ -6,22 +6,36 @@ Its answer is trusted no further: a second child that never saw the text judges 
 import builtins
 import importlib
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
 
 from flowrl.errors import nearest_names
 from flowrl.skillcode.artefact import export_functions
-from flowrl.skillcode.flat_inputs import bound_inputs
+from flowrl.skillcode.functions import bound_inputs
 from flowrl.skillcode.source import without_mark
-from flowrl.verify.text.allow_list import BUILTINS, CONSTANTS, FREE_MODULES
-from flowrl.verify.tracing.primitives import problem_of
+from flowrl.verify.text.allow_list import BUILTINS, CONSTANTS, FREE_MODULES, MAX_SIZE
 
 FILE = "the skill file"
 _MAX_CHARACTERS = 400
+MAX_EQUATIONS = 2_000
+_ALLOWED = """
+abs add and argmax argmin broadcast_in_dim ceil clamp concatenate convert_element_type copy copy_p cos cumsum
+cumprod cumlogsumexp cummax cummin custom_jvp_call custom_vjp_call div dot_general dynamic_slice
+dynamic_update_slice eq exp exp2 expand_dims expm1 floor gather ge gt integer_pow iota is_finite jit le log log1p
+logistic lt max min mul ne neg nextafter not or pad pjit population_count pow reduce_and reduce_max reduce_min
+reduce_or reduce_prod reduce_sum reduce_xor rem reshape rev round rsqrt scatter scatter-add scatter_add
+scatter-mul scatter_mul scatter-min scatter_min scatter-max scatter_max select_n shift_left shift_right_arithmetic
+shift_right_logical sign sin slice sort split sqrt square squeeze stack stop_gradient sub tan tanh
+tile transpose unstack xor
+"""
+ALLOWED = frozenset(_ALLOWED.split())
+"""Nothing that calls back into Python, loops, draws random numbers, or leaves the device."""
 
 
 class Refused(Exception):
@@ -29,12 +43,12 @@ class Refused(Exception):
 
 
 def modules_of(env: str) -> tuple[str, ...]:
-    """The modules that skill code of a game may import."""
+    """The modules that skill code may import."""
     return ("__future__", *FREE_MODULES, "flowrl.env.shaping", *CONSTANTS.get(env, {}))
 
 
 def warm_up(env: str) -> None:
-    """Import what the code may import, before the sandbox forbids opening files."""
+    """Import what the code may import. Later the sandbox forbids opening files."""
     for name in modules_of(env):
         importlib.import_module(name)
 
@@ -68,9 +82,7 @@ def _import_fn(allowed: Sequence[str]) -> Callable[..., Any]:
 
 
 def trace(function: Callable[..., Any], arguments: Sequence[str], shapes: Mapping[str, Any], name: str) -> Any:
-    """The jaxpr of a skill function for one world.
-
-    It must return one plain number.
+    """A skill function's jaxpr for one world. It must return one plain number.
 
     Raises:
         Refused: it fails, returns something else, or uses operations that are not on the list.
@@ -126,7 +138,7 @@ def traced_artefact(request: Mapping[str, Any]) -> bytes:
 
 
 def sentence(error: BaseException, what: str) -> str:
-    """An error as a sentence: where in the text, what happened, what to write instead."""
+    """An error as a sentence. Where in the text, what happened, what to write instead."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == FILE and f.lineno]
     where = f"line {lines[-1]}: " if lines else ""
     shown = _first_line(error)
@@ -159,3 +171,43 @@ def _advice(error: BaseException, shown: str) -> str:
     if isinstance(error, RecursionError):
         return "functions call each other endlessly. Write it without recursion."
     return f"{kind}: {shown}".rstrip(": ").rstrip(".") + "."
+
+
+def problem_of(closed: Any) -> str | None:
+    """What a jaxpr may not contain as a sentence. None if nothing."""
+    count = 0
+    for jaxpr in _nested(closed):
+        for constant in getattr(jaxpr, "consts", ()):
+            if np.size(constant) > MAX_SIZE:
+                return f"it holds a constant of {np.size(constant):,} numbers; at most {MAX_SIZE:,} are allowed."
+        equations = getattr(jaxpr, "jaxpr", jaxpr).eqns
+        count += len(equations)
+        if problem := next(filter(None, map(_equation_problem, equations)), None):
+            return problem
+    if count > MAX_EQUATIONS:
+        return f"it makes {count:,} operations; at most {MAX_EQUATIONS:,} are allowed. Write it shorter."
+    return None
+
+
+def _equation_problem(equation: Any) -> str | None:
+    name = equation.primitive.name
+    if name not in ALLOWED:
+        return (
+            f"it uses the operation {name!r} of jax, which skill code may not: no loops, no calls back into Python, "
+            "no random numbers. Write it with plain jax.numpy on whole arrays."
+        )
+    for out in equation.outvars:
+        size = int(np.prod(getattr(out.aval, "shape", ()), dtype=object))
+        if size > MAX_SIZE:
+            return f"it makes an array of {size:,} numbers in {name!r}; at most {MAX_SIZE:,} are allowed in a world."
+    return None
+
+
+def _nested(closed: Any) -> Iterator[Any]:
+    """Yield a jaxpr and all inside it."""
+    yield closed
+    for equation in getattr(closed, "jaxpr", closed).eqns:
+        for value in equation.params.values():
+            for part in value if isinstance(value, tuple | list) else [value]:
+                if isinstance(part, core.ClosedJaxpr | core.Jaxpr):
+                    yield from _nested(part)

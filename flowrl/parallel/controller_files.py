@@ -1,4 +1,4 @@
-"""Requests to the process that grows a home. Small files that it reads and removes."""
+"""The controller's view of a home and requests to it."""
 
 import uuid
 from typing import Literal
@@ -9,19 +9,19 @@ from flowrl.schema.frozen import Frozen
 
 
 class HomeRequest(Frozen):
-    """Stop a skill's run, or retry a skill that ended unlearned."""
+    """A request to stop or retry a skill."""
 
     what: Literal["cancel", "retry"]
     skill: str
 
 
 def leave_request(paths: HomePaths, request: HomeRequest) -> None:
-    """Leave a request for the process that grows the home."""
+    """Leave a request for the growing process."""
     write_json(paths.requests / f"{uuid.uuid4().hex}.json", request)
 
 
 def take_requests(paths: HomePaths) -> list[HomeRequest]:
-    """Remove and return the pending requests, oldest first."""
+    """Remove and return the pending requests in order."""
     if not paths.requests.exists():
         return []
     files = sorted(paths.requests.glob("[0-9a-f]*.json"), key=lambda path: path.stat().st_mtime_ns)
@@ -29,3 +29,21 @@ def take_requests(paths: HomePaths) -> list[HomeRequest]:
     for path in files:
         path.unlink()
     return found
+
+
+class Snapshot(Frozen):
+    """The controller's latest state: `state.json`.
+
+    Only a view: a new controller starts from the library and the runs' folders.
+    """
+
+    pid: int
+    updated: float
+    jobs: int
+    count: int | None
+    learned: tuple[str, ...]
+    running: dict[str, str]
+    queue: dict[str, tuple[str, ...]]
+    ended: dict[str, str]
+    reasons: dict[str, str]
+    finished: bool

@@ -11,8 +11,7 @@ import pytest
 from flowrl.errors import TrainingError
 from flowrl.files import append_line
 from flowrl.jobs.job import Job
-from flowrl.jobs.local import is_locked, worker_process
-from flowrl.jobs.run_job import run_job
+from flowrl.jobs.local import is_locked, run_job, worker_process
 from flowrl.schema.metrics import MetricsRow, PhaseRow
 from flowrl.schema.run import TrainResult
 from tests.support.odd_jobs import MODULE

@@ -8,7 +8,7 @@ import pytest
 from flowrl.errors import FlowRLError, LibraryError, TrainingError
 from flowrl.files import write_bytes, write_json
 from flowrl.growing.run_setup import ModuleSetUp
-from flowrl.parallel.finished_run import FinishedRun
+from flowrl.parallel.run_folder import FinishedRun
 from flowrl.paths import RunPaths
 from flowrl.schema.run import TrainResult
 from flowrl.weights import Expert, save_experts, sha256

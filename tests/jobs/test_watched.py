@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flowrl.files import append_line, write_text
-from flowrl.jobs.metrics_reader import MetricsReader
+from flowrl.jobs.watched import MetricsReader
 from flowrl.schema.metrics import PlayingRow
 
 

@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowrl.analysis.segments import Frame, Segment, Trajectory, trajectory_text
-from flowrl.analysis.statistics import Spread, Statistics, fit, statistics_of, statistics_text
+from flowrl.analysis.segments import (
+    Frame,
+    Segment,
+    Spread,
+    Statistics,
+    Trajectory,
+    fit,
+    statistics_of,
+    statistics_text,
+    trajectory_text,
+)
 from flowrl.errors import UsageError
 from flowrl.schema.skill import Quantity
 
