@@ -26,8 +26,9 @@ from jaxtyping import Array, Bool, Float, Int
 from benchmarks.tables.setup import plan_env
 from flowrl.config import RunConfig, build_config
 from flowrl.env.domain import Domain, Transition
-from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, StepResult
 from flowrl.env.observation import expand
+from flowrl.env.player import PlayerState
 from flowrl.training.episode_stats import Progress
 
 NAME = "Craftax-Classic-Symbolic-v1"

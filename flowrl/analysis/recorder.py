@@ -12,7 +12,8 @@ from jaxtyping import Array, Int
 from flowrl.analysis.scripted_play import Bases
 from flowrl.analysis.segments import Frame, Segment, Trajectory
 from flowrl.env.block_memory import UNKNOWN, closest_blocks
-from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, StepResult
+from flowrl.env.player import PlayerState
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.rollout.rollout import Policy, sample_action
 

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Int
 
 from flowrl.env.block_memory import empty_memory
 from flowrl.env.domain import World
-from flowrl.env.flow_env import PlayerState, evaluate_skill, player_in, step_world
+from flowrl.env.flow_env import evaluate_skill
+from flowrl.env.player import PlayerState, player_in, step_world
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.staging.scenes import AHEAD, Scene, Stage
 from flowrl.env.staging.worlds import position

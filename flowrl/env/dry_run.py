@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from flowrl.env.flow_env import FlowEnv, PlayerState, evaluate_skill
+from flowrl.env.flow_env import FlowEnv, evaluate_skill
+from flowrl.env.player import PlayerState
 from flowrl.env.skill_inputs import SkillInputs, inputs_at_rest
 from flowrl.errors import ModuleError
 from flowrl.skillcode.functions import ExportedSkill, SkillFunction, SkillFunctions, TaskModule

@@ -7,29 +7,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Int8
+from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.block_memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures, remember
+from flowrl.env.block_memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.explored import explore, newly_seen, nothing_explored, unseen_shares
-from flowrl.env.skill_inputs import SkillInputs, skill_inputs
+from flowrl.env.explored import newly_seen, nothing_explored, unseen_shares
+from flowrl.env.player import Moved, PlayerState, move, player_in
+from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
 
 _AMOUNT_SCALE = 5.0
-
-
-class PlayerState(NamedTuple):
-    """A world and what its player has seen of it. All that a new episode replaces at once.
-
-    Attributes:
-        explored: the cells of the map that it has seen; None in a layout without such a map.
-    """
-
-    world: World
-    seen: Observation
-    memory: Int8[Array, "*B floors types 2 slots"]
-    explored: Bool[Array, "*B floors R C"] | None = None
 
 
 class FlowState(NamedTuple):
@@ -56,25 +44,6 @@ class FlowState(NamedTuple):
     interrupt: Int[Array, "B"]
     started: Int[Array, "B"]
     from_snapshot: Bool[Array, "B"]
-
-
-class Moved(NamedTuple):
-    """Effect of one step on the worlds of a batch, without tasks.
-
-    Attributes:
-        inputs: what skill code sees of it, [B] on every leaf.
-        over: [B] the game is lost or won, and the episode with it.
-        expired: [B] the game's own clock has run out.
-        cause: [B] index into the domain's causes.
-        achieved: [B, achievements] what has happened since the current task began.
-    """
-
-    player: PlayerState
-    inputs: SkillInputs
-    over: Bool[Array, "B"]
-    expired: Bool[Array, "B"]
-    cause: Int[Array, "B"]
-    achieved: Bool[Array, "B achievements"]
 
 
 class StepResult(NamedTuple):
@@ -409,65 +378,6 @@ def _begun(
     )
 
 
-def move(
-    domain: Domain,
-    key: jax.Array,
-    player: PlayerState,
-    achieved: Bool[Array, "B achievements"],
-    action: Int[Array, "B"],
-    n: Int[Array, "B"],
-) -> Moved:
-    """Step a batch of worlds; see `step_world` for the arguments."""
-    keys = jax.random.split(key, n.shape[0])
-    moved: Moved = jax.vmap(functools.partial(step_world, domain))(keys, player, achieved, action, n)
-    return moved
-
-
-def player_in(
-    domain: Domain,
-    world: World,
-    memory: Int8[Array, "floors types 2 slots"],
-    explored: Bool[Array, "floors R C"] | None = None,
-) -> PlayerState:
-    """Make the player of one world. What it sees is added to what it remembers."""
-    world = _settled(world)
-    seen = domain.observe_fn(world)
-    memory = remember(domain, nearest_cells(domain.view), memory, world, seen.cells)
-    return PlayerState(world, seen, memory, explore(domain, explored, world))
-
-
-def step_world(
-    domain: Domain,
-    key: jax.Array,
-    before: PlayerState,
-    achieved: Bool[Array, "achievements"],
-    action: Int[Array, ""],
-    n: Int[Array, ""],
-) -> Moved:
-    """Step one world; the result has no axis of worlds.
-
-    Args:
-        achieved: what has happened since the task began.
-        n: the amount that the task wants.
-    """
-    closest_before = closest_blocks(domain, before.memory, before.world)
-    transition = domain.step_fn(key, before.world, action)
-    player = player_in(domain, transition.world, before.memory, before.explored)
-    achieved = achieved | transition.events
-    inputs = skill_inputs(
-        domain.vitals_fn(before.world),
-        domain.vitals_fn(player.world),
-        closest_before,
-        closest_blocks(domain, player.memory, player.world),
-        achieved,
-        transition.events,
-        transition.reward,
-        n,
-    )
-    cause = domain.cause_fn(before.world, player.world)
-    return Moved(player, inputs, transition.over, transition.expired, cause, achieved)
-
-
 def evaluate_skill(
     skill: SkillFunctions | ExportedSkill, inputs: SkillInputs
 ) -> tuple[Bool[Array, "B"], Float[Array, "B"]]:
@@ -475,11 +385,6 @@ def evaluate_skill(
     if isinstance(skill, ExportedSkill):
         return skill.outcomes(flat_leaves(inputs))
     return jax.vmap(skill.outcome)(inputs._asdict())
-
-
-def _settled(world: World) -> World:
-    """Fix every leaf's type. A weak type that a step makes strong would compile everything twice."""
-    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), world)
 
 
 def _replace_by_select(player: PlayerState, ended: Array, fresh: PlayerState, source: Array) -> PlayerState:

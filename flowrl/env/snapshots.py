@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int8, UInt8
 from flowrl.env.block_memory import empty_memory
 from flowrl.env.domain import Domain, World
 from flowrl.env.explored import nothing_explored
-from flowrl.env.flow_env import PlayerState
+from flowrl.env.player import PlayerState
 from flowrl.errors import LibraryError
 from flowrl.files import Arrays, read_arrays, write_arrays
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from flowrl.env.flow_env import FlowState, Moved, move
+from flowrl.env.flow_env import FlowState
+from flowrl.env.player import Moved, move
 from flowrl.env.snapshots import Snapshots, join, pack, snapshots_of
 from flowrl.files import pack_arrays
 from flowrl.models.experts import Params

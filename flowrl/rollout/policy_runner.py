@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from flowrl.config import RunConfig
-from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, StepResult
+from flowrl.env.player import PlayerState
 from flowrl.models.actor_critic import ActorCriticMoE
 from flowrl.models.experts import Params
 from flowrl.rollout.devices import Groups, join, split

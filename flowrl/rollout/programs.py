@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from flowrl.env.flow_env import FlowState, PlayerState, StepResult
+from flowrl.env.flow_env import FlowState, StepResult
+from flowrl.env.player import PlayerState
 from flowrl.models.experts import Params
 from flowrl.rollout.devices import SAME, STEPS, WORLDS, groups_of, join, split
 from flowrl.rollout.policy_runner import PolicyRunner

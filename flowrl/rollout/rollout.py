@@ -8,8 +8,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.config import PPOConfig
 from flowrl.env.domain import Observation
-from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState, StepResult
+from flowrl.env.flow_env import FlowEnv, FlowState, StepResult
 from flowrl.env.observation import features
+from flowrl.env.player import PlayerState
 from flowrl.models.actor_critic import GRAD_ACCUMULATOR, ActorCriticMoE
 from flowrl.models.experts import Params
 from flowrl.models.sparse_layer import Features

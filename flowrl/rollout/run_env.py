@@ -7,7 +7,7 @@ from flowrl.env.exported_tasks import exported_tasks
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.registry import domain_named
 from flowrl.env.symbolic_state import postconditions
-from flowrl.errors import ModuleError
+from flowrl.errors import ModuleError, nearest_names
 from flowrl.paths import PlayPaths
 from flowrl.schema.run import RunSpec
 from flowrl.skillcode.functions import TaskModule
@@ -28,7 +28,12 @@ def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
     high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
     rows = domain.sight.names
-    seeks = tuple(rows.index(task.seeks) if task.seeks in rows else -1 for task in spec.tasks)
+    for task in spec.tasks:
+        if task.seeks is not None and task.seeks not in rows:
+            raise ModuleError(
+                f"{task.skill!r} seeks {task.seeks!r}, which {domain.name} lacks. {nearest_names(task.seeks, rows)}"
+            )
+    seeks = tuple(-1 if task.seeks is None else rows.index(task.seeks) for task in spec.tasks)
     met_at_the_end = postconditions(domain, spec.spec, high[-1])
     return FlowEnv(
         domain,

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState
+from flowrl.env.flow_env import FlowEnv, FlowState
+from flowrl.env.player import PlayerState
 
 
 class StartRing(NamedTuple):

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.domain import World
-from flowrl.env.flow_env import FlowEnv, FlowState, PlayerState
+from flowrl.env.flow_env import FlowEnv, FlowState
+from flowrl.env.player import PlayerState
 from flowrl.env.snapshots import Snapshots, players_at
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.errors import UsageError, nearest_names

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from flowrl.env.flow_env import PlayerState, StepResult
+from flowrl.env.flow_env import StepResult
+from flowrl.env.player import PlayerState
 from flowrl.models.actor_critic import init_network
 from flowrl.models.experts import param_updater, put, take
 from flowrl.rollout.devices import Groups, split

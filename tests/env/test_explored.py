@@ -1,6 +1,7 @@
 """The map of what a player has seen: layout classic-2, and what discovery pays."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from flowrl.env import classic
 from flowrl.env.explored import explore, newly_seen, nothing_explored, unseen_shares
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.observation import expand
+from flowrl.env.player import player_in
 from flowrl.env.snapshots import pack, players_at, snapshots_of, unpack
 from flowrl.errors import UsageError
 
@@ -95,7 +97,7 @@ def rewards_of(env: FlowEnv, target_known: bool) -> tuple[np.ndarray, np.ndarray
     if target_known:
         bare = bare.replace(map=bare.map.at[:, 30, 30].set(5))
     snapshots = snapshots_of(player._replace(world=bare))
-    fresh = snapshots._replace(memory=np.full_like(snapshots.memory, 127), explored=np.zeros_like(snapshots.explored))
+    fresh = snapshots._replace(memory=np.full_like(snapshots.memory, -100), explored=np.zeros_like(snapshots.explored))
     state = env.start(players_at(env.domain, fresh), jnp.ones((2, len(env.amounts.high)), jnp.int32))
     state = state._replace(player=_look(env, state.player))
     step, rewards = jax.jit(env.step), []
@@ -111,9 +113,7 @@ def _gone(herd: Any) -> Any:
 
 def _look(env: FlowEnv, player: Any) -> Any:
     """As the player stands, without a step."""
-    from flowrl.env.flow_env import player_in
-
-    look = lambda world, memory, explored: player_in(env.domain, world, memory, explored)  # noqa: E731
+    look = functools.partial(player_in, env.domain)
     return jax.vmap(look)(player.world, player.memory, player.explored)
 
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from flowrl.env.flow_env import FlowEnv, PlayerState, TaskAmounts
+from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.observation import expand, features
+from flowrl.env.player import PlayerState
 from flowrl.env.registry import domain_named
 from flowrl.models import grouped_matmul as grouped
 from flowrl.models import sparse_layer as lookup

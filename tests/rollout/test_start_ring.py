@@ -1,6 +1,7 @@
 """Practice: episodes that begin where others of the run began one of its later tasks."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ def pickaxe() -> FlowEnv:
 
 
 def batch(
-    env: FlowEnv, task: list[int], task_steps: list[int], from_snapshot: list[int] = [], wood: int = 0
+    env: FlowEnv, task: list[int], task_steps: list[int], from_snapshot: Sequence[int] = (), wood: int = 0
 ) -> FlowState:
     state = env.start(env.new_players(jax.random.split(jax.random.key(0), WORLDS)), amounts_of(env, wood))
-    kept = np.isin(np.arange(WORLDS), from_snapshot)
+    kept = np.isin(np.arange(WORLDS), list(from_snapshot))
     return state._replace(
         task=jnp.asarray(task, jnp.int32),
         task_steps=jnp.asarray(task_steps, jnp.int32),

@@ -26,3 +26,13 @@ def test_step_success_counts_the_episodes_that_reached_the_last_task() -> None:
     assert (recent.step_success.successes, recent.step_success.total) == (4, 5)
     assert recent.causes == {"died": 4, "timeout": 2}
     assert Progress.model_validate_json(progress.model_dump_json()) == progress
+
+
+def test_each_task_is_told_by_the_episodes_that_began_it() -> None:
+    """Of nine that ended two fail in the first of three tasks and three in the last."""
+    progress = Progress()
+    assert [share.total for share in progress.recent(9).per_task(3)] == [0, 0, 0], "nothing is known yet"
+    progress.begin(9)
+    progress.count(results([0] * 9, [True] * 4 + [False] * 5, [2] * 4 + [0, 0, 2, 2, 2]), 1, ("died",), 2)
+    shares = progress.recent(9).per_task(3)
+    assert [(share.successes, share.total) for share in shares] == [(7, 9), (7, 7), (4, 7)]
