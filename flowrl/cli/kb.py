@@ -61,13 +61,7 @@ def _row(skill: "Skill", env: str) -> dict[str, Any]:
 
     spec = skill.spec
     amounts = {part: texts(getattr(spec, part)) for part in ("requires", "consumes", "yields")}
-    places = {
-        "floors": spec.floors,
-        "to_floor": spec.to_floor,
-        "n_range": spec.n_range,
-        "max_n": spec.max_n,
-        "seeks": spec.seeks,
-    }
+    places = {name: getattr(spec, name) for name in ("floors", "to_floor", "n_range", "max_n", "seeks")}
     code = {"trusted": skill.trusted, "code": _standing(skill, env)}
     return {"name": skill.name, "description": skill.description, **amounts, **places, **code}
 

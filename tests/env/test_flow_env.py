@@ -1,5 +1,6 @@
 """The task layer on real Classic worlds."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from craftax.craftax_classic.constants import Achievement, Action, BlockType
 
 from flowrl.env import classic
 from flowrl.env.block_memory import SLOTS, UNKNOWN, closest_blocks, empty_memory, first_cells, nearest_cells, remember
-from flowrl.env.flow_env import FlowEnv, FlowState, TaskAmounts
+from flowrl.env.flow_env import FlowEnv, FlowState, Interrupt, TaskAmounts
 from flowrl.env.observation import expand
 from flowrl.env.player import PlayerState
 from flowrl.env.skill_inputs import SkillInputs, health_penalty, skill_inputs
@@ -23,8 +24,13 @@ TREE, GRASS, TABLE, STONE = (BlockType[name].value for name in ("TREE", "GRASS",
 WOOD = Achievement.COLLECT_WOOD.value
 
 
-def functions(is_done: Callable[..., Any], reward: Callable[..., Any], names: tuple[str, ...]) -> SkillFunctions:
-    return SkillFunctions(is_done, reward, names, names)
+def functions(
+    is_done: Callable[..., Any],
+    reward: Callable[..., Any],
+    names: tuple[str, ...],
+    reward_names: tuple[str, ...] = (),
+) -> SkillFunctions:
+    return SkillFunctions(is_done, reward, names, reward_names or names)
 
 
 CHOP = functions(
@@ -175,6 +181,50 @@ def test_the_games_own_clock_is_neither_success_nor_death(worlds: Any) -> None:
     )
     last = Play(make_env(CHOP, steps=10_000), dying)(Action.NOOP)
     assert last.died.all() and not last.timeout.any(), "a death in the last step is a death"
+
+
+WAIT = functions(
+    lambda n: n >= 1,
+    lambda player_intrinsics_diff: player_intrinsics_diff[2] * 1.0,
+    ("n",),
+    ("player_intrinsics_diff",),
+)
+
+
+def interrupted(worlds: Any, *interrupts: Interrupt) -> Play:
+    """Two tasks of the plan, wood and wood again, and what pre-empts them."""
+    env = make_env(CHOP, CHOP, *[WAIT] * len(interrupts))
+    return Play(dataclasses.replace(env, interrupts=interrupts), worlds)
+
+
+def test_an_interrupt_acts_until_its_level_is_back_and_the_plan_waits(worlds: Any) -> None:
+    water = worlds.map.at[:, 31, 32].set(BlockType.WATER.value)
+    thirsty = worlds.replace(player_drink=jnp.array([3, 9, 3]), map=water)
+    play = interrupted(thirsty, Interrupt((("drink", 3),), (("drink", 5),)))
+    assert play.env.plan_tasks == 2 and play.env.expert(play.state).tolist() == [0, 0, 0], "before the first step"
+    play(Action.NOOP)
+    assert play.state.interrupt.tolist() == [2, -1, 2] and play.env.expert(play.state).tolist() == [2, 0, 2]
+    first = play(Action.DO)
+    assert first.reward.tolist() == [1, 0, 1], "its own reward"
+    assert not first.task_done.any() and first.task.tolist() == [0, 0, 0], "what it does finishes nothing of the plan"
+    second = play(Action.DO)
+    assert second.reward.tolist() == [1, 0, 1] and play.state.player.world.player_drink.tolist() == [5, 9, 5]
+    assert play.state.interrupt.tolist() == [-1, -1, -1]
+    wood = play(Action.RIGHT, Action.RIGHT, Action.DO)
+    assert wood.task_done.all() and play.state.task.tolist() == [1, 1, 1], "the plan goes on where it was"
+
+
+def test_the_first_interrupt_that_applies_acts_and_only_with_what_it_needs_in_hand(worlds: Any) -> None:
+    dusk = worlds.replace(timestep=jnp.full(3, 179), player_food=jnp.full(3, 1))
+    dusk = dusk.replace(inventory=dusk.inventory.replace(stone=jnp.array([0, 2, 0])))
+    shelter = Interrupt((("light", 45),), (("light", 45),), (("stone", 2),))
+    play = interrupted(dusk, shelter, Interrupt((("food", 2),), (("food", 5),)))
+    play(Action.NOOP)
+    assert play.state.interrupt.tolist() == [3, 2, 3]
+    morning = play.state.player.world.replace(timestep=jnp.full(3, 299))
+    play.state = play.state._replace(player=player_in(morning))
+    play(Action.NOOP)
+    assert play.state.interrupt.tolist() == [3, 3, 3], "day has come, and the next danger takes over"
 
 
 def test_death_ends_an_episode_and_names_its_cause(worlds: Any) -> None:

@@ -138,6 +138,17 @@ def test_a_timeout_counts_the_value_reached_and_a_death_does_not() -> None:
     np.testing.assert_allclose(ask(trainer, state)[2], 1.0, atol=0.1)
 
 
+@pytest.mark.parametrize(("credit", "first"), [("task", 0.0), ("plan", 0.9)])
+def test_credit_flows_to_the_end_of_a_task_or_of_the_plan(credit: str, first: float) -> None:
+    """Two tasks of a step each, by two experts; only the second pays."""
+    plan = [task(lambda seen: seen.time >= 0, lambda seen: 0.0), task(lambda seen: seen.time >= 0, lambda seen: 1.0)]
+    state, _ = train(trainer := probe_trainer(CONSTANT, plan, [0, 1], credit=credit), 100)
+    number, value = np.asarray(state.flow.task), ask(trainer, state)[2]
+    assert set(number) <= {0, 1}
+    np.testing.assert_allclose(value[number == 0], first, atol=0.1)
+    np.testing.assert_allclose(value[number == 1], 1.0, atol=0.1)
+
+
 def test_advantages_are_normalised_per_expert_with_a_floor() -> None:
     values = jnp.concatenate([jnp.arange(8.0), 5 + 0.001 * jnp.arange(8.0)])
     expert = jnp.repeat(jnp.arange(2), 8)
