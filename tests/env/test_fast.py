@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from flowrl.env.fast import jaxpr_rewrite
 from flowrl.env.fast.jaxpr_rewrite import flush_writes, rewrite_step
 from flowrl.env.fast.threefry import IMPL
 
@@ -61,6 +62,18 @@ def test_a_rewritten_function_gives_the_same_bits(fn: Callable[..., Any]) -> Non
     for left, right in zip(plain, ours, strict=True):
         assert left.dtype == right.dtype
         assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
+
+
+def test_loops_that_jax_states_in_another_way_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(start: jax.Array) -> jax.Array:
+        return jax.lax.scan(lambda at, step: (at + step, at * step), start, jnp.arange(4.0))[1]
+
+    start = jnp.arange(3.0)
+    written_out = str(jax.make_jaxpr(rewrite_step(walk))(start))
+    monkeypatch.setattr(jaxpr_rewrite, "SCAN_PARAMETERS", frozenset({"number_of_consts"}))
+    left = str(jax.make_jaxpr(rewrite_step(walk))(start))
+    assert "scan" not in written_out and "scan" in left
+    np.testing.assert_array_equal(rewrite_step(walk)(start), walk(start))
 
 
 def test_written_out_random_bits_are_jaxs() -> None:

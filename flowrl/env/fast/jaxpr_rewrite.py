@@ -21,6 +21,8 @@ LARGE = 512
 """From how many cells on an array counts as large."""
 LONGEST = 16
 """Up to how many rounds a loop is written out."""
+SCAN_PARAMETERS = frozenset({"num_consts", "num_carry", "jaxpr", "length", "reverse"})
+"""How jax states a loop; where it does so in another way, as 0.11.2 does, loops are left as they are."""
 
 
 def rewrite_step(fn: Callable[P, R]) -> Callable[P, R]:
@@ -128,6 +130,8 @@ class JaxprEvaluator:
         return self.run(inner.jaxpr, inner.consts, args)
 
     def _scan(self, eqn: Any, args: list[Any]) -> list[Any] | None:
+        if not eqn.params.keys() >= SCAN_PARAMETERS:
+            return None
         consts, carry = eqn.params["num_consts"], eqn.params["num_carry"]
         fixed, state, rows = args[:consts], args[consts : consts + carry], args[consts + carry :]
         body = eqn.params["jaxpr"]
