@@ -161,6 +161,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Starting points; `--set` is applied on top."""
 
 
+CHAIN: dict[str, Any] = {
+    "dependencies": "train",
+    "start__source": "ring",
+    "ppo__credit": "plan",
+    "ppo__gamma": 0.997,
+    "ppo__discovery_reward": 0.004,
+    "ppo__frames": 50_000_000,
+}
+"""What a chain run has otherwise than a single skill's, as arguments of `build_config`."""
+
+
 def option_names(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[str]:
     """Every option as `group.name`, e.g. `ppo.lr`."""
     for name, field in model.model_fields.items():

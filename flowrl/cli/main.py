@@ -56,6 +56,9 @@ def train(
     skill: Annotated[str | None, typer.Argument(help="A skill of the knowledge base.")] = None,
     module: Annotated[Path | None, typer.Option("--module", help="A task module; its last task is trained.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="The module's skill; by default the file's stem.")] = None,
+    chain: Annotated[
+        bool, typer.Option("--chain", help="All skills of its plan learn in this one run, new ones from nothing.")
+    ] = False,
     env: options.Env = None,
     home: options.Home = DEFAULT_HOME,
     own_skills: options.OwnSkills = None,
@@ -75,17 +78,21 @@ def train(
     from flowrl.cli.tables import library_table
     from flowrl.errors import UsageError
     from flowrl.growing.grow import train as train_skill
-    from flowrl.growing.grow import train_module
+    from flowrl.growing.grow import train_chain, train_module
 
     if (skill is None) == (module is None):
         raise UsageError("Give either a skill or --module FILE.py. For example: flowrl train 'Collect Wood'")
     if name is not None and module is None:
         raise UsageError("--name goes with --module; a skill of the knowledge base has a name.")
-    config = options.configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
+    if chain and module is not None:
+        raise UsageError("--chain goes with a skill of the knowledge base: a module names its experts itself.")
+    config = options.configure(home, env, preset, seed, settings, dependencies, start_from, start_share, chain)
     make_executor = options.executor_fn(executor, address, cores)
     with options.stoppable(), Display(sys.stderr if as_json else sys.stdout) as display:
         if module is not None:
             record = train_module(home, config, module, name, display, executor_fn=make_executor)
+        elif chain:
+            record = train_chain(home, config, str(skill), display, own_skills, executor_fn=make_executor)
         else:
             record = train_skill(home, config, str(skill), display, own_skills, executor_fn=make_executor)
     show(as_json, record_row(record), library_table([record]))

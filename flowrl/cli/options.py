@@ -137,15 +137,16 @@ def configure(
     dependencies: str | None = None,
     start_from: str | None = None,
     start_share: float | None = None,
+    chain: bool = False,
 ) -> "RunConfig":
     """The configuration of a run. An existing home gives game and network shape unless options do."""
-    from flowrl.config import build_config, parse_settings
+    from flowrl.config import CHAIN, LAYOUTS, build_config, parse_settings
     from flowrl.errors import UsageError
     from flowrl.library.home import SkillLibrary
 
     given = parse_settings(settings or [])
-    if start_share is not None and given.get("start.source", start_from) != "frontier":
-        raise UsageError("--start-share goes with --start-from frontier.")
+    if start_share is not None and not chain and given.get("start.source", start_from) != "frontier":
+        raise UsageError("--start-share goes with --start-from frontier, or with --chain.")
     held: dict[str, Any] = {}
     if (home / "home.json").exists():
         held = SkillLibrary.open(home).description.options()
@@ -154,8 +155,11 @@ def configure(
         held.pop("model__width", None)
     if env is not None or "env__name" not in held:
         held["env__name"] = DEFAULT_ENV if env is None else env
-    held |= {"start__source": start_from, "start__share": start_share}
-    return build_config(preset, settings or [], seed=seed, dependencies=dependencies, **held)
+    if chain:
+        held = CHAIN | {"env__layout": LAYOUTS.get(held["env__name"], ("",))[-1]} | held
+    asked = {"start__source": start_from, "start__share": start_share, "dependencies": dependencies}
+    held |= {key: value for key, value in asked.items() if value is not None}
+    return build_config(preset, settings or [], seed=seed, **held)
 
 
 def command_again() -> str:

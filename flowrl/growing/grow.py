@@ -7,6 +7,7 @@ from pathlib import Path
 from flowrl.config import RunConfig
 from flowrl.errors import FlowRLError, ModuleError, TrainingError, UsageError
 from flowrl.files import read_text
+from flowrl.growing.chains import ChainSetUp
 from flowrl.growing.controller import Controller, GrowLimits
 from flowrl.growing.observer import Observer
 from flowrl.growing.proposers import KnowledgeProposer, OneSkill
@@ -135,6 +136,35 @@ def train(
         found = plan(skill.name, learned | {skill.name: skill}, vocabulary=base.vocabulary)
         proposal = Proposal(skill.name, frozenset(dependencies(found)))
         return _train(library, proposal, SkillSetUp(base, library, config), observer, limits, executor_fn)
+
+
+def train_chain(
+    home: Path,
+    config: RunConfig,
+    goal: str,
+    observer: Observer,
+    own_skills: Path | None = None,
+    limits: GrowLimits = DEFAULT_LIMITS,
+    executor_fn: ExecutorFn = local_executor,
+) -> SkillRecord:
+    """Train all skills of a goal's plan in one run; those that the library lacks enter it with the goal.
+
+    Args:
+        goal: a skill of the base.
+        own_skills: a folder of skill files that extend the base, besides the home's own.
+
+    Raises:
+        UsageError: there is no such skill.
+        PlanError: no plan leads to it.
+        FlowRLError: the run cannot be set up, or fails.
+    """
+    base = with_library(base_for(config.env.name, home, own_skills), home)
+    name = base.skill(spelt_as_known(base, goal)).name
+    library = SkillLibrary.open_for(home, config)
+    with library.lock():
+        return _train(
+            library, Proposal(name, frozenset()), ChainSetUp(base, library, config), observer, limits, executor_fn
+        )
 
 
 def train_module(

@@ -88,7 +88,8 @@ def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:
 def _players(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]) -> dict[int, str]:
     """The library's experts in all plans that are played. Each with a skill that plays with it."""
     records = library.named()
-    new = () if spec.skill in records else (spec.expert, *spec.companions)
+    new = [] if spec.skill in records else [spec.expert, *spec.companions]
+    new += [member.expert for member in spec.members if member.name not in records]
     players = {g: spec.skill for g in spec.local_to_global if g not in new}
     for contest in contests:
         for step in records[contest.skill].plan.steps:

@@ -263,4 +263,12 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
         raise PlanError(f"{library.paths.root} holds no learned skill. Grow one: {command}")
     experts = {name: record.expert_idx for name, record in records.items()}
     vocabulary = load_base(library.description.env).vocabulary
-    return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills
+    try:
+        return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills
+    except PlanError:
+        # What was trained in one run, weak skills among it, is played as it was trained.
+        if goal not in records or not all(step.skill in records for step in records[goal].plan.steps):
+            raise
+        return records[goal].plan, {
+            step.skill: skill_of(library, records[step.skill]) for step in records[goal].plan.steps
+        }

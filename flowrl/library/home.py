@@ -232,7 +232,10 @@ class SkillLibrary:
         A run that ended before it trained frees its number. Companions are listed as `SKILL, companion G`.
         """
         runs = [spec for paths, spec in self.runs() if not ended_untrained(paths)]
-        owners = [(spec.skill, spec.expert, spec.companions) for spec in runs]
+        owners: list[tuple[str, int, tuple[int, ...]]] = [
+            (member.name, member.expert, ()) for spec in runs for member in spec.members
+        ]
+        owners += [(spec.skill, spec.expert, spec.companions) for spec in runs]
         owners += [(record.name, record.expert_idx, record.companions) for record in self.records()]
         taken: dict[str, int] = {}
         for name, expert, companions in owners:

@@ -7,7 +7,11 @@ from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install, is_known, next_version, shelve
 from flowrl.parallel.run_folder import FinishedRun
 from flowrl.paths import RunPaths
+from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.home import SkillRecord
+from flowrl.schema.plan import Plan
+from flowrl.schema.run import Member
+from flowrl.stats import Share
 from flowrl.weights import Expert, expert_sha256
 
 
@@ -33,6 +37,8 @@ def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrar
     answer = read_json(file, ComparisonAnswer) if file.exists() else None
     for expert in run.spec.trained_dependencies:
         _process_dependency(run, library, expert, answer)
+    for member in run.spec.members:
+        _process_member(run, library, member)
     record = _process_own(run, library, answer)
     write_json(run.paths.processed, {"skill": record.name, "version": record.version})
     return record
@@ -51,6 +57,42 @@ def _process_dependency(run: FinishedRun, library: SkillLibrary, expert: int, an
     module = read_text(library.skill_paths(held).module)
     candidate = VersionCandidate(held.model_copy(update=changes), weights, module, {})
     (install if verdict.wins else shelve)(library, candidate)
+
+
+def _process_member(run: FinishedRun, library: SkillLibrary, member: Member) -> None:
+    """Put a member into the library, unless another run has put that skill there meanwhile.
+
+    Its plan is the run's up to its own task, and its success is that of the run's last measurement.
+    """
+    if member.name in library.named():
+        return
+    steps, whole = run.spec.plan.steps, run.evaluation
+    tasks = [i for i, step in enumerate(steps) if step.skill == member.name]
+    until = tasks[0] + 1
+    evaluation = Evaluation(
+        success=Share(successes=whole.finished[tasks[0]], total=whole.success.total),
+        step_success=Share(successes=sum(whole.finished[i] for i in tasks), total=sum(whole.reached[i] for i in tasks)),
+        reached=whole.reached[:until],
+        finished=whole.finished[:until],
+        causes={},
+        length=whole.length,
+        amount=steps[tasks[0]].n,
+        worlds_seed=whole.worlds_seed,
+    )
+    gate = run.spec.config.gate
+    is_learned = evaluation.step_success.total >= gate.min_episodes and evaluation.step_success.low >= gate.learned_at
+    record = SkillRecord(
+        name=member.name,
+        expert_idx=member.expert,
+        description=member.description,
+        spec=member.spec,
+        status="learned" if is_learned else "weak",
+        frames=run.result.frames,
+        evaluation=evaluation,
+        plan=Plan(goal=member.name, steps=steps[:until]),
+        path=str(library.paths.skill(member.expert, member.name).folder.relative_to(library.paths.root)),
+    )
+    install(library, VersionCandidate(record, run.experts[member.expert], member.code, {}))
 
 
 def _process_own(run: FinishedRun, library: SkillLibrary, answer: ComparisonAnswer | None) -> SkillRecord:

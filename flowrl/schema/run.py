@@ -37,6 +37,16 @@ class TaskSpec(Frozen):
     seeks: str | None = None
 
 
+class Member(Frozen):
+    """A skill that a chain run trains from nothing along with its own, and that enters the library with it."""
+
+    name: str
+    expert: int
+    description: str = ""
+    spec: SkillSpec
+    code: str
+
+
 class RunGoal(Frozen):
     """What a run trains, whichever experts it holds.
 
@@ -44,6 +54,7 @@ class RunGoal(Frozen):
         source_file: the file that a task module came from, for messages.
         trial: the run only measures one way of rewarding a skill; nothing of it enters the library.
         plan: what the run plays, for the record.
+        members: other skills of the plan that the library lacked.
         exported: the sandbox's export of each skill of the plan, run instead of the module's text; empty: all the code
             is trusted, and the module is traced.
     """
@@ -56,6 +67,7 @@ class RunGoal(Frozen):
     tasks: tuple[TaskSpec, ...]
     plan: Plan
     trial: bool = False
+    members: tuple[Member, ...] = ()
     source_file: str = ""
     exported: dict[str, ArtefactRef] = Field(default_factory=dict)
 
@@ -88,8 +100,8 @@ class RunSpec(RunGoal):
         seeds: the hash of the library's weights that each local expert began with, if any.
         frames_before: frames that the own expert was trained on in earlier runs.
         runs_before: earlier runs of the skill; each run trains and is measured on worlds of its own.
-        random: the local experts of the skill's companions, which no skill of the library owns. They learn too, and
-            start random, or in a later run from the skill's own folder.
+        random: the local experts of members, and of the skill's companions, which no skill of the library owns. They
+            learn too, and start random, or in a later run from the skill's own folder.
         module_sha256: the hash of the module, the only one that a worker runs; empty: an earlier flowrl noted none.
         start_files: the hash of each file of start states that episodes may begin at, by the skill they come from.
     """
@@ -121,7 +133,8 @@ class RunSpec(RunGoal):
     @property
     def companions(self) -> tuple[int, ...]:
         """The global indices of the skill's companions."""
-        return tuple(self.local_to_global[local] for local in self.random)
+        members = {member.expert for member in self.members}
+        return tuple(g for local in self.random if (g := self.local_to_global[local]) not in members)
 
     @property
     def trained_dependencies(self) -> tuple[int, ...]:

@@ -1,0 +1,83 @@
+"""Chain runs: all skills of a goal's plan learn in one run, from nothing where the library lacks them."""
+
+from dataclasses import dataclass
+
+from flowrl.config import RunConfig
+from flowrl.files import read_json
+from flowrl.knowledge.base import KnowledgeBase
+from flowrl.library.catalog import skill_of
+from flowrl.library.home import SkillLibrary
+from flowrl.library.trust import exported_for, vouch
+from flowrl.parallel.scheduler import Proposal
+from flowrl.parallel.training_setup import set_up_run
+from flowrl.paths import RunPaths
+from flowrl.planning.planner import dependencies, plan
+from flowrl.schema.plan import Plan
+from flowrl.schema.run import Member, RunRequest, RunSpec, TrainResult
+from flowrl.schema.skill import Skill
+from flowrl.skillcode.source import compose_plan, tasks_of
+
+
+@dataclass(frozen=True)
+class ChainSetUp:
+    """Sets up one run of a goal's whole plan.
+
+    Skills that the library lacks start random and enter it with the goal, as the run's members.
+    """
+
+    base: KnowledgeBase
+    library: SkillLibrary
+    config: RunConfig
+
+    def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
+        """Set up the run of a goal, or find it ready to resume.
+
+        Raises:
+            PlanError: no plan leads to the goal.
+            ModuleError: the code of a skill does not pass verification.
+            FlowRLError: the run cannot be set up.
+        """
+        records = self.library.named()
+        skills = self.base.named() | {name: skill_of(self.library, record) for name, record in records.items()}
+        found = self._plan(proposal.name, skills, expert)
+        experts = {step.skill: step.expert for step in found.steps if step.expert is not None}
+        new = [name for name in experts if name not in records]
+        for name in new:
+            if skills[name].trusted:
+                vouch(skills[name].code, f"the skill {name!r}")
+        goal = skills[proposal.name]
+        request = RunRequest(
+            skill=goal.name,
+            expert=expert,
+            dependencies=tuple(name for name in dependencies(found) if name in records),
+            description=goal.description,
+            spec=goal.spec,
+            config=self.config,
+            plan=found,
+            tasks=tuple(tasks_of(found, skills, "")),
+            code=compose_plan(found, skills, experts),
+            source=goal.code,
+            exported=exported_for({name: skills[name] for name in experts}, self.base.env, set(new)),
+            trusted=True,
+            members=tuple(_member(skills[name], experts[name]) for name in new if name != goal.name),
+        )
+        return set_up_run(request, records, self.library.paths.root)
+
+    def _plan(self, goal: str, skills: dict[str, Skill], expert: int) -> Plan:
+        """The plan of an unfinished run, else a new one with numbers for the skills that have none."""
+        run = self.library.paths.run(expert, goal)
+        is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
+        if run.config.exists() and not is_done:
+            return read_json(run.config, RunSpec).plan
+        taken = self.library.taken_experts()
+        numbers = {goal: expert}
+        steps = plan(goal, skills, vocabulary=self.base.vocabulary).steps
+        for name in dict.fromkeys(step.skill for step in steps):
+            used = {*taken.values(), *numbers.values()}
+            if name not in numbers:
+                numbers[name] = taken.get(name, next(number for number in range(len(used) + 1) if number not in used))
+        return Plan(goal=goal, steps=tuple(step.model_copy(update={"expert": numbers[step.skill]}) for step in steps))
+
+
+def _member(skill: Skill, expert: int) -> Member:
+    return Member(name=skill.name, expert=expert, description=skill.description, spec=skill.spec, code=skill.code)

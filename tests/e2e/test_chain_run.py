@@ -1,0 +1,145 @@
+"""Chain runs: a goal's whole plan is learned in one run, and what it trained enters the library."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowrl.config import CHAIN
+from flowrl.errors import PlanError
+from flowrl.evaluation.evaluate import evaluate_goal
+from flowrl.files import read_json, write_json
+from flowrl.growing.chains import ChainSetUp
+from flowrl.growing.grow import train_chain
+from flowrl.knowledge.base import load_base
+from flowrl.library.catalog import plan_with_library
+from flowrl.library.home import SkillLibrary
+from flowrl.parallel.run_folder import FinishedRun
+from flowrl.parallel.scheduler import Proposal
+from flowrl.parallel.training_processor import process_completed_training
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.run import RunSpec
+from flowrl.weights import expert_sha256
+from tests.support.commands import flowrl
+from tests.support.runs import TINY, Watcher, inline, tiny_config
+
+pytestmark = pytest.mark.slow
+GOAL, MEMBERS = "Make Pickaxe", ("Collect Wood", "Place Table")
+
+
+def chained(home: Path, watcher: Watcher, **options: object) -> SkillRecord:
+    config = tiny_config(**{**CHAIN, "ppo__frames": 600_000, "start__ring": 8, **options})
+    return train_chain(home, config, GOAL.lower(), watcher, executor_fn=inline)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Watcher, SkillRecord]:
+    home, watcher = tmp_path_factory.mktemp("chain") / "home", Watcher()
+    return home, watcher, chained(home, watcher)
+
+
+def test_a_goal_is_learned_from_nothing_in_one_run(chain: tuple[Path, Watcher, SkillRecord]) -> None:
+    home, watcher, record = chain
+    assert record.name == GOAL and record.status == "learned" and record.evaluation.success.low > 0.8
+    (spec,) = watcher.specs
+    assert spec.local_to_global == (0, 1, 2) == spec.trained and spec.companions == ()
+    assert {member.name: member.expert for member in spec.members} == dict(zip(MEMBERS, (1, 2), strict=True))
+    library = SkillLibrary.open(home)
+    records = library.named()
+    assert set(records) == {GOAL, *MEMBERS} and len({r.expert_idx for r in records.values()}) == 3
+    run = FinishedRun.load(watcher.runs[0])
+    for member in records.values():
+        assert library.weights_hash(member) == expert_sha256(run.experts[member.expert_idx])
+        assert member.status == "learned" and member.frames == run.result.frames and member.companions == ()
+    assert library.taken_experts() == {GOAL: 0, "Collect Wood": 1, "Place Table": 2}
+
+
+def test_what_a_member_is_said_to_do_is_what_the_run_measured(chain: tuple[Path, Watcher, SkillRecord]) -> None:
+    home, watcher, goal = chain
+    table = SkillLibrary.open(home).named()["Place Table"]
+    names = [step.skill for step in goal.plan.steps]
+    place = names.index("Place Table")
+    assert [step.skill for step in table.plan.steps] == names[: place + 1]
+    whole = goal.evaluation
+    assert table.evaluation.success.total == whole.success.total
+    assert table.evaluation.success.successes == whole.finished[place] >= whole.success.successes
+    assert table.evaluation.step_success.total == whole.reached[place]
+    wood = SkillLibrary.open(home).named()["Collect Wood"].evaluation
+    twice = [i for i, name in enumerate(names) if name == "Collect Wood"]
+    assert wood.step_success.total == sum(whole.reached[i] for i in twice)
+
+
+def test_the_goal_and_its_members_are_played_like_any_skill(chain: tuple[Path, Watcher, SkillRecord]) -> None:
+    home, _, record = chain
+    done = flowrl("eval", GOAL, "--home", home, "--episodes", "200", "--json")
+    assert done.returncode == 0, done.stderr
+    measured = evaluate_goal(SkillLibrary.open(home), "Place Table", 200, 3, None, lambda row: None)
+    assert measured.success.low > 0.8
+
+
+def test_a_second_call_goes_on_with_what_the_library_holds(
+    chain: tuple[Path, Watcher, SkillRecord], tmp_path: Path
+) -> None:
+    home, watcher = tmp_path / "home", Watcher()
+    shutil.copytree(chain[0], home)
+    before = {name: SkillLibrary.open(home).weights_hash(r) for name, r in SkillLibrary.open(home).named().items()}
+    record = chained(home, watcher, ppo__frames=0)
+    (spec,) = watcher.specs
+    assert spec.members == () and spec.trained == (0, 1, 2) and set(spec.seeds) == {0, 1, 2}, "from its weights"
+    assert record.version >= 1
+    after = {name: SkillLibrary.open(home).weights_hash(r) for name, r in SkillLibrary.open(home).named().items()}
+    assert after == before, "nothing was trained, nothing was replaced"
+
+
+def test_processing_that_was_cut_off_is_finished_by_the_next(
+    chain: tuple[Path, Watcher, SkillRecord], tmp_path: Path
+) -> None:
+    """As where the process was killed after one member was put into the library."""
+    home = tmp_path / "home"
+    shutil.copytree(chain[0], home)
+    library = SkillLibrary.open(home)
+    (paths, _), *_ = library.runs()
+    for name in (GOAL, "Place Table"):
+        shutil.rmtree(library.skill_paths(library.record(name)).folder)
+    paths.processed.unlink()
+    record = process_completed_training(paths, library)
+    assert record.name == GOAL and set(library.named()) == {GOAL, *MEMBERS}
+    for name, member in chain_records(chain).items():
+        assert library.named()[name].model_copy(update={"weights": ""}) == member.model_copy(update={"weights": ""})
+
+
+def chain_records(chain: tuple[Path, Watcher, SkillRecord]) -> dict[str, SkillRecord]:
+    return SkillLibrary.open(chain[0]).named()
+
+
+def test_an_unfinished_run_is_resumed_with_its_numbers(tmp_path: Path) -> None:
+    library = SkillLibrary.open_for(tmp_path / "home", config := tiny_config(**CHAIN))
+    set_up = ChainSetUp(load_base(TINY), library, config)
+    first = read_json(set_up(Proposal(GOAL, frozenset()), 4).config, RunSpec)
+    assert first.expert == 4 and {member.expert for member in first.members} == {0, 1}
+    assert library.taken_experts() == {GOAL: 4, "Collect Wood": 0, "Place Table": 1}
+    again = set_up(Proposal(GOAL, frozenset()), 4)
+    assert read_json(again.config, RunSpec) == first
+
+
+def test_a_weak_member_is_no_ground_to_build_on_but_the_goal_is_played(
+    chain: tuple[Path, Watcher, SkillRecord], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(chain[0], home)
+    library = SkillLibrary.open(home)
+    table = library.record("Place Table")
+    write_json(library.skill_paths(table).record, table.model_copy(update={"status": "weak"}))
+    found, _ = plan_with_library(library, GOAL)
+    assert found == library.record(GOAL).plan
+    with pytest.raises(PlanError):
+        plan_with_library(library, "Collect Stone")
+    evaluation = evaluate_goal(library, GOAL, 64, 1, None, lambda row: None)
+    np.testing.assert_array_less(0.5, evaluation.success.value or 0.0)
+
+
+def test_a_module_is_no_chain(tmp_path: Path) -> None:
+    done = flowrl("train", "--module", tmp_path / "x.py", "--chain", "--home", tmp_path / "home")
+    assert done.returncode == 2 and "--chain goes with a skill of the knowledge base" in done.stderr
+    assert not (tmp_path / "home").exists()
