@@ -39,15 +39,18 @@ class PlayPrograms:
         self.groups = groups = groups_of(runner.config.groups, devices)
         self._starts: Starts | Practice | None = None
         self._no_starts: Starts | Practice | None = None
-        starts_spread = PRACTICE if runner.config.start.source == "ring" else SAME
 
         def play(params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: Any, starts: Any) -> Any:
             return runner.play_groups(groups, params, flow, key, fresh, update, starts)
 
         self._new_worlds = jax.jit(groups.spread(runner.env.new_players, WORLDS, WORLDS))
-        self._play = jax.jit(
-            groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME, starts_spread), (WORLDS, ROLLOUT, STEPS)),
-            donate_argnums=1,
+        # A program is compiled when it is first called, so that a run has one of the two.
+        self._play, self._play_practising = (
+            jax.jit(
+                groups.spread(play, (SAME, WORLDS, SAME, WORLDS, SAME, starts), (WORLDS, ROLLOUT, STEPS)),
+                donate_argnums=1,
+            )
+            for starts in (SAME, PRACTICE)
         )
         # No program but learning makes one device wait for another. Two programs that do, under way at once, can each
         # hold one of two threads for ever: this is why arrays are put together and moved as they are below.
@@ -95,5 +98,6 @@ class PlayPrograms:
     ) -> tuple[FlowState, Rollout, StepResult]:
         params, key = self.groups.place((params, key), SAME)
         flow, fresh = self.groups.place((flow, fresh), WORLDS)
-        played: tuple[FlowState, Rollout, StepResult] = self._play(params, flow, key, fresh, jnp.int32(update), starts)
+        play = self._play_practising if isinstance(starts, Practice) else self._play
+        played: tuple[FlowState, Rollout, StepResult] = play(params, flow, key, fresh, jnp.int32(update), starts)
         return played

@@ -56,7 +56,7 @@ def test_a_goal_is_learned_from_nothing_in_one_run(chain: tuple[Path, Watcher, S
 
 
 def test_what_a_member_is_said_to_do_is_what_the_run_measured(chain: tuple[Path, Watcher, SkillRecord]) -> None:
-    home, watcher, goal = chain
+    home, _, goal = chain
     table = SkillLibrary.open(home).named()["Place Table"]
     names = [step.skill for step in goal.plan.steps]
     place = names.index("Place Table")
@@ -71,8 +71,8 @@ def test_what_a_member_is_said_to_do_is_what_the_run_measured(chain: tuple[Path,
 
 
 def test_the_goal_and_its_members_are_played_like_any_skill(chain: tuple[Path, Watcher, SkillRecord]) -> None:
-    home, _, record = chain
-    done = flowrl("eval", GOAL, "--home", home, "--episodes", "200", "--json")
+    home = chain[0]
+    done = flowrl("eval", GOAL, "--home", str(home), "--episodes", "200", "--json")
     assert done.returncode == 0, done.stderr
     measured = evaluate_goal(SkillLibrary.open(home), "Place Table", 200, 3, None, lambda row: None)
     assert measured.success.low > 0.8
@@ -134,12 +134,12 @@ def test_a_weak_member_is_no_ground_to_build_on_but_the_goal_is_played(
     found, _ = plan_with_library(library, GOAL)
     assert found == library.record(GOAL).plan
     with pytest.raises(PlanError):
-        plan_with_library(library, "Collect Stone")
+        plan_with_library(library, "PLACE_TABLE")
     evaluation = evaluate_goal(library, GOAL, 64, 1, None, lambda row: None)
     np.testing.assert_array_less(0.5, evaluation.success.value or 0.0)
 
 
 def test_a_module_is_no_chain(tmp_path: Path) -> None:
-    done = flowrl("train", "--module", tmp_path / "x.py", "--chain", "--home", tmp_path / "home")
+    done = flowrl("train", "--module", str(tmp_path / "x.py"), "--chain", "--home", str(tmp_path / "home"))
     assert done.returncode == 2 and "--chain goes with a skill of the knowledge base" in done.stderr
     assert not (tmp_path / "home").exists()
