@@ -18,7 +18,7 @@ from rich.text import Text
 from flowrl.cli.tables import causes_text
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
-from flowrl.schema.metrics import GateRow, MetricsRow, PhaseRow, StartsRow, UpdateRow
+from flowrl.schema.metrics import GateRow, MetricsRow, PhaseRow, PlayedRow, StartsRow, UpdateRow
 from flowrl.schema.run import RunSpec
 
 _LINE_SECONDS = 10.0
@@ -71,6 +71,8 @@ class RunView:
 
     def feed(self, row: MetricsRow) -> None:
         """Take in one row."""
+        if isinstance(row, PlayedRow):
+            return
         self.row = row
         if isinstance(row, UpdateRow):
             self.update = row

@@ -50,8 +50,9 @@ def skills_default(context: typer.Context, home: Home = DEFAULT_HOME, as_json: J
 
 @app.command("list", epilog="Example: flowrl skills list --home demo --json")
 def skills_list(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """List the skills of a home with their measured success."""
+    """List the skills of a home with their measured success, and the frames played for all of it."""
     from flowrl.cli.tables import library_table
+    from flowrl.parallel.run_reports import frames_played
 
     library = open_library(home)
     records = library.records(warn)
@@ -59,7 +60,7 @@ def skills_list(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     busy, known = {spec.skill for spec in running}, {record.name for record in records}
     rows = [record_row(r) | ({"status": "running"} if r.name in busy else {}) for r in records]
     rows += [_running_row(spec) for spec in running if spec.skill not in known]
-    show(as_json, rows, library_table(records, running))
+    show(as_json, rows, library_table(records, running, frames_played(library)))
 
 
 @app.command("show", epilog="Example: flowrl skills show 'Collect Wood' --home demo")

@@ -72,7 +72,9 @@ def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:
     return table
 
 
-def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = ()) -> Table:
+def library_table(
+    records: Sequence[SkillRecord], running: Sequence[RunSpec] = (), frames: Mapping[str, int] | None = None
+) -> Table:
     """A row for each skill and each run."""
     columns = ("skill", "status", "expert", "frames", "step success", "plan success", "path")
     table = plain_table(*columns, right=("expert", "frames"), title="library")
@@ -82,6 +84,8 @@ def library_table(records: Sequence[SkillRecord], running: Sequence[RunSpec] = (
         table.add_row(record.name, status, str(record.expert_idx), f"{record.frames:,}", *shares, record.path)
     for spec in running:
         table.add_row(spec.skill, Text("running", style=_STATES["running"]), str(spec.expert), "", "", "", "")
+    if frames is not None:
+        table.caption, table.caption_justify = frames_text(frames), "left"
     return table
 
 
@@ -156,7 +160,13 @@ def status_view(status: HomeStatus) -> Group:
     line = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
     failures = [report for report in status.runs if report.state == "failed"]
     errors = [Text(f"{report.skill} failed: {first_line(report.error)}", style="red") for report in failures]
-    return Group(root, Text(line or "nothing learned yet"), *errors)
+    return Group(root, Text(line or "nothing learned yet"), Text(frames_text(status.frames)), *errors)
+
+
+def frames_text(frames: Mapping[str, int]) -> str:
+    """All frames of a home. E.g. ``frames played: 900,000 (train 800,000, gate 100,000)``."""
+    parts = ", ".join(f"{purpose} {number:,}" for purpose, number in frames.items())
+    return f"frames played: {sum(frames.values()):,}" + (f" ({parts})" if parts else "")
 
 
 def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:

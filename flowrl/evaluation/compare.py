@@ -60,10 +60,12 @@ class Comparison:
 
     Attributes:
         held: the library's experts by global number, replaced as candidates win.
+        frames: played so far.
     """
 
     def __init__(self, paths: ComparisonPaths, request: ComparisonRequest):
         self.paths, self.request = paths, request
+        self.frames = 0
         self.held = load_experts(paths.held)
         self.candidates = load_experts(paths.candidates)
 
@@ -75,19 +77,26 @@ class Comparison:
             evaluation = verdicts[own].evaluation
         else:
             player = self._player(own)
-            evaluation = player.evaluation(player.play(self.held | self._candidate(own)))
+            evaluation = player.evaluation(self._play(player, self.held | self._candidate(own)))
         gate = read_json(self.paths.run(own).config, RunSpec).config.gate
         return ComparisonAnswer(
             held=self.request.held,
             verdicts=tuple(verdicts.values()),
             evaluation=evaluation,
             status="learned" if is_learned(gate, evaluation) else "weak",
+            frames=self.frames,
         )
+
+    def _play(self, player: PlanPlayer, experts: ExpertsByNumber) -> EpisodeOutcomes:
+        before = player.programs.frames_played
+        outcome = player.play(experts)
+        self.frames += player.programs.frames_played - before
+        return outcome
 
     def _decide(self, contest: Contest) -> MergeVerdict:
         """Play a contest and hold its winner."""
         player, candidate = self._player(contest.expert), self._candidate(contest.expert)
-        ours, theirs = player.play(self.held | candidate), player.play(self.held)
+        ours, theirs = self._play(player, self.held | candidate), self._play(player, self.held)
         difference = player.difference(ours, theirs)
         if difference.is_gain:
             self.held |= candidate

@@ -61,12 +61,14 @@ class ComparisonAnswer(Frozen):
     Attributes:
         held: as in the request: the experts that the verdicts are about.
         evaluation: of the run's own skill, with all experts that the library holds afterwards.
+        frames: played for all of it.
     """
 
     held: dict[int, str]
     verdicts: tuple[MergeVerdict, ...]
     evaluation: Evaluation
     status: Literal["learned", "weak"]
+    frames: int = 0
 
     def verdict_on(self, expert: int) -> MergeVerdict | None:
         """The outcome of the contest for an expert."""

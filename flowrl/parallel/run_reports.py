@@ -1,5 +1,6 @@
 """Read-only status of a home's runs. Also cancels and retries runs."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import psutil
 from filelock import Timeout
 
 from flowrl.errors import LibraryError, UsageError, nearest_names
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
 from flowrl.files import lock_of, read_json, write_json
 from flowrl.jobs.job import Job
 from flowrl.jobs.local import GRACE_SECONDS, is_locked, worker_process
@@ -16,7 +18,7 @@ from flowrl.parallel.controller_files import Snapshot
 from flowrl.parallel.run_folder import put_aside
 from flowrl.paths import RunPaths
 from flowrl.schema.home import SkillRecord
-from flowrl.schema.metrics import UpdateRow
+from flowrl.schema.metrics import PlayedRow, UpdateRow
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TrainResult
 from flowrl.stats import Share
@@ -86,6 +88,36 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
         needs=needs_of(spec.plan, spec.skill),
         folder=str(paths.folder),
     )
+
+
+def frames_played(library: SkillLibrary) -> dict[str, int]:
+    """Every frame that was played in a home, by purpose.
+
+    "train", "gate", "starts" (looking for states that episodes begin at), "merge"; "candidates" for runs that only
+    tried a reward, "failed" for runs that failed or were cancelled. Runs that were put aside count too. What was
+    played again after a kill counts once.
+    """
+    totals: Counter[str] = Counter()
+    for folder in sorted(library.paths.runs.glob("skill_*")):
+        paths = RunPaths(folder, -1)
+        if not paths.config.exists():
+            continue
+        rows = MetricsReader(paths.metrics).new_rows()
+        totals[_purpose_of(paths)] += max((row.frames for row in rows if isinstance(row, UpdateRow)), default=0)
+        for row in rows:
+            if isinstance(row, PlayedRow):
+                totals[row.purpose] += row.played
+        merge = ComparisonPaths.of(paths).result
+        if merge.exists():
+            totals["merge"] += read_json(merge, ComparisonAnswer).frames
+    return {purpose: frames for purpose, frames in totals.most_common() if frames}
+
+
+def _purpose_of(run: RunPaths) -> str:
+    outcome = read_json(run.result, TrainResult).outcome if run.result.exists() else "done"
+    if outcome != "done":
+        return "failed"
+    return "candidates" if read_json(run.config, RunSpec).trial else "train"
 
 
 def needs_of(plan: Plan, skill: str) -> tuple[str, ...]:
@@ -178,6 +210,7 @@ class HomeStatus:
     Attributes:
         owner: the process that grows it, if any.
         waiting: queued skills and what they need.
+        frames: played in all, by purpose.
     """
 
     home: str
@@ -187,12 +220,14 @@ class HomeStatus:
     records: tuple[SkillRecord, ...]
     runs: tuple[RunReport, ...]
     waiting: dict[str, tuple[str, ...]]
+    frames: dict[str, int]
 
     def row(self) -> dict[str, Any]:
         """The status as JSON."""
         home = {"home": self.home, "env": self.env, "owner": self.owner, "jobs": self.jobs}
         names = {which: [r.name for r in self.records if r.status == which] for which in ("learned", "weak")}
-        return {**home, **names, "waiting": self.waiting, "runs": [report.row() for report in self.runs]}
+        runs = [report.row() for report in self.runs]
+        return {**home, **names, "waiting": self.waiting, "frames": self.frames, "runs": runs}
 
 
 def status_of(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> HomeStatus:
@@ -206,4 +241,5 @@ def status_of(library: SkillLibrary, on_damaged: OnDamaged | None = None) -> Hom
         records=tuple(library.records(on_damaged)),
         runs=tuple(reports(library, on_damaged)),
         waiting=snapshot.queue if snapshot else {},
+        frames=frames_played(library),
     )

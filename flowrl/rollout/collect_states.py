@@ -59,6 +59,7 @@ class StateCollector:
         state = self.env.start(players, self.env.draw_amounts(amounts_key, worlds))
         params, state, settled, there = jax.device_put((params, state, settled, there), jax.local_devices()[0])
         for step in range(self.env.episode_steps):
+            self.programs.frames_played += worlds
             act_key, step_key = jax.random.split(jax.random.fold_in(play_key, step))
             action, n = self._act(params, state, act_key)
             moved = self._move(step_key, state.player, state.achieved, action, n)

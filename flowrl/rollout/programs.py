@@ -32,10 +32,11 @@ class PlayPrograms:
     Attributes:
         runner: whose functions these are.
         groups: the worlds' groups, and the devices that they are on.
+        frames_played: for anything but learning.
     """
 
     def __init__(self, runner: PolicyRunner, devices: Sequence[Any] | None = None):
-        self.runner = runner
+        self.runner, self.frames_played = runner, 0
         self.groups = groups = groups_of(runner.config.groups, devices)
         self._starts: Starts | Practice | None = None
         self._no_starts: Starts | Practice | None = None
@@ -91,6 +92,7 @@ class PlayPrograms:
         self, params: Params, flow: FlowState, key: jax.Array, fresh: PlayerState, update: int
     ) -> tuple[FlowState, Rollout, StepResult]:
         """Play one rollout from new worlds; ``flow`` is used up."""
+        self.frames_played += self.runner.frames_per_update
         return self._rollout(params, flow, key, fresh, update, self._no_starts)
 
     def _rollout(

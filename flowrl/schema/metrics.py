@@ -92,6 +92,14 @@ class GateRow(_Row):
     causes: dict[str, int]
 
 
+class PlayedRow(_Row):
+    """Frames that were played for something else than learning."""
+
+    kind: Literal["played"] = "played"
+    purpose: Literal["gate", "starts"]
+    played: int
+
+
 class StartsRow(_Row):
     """The states that a share of the episodes begins at. A share of 0 where there are too few."""
 
@@ -109,7 +117,7 @@ class PlayingRow(_Row):
     wanted: int
 
 
-MetricsRow = PhaseRow | CompiledRow | UpdateRow | MeasuringRow | GateRow | StartsRow | PlayingRow
+MetricsRow = PhaseRow | CompiledRow | UpdateRow | MeasuringRow | GateRow | PlayedRow | StartsRow | PlayingRow
 OnRow = Callable[[MetricsRow], None]
 _ADAPTER: TypeAdapter[MetricsRow] = TypeAdapter(Annotated[MetricsRow, Field(discriminator="kind")])
 

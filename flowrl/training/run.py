@@ -1,10 +1,11 @@
 """One training run from its folder. Set up, resume from the newest checkpoint, train, measure."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -27,6 +28,7 @@ from flowrl.schema.metrics import (
     MeasuringRow,
     MetricsRow,
     PhaseRow,
+    PlayedRow,
     SnapshotShare,
     UpdateRow,
     parse_row,
@@ -97,7 +99,8 @@ class TrainingRun:
         """Find the snapshots that a share of the episodes begins at."""
         if self.config.start.source != "frontier":
             return
-        starts = find_starts(self.paths, self.spec, self.programs, state.params, self._write_row)
+        with self._played_for("starts"):
+            starts = find_starts(self.paths, self.spec, self.programs, state.params, self._write_row)
         if starts is not None:
             self.programs.start_from(starts)
 
@@ -213,7 +216,8 @@ class TrainingRun:
         self.progress.gates += 1
         self._write_row(MeasuringRow(gate=gate))
         number = gate_number(self.spec.runs_before, gate)
-        evaluation = measure(self.programs, params, self.spec, number)
+        with self._played_for("gate"):
+            evaluation = measure(self.programs, params, self.spec, number)
         self._write_row(
             GateRow(
                 gate=gate,
@@ -226,6 +230,14 @@ class TrainingRun:
         )
         self.clock = time.monotonic()
         return evaluation
+
+    @contextlib.contextmanager
+    def _played_for(self, purpose: Literal["gate", "starts"]) -> Iterator[None]:
+        """Note the frames that are played meanwhile."""
+        before = self.programs.frames_played
+        yield
+        if (played := self.programs.frames_played - before) > 0:
+            self._write_row(PlayedRow(purpose=purpose, played=played))
 
     def _seconds(self) -> float:
         return self.progress.seconds + time.monotonic() - self.began
@@ -254,7 +266,8 @@ class TrainingRun:
 
     def _keep_final_states(self, params: Any) -> tuple[str, str]:
         self._write_row(PhaseRow(kind="keeping"))
-        return keep_final_states(self.paths, self.spec, self.programs, params)
+        with self._played_for("starts"):
+            return keep_final_states(self.paths, self.spec, self.programs, params)
 
 
 def _share_from_snapshots(results: StepResult) -> SnapshotShare:

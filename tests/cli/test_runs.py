@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tables.library import expert_arrays, fill_library, small_config
-from flowrl.files import append_line, write_json, write_text
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
+from flowrl.files import append_line, read_json, write_json, write_text
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import VersionCandidate, install
 from flowrl.parallel.controller_files import HomeRequest, leave_request, take_requests
+from flowrl.parallel.run_folder import put_aside
+from flowrl.parallel.run_reports import frames_played
+from flowrl.schema.metrics import PlayedRow
 from flowrl.schema.plan import Plan, PlanStep
 from flowrl.schema.run import RunSpec, TaskSpec, TrainResult
 from flowrl.stats import Share
@@ -120,3 +124,27 @@ def test_requests_are_taken_once_in_the_order_in_which_they_were_left(tmp_path: 
     for request in wanted:
         leave_request(library.paths, request)
     assert take_requests(library.paths) == wanted and take_requests(library.paths) == []
+
+
+def test_all_frames_of_a_home_are_told_by_purpose(tmp_path: Path) -> None:
+    """Of a run under way, one that failed, one that was put aside, one that only tried a reward, and a merge."""
+    library = fill_library(tmp_path / "home", 1, small_config(), expert_arrays(small_config()), ("Collect Wood",))
+    for expert, skill in enumerate(("Make Pickaxe", "Collect Drink", "Collect Stone"), 1):
+        set_up(library, expert, skill)
+    running, failed, trial = (paths for paths, _ in library.runs())
+    append_line(running.metrics, PlayedRow(purpose="gate", played=500))
+    append_line(running.metrics, PlayedRow(purpose="starts", played=30))
+    append_line(running.metrics, PlayedRow(purpose="gate", played=200))
+    write_json(failed.result, TrainResult(outcome="failed", error="no"))
+    write_json(trial.config, read_json(trial.config, RunSpec).model_copy(update={"trial": True}))
+    assert frames_played(library) == {"train": 4096, "failed": 4096, "candidates": 4096, "gate": 700, "starts": 30}
+    put_aside(running.folder)
+    set_up(library, 1, "Make Pickaxe")
+    evaluation = library.record("Collect Wood").evaluation
+    answer = ComparisonAnswer(held={}, verdicts=(), evaluation=evaluation, status="learned", frames=9000)
+    write_json(ComparisonPaths.of(running).result, answer)
+    frames = {"merge": 9000, "train": 8192, "failed": 4096, "candidates": 4096, "gate": 700, "starts": 30}
+    assert json.loads(flowrl("status", "--json", "--home", str(library.paths.root)).stdout)["frames"] == frames
+    line = "frames played: 26,114 (merge 9,000, train 8,192, failed 4,096, candidates 4,096, gate 700, starts 30)"
+    assert line in flowrl("status", "--home", str(library.paths.root)).stdout
+    assert "frames played: 26,114" in flowrl("skills", "list", "--home", str(library.paths.root)).stdout

@@ -16,9 +16,11 @@ from flowrl.knowledge.base import load_base
 from flowrl.library.catalog import plan_with_library
 from flowrl.library.home import SkillLibrary
 from flowrl.parallel.run_folder import FinishedRun
+from flowrl.parallel.run_reports import frames_played
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.schema.home import SkillRecord
+from flowrl.schema.metrics import GateRow
 from flowrl.schema.run import RunSpec
 from flowrl.weights import expert_sha256
 from tests.support.commands import flowrl
@@ -53,6 +55,17 @@ def test_a_goal_is_learned_from_nothing_in_one_run(chain: tuple[Path, Watcher, S
         assert library.weights_hash(member) == expert_sha256(run.experts[member.expert_idx])
         assert member.status == "learned" and member.frames == run.result.frames and member.companions == ()
     assert library.taken_experts() == {GOAL: 0, "Collect Wood": 1, "Place Table": 2}
+
+
+def test_every_frame_is_accounted_for(chain: tuple[Path, Watcher, SkillRecord]) -> None:
+    """A gate plays its worlds in batches, each for whole rollouts: at least an episode a world."""
+    home, watcher, record = chain
+    frames, config = frames_played(SkillLibrary.open(home)), watcher.specs[0].config
+    gates = sum(isinstance(row, GateRow) for row in watcher.rows)
+    assert frames["train"] == record.frames and set(frames) == {"train", "gate"}
+    batches = gates * config.gate.worlds // config.env.worlds
+    assert frames["gate"] % (config.env.worlds * config.ppo.steps) == 0
+    assert batches <= frames["gate"] // (config.env.worlds * config.ppo.steps) <= 4 * batches
 
 
 def test_what_a_member_is_said_to_do_is_what_the_run_measured(chain: tuple[Path, Watcher, SkillRecord]) -> None:

@@ -12,6 +12,7 @@ from flowrl.schema.metrics import (
     MeasuringRow,
     MetricsRow,
     PhaseRow,
+    PlayedRow,
     PlayingRow,
     StartsRow,
     parse_row,
@@ -27,6 +28,7 @@ ROWS: tuple[MetricsRow, ...] = (
     MeasuringRow(frames=4096, gate=1),
     GateRow(frames=4096, gate=1, update=3, passed=True, success=SHARE, step_success=SHARE, causes={}),
     StartsRow(share=0.5, states=40, note="50% of the episodes begin at one of 40 kept states"),
+    PlayedRow(purpose="gate", played=4096),
     PlayingRow(played=3, wanted=40),
 )
 
