@@ -89,11 +89,14 @@ class PPOConfig(_Frozen):
 class GateConfig(_Frozen):
     """When training stops and what counts as learned."""
 
+    on: Literal["step", "plan"] = Field(
+        "step", description="what decides: success in the skill's own task, or in the whole plan"
+    )
     stop_at: float = Field(0.9, ge=0, le=1, description="lower bound of the training success that asks for a gate")
     episodes: int = Field(400, ge=1, description="newest complete episodes that the training success is taken from")
     worlds: int = Field(500, ge=1, description="reserved worlds played at a gate")
     per_amount_worlds: int = Field(100, ge=0, description="reserved worlds for each smaller amount of the range")
-    learned_at: float = Field(0.8, ge=0, le=1, description="a skill is learned at this lower bound of step success")
+    learned_at: float = Field(0.8, ge=0, le=1, description="a skill is learned at this lower bound of success")
     min_episodes: int = Field(200, ge=1, description="episodes that must reach the skill's task for it to be learned")
     max_gates: int = Field(4, ge=1, le=MAX_GATES, description="gates asked for before the budget ends")
     merge_worlds: int = Field(
@@ -164,6 +167,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 CHAIN: dict[str, Any] = {
     "dependencies": "train",
     "start__source": "ring",
+    "gate__on": "plan",
     "ppo__credit": "plan",
     "ppo__gamma": 0.997,
     "ppo__discovery_reward": 0.004,

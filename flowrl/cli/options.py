@@ -58,8 +58,8 @@ StartFrom = Annotated[
     str | None,
     typer.Option(
         "--start-from",
-        help="new, or frontier: a share of a run's episodes begins where its skill's preconditions hold already; "
-        "success is measured from new worlds either way.",
+        help="new; frontier: a share of a run's episodes begins where its skill's preconditions hold already; ring: "
+        "where its own episodes began a later task; success is measured from new worlds either way.",
     ),
 ]
 StartShare = Annotated[
@@ -67,7 +67,8 @@ StartShare = Annotated[
     typer.Option(
         "--start-share",
         metavar="P",
-        help="With --start-from frontier: the share of episodes that begins there, from 0 to below 1; 0.5 by default.",
+        help="With --start-from frontier or ring: the share of episodes that begins there, from 0 to below 1; 0.5 by "
+        "default.",
     ),
 ]
 
@@ -145,18 +146,23 @@ def configure(
     from flowrl.library.home import SkillLibrary
 
     given = parse_settings(settings or [])
-    if start_share is not None and not chain and given.get("start.source", start_from) != "frontier":
-        raise UsageError("--start-share goes with --start-from frontier, or with --chain.")
+    source = given.get("start.source", start_from or ("ring" if chain else "new"))
+    if start_share is not None and source not in ("frontier", "ring"):
+        raise UsageError("--start-share goes with --start-from frontier or ring, or with --chain.")
     held: dict[str, Any] = {}
     if (home / "home.json").exists():
         held = SkillLibrary.open(home).description.options()
         held = {key: value for key, value in held.items() if key.replace("__", ".") not in given}
+    home_game = held.get("env__name")
     if preset != "cpu":
         held.pop("model__width", None)
     if env is not None or "env__name" not in held:
         held["env__name"] = DEFAULT_ENV if env is None else env
+    game = given.get("env.name", held["env__name"])
+    if game != home_game:
+        held.pop("env__layout", None)
     if chain:
-        held = CHAIN | {"env__layout": LAYOUTS.get(held["env__name"], ("",))[-1]} | held
+        held = CHAIN | {"env__layout": LAYOUTS.get(game, ("",))[-1]} | held
     asked = {"start__source": start_from, "start__share": start_share, "dependencies": dependencies}
     held |= {key: value for key, value in asked.items() if value is not None}
     return build_config(preset, settings or [], seed=seed, **held)

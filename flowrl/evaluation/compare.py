@@ -41,7 +41,7 @@ class PlanPlayer:
     def play(self, experts: ExpertsByNumber) -> EpisodeOutcomes:
         """Play the worlds with experts by global number."""
         params = stack([experts[g] for g in self.spec.local_to_global])
-        key = skill_key(MERGE, self.spec.config.seed, self.number, self.spec.expert)
+        key = skill_key(MERGE, self.spec.config.seed, self.number, self.spec.world_name)
         return play_worlds(self.programs, params, key, self.amounts, lambda _ended, _steps: beat(self.job))
 
     def evaluation(self, outcome: EpisodeOutcomes) -> Evaluation:
@@ -66,8 +66,9 @@ class Comparison:
     def __init__(self, paths: ComparisonPaths, request: ComparisonRequest):
         self.paths, self.request = paths, request
         self.frames = 0
-        self.held = load_experts(paths.held)
         self.candidates = load_experts(paths.candidates)
+        # What the library lacks, new members of a chain run, has no other expert than the candidate.
+        self.held = self.candidates | load_experts(paths.held)
 
     def decide(self) -> ComparisonAnswer:
         """Decide the contests and measure the skill."""

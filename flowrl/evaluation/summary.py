@@ -44,7 +44,7 @@ def summarise(
 
 def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
     """Whether the step success is surely high enough."""
-    share = evaluation.step_success
+    share = evaluation.success if config.on == "plan" else evaluation.step_success
     return share.total >= config.min_episodes and share.low >= config.learned_at
 
 

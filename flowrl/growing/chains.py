@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from flowrl.config import RunConfig
+from flowrl.errors import UsageError
 from flowrl.files import read_json
 from flowrl.knowledge.base import KnowledgeBase
 from flowrl.library.catalog import skill_of
-from flowrl.library.home import SkillLibrary
+from flowrl.library.home import SkillLibrary, ended_untrained
 from flowrl.library.trust import exported_for, vouch
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_setup import set_up_run
@@ -67,8 +68,8 @@ class ChainSetUp:
         """The plan of an unfinished run, else a new one with numbers for the skills that have none."""
         run = self.library.paths.run(expert, goal)
         is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
-        if run.config.exists() and not is_done:
-            return read_json(run.config, RunSpec).plan
+        if run.config.exists() and not is_done and not ended_untrained(run):
+            return self._known(read_json(run.config, RunSpec).plan, skills)
         taken = self.library.taken_experts()
         numbers = {goal: expert}
         steps = plan(goal, skills, vocabulary=self.base.vocabulary).steps
@@ -77,6 +78,14 @@ class ChainSetUp:
             if name not in numbers:
                 numbers[name] = taken.get(name, next(number for number in range(len(used) + 1) if number not in used))
         return Plan(goal=goal, steps=tuple(step.model_copy(update={"expert": numbers[step.skill]}) for step in steps))
+
+    def _known(self, begun: Plan, skills: dict[str, Skill]) -> Plan:
+        if lacking := sorted({step.skill for step in begun.steps} - skills.keys()):
+            raise UsageError(
+                f"The unfinished run of {begun.goal} plays {lacking[0]!r}, which no base here knows. Name the folder "
+                "of skill files that it began with again."
+            )
+        return begun
 
 
 def _member(skill: Skill, expert: int) -> Member:

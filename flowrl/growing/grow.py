@@ -159,7 +159,10 @@ def train_chain(
         FlowRLError: the run cannot be set up, or fails.
     """
     base = with_library(base_for(config.env.name, home, own_skills), home)
-    name = base.skill(spelt_as_known(base, goal)).name
+    skill = base.skill(spelt_as_known(base, goal))
+    if skill.is_module:
+        raise UsageError(f"{skill.name!r} is a task module, which names its experts itself: train it without --chain.")
+    name = skill.name
     library = SkillLibrary.open_for(home, config)
     with library.lock():
         return _train(

@@ -102,7 +102,9 @@ def _still_holds(answer: ComparisonAnswer, held: Mapping[int, str], run: Finishe
     """Whether the answer is about the library's present experts. The winners may have been installed already."""
     for g, digest in held.items():
         verdict = answer.verdict_on(g)
-        is_winner = verdict is not None and verdict.wins and digest == expert_sha256(run.experts[g])
+        is_new = g not in answer.held
+        wins = is_new if verdict is None else verdict.wins
+        is_winner = wins and g in run.experts and digest == expert_sha256(run.experts[g])
         if digest != answer.held.get(g) and not is_winner:
             return False
     return True

@@ -6,11 +6,12 @@ from flowrl.library.drafts import Draft, Drafts
 from flowrl.library.home import SkillLibrary
 from flowrl.parallel.run_folder import FinishedRun, put_aside
 from flowrl.paths import HomePaths
+from flowrl.schema.run import CANDIDATE
 
 
 def candidate_name(name: str, which: int) -> str:
     """The name of the run that tries one of a skill's candidates."""
-    return f"{name} candidate {which + 1}"
+    return f"{name}{CANDIDATE}{which + 1}"
 
 
 def draft_of(home: HomePaths, run_name: str) -> tuple[Draft, int]:

@@ -193,6 +193,7 @@ _EXAMPLES = {
     "stays": "Write True or False.",
     "practice": "For example: 'practice': [('Collect Wood', 4)].",
     "item": "For example: 'item': 'wood'.",
+    "seeks": "For example: 'seeks': 'TREE'.",
     "n_range": "For example: 'n_range': (1, 9).",
     "max_n": "For example: 'max_n': 4.",
 }
@@ -207,6 +208,7 @@ _FIELDS = {
     "stays": "True if the player stays where it stands, so that stations within reach stay so",
     "practice": "skills played before it in its own run: [('Collect Wood', 4)]",
     "item": "the item whose amount in hand the policy is shown",
+    "seeks": "the block that it looks for: 'TREE'; finding new ground can be paid for until one is known",
     "n_range": "the least and largest n that it trains on: (1, 9); left out: what plans ask",
     "max_n": "the largest n that the game allows at all, where the amounts don't say so",
 }

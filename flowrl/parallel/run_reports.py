@@ -1,5 +1,6 @@
 """Read-only status of a home's runs. Also cancels and retries runs."""
 
+import contextlib
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -91,25 +92,25 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
 
 
 def frames_played(library: SkillLibrary) -> dict[str, int]:
-    """Every frame that was played in a home, by purpose.
+    """Every frame that a home's runs have played, by purpose.
 
     "train", "gate", "starts" (looking for states that episodes begin at), "merge"; "candidates" for runs that only
-    tried a reward, "failed" for runs that failed or were cancelled. Runs that were put aside count too. What was
-    played again after a kill counts once.
+    tried a reward, "failed" for runs that failed or were cancelled. Runs that were put aside count too, damaged ones as
+    trained. What was played again after a kill counts once.
     """
     totals: Counter[str] = Counter()
     for folder in sorted(library.paths.runs.glob("skill_*")):
-        paths = RunPaths(folder, -1)
-        if not paths.config.exists():
-            continue
+        paths, purpose, merged = RunPaths(folder, -1), "train", 0
+        merge = ComparisonPaths.of(paths).result
+        with contextlib.suppress(LibraryError):
+            purpose = _purpose_of(paths)
+            merged = read_json(merge, ComparisonAnswer).frames if merge.exists() else 0
         rows = MetricsReader(paths.metrics).new_rows()
-        totals[_purpose_of(paths)] += max((row.frames for row in rows if isinstance(row, UpdateRow)), default=0)
+        totals[purpose] += max((row.frames for row in rows if isinstance(row, UpdateRow)), default=0)
+        totals["merge"] += merged
         for row in rows:
             if isinstance(row, PlayedRow):
                 totals[row.purpose] += row.played
-        merge = ComparisonPaths.of(paths).result
-        if merge.exists():
-            totals["merge"] += read_json(merge, ComparisonAnswer).frames
     return {purpose: frames for purpose, frames in totals.most_common() if frames}
 
 

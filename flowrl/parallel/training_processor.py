@@ -38,7 +38,7 @@ def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrar
     for expert in run.spec.trained_dependencies:
         _process_dependency(run, library, expert, answer)
     for member in run.spec.members:
-        _process_member(run, library, member)
+        _process_member(run, library, member, answer)
     record = _process_own(run, library, answer)
     write_json(run.paths.processed, {"skill": record.name, "version": record.version})
     return record
@@ -59,14 +59,14 @@ def _process_dependency(run: FinishedRun, library: SkillLibrary, expert: int, an
     (install if verdict.wins else shelve)(library, candidate)
 
 
-def _process_member(run: FinishedRun, library: SkillLibrary, member: Member) -> None:
+def _process_member(run: FinishedRun, library: SkillLibrary, member: Member, answer: ComparisonAnswer | None) -> None:
     """Put a member into the library, unless another run has put that skill there meanwhile.
 
-    Its plan is the run's up to its own task, and its success is that of the run's last measurement.
+    Its plan is the run's up to its own task, and its success is that of the plan's last measurement.
     """
     if member.name in library.named():
         return
-    steps, whole = run.spec.plan.steps, run.evaluation
+    steps, whole = run.spec.plan.steps, run.evaluation if answer is None else answer.evaluation
     tasks = [i for i, step in enumerate(steps) if step.skill == member.name]
     until = tasks[0] + 1
     evaluation = Evaluation(

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from flowrl.config import LAYOUTS
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.frozen import Frozen
 from flowrl.schema.plan import Plan
@@ -29,7 +30,9 @@ class HomeDescription(Frozen):
     def options(self) -> dict[str, Any]:
         """Game and network as arguments of `build_config`."""
         model = {f"model__{name}": getattr(self, name) for name in ("width", "layers", "shared")}
-        return {"env__name": self.env, "env__layout": self.layout, **model}
+        # A layout that this flowrl does not know is told when the home is used.
+        layout = {"env__layout": self.layout} if self.layout in LAYOUTS.get(self.env, ()) else {}
+        return {"env__name": self.env, **layout, **model}
 
 
 class ExpertMeta(Frozen):

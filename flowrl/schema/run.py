@@ -90,6 +90,10 @@ class RunRequest(RunGoal):
     trusted: bool = False
 
 
+CANDIDATE = " candidate "
+"""Stands in the name of a run that tries one of several rewards: `SKILL candidate 2`."""
+
+
 class RunSpec(RunGoal):
     """All that a worker reads, beside the module and the initial weights: `run.json`.
 
@@ -129,6 +133,11 @@ class RunSpec(RunGoal):
     def expert(self) -> int:
         """The global index of the skill's own expert."""
         return self.local_to_global[self.own]
+
+    @property
+    def world_name(self) -> str:
+        """The skill whose worlds the run is trained and measured on. Candidates of one skill share theirs."""
+        return self.skill.rpartition(CANDIDATE)[0] if self.trial else self.skill
 
     @property
     def companions(self) -> tuple[int, ...]:

@@ -62,7 +62,10 @@ def load_checkpoint(folder: Path, update: int, template: Any) -> Any:
         found = arrays.get(name)
         if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
             seen = "nothing" if found is None else f"{found.dtype}{list(found.shape)}"
-            raise LibraryError(f"{path} has {seen} for {name}; this run needs {leaf.dtype}{list(leaf.shape)}.")
+            raise LibraryError(
+                f"{path} has {seen} for {name}; this run needs {leaf.dtype}{list(leaf.shape)}. "
+                f"If another flowrl wrote it, move {folder.parent} out of the home to begin anew."
+            )
         restored.append(jax.numpy.asarray(found))
     return jax.tree.unflatten(structure, restored)
 

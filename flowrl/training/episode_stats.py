@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel, Field
 
+from flowrl.config import GateConfig
 from flowrl.env.flow_env import StepResult
 from flowrl.schema.frozen import Frozen
 from flowrl.stats import Share
@@ -54,6 +55,10 @@ class TrainingSuccess(Frozen):
     causes: dict[str, int]
     failed_in: dict[int, int] = Field(default_factory=dict)
 
+    def deciding(self, config: GateConfig) -> Share:
+        """The success that decides whether the skill is learned."""
+        return self.success if config.on == "plan" else self.step_success
+
     def per_task(self, tasks: int) -> list[Share]:
         """Of the episodes that began each task and are not under way, how many finished it."""
         shares, reached = [], self.success.successes + sum(self.failed_in.values())
@@ -69,7 +74,7 @@ class Progress(BaseModel):
 
     Attributes:
         cohorts: by the update in which their episodes began.
-        best: the best lower bound of step success so far.
+        best: the best lower bound so far of the success that decides.
         gates: gates asked for so far.
         seconds: wall time of the sittings before this one.
         frames: frames played so far.

@@ -26,8 +26,8 @@ def generalised_advantages(
 ) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
     """Estimate advantages and value targets.
 
-    Nothing flows over a task's end: where a task is cut by success or death no value follows; where the time limit ends
-    the episode the value of the state reached does, but not the next episode's.
+    Nothing flows over a cut: after a death, or after a task or a plan that is done, no value follows; where the time
+    limit ends the episode the value of the state reached does, but not the next episode's.
 
     Source: Schulman et al. 2016, "High-dimensional continuous control using generalized advantage estimation".
     """

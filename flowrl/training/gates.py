@@ -13,7 +13,7 @@ from flowrl.training.programs import Programs
 
 def asks_for_gate(config: GateConfig, progress: Progress, recent: TrainingSuccess, update: int) -> bool:
     """Whether the training's own episodes suggest that the skill is learned."""
-    share = recent.step_success
+    share = recent.deciding(config)
     enough = share.total >= config.min_episodes
     in_time = update >= progress.next_gate_update and progress.gates < config.max_gates
     return bool(enough and in_time and share.low >= config.stop_at)
@@ -24,7 +24,7 @@ def measure(programs: Programs, params: Params, spec: RunSpec, number: int) -> E
     config = spec.config.gate
     env = programs.trainer.env
     amounts = amounts_to_play(env, config.worlds, config.per_amount_worlds)
-    outcome = play_worlds(programs, params, skill_key(GATE, spec.config.seed, number, spec.expert), amounts)
+    outcome = play_worlds(programs, params, skill_key(GATE, spec.config.seed, number, spec.world_name), amounts)
     return summarise(env, outcome, amounts, env.domain.causes, number)
 
 

@@ -65,7 +65,7 @@ class TrainingRun:
         self.spec = read_json(self.paths.config, RunSpec)
         self.config = self.spec.config
         self.env = build_env(self.spec, self.paths)
-        self.key = skill_key(TRAINING, self.config.seed, self.spec.runs_before, self.spec.expert)
+        self.key = skill_key(TRAINING, self.config.seed, self.spec.runs_before, self.spec.world_name)
         self.trainer = Trainer(self.env, self.config, len(self.spec.local_to_global), self.spec.trained)
         self.programs = Programs(self.trainer)
         self.progress = Progress()
@@ -150,8 +150,9 @@ class TrainingRun:
         self.progress.count(host.results, update, self.env.domain.causes, last_task, from_snapshot)
         self.progress.frames += self.trainer.frames_per_update
         recent = self.progress.recent(self.config.gate.episodes)
-        if recent.step_success.total >= self.config.gate.min_episodes and recent.step_success.low > self.progress.best:
-            self.progress.best = recent.step_success.low
+        deciding = recent.deciding(self.config.gate)
+        if deciding.total >= self.config.gate.min_episodes and deciding.low > self.progress.best:
+            self.progress.best = deciding.low
             # A copy: the update gives its inputs' memory away, and no array may be given twice.
             state = state._replace(best=jax.tree.map(lambda x: x.copy(), take(state.params, self.spec.trained)))
         self.progress.forget(update - 2 * self.config.env.episode_steps // self.config.ppo.steps - 2)

@@ -119,4 +119,4 @@ def _count(programs: PlayPrograms, spec: RunSpec, snapshots: Snapshots) -> int:
 
 
 def _key(spec: RunSpec, what: int) -> jax.Array:
-    return skill_key(STARTS, spec.config.seed, 2 * spec.runs_before + what, spec.expert)
+    return skill_key(STARTS, spec.config.seed, 2 * spec.runs_before + what, spec.world_name)

@@ -143,7 +143,7 @@ USAGE_ERRORS = {
     ("plan", "wood", "--from", "learnt"): "Did you mean 'learned'",
     ("plan", "wood=12"): "12 wood is more than the 9 that there can be",
     ("bench", "mo"): "No table 'mo'. Did you mean 'moe'",
-    ("grow", "--start-from", "frontir"): r"start\.source cannot be 'frontir': .*'new' or 'frontier'",
+    ("grow", "--start-from", "frontir"): r"start\.source cannot be 'frontir': .*'new', 'frontier' or 'ring'",
     ("grow", "--start-share", "0.5"): "--start-share goes with --start-from frontier",
     ("train", "Collect Wood", "--start-share", "0.5", "--start-from", "new"): "goes with --start-from frontier",
     ("train", "Collect Wood", "--start-from", "frontier", "--start-share", "1"): r"start\.share .*less than 1",

@@ -99,9 +99,10 @@ def test_numbers_that_break_before_a_checkpoint_say_that_there_is_none(tmp_path:
 
 def test_each_run_of_a_skill_has_training_and_gate_worlds_of_its_own() -> None:
     assert [gate_number(0, gate) for gate in (0, 1, 2)] == [0, 1, 2]
-    keys = [skill_key(TRAINING, 7, run, expert) for run in range(4) for expert in range(2)]
+    names = ("Collect Wood", "Place Table")
+    keys = [skill_key(TRAINING, 7, run, name) for run in range(4) for name in names]
     numbers = [gate_number(run, gate) for run in range(4) for gate in range(5)]
-    keys += [skill_key(GATE, 7, number, expert) for number in numbers for expert in range(2)]
+    keys += [skill_key(GATE, 7, number, name) for number in numbers for name in names]
     assert len({tuple(np.asarray(key).tolist()) for key in keys}) == len(keys)
 
 
@@ -130,9 +131,18 @@ def test_no_two_skills_are_trained_or_measured_on_the_same_worlds(
     monkeypatch.setattr(gates, "play_worlds", play)
     paths = collect_wood(tmp_path / "home", tiny_config(ppo__frames=0))
     spec = read_json(paths.config, RunSpec)
-    for expert in (0, 1):
-        write_json(paths.config, spec.model_copy(update={"local_to_global": (expert,)}))
+    for name in ("Collect Wood", "Another"):
+        write_json(paths.config, spec.model_copy(update={"skill": name}))
         run = TrainingRun(paths, lambda: False)
         played.append(tuple(np.asarray(run.key).tolist()))
         assert run.execute() is not None
     assert len(played) == len(set(played)) == 4
+
+
+def test_worlds_go_by_the_skill_and_not_by_the_order_of_launch(tmp_path: Path) -> None:
+    """Experts are numbered as runs are launched; candidates of one skill are compared on common worlds."""
+    paths = collect_wood(tmp_path / "home", tiny_config(ppo__frames=0))
+    spec = read_json(paths.config, RunSpec)
+    others = {"local_to_global": (7,)}, {"trial": True, "skill": f"{spec.skill} candidate 2"}
+    for other in others:
+        assert spec.model_copy(update=other).world_name == spec.world_name == "Collect Wood"

@@ -1,6 +1,10 @@
 """Success measured by cohorts of episodes."""
 
+from flowrl.config import GateConfig
+from flowrl.evaluation.summary import is_learned
+from flowrl.schema.evaluation import Evaluation
 from flowrl.training.episode_stats import Progress
+from flowrl.training.gates import asks_for_gate
 from tests.support.episodes import results
 
 
@@ -36,3 +40,20 @@ def test_each_task_is_told_by_the_episodes_that_began_it() -> None:
     progress.count(results([0] * 9, [True] * 4 + [False] * 5, [2] * 4 + [0, 0, 2, 2, 2]), 1, ("died",), 2)
     shares = progress.recent(9).per_task(3)
     assert [(share.successes, share.total) for share in shares] == [(7, 9), (7, 7), (4, 7)]
+
+
+def test_a_chain_asks_for_a_gate_by_the_whole_plan() -> None:
+    """All who reach the last task finish it, but half never come so far."""
+    progress = Progress()
+    progress.begin(400)
+    ended = results([0] * 400, [True] * 200 + [False] * 200, [1] * 200 + [0] * 200)
+    progress.count(ended, 1, ("died",), 1)
+    recent = progress.recent(400)
+    step, plan = GateConfig(), GateConfig(on="plan")
+    assert recent.deciding(step).value == 1.0 and recent.deciding(plan).value == 0.5
+    assert asks_for_gate(step, progress, recent, 1) and not asks_for_gate(plan, progress, recent, 1)
+    measured = Evaluation(
+        success=recent.success, step_success=recent.step_success, reached=(400, 200), finished=(200, 200), causes={},
+        length=9.0, amount=1, worlds_seed=0,
+    )  # fmt: skip
+    assert is_learned(step, measured) and not is_learned(plan, measured)
