@@ -22,22 +22,27 @@ from flowrl.jax_runtime import configure_jax
 pytest.register_assert_rewrite("tests.support")
 
 LONGEST = (
-    "e2e/test_run.py",
     "e2e/test_chaos.py",
+    "env/test_exact.py",
+    "e2e/test_run.py",
     "growing/test_merging.py",
     "e2e/test_flow_grows.py",
-    "verify/test_hostile.py",
     "knowledge/test_base_full.py",
     "knowledge/test_armour.py",
     "verify/test_farming_full.py",
-    "env/test_exact.py",
+    "verify/test_hostile.py",
     "training/test_ppo.py",
+    "models/test_sparse_layer.py",
+    "jobs/test_ray.py",
+    "e2e/test_real_game.py",
+    "env/test_snapshots.py",
+    "verify/test_behaviour.py",
+    "analysis/test_ablation.py",
     "skillcode/test_artefact.py",
     "e2e/test_exported_run.py",
-    "analysis/test_ablation.py",
+    "e2e/test_chain_run.py",
     "knowledge/test_base.py",
     "env/test_shaping.py",
-    "e2e/test_real_game.py",
 )
 """Files that take longest, which start first: so that no process is left with a long one at the end."""
 PLAYED = {
