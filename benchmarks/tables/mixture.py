@@ -58,14 +58,15 @@ def masked_step(
     """
     del key
     batch = samples._replace(expert=jnp.zeros_like(samples.expert))
-    total = samples.expert.size * len(groups.devices)
+    count = jax.tree.leaves(params)[0].shape[0]
+    amounts = groups.over_devices(jnp.bincount(samples.expert.reshape(-1), length=count))  # [E]
 
     def one(sums: Losses, expert: tuple[Any, Any]) -> tuple[Losses, tuple[Any, Any]]:
         (params, mine), number = expert
 
         def of_group(group: tuple[Samples, Any]) -> tuple[Any, Losses]:
             part, own = group
-            weight = (own == number) / total
+            weight = (own == number) / jnp.maximum(amounts[number], 1)
             found: tuple[Any, Losses] = jax.grad(ppo_loss, has_aux=True)(params, network, domain, config, part, weight)
             return found
 
@@ -73,7 +74,9 @@ def masked_step(
         gradient = groups.over_devices(gradient)
         before = Experts(params, moments._replace(count=moments.count[:1], mu=mine[0], nu=mine[1]))
         after, norm = step_expert(before, gradient, config, lr, groups.on_cpu)
-        summed: Losses = jax.tree.map(jnp.add, sums, parts._replace(grad_norm=norm))
+        share = amounts[number] / amounts.sum()
+        summed: Losses = jax.tree.map(lambda total, part: total + share * part, sums, parts)
+        summed = summed._replace(grad_norm=sums.grad_norm + norm)
         return summed, (after.params, (after.moments.mu, after.moments.nu))
 
     def apart(tree: Any) -> Any:

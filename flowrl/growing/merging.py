@@ -93,7 +93,7 @@ def _players(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]
     players = {g: spec.skill for g in spec.local_to_global if g not in new}
     for contest in contests:
         for step in records[contest.skill].plan.steps:
-            if step.expert is not None:
+            if step.expert is not None and step.expert not in new:
                 players.setdefault(step.expert, contest.skill)
     return players
 
