@@ -261,6 +261,8 @@ def build_config(preset: str = "cpu", settings: Sequence[str] = (), **options: A
         raise UsageError(
             f"{config.env.name} has no layout {config.env.layout!r}. {nearest_names(config.env.layout, layouts)}"
         )
+    # Said in full: a run that began before there was a home is resumed with the layout that the home names.
+    config = config.model_copy(update={"env": config.env.model_copy(update={"layout": config.layout})})
     samples = config.env.worlds * config.ppo.steps
     minibatches = -(-samples // config.ppo.minibatch_size)
     if samples // config.groups * minibatches >= 2**31:
