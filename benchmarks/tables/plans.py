@@ -57,7 +57,7 @@ def _bases() -> list[Row]:
 
 def _jax_modules() -> int:
     code = (
-        "import sys; from flowrl.knowledge import load_base; from flowrl.planning.planner import plan; "
+        "import sys; from flowrl.knowledge.base import load_base; from flowrl.planning.planner import plan; "
         f"b = load_base({BASES[0]!r}); plan('Collect Diamond', b.named(), vocabulary=b.vocabulary); "
         "print(sum(name.split('.')[0] in ('jax', 'jaxlib', 'craftax') for name in sys.modules))"
     )
