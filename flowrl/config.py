@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flowrl.errors import UsageError, nearest_names
 
 LAYOUTS: dict[str, tuple[str, ...]] = {
-    "Craftax-Classic-Symbolic-v1": ("classic-1", "classic-2"),
+    "Craftax-Classic-Symbolic-v1": ("classic-1", "classic-2", "classic-3"),
     "Craftax-Symbolic-v1": ("craftax-1",),
     "Tiny-Grid-v1": ("tiny-1",),
 }
@@ -17,7 +17,7 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
 ENVIRONMENTS: tuple[str, ...] = tuple(LAYOUTS)
 
 
-MAX_GATES = 999
+MAX_GATES = 499
 """The most gates of a run; its reserved worlds are numbered accordingly."""
 MAX_SEED = 2**32 - 1
 """The largest seed that jax tells from others."""

@@ -4,6 +4,8 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
+MARGIN = 0.02
+"""A loss of so much is none (of non-inferiority)."""
 _Z95 = 1.959963984540054
 
 
@@ -89,6 +91,11 @@ class PairedDifference(BaseModel):
     def is_gain(self) -> bool:
         """Whether the one is better beyond doubt. The lower end of the interval lies above zero."""
         return self.interval[0] > 0
+
+    @property
+    def is_no_loss(self) -> bool:
+        """Whether the one is surely not worse by more than `MARGIN`."""
+        return self.interval[0] > -MARGIN
 
     def __str__(self) -> str:
         """E.g. ``+3.1 points [1.2, 5.0]``."""

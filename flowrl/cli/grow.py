@@ -23,7 +23,13 @@ def grow(
     skills: Annotated[
         int | None, typer.Option("--skills", min=1, help="Learned skills wanted; 3 without a goal.")
     ] = None,
-    goal: Annotated[str | None, typer.Option("--goal", help="A skill or an item: learn what it needs.")] = None,
+    goal: Annotated[
+        list[str] | None,
+        typer.Option("--goal", help="A skill or an item: train its whole plan in one run. May be given several times."),
+    ] = None,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Train what the goal needs skill by skill, each in a run of its own.")
+    ] = False,
     home: options.Home = DEFAULT_HOME,
     own_skills: options.OwnSkills = None,
     preset: options.Preset = "cpu",
@@ -58,21 +64,31 @@ def grow(
     as_json: options.Json = False,
 ) -> None:
     """Learn skills, several at once, until the library has the wanted size or reaches the goal."""
+    from flowrl.errors import UsageError
     from flowrl.growing.controller import GrowLimits
     from flowrl.growing.grow import grow as grow_library
+    from flowrl.growing.grow import grow_chains
 
     asked = {
         "--model": model, "--base-url": base_url, "--key-file": key_file, "--manual": manual, "--record": record,
         "--replay": replay, "--max-calls": max_calls, "--max-cost": max_cost, "--prices": prices,
     }  # fmt: skip
     _require_fitting(proposer, [name for name, value in asked.items() if value is not None], own_skills is not None)
-    config = options.configure(home, env, preset, seed, settings, dependencies, start_from, start_share)
+    goals = goal or []
+    if len(goals) > 1 and (apart or proposer == "llm" or skills is not None):
+        raise UsageError("Several goals are learned as plans: leave out --apart, --skills and --proposer llm.")
+    # With a number of skills, or a model that names them, a goal only says which.
+    chains = bool(goals) and not apart and proposer == "knowledge" and skills is None
+    config = options.configure(home, env, preset, seed, settings, dependencies, start_from, start_share, chains)
+    one_goal = goals[0] if goals else None
     limits = GrowLimits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
     make_executor = options.executor_fn(executor, address, cores)
 
     def work(observer: "Observer") -> "GrowOutcome":
+        if chains:
+            return grow_chains(home, config, goals, observer, own_skills, limits, make_executor)
         if proposer == "knowledge":
-            return grow_library(home, config, skills, goal, observer, own_skills, limits, make_executor)
+            return grow_library(home, config, skills, one_goal, observer, own_skills, limits, make_executor)
         from flowrl.llm.context import FlowSettings
         from flowrl.llm.grow import grow_with_model
         from flowrl.llm.transport.factory import LLMSettings
@@ -81,7 +97,7 @@ def grow(
             model=model, base_url=base_url, key_file=key_file, record=record, replay=replay, strict=replay_strict,
             max_calls=max_calls, max_cost=max_cost, prices=prices, timeout=llm_timeout,
         )  # fmt: skip
-        flow = FlowSettings(goal=goal, attempts=attempts, candidates=candidates, candidate_frames=candidate_frames)
+        flow = FlowSettings(goal=one_goal, attempts=attempts, candidates=candidates, candidate_frames=candidate_frames)
         return grow_with_model(home, config, skills, flow, llm, manual, observer, limits, make_executor)
 
     _show(work, config.env.name if executor == "local" else None, jobs, as_json)

@@ -3,7 +3,7 @@
 import statistics
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from types import TracebackType
 from typing import TextIO
 
@@ -22,6 +22,8 @@ from flowrl.schema.metrics import GateRow, MetricsRow, PhaseRow, PlayedRow, Star
 from flowrl.schema.run import RunSpec
 
 _LINE_SECONDS = 10.0
+_NEWEST = 50
+"""Updates that deaths are counted over."""
 _PHASES = {
     "starting": "starting: jax, the game, new worlds",
     "compiling": "compiling",
@@ -40,6 +42,14 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def finished_text(spec: RunSpec, row: UpdateRow) -> str:
+    """How many episodes finish each task of those that reach it. E.g. ``Collect Wood 98 % > Place Table 95 %``."""
+    parts = []
+    for task, share in zip(spec.tasks, row.finished, strict=True):
+        parts.append(f"{task.skill} {'?' if share.value is None else f'{100 * share.value:.0f} %'}")
+    return " > ".join(parts)
 
 
 def steps_text(spec: RunSpec) -> str:
@@ -62,6 +72,7 @@ class RunView:
         self.update: UpdateRow | None = None
         self.gate: GateRow | None = None
         self.rates: deque[float] = deque(maxlen=9)
+        self.newest: deque[UpdateRow] = deque(maxlen=_NEWEST)
         self.last_line, self.last_phase = 0.0, ""
 
     @property
@@ -76,6 +87,7 @@ class RunView:
         self.row = row
         if isinstance(row, UpdateRow):
             self.update = row
+            self.newest.append(row)
             if row.fps:
                 self.rates.append(row.fps)
         elif isinstance(row, GateRow):
@@ -95,6 +107,19 @@ class RunView:
     def rate(self) -> float | None:
         """Frames a second by the newest updates' median."""
         return statistics.median(self.rates) if self.rates else None
+
+    @property
+    def deaths(self) -> str:
+        """Deaths in 1,000 steps of the newest updates, and in which tasks."""
+        steps = sum(sum(row.task_steps) for row in self.newest)
+        if not steps:
+            return "unknown"
+        worst = Counter[str]()
+        for row in self.newest:
+            for task, deaths in zip(self.spec.tasks, row.task_deaths, strict=True):
+                worst[task.skill] += deaths
+        where = f": {causes_text(worst)}" if worst.total() else ""
+        return f"{1000 * worst.total() / steps:.1f} in 1,000 steps{where}"
 
     @property
     def left(self) -> str:
@@ -165,11 +190,19 @@ class Display:
 def _line(view: RunView) -> str:
     row = view.row
     if isinstance(row, GateRow):
-        return f"measured: step success {row.step_success}, {'passed' if row.passed else 'not yet learned'}"
+        on_plan, where = view.spec.config.gate.on == "plan", " again, on fresh worlds" if row.again else ""
+        share = f"success {row.success}" if on_plan else f"step success {row.step_success}"
+        return f"measured{where}: {share}, {'passed' if row.passed else 'not yet learned'}"
     if isinstance(row, StartsRow):
         return row.note
     if not isinstance(row, UpdateRow):
         return _PHASES[row.kind]
+    if view.spec.chain:
+        return (
+            f"{row.frames:,} of {row.budget:,} frames, {view.rate:,.0f} frames/s, success {row.success}, "
+            f"deaths {view.deaths}, failures: {causes_text(row.causes)}, {view.left} left; "
+            f"finished by those that reach it: {finished_text(view.spec, row)}"
+        )
     return (
         f"{row.frames:,} frames, {view.rate:,.0f} frames/s, step success {row.step_success}, "
         f"failures: {causes_text(row.causes)}, {view.left} left"
@@ -188,11 +221,15 @@ def _panel(view: RunView) -> Panel:
     counts = Table.grid(padding=(0, 2))
     counts.add_row(bar, Text(f"{frames:,} of at most {config.ppo.frames:,}  {rate}"))
     grid.add_row("frames", counts)
-    grid.add_row("step success", str(update.step_success) if update else "unknown")
+    if view.spec.chain:
+        grid.add_row("finished", Text(finished_text(view.spec, update) if update else "unknown"))
+        grid.add_row("deaths", view.deaths)
+    else:
+        grid.add_row("step success", str(update.step_success) if update else "unknown")
     grid.add_row("plan success", str(update.success) if update else "unknown")
     grid.add_row("failures", causes_text(update.causes if update else {}))
     grid.add_row("time", f"{duration(time.monotonic() - view.began)} so far, {view.left} left")
     if view.gate:
-        grid.add_row("last gate", str(view.gate.step_success))
+        grid.add_row("last gate", str(view.gate.success if view.spec.chain else view.gate.step_success))
     spinner = Spinner("dots", text=_PHASES.get(view.phase, view.phase))
     return Panel(Group(grid, spinner), title=Text(f"learning {view.spec.skill}"), title_align="left", expand=False)

@@ -215,6 +215,21 @@ def _ground(world: EnvState) -> Ground:
     return Ground(world.map[None, None], world.achievements, jnp.ones(1, dtype=bool))
 
 
+def nearby(world: EnvState) -> Float[Array, "23"]:
+    """What the player faces, block and creature, one-hot, and the hour of the day on a circle.
+
+    What an action does depends on the cell ahead, which upstream's observation gives by direction and view only; and by
+    light alone dusk looks like dawn.
+    """
+    ahead = world.player_position + game_logic.DIRECTIONS[world.player_direction]
+    block = view_of(world.map, ahead, (1, 1), BlockType.OUT_OF_BOUNDS.value)[0]
+    herds = [getattr(world, herd) for herd in HERDS]
+    creatures = jnp.stack([((mobs.position == ahead).all(axis=1) & mobs.mask).any() for mobs in herds])
+    hour = 2 * jnp.pi * world.timestep / PARAMS.day_length
+    blocks = jax.nn.one_hot(block, len(BlockType))
+    return jnp.concatenate([blocks, creatures.astype(jnp.float32), jnp.stack([jnp.sin(hour), jnp.cos(hour)])])
+
+
 def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """Craftax-Classic.
 
@@ -255,5 +270,8 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         cause_fn=cause_of_death,
         facts=Facts(STATIONS, INTRINSICS, _ground),
         light_fn=lambda world: world.light_level,
-        map_size=STATIC.map_size if layout == "classic-2" else None,
+        map_size=None if layout == "classic-1" else STATIC.map_size,
+        walkable=("GRASS", "SAND", "PATH"),
+        nearby=len(BlockType) + len(HERDS) + 2 if layout == "classic-3" else 0,
+        nearby_fn=nearby if layout == "classic-3" else None,
     )

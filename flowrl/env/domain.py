@@ -148,6 +148,8 @@ class Domain:
         light_fn: world -> daylight from 0 to 1; None for a game without nights.
         map_size: rows and columns of a floor, where players note what they have seen of it (see `explored.py`); None:
             they do not, in this layout.
+        walkable: names in the sight of the ground on which creatures walk.
+        nearby: floats that the layout adds about what is close by, `nearby_fn` of a world.
     """
 
     name: str
@@ -174,6 +176,9 @@ class Domain:
     facts: Facts | None = None
     light_fn: Callable[[World], Float[Array, ""]] | None = None
     map_size: tuple[int, int] | None = None
+    walkable: tuple[str, ...] = ()
+    nearby: int = 0
+    nearby_fn: Callable[[World], Float[Array, "nearby"]] | None = None
 
     @property
     def symbols(self) -> Facts:
@@ -207,7 +212,7 @@ class Domain:
 
         Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand, and with a map how much is unseen.
         """
-        own = 3 * (len(self.sight.names) + len(self.creatures)) + 2
+        own = 3 * (len(self.sight.names) + len(self.creatures)) + 2 + self.nearby
         return own if self.map_size is None else own + UNSEEN_SHARES
 
     @property

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.block_memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.explored import newly_seen, nothing_explored, unseen_shares
+from flowrl.env.explored import newly_seen, nothing_explored, shelter, unseen_shares
 from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
@@ -142,6 +142,8 @@ class FlowEnv:
     discovery_reward: float = 0.0
     vitals_reward: float = 0.0
     interrupts: tuple[Interrupt, ...] = ()
+    shelter_reward: float = 0.0
+    rocky: tuple[str, ...] = ()
 
     @property
     def plan_tasks(self) -> int:
@@ -201,6 +203,8 @@ class FlowEnv:
             wanted = jnp.stack([amounts[task], held]) / _AMOUNT_SCALE
             if player.explored is not None:
                 wanted = jnp.concatenate([wanted, unseen_shares(self.domain, player.explored, player.world)])
+            if self.domain.nearby_fn is not None:
+                wanted = jnp.concatenate([wanted, self.domain.nearby_fn(player.world)])
             return offsets.reshape(-1).astype(jnp.int8), wanted
 
         offsets, wanted = jax.vmap(extras)(state.player, state.task, state.amounts)
@@ -222,6 +226,8 @@ class FlowEnv:
         reward = reward + self._discovery(state, moved)
         if self.vitals_reward:
             reward = reward + self.vitals_reward * moved.inputs.player_intrinsics_diff.sum(axis=-1)
+        if self.shelter_reward:
+            reward = reward + self.shelter_reward * (self._shelter(moved.player) - self._shelter(state.player))
         over, steps = moved.over, state.steps + 1
         last = state.task == self.plan_tasks - 1
         success = done & last & ~over
@@ -250,6 +256,12 @@ class FlowEnv:
             interrupt=self._interrupted(state.interrupt, moved),
         )
         return state, result
+
+    def _shelter(self, player: PlayerState) -> Float[Array, "B"]:
+        """How closed the ground round each player is, as far as it is dark."""
+        assert self.domain.light_fn is not None
+        dark = 1.0 - jax.vmap(self.domain.light_fn)(player.world)
+        return dark * jax.vmap(functools.partial(shelter, self.domain))(player.seen)
 
     def _interrupted(self, now: Int[Array, "B"], moved: Moved) -> Int[Array, "B"]:
         """Which task pre-empts the plan's after a step, -1 for none."""
@@ -284,7 +296,14 @@ class FlowEnv:
         target = jnp.asarray(self.amounts.seeks)[state.task]  # [B]
         nearest = moved.inputs.closest_blocks_prev[jnp.arange(target.shape[0]), jnp.maximum(target, 0), 0, 0]
         searching = (target >= 0) & (nearest == UNKNOWN)
-        return self.discovery_reward * searching * newly_seen(state.player.explored, moved.player.explored)
+        worth: Any = True
+        if self.rocky:
+            names = self.domain.sight.names
+            mined = np.isin(np.arange(len(names)), [names.index(name) for name in self.rocky])
+            ground = jax.vmap(self.domain.symbols.ground_fn)(moved.player.world).layers  # [B, floors, layers, R, C]
+            digging = jnp.asarray(mined)[jnp.asarray(self.amounts.seeks)][state.task]
+            worth = jnp.asarray(mined)[ground].any(axis=2) | ~digging[:, None, None, None]
+        return self.discovery_reward * searching * newly_seen(state.player.explored, moved.player.explored, worth)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""

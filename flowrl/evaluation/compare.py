@@ -4,7 +4,7 @@ import numpy as np
 
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest, MergeVerdict
 from flowrl.evaluation.play import EpisodeOutcomes, play_worlds
-from flowrl.evaluation.summary import amounts_to_play, is_learned, summarise
+from flowrl.evaluation.summary import amounts_to_play, summarise
 from flowrl.files import read_json
 from flowrl.jobs.worker import beat
 from flowrl.models.experts import stack
@@ -13,7 +13,7 @@ from flowrl.rollout.policy_runner import PolicyRunner
 from flowrl.rollout.programs import PlayPrograms
 from flowrl.rollout.run_env import build_env
 from flowrl.rollout.world_seeds import MERGE, skill_key
-from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.evaluation import Evaluation, is_learned
 from flowrl.schema.run import RunSpec
 from flowrl.stats import PairedDifference
 from flowrl.weights import Expert, load_experts
@@ -56,10 +56,11 @@ class PlanPlayer:
 
 
 class Comparison:
-    """All contests of one request and the final measurement.
+    """All contests of one request.
 
     Attributes:
-        held: the library's experts by global number, replaced as candidates win.
+        held: the library's experts by global number, replaced as candidates win. What it lacks has no other expert than
+            the candidate.
         frames: played so far.
     """
 
@@ -67,25 +68,64 @@ class Comparison:
         self.paths, self.request = paths, request
         self.frames = 0
         self.candidates = load_experts(paths.candidates)
-        # What the library lacks, new members of a chain run, has no other expert than the candidate.
+        self.companions = load_experts(paths.companions)
         self.held = self.candidates | load_experts(paths.held)
 
     def decide(self) -> ComparisonAnswer:
-        """Decide the contests and measure the skill."""
-        own = self.request.expert
-        verdicts = {contest.expert: self._decide(contest) for contest in self.request.contests}
-        if own in verdicts:
-            evaluation = verdicts[own].evaluation
-        else:
-            player = self._player(own)
-            evaluation = player.evaluation(self._play(player, self.held | self._candidate(own)))
-        gate = read_json(self.paths.run(own).config, RunSpec).config.gate
+        """Decide on the bundle, then, if it wins, on each expert of another skill."""
+        gate = read_json(self.paths.run(self.request.expert).config, RunSpec).config.gate
+        bundle, evaluation = self._decide_on_bundle()
+        contests = self.request.contests if bundle is None or bundle.wins else ()
         return ComparisonAnswer(
             held=self.request.held,
-            verdicts=tuple(verdicts.values()),
+            companions=self.request.companions,
+            bundle=bundle,
+            verdicts=tuple(self._decide(contest) for contest in contests),
             evaluation=evaluation,
             status="learned" if is_learned(gate, evaluation) else "weak",
             frames=self.frames,
+        )
+
+    def _decide_on_bundle(self) -> tuple[MergeVerdict | None, Evaluation]:
+        """Play the run's own plan with all of its experts, and with the library's.
+
+        The bundle wins where it is not worse: by the mean, or surely not by more than a little. A skill that is trained
+        on while it still fails has no gain to show yet, and would lose what it learned.
+        """
+        own = self.request.expert
+        player = PlanPlayer(self.paths.run(own), self.request.worlds, self.request.number, self.paths)
+        with_all = self._play(player, self.held | self.companions | self.candidates)
+        evaluation = player.evaluation(with_all)
+        if not self.request.held.keys() & self.candidates.keys():
+            return None, evaluation
+        before = self._play(player, self.held | self.companions)
+        difference = player.difference(with_all, before)
+        wins = difference.gained >= difference.lost or difference.is_no_loss
+        if not wins:
+            evaluation = player.evaluation(before)
+        return MergeVerdict(
+            skill=self.request.skill, expert=own, wins=wins, difference=difference, evaluation=evaluation
+        ), evaluation
+
+    def _decide(self, contest: Contest) -> MergeVerdict:
+        """Play the plan of another skill with its candidate, and hold the winner.
+
+        What it gained is worth something in the run's own plan only, so here it need not be better.
+        """
+        run = self.paths.contest(contest.expert)
+        player = PlanPlayer(run, self.request.worlds, self.request.number, self.paths)
+        candidate = {contest.expert: self.candidates[contest.expert]}
+        held = self.held | load_experts(run.initial)
+        ours, theirs = self._play(player, held | candidate), self._play(player, held)
+        difference = player.difference(ours, theirs)
+        if difference.is_no_loss:
+            self.held |= candidate
+        return MergeVerdict(
+            skill=contest.skill,
+            expert=contest.expert,
+            wins=difference.is_no_loss,
+            difference=difference,
+            evaluation=player.evaluation(ours if difference.is_no_loss else theirs),
         )
 
     def _play(self, player: PlanPlayer, experts: ExpertsByNumber) -> EpisodeOutcomes:
@@ -93,30 +133,3 @@ class Comparison:
         outcome = player.play(experts)
         self.frames += player.programs.frames_played - before
         return outcome
-
-    def _decide(self, contest: Contest) -> MergeVerdict:
-        """Play a contest and hold its winner."""
-        player, candidate = self._player(contest.expert), self._candidate(contest.expert)
-        ours, theirs = self._play(player, self.held | candidate), self._play(player, self.held)
-        difference = player.difference(ours, theirs)
-        if difference.is_gain:
-            self.held |= candidate
-        return MergeVerdict(
-            skill=contest.skill,
-            expert=contest.expert,
-            wins=difference.is_gain,
-            difference=difference,
-            evaluation=player.evaluation(ours if difference.is_gain else theirs),
-        )
-
-    def _candidate(self, expert: int) -> ExpertsByNumber:
-        """A contest's candidate; the run's own comes with its companions."""
-        if expert != self.request.expert:
-            return {expert: self.candidates[expert]}
-        others = {contest.expert for contest in self.request.contests} - {expert}
-        return {g: weights for g, weights in self.candidates.items() if g not in others}
-
-    def _player(self, expert: int) -> PlanPlayer:
-        own = expert == self.request.expert
-        run: PlayPaths = self.paths.run(expert) if own else self.paths.contest(expert)
-        return PlanPlayer(run, self.request.worlds, self.request.number, self.paths)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flowrl.config import GateConfig
 from flowrl.env.flow_env import FlowEnv
 from flowrl.evaluation.play import EpisodeOutcomes
 from flowrl.schema.evaluation import Evaluation
@@ -40,12 +39,6 @@ def summarise(
         postconditions_met=_postconditions_met(env.postconditions, at_top),
         worlds_seed=seed,
     )
-
-
-def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
-    """Whether the step success is surely high enough."""
-    share = evaluation.success if config.on == "plan" else evaluation.step_success
-    return share.total >= config.min_episodes and share.low >= config.learned_at
 
 
 def _postconditions_met(postconditions: Sequence[tuple[str, int]], at_top: EpisodeOutcomes) -> dict[str, Share]:

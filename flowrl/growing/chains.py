@@ -33,24 +33,33 @@ class ChainSetUp:
     def __call__(self, proposal: Proposal, expert: int) -> RunPaths:
         """Set up the run of a goal, or find it ready to resume.
 
+        Args:
+            expert: the goal's global expert, unless another run has taken that number or given the goal one.
+
         Raises:
             PlanError: no plan leads to the goal.
             ModuleError: the code of a skill does not pass verification.
             FlowRLError: the run cannot be set up.
         """
-        records = self.library.named()
+        records, taken = self.library.named(), self.library.taken_experts()
+        expert = taken.get(proposal.name, self.library.free_expert() if expert in taken.values() else expert)
+        begun = self._begun(self.library.paths.run(expert, proposal.name))
         skills = self.base.named() | {name: skill_of(self.library, record) for name, record in records.items()}
-        found = self._plan(proposal.name, skills, expert)
+        found = self._known(begun.plan, skills) if begun else self._plan(proposal.name, skills, expert)
         experts = {step.skill: step.expert for step in found.steps if step.expert is not None}
         new = [name for name in experts if name not in records]
+        if begun is not None:
+            # Another run may have put some of them into the library meanwhile.
+            new = [*(member.name for member in begun.members), *([] if begun.runs_before else [proposal.name])]
         for name in new:
             if skills[name].trusted:
                 vouch(skills[name].code, f"the skill {name!r}")
         goal = skills[proposal.name]
+        completed = {name: record for name, record in records.items() if name not in new}
         request = RunRequest(
             skill=goal.name,
             expert=expert,
-            dependencies=tuple(name for name in dependencies(found) if name in records),
+            dependencies=tuple(name for name in dependencies(found) if name in completed),
             description=goal.description,
             spec=goal.spec,
             config=self.config,
@@ -60,16 +69,21 @@ class ChainSetUp:
             source=goal.code,
             exported=exported_for({name: skills[name] for name in experts}, self.base.env, set(new)),
             trusted=True,
-            members=tuple(_member(skills[name], experts[name]) for name in new if name != goal.name),
+            chain=True,
+            members=begun.members if begun else tuple(_member(skills[n], experts[n]) for n in new if n != goal.name),
         )
-        return set_up_run(request, records, self.library.paths.root)
+        return set_up_run(request, completed, self.library.paths.root)
+
+    def _begun(self, run: RunPaths) -> RunSpec | None:
+        """The unfinished run in a folder."""
+        is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
+        if not run.config.exists() or is_done or ended_untrained(run):
+            return None
+        begun = read_json(run.config, RunSpec)
+        return begun if begun.chain else None
 
     def _plan(self, goal: str, skills: dict[str, Skill], expert: int) -> Plan:
-        """The plan of an unfinished run, else a new one with numbers for the skills that have none."""
-        run = self.library.paths.run(expert, goal)
-        is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
-        if run.config.exists() and not is_done and not ended_untrained(run):
-            return self._known(read_json(run.config, RunSpec).plan, skills)
+        """A plan with numbers for the skills that have none."""
         taken = self.library.taken_experts()
         numbers = {goal: expert}
         steps = plan(goal, skills, vocabulary=self.base.vocabulary).steps

@@ -322,6 +322,8 @@ class Controller:
 
 def _proposal_of(spec: RunSpec) -> Proposal:
     """The proposal behind a run. Experts that a module brings along are not dependencies."""
+    if spec.chain:
+        return Proposal(spec.skill, chain=True)
     brought = {spec.local_to_global[local] for local in spec.random}
     steps = [step for step in spec.plan.steps if step.expert not in brought]
     needs = frozenset(step.skill for step in steps if step.skill != spec.skill)

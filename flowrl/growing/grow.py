@@ -1,6 +1,6 @@
 """Entry points: grow a library, train one skill or one task module."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from flowrl.files import read_text
 from flowrl.growing.chains import ChainSetUp
 from flowrl.growing.controller import Controller, GrowLimits
 from flowrl.growing.observer import Observer
-from flowrl.growing.proposers import KnowledgeProposer, OneSkill
+from flowrl.growing.proposers import ChainGoals, KnowledgeProposer, OneSkill, Proposer
 from flowrl.growing.run_setup import ModuleSetUp, SkillSetUp
 from flowrl.jobs.job import Executor
 from flowrl.jobs.local import LocalExecutor
@@ -60,7 +60,7 @@ def grow(
     limits: GrowLimits = DEFAULT_LIMITS,
     executor_fn: ExecutorFn = local_executor,
 ) -> GrowOutcome:
-    """Learn skills until `count` or the goal is reached.
+    """Learn skills one by one until `count` or the goal is reached.
 
     Args:
         count: learned skills wanted; None: as many as the goal needs, or 3 without a goal.
@@ -82,15 +82,47 @@ def grow(
             f"The knowledge base of {base.env} has {len(base.skills)} skills, fewer than --skills {count}."
         )
     library = SkillLibrary.open_for(home, config)
+    proposer, set_up = KnowledgeProposer(base, library, goal), SkillSetUp(base, library, config)
+    return _grow(library, proposer, set_up, executor_fn, observer, replace(limits, count=count))
+
+
+def grow_chains(
+    home: Path,
+    config: RunConfig,
+    goals: Sequence[str],
+    observer: Observer,
+    own_skills: Path | None = None,
+    limits: GrowLimits = DEFAULT_LIMITS,
+    executor_fn: ExecutorFn = local_executor,
+) -> GrowOutcome:
+    """Learn goals, each in one run of its whole plan; a goal that is held already is trained on unless learned.
+
+    Args:
+        goals: skills or items; what several plans have in common is merged, one run after the other.
+        own_skills: a folder of skill files that extend the base, besides the home's own.
+        limits: its count is ignored.
+
+    Raises:
+        FlowRLError: the home cannot be used, or a goal is unknown or out of reach.
+    """
+    base = with_library(base_for(config.env.name, home, own_skills), home)
+    wanted = [plan(spelt_as_known(base, goal), base.named(), vocabulary=base.vocabulary) for goal in goals]
+    names = list(dict.fromkeys(found.steps[-1].skill for found in wanted))
+    library = SkillLibrary.open_for(home, config)
+    set_up = ChainSetUp(base, library, config)
+    return _grow(library, ChainGoals(names, library), set_up, executor_fn, observer, replace(limits, count=None))
+
+
+def _grow(
+    library: SkillLibrary,
+    proposer: Proposer,
+    set_up_fn: Callable[[Proposal, int], RunPaths],
+    executor_fn: ExecutorFn,
+    observer: Observer,
+    limits: GrowLimits,
+) -> GrowOutcome:
     with library.lock():
-        controller = Controller(
-            library,
-            KnowledgeProposer(base, library, goal),
-            SkillSetUp(base, library, config),
-            executor_fn(limits),
-            observer,
-            replace(limits, count=count),
-        )
+        controller = Controller(library, proposer, set_up_fn, executor_fn(limits), observer, limits)
         finish = controller.run()
         return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)
 
@@ -166,7 +198,7 @@ def train_chain(
     library = SkillLibrary.open_for(home, config)
     with library.lock():
         return _train(
-            library, Proposal(name, frozenset()), ChainSetUp(base, library, config), observer, limits, executor_fn
+            library, Proposal(name, chain=True), ChainSetUp(base, library, config), observer, limits, executor_fn
         )
 
 

@@ -1,8 +1,8 @@
 """Merging on evidence. Which of a run's experts are compared with the library's, and the job that plays both.
 
-A candidate replaces an expert of the library only if the paired difference of plan success on common worlds has its
-95 % lower bound above zero. Each contest is decided with the winners of those before it, and the run's own skill is
-measured last, with what the library will hold.
+A run's experts learned together, so they are judged together first, on the run's own plan, against what the library has
+for it. If they are not worse there, each expert of another skill replaces the library's where that skill's own plan
+does not suffer; one that suits no other plan stays beside the run's skill as its companion.
 """
 
 import shutil
@@ -17,6 +17,9 @@ from flowrl.jobs.local import is_locked
 from flowrl.library.home import SkillLibrary
 from flowrl.library.trust import require_ours, vouch
 from flowrl.parallel.run_folder import FinishedRun
+from flowrl.paths import SkillPaths
+from flowrl.schema.home import SkillRecord
+from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec
 from flowrl.weights import expert_sha256, save_experts, sha256
 
@@ -37,12 +40,14 @@ def comparison(library: SkillLibrary, run: FinishedRun, failed: JobEnd | None = 
         ModuleError: code that is not vouched for does not pass verification.
     """
     contests = _contests(library, run)
-    if run.paths.processed.exists() or not (contests or _has_moved_on(library, run.spec)):
+    if run.paths.processed.exists() or not (
+        contests or _is_contested(library, run) or _has_moved_on(library, run.spec)
+    ):
         return None
     paths = ComparisonPaths.of(run.paths)
-    players = _players(library, run.spec, contests)
-    held = {g: sha256(read_bytes(policy_of(library, g, players[g]).params)) for g in sorted(players)}
-    if paths.result.exists() and _still_holds(read_json(paths.result, ComparisonAnswer), held, run):
+    held = {g: _digest(library.skill_paths(record)) for g, record in _held(library, run.spec, contests).items()}
+    companions = {g: _digest(paths) for g, paths in _companions(library, run.spec.skill, run.spec.plan).items()}
+    if paths.result.exists() and _still_holds(read_json(paths.result, ComparisonAnswer), held, companions, run):
         return None
     job = Job(paths.folder, run.spec.skill, MODULE)
     require_ours(run.paths, run.spec)
@@ -55,83 +60,105 @@ def comparison(library: SkillLibrary, run: FinishedRun, failed: JobEnd | None = 
         return job
     if failed is not None:
         raise TrainingError(f"Comparing {run.spec.skill} with the library failed. {failed.why()}")
-    _prepare(library, run, contests, players, held)
+    _prepare(library, run, contests, held, companions)
     return job
 
 
 def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
-    """A contest for each trained expert that the library holds.
+    """A contest for each expert of another skill that the library holds, in the order of the plan.
 
-    The run's own expert comes last.
-
-    There is none for an own expert whose weights the library holds already: an earlier process may have been killed
-    just after it installed them.
+    There is none for a new skill whose weights the library holds already: an earlier process may have been killed just
+    after it installed them.
     """
-    by_expert = library.by_expert()
-    own = run.spec.expert
-    contested = list(run.spec.trained_dependencies)
-    if own in by_expert and library.weights_hash(by_expert[own]) != expert_sha256(run.experts[own]):
-        contested.append(own)
+    by_expert, spec = library.by_expert(), run.spec
+    members = {member.expert for member in spec.members}
+    contested = []
+    for g in dict.fromkeys(step.expert for step in spec.plan.steps if step.expert is not None):
+        new = g in members and (g not in by_expert or _holds(library, by_expert[g], run, g))
+        if (g in spec.trained_dependencies or g in members) and not new:
+            contested.append(g)
     return tuple(Contest(skill=by_expert[g].name, expert=g) for g in contested)
+
+
+def _is_contested(library: SkillLibrary, run: FinishedRun) -> bool:
+    """Whether the library holds the run's own skill with other weights."""
+    own = library.named().get(run.spec.skill)
+    return own is not None and not _holds(library, own, run, run.spec.expert)
+
+
+def _holds(library: SkillLibrary, record: SkillRecord, run: FinishedRun, expert: int) -> bool:
+    return library.weights_hash(record) == expert_sha256(run.experts[expert])
 
 
 def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:
     """Whether a frozen expert of the library changed during training."""
-    by_expert = library.by_expert()
+    by_expert, companions = library.by_expert(), _companions(library, spec.skill, spec.plan)
     frozen = {local: g for local, g in enumerate(spec.local_to_global) if local not in spec.trained}
     return any(
-        g in by_expert and spec.seeds.get(local, "") not in ("", library.weights_hash(by_expert[g]))
+        g in by_expert
+        and g not in companions
+        and spec.seeds.get(local, "") not in ("", library.weights_hash(by_expert[g]))
         for local, g in frozen.items()
     )
 
 
-def _players(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]) -> dict[int, str]:
-    """The library's experts in all plans that are played. Each with a skill that plays with it."""
-    records = library.named()
-    new = [] if spec.skill in records else [spec.expert, *spec.companions]
-    new += [member.expert for member in spec.members if member.name not in records]
-    players = {g: spec.skill for g in spec.local_to_global if g not in new}
+def _held(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]) -> dict[int, SkillRecord]:
+    """The library's skills whose experts are played in any plan, by expert."""
+    records, by_expert = library.named(), library.by_expert()
+    played = set(spec.local_to_global)
     for contest in contests:
-        for step in records[contest.skill].plan.steps:
-            if step.expert is not None and step.expert not in new:
-                players.setdefault(step.expert, contest.skill)
-    return players
+        played |= {step.expert for step in records[contest.skill].plan.steps if step.expert is not None}
+    return {g: by_expert[g] for g in sorted(played & by_expert.keys())}
 
 
-def _still_holds(answer: ComparisonAnswer, held: Mapping[int, str], run: FinishedRun) -> bool:
+def _companions(library: SkillLibrary, skill: str, plan: Plan) -> dict[int, SkillPaths]:
+    """Where the experts lie that a skill of the library plays its plan with, and no other does. By number."""
+    record = library.named().get(skill)
+    used = {step.expert for step in plan.steps}
+    return {} if record is None else {g: policy_of(library, g, skill) for g in record.companions if g in used}
+
+
+def _digest(policy: SkillPaths) -> str:
+    return sha256(read_bytes(policy.params))
+
+
+def _still_holds(
+    answer: ComparisonAnswer, held: Mapping[int, str], companions: Mapping[int, str], run: FinishedRun
+) -> bool:
     """Whether the answer is about the library's present experts. The winners may have been installed already."""
-    for g, digest in held.items():
-        verdict = answer.verdict_on(g)
-        is_new = g not in answer.held
-        wins = is_new if verdict is None else verdict.wins
-        is_winner = wins and g in run.experts and digest == expert_sha256(run.experts[g])
-        if digest != answer.held.get(g) and not is_winner:
-            return False
-    return True
+
+    def unchanged(now: Mapping[int, str], before: Mapping[int, str]) -> bool:
+        ours = {g: expert_sha256(run.experts[g]) for g in now.keys() & run.experts.keys()}
+        return all(digest in (before.get(g), ours.get(g)) for g, digest in now.items())
+
+    return unchanged(held, answer.held) and unchanged(companions, answer.companions)
 
 
 def _prepare(
     library: SkillLibrary,
     run: FinishedRun,
     contests: tuple[Contest, ...],
-    players: Mapping[int, str],
     held: Mapping[int, str],
+    companions: Mapping[int, str],
 ) -> None:
     """Write the folder of a comparison; the request comes last."""
     paths, spec = ComparisonPaths.of(run.paths), run.spec
     if paths.request.exists():
         shutil.rmtree(paths.folder)
-    trained = [spec.local_to_global[local] for local in spec.trained]
-    save_experts(paths.candidates, {g: run.experts[g] for g in trained})
-    save_experts(paths.held, {g: weights_for(library, g, player) for g, player in players.items()})
-    records = library.named()
+    records, by_expert = library.named(), library.by_expert()
+    save_experts(
+        paths.candidates, {spec.local_to_global[i]: run.experts[spec.local_to_global[i]] for i in spec.trained}
+    )
+    save_experts(paths.held, {g: library.expert(by_expert[g]) for g in held})
+    save_experts(paths.companions, {g: weights_for(library, g, spec.skill) for g in companions})
     for contest in contests:
-        if contest.expert != spec.expert:
-            player = paths.contest(contest.expert)
-            playing = playing_of(library, records[contest.skill].plan, spec.config)
-            if not playing.spec.exported:
-                vouch(playing.module, f"the module of {player.folder}")
-            playing.write(player)
+        record, player = records[contest.skill], paths.contest(contest.expert)
+        playing = playing_of(library, record.plan, spec.config)
+        if not playing.spec.exported:
+            vouch(playing.module, f"the module of {player.folder}")
+        own = _companions(library, record.name, record.plan)
+        save_experts(player.initial, {g: weights_for(library, g, record.name) for g in own})
+        playing.write(player)
     request = ComparisonRequest(
         contests=contests,
         skill=spec.skill,
@@ -139,5 +166,6 @@ def _prepare(
         worlds=spec.config.gate.merge_worlds,
         number=(spec.frames_before + run.result.frames + 1_000_003 * spec.runs_before) % 2**31,
         held=dict(held),
+        companions=dict(companions),
     )
     write_json(paths.request, request)

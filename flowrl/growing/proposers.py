@@ -1,6 +1,6 @@
 """Proposers: choose the next skill to learn, from the knowledge base or as one given skill."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from flowrl.errors import PlanError, UsageError
@@ -113,6 +113,34 @@ class KnowledgeProposer(_Prompt):
         name, how = lost[0]
         again = self.library.command(*(["train", name] if how == "weak" else ["runs", "retry", name]))
         return f"{name} is {how}, and the remaining skills build on it. To continue: {again}"
+
+
+class ChainGoals(_Prompt):
+    """Proposes goals, each once, as runs that train their whole plans."""
+
+    def __init__(self, goals: Sequence[str], library: SkillLibrary):
+        self.goals, self.library = tuple(goals), library
+        self.left = list(goals)
+
+    def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
+        """Propose the next goal. When all have been, report whether they are learned."""
+        while self.left:
+            goal = self.left.pop(0)
+            if not self._is_learned(goal):
+                return Proposed(Proposal(goal, chain=True), again=True)
+        lacking = [goal for goal in self.goals if not self._is_learned(goal)]
+        if not lacking:
+            return NothingToPropose(
+                f"{', '.join(self.goals)} {'are' if self.goals[1:] else 'is'} learned", complete=True
+            )
+        how = given_up.get(lacking[0], "not learned")
+        again = self.library.command("runs", "retry", lacking[0])
+        more = f"To continue: {again}" if how in ("failed", "cancelled") else "The same command goes on from here"
+        return NothingToPropose(f"{lacking[0]} is {how}. {more}")
+
+    def _is_learned(self, goal: str) -> bool:
+        record = self.library.named().get(goal)
+        return record is not None and record.status == "learned"
 
 
 class OneSkill(_Prompt):

@@ -6,6 +6,7 @@ from pathlib import Path
 from flowrl.config import RunConfig
 from flowrl.errors import ModuleError, PlanError
 from flowrl.files import read_json
+from flowrl.growing.chains import ChainSetUp
 from flowrl.knowledge.base import KnowledgeBase
 from flowrl.library.catalog import known_skills
 from flowrl.library.home import SkillLibrary
@@ -43,6 +44,10 @@ class SkillSetUp:
             PlanError: what the proposal needs does not lead to it, or is not learned.
             FlowRLError: the run cannot be set up.
         """
+        if proposal.chain:
+            # Begun by another command, and lost: it goes on as it began.
+            begun = read_json(self.library.paths.run(expert, proposal.name).config, RunSpec).config
+            return ChainSetUp(self.base, self.library, begun)(proposal, expert)
         skill = self.base.skill(proposal.name)
         learned = known_skills(self.library)
         if lacking := sorted(proposal.needs - learned.keys()):

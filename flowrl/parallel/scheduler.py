@@ -22,12 +22,14 @@ class Proposal:
         needs: skills whose experts its run plays with.
         expert: the global expert it must get; None: the lowest free one.
         trial: the run only measures a reward candidate; the library gets nothing of it.
+        chain: its whole plan is trained in one run.
     """
 
     name: str
     needs: frozenset[str] = frozenset()
     expert: int | None = None
     trial: bool = False
+    chain: bool = False
 
 
 @dataclass(frozen=True)

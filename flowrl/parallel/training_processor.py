@@ -1,13 +1,13 @@
 """After a run. Its experts get their global numbers back, and those that are better enter the library."""
 
 from flowrl.errors import LibraryError
-from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, MergeVerdict
 from flowrl.files import read_json, read_text, write_json
-from flowrl.library.home import SkillLibrary
+from flowrl.library.home import SkillLibrary, read_expert
 from flowrl.library.versions import VersionCandidate, install, is_known, next_version, shelve
 from flowrl.parallel.run_folder import FinishedRun
 from flowrl.paths import RunPaths
-from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.evaluation import Evaluation, is_learned
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import Member
@@ -19,8 +19,8 @@ def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrar
     """Put a run's experts into the library and return the skill's record.
 
     A second call changes nothing. Frozen dependencies are not written. An expert that the library holds already is
-    replaced where the run's `merge/` folder has evidence for the candidate (`flowrl.growing.merging`); the loser goes
-    to `history/`.
+    replaced where the run's `merge/` folder has evidence for the candidate (`flowrl.growing.merging`). A candidate
+    that suits no other plan stays beside the skill as a companion; a bundle that lost goes to the skill's `history/`.
 
     Args:
         run: its folder, or what was read from it.
@@ -35,8 +35,11 @@ def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrar
         return library.record(run.spec.skill)
     file = ComparisonPaths.of(run.paths).result
     answer = read_json(file, ComparisonAnswer) if file.exists() else None
-    for expert in run.spec.trained_dependencies:
-        _process_dependency(run, library, expert, answer)
+    if run.spec.trained_dependencies:
+        _require(answer, run)
+    for verdict in answer.verdicts if answer is not None else ():
+        if verdict.wins:
+            _replace(run, library, verdict)
     for member in run.spec.members:
         _process_member(run, library, member, answer)
     record = _process_own(run, library, answer)
@@ -44,19 +47,19 @@ def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrar
     return record
 
 
-def _process_dependency(run: FinishedRun, library: SkillLibrary, expert: int, answer: ComparisonAnswer | None) -> None:
-    held = library.by_expert()[expert]
-    weights = run.experts[expert]
-    verdict = _require(answer, run).verdict_on(expert)
-    if verdict is None:
-        raise LibraryError(f"{run.paths.merge} has no verdict on expert {expert}, which {run.paths.folder} trained.")
+def _replace(run: FinishedRun, library: SkillLibrary, verdict: MergeVerdict) -> None:
+    """Make the candidate for another skill's expert that skill's next version."""
+    held, weights = library.by_expert()[verdict.expert], run.experts[verdict.expert]
     if _is_held(library, held, weights) or is_known(library, held, weights):
         return
-    version, frames = next_version(library, held), held.frames + run.result.frames
-    changes = {"version": version, "frames": frames, "evaluation": verdict.evaluation}
+    changes = {
+        "version": next_version(library, held),
+        "frames": held.frames + run.result.frames,
+        "evaluation": verdict.evaluation,
+    }
+    own = {g: read_expert(library.skill_paths(held).companion(g), library.description) for g in held.companions}
     module = read_text(library.skill_paths(held).module)
-    candidate = VersionCandidate(held.model_copy(update=changes), weights, module, {})
-    (install if verdict.wins else shelve)(library, candidate)
+    install(library, VersionCandidate(held.model_copy(update=changes), weights, module, own))
 
 
 def _process_member(run: FinishedRun, library: SkillLibrary, member: Member, answer: ComparisonAnswer | None) -> None:
@@ -69,6 +72,10 @@ def _process_member(run: FinishedRun, library: SkillLibrary, member: Member, ans
     steps, whole = run.spec.plan.steps, run.evaluation if answer is None else answer.evaluation
     tasks = [i for i, step in enumerate(steps) if step.skill == member.name]
     until = tasks[0] + 1
+    spec, asked = member.spec, max(steps[i].n for i in tasks)
+    if spec.n_range is not None:
+        # No more than this was trained.
+        spec = spec.model_copy(update={"n_range": (min(spec.n_range[0], asked), asked)})
     evaluation = Evaluation(
         success=Share(successes=whole.finished[tasks[0]], total=whole.success.total),
         step_success=Share(successes=sum(whole.finished[i] for i in tasks), total=sum(whole.reached[i] for i in tasks)),
@@ -79,14 +86,13 @@ def _process_member(run: FinishedRun, library: SkillLibrary, member: Member, ans
         amount=steps[tasks[0]].n,
         worlds_seed=whole.worlds_seed,
     )
-    gate = run.spec.config.gate
-    is_learned = evaluation.step_success.total >= gate.min_episodes and evaluation.step_success.low >= gate.learned_at
+    gate = run.spec.config.gate.model_copy(update={"on": "step"})
     record = SkillRecord(
         name=member.name,
         expert_idx=member.expert,
         description=member.description,
-        spec=member.spec,
-        status="learned" if is_learned else "weak",
+        spec=spec,
+        status="learned" if is_learned(gate, evaluation) else "weak",
         frames=run.result.frames,
         evaluation=evaluation,
         plan=Plan(goal=member.name, steps=steps[:until]),
@@ -99,43 +105,60 @@ def _process_own(run: FinishedRun, library: SkillLibrary, answer: ComparisonAnsw
     weights = run.experts[run.spec.expert]
     before = library.named().get(run.spec.skill)
     if before is None:
-        return install(library, _candidate(run, library, answer, 1))
+        return install(library, _candidate(run, library, answer, None))
     if _is_held(library, before, weights):
         return before
     answer = _require(answer, run)
-    verdict = answer.verdict_on(run.spec.expert)
-    candidate = _candidate(run, library, answer, next_version(library, before))
-    if verdict is not None and verdict.wins:
+    candidate = _candidate(run, library, answer, before)
+    if answer.bundle_wins:
         return install(library, candidate)
-    if not is_known(library, before, weights):
-        shelve(library, candidate)
+    shelve(library, candidate)
     kept = before.model_copy(update={"evaluation": answer.evaluation, "status": answer.status})
     write_json(library.skill_paths(before).record, kept)
     return kept
 
 
 def _candidate(
-    run: FinishedRun, library: SkillLibrary, answer: ComparisonAnswer | None, version: int
+    run: FinishedRun, library: SkillLibrary, answer: ComparisonAnswer | None, before: SkillRecord | None
 ) -> VersionCandidate:
     spec = run.spec
-    measured = answer or run.result
+    # What lost is shown with what its own run measured.
+    measured = answer if answer is not None and (before is None or answer.bundle_wins) else run.result
     folder = library.paths.skill(spec.expert, spec.skill).folder
+    companions = {g: run.experts[g] for g in _companions(run, library, answer, before)}
     record = SkillRecord(
         name=spec.skill,
         expert_idx=spec.expert,
         description=spec.description,
         spec=spec.spec,
         status="learned" if measured.status == "learned" else "weak",
-        version=version,
+        version=1 if before is None else next_version(library, before),
         frames=spec.frames_before + run.result.frames,
         evaluation=measured.evaluation or run.evaluation,
         plan=spec.plan,
         is_module=spec.is_module,
-        companions=spec.companions,
+        companions=tuple(companions),
         path=str(folder.relative_to(library.paths.root)),
     )
-    companions = {g: run.experts[g] for g in spec.companions}
     return VersionCandidate(record, run.experts[spec.expert], run.source, companions, run.start_states())
+
+
+def _companions(
+    run: FinishedRun, library: SkillLibrary, answer: ComparisonAnswer | None, before: SkillRecord | None
+) -> list[int]:
+    """Experts that the skill plays with otherwise than the library holds them, or that it lacks. By number."""
+    spec = run.spec
+    frozen = {g for local, g in enumerate(spec.local_to_global) if local not in spec.trained}
+    kept = frozen & set(before.companions if before is not None else ())
+    lost: set[int] = set()
+    if answer is not None and answer.bundle is not None:
+        # A new skill whose bundle lost is played with the library's experts. A lost bundle is kept whole.
+        trained = {spec.local_to_global[local] for local in spec.trained} - {spec.expert}
+        held = {g for g in trained if g in library.by_expert()}
+        lost = {g for g in held if not _is_held(library, library.by_expert()[g], run.experts[g])}
+        if before is None and not answer.bundle_wins:
+            lost = set()
+    return sorted({*spec.companions, *kept, *lost})
 
 
 def _require(answer: ComparisonAnswer | None, run: FinishedRun) -> ComparisonAnswer:

@@ -118,8 +118,9 @@ def build_moe_checkpoint(
 def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: Path) -> RunPaths:
     """Write a run's folder. The same run is resumed instead where it is there already.
 
-    A completed skill goes on from its weights. Its companions, experts of its module that no dependency holds, learn
-    too: from the weights in the skill's own folder if an earlier run left some, else from random ones.
+    A completed skill goes on from its weights, and from those that lie beside it. Experts of its module that no
+    dependency holds learn too: from the weights in the skill's own folder if an earlier run left some, else from random
+    ones.
 
     Args:
         completed_skills: as the seed has them; start states are taken from records only.
@@ -143,6 +144,11 @@ def set_up_run(request: RunRequest, completed_skills: Mapping[str, Any], home: P
     brought = [companion_name(skill, g) for g in lacking if g in before.get("companions", ())]
     seeded = [*request.dependencies, *([skill] if before else []), *brought]
     initial = experts_of(build_moe_checkpoint(seeded, to_local, known, home=home))
+    # The skill plays with its own of these, not with the library's.
+    beside = {
+        companion_name(skill, g): {"expert_idx": g, "path": folder} for g in before.get("companions", ()) if g in held
+    }
+    initial |= experts_of(build_moe_checkpoint(list(beside), to_local, beside, home=home))
     needs = request.spec if config.start.source == "frontier" else SkillSpec()
     starts = start_files(skill, needs, completed_skills, home)
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from flowrl.config import GateConfig
 from flowrl.schema.frozen import Frozen
 from flowrl.stats import Share
 
@@ -32,3 +33,9 @@ class Evaluation(Frozen):
     per_amount: dict[int, Share] = Field(default_factory=dict)
     postconditions_met: dict[str, Share] = Field(default_factory=dict)
     worlds_seed: int
+
+
+def is_learned(config: GateConfig, evaluation: Evaluation) -> bool:
+    """Whether the success that decides is surely high enough."""
+    share = evaluation.success if config.on == "plan" else evaluation.step_success
+    return share.total >= config.min_episodes and share.low >= config.learned_at

@@ -58,7 +58,8 @@ class SkillRecord(Frozen):
         version: rises by one each time the record is replaced.
         frames: frames that the expert was trained on, all runs together.
         is_module: the skill came as a task module of its own.
-        companions: global experts that the skill plays with but that the library lacks; they lie in its own folder.
+        companions: global experts that the library lacks, or that the skill plays with otherwise than the library holds
+            them; they lie in its own folder.
         weights: the hash of the weights that it was measured with; "" if unknown.
     """
 

@@ -51,6 +51,8 @@ class UpdateRow(_Row):
         seconds: of all sittings so far.
         causes: how failed episodes ended, by name.
         reward: mean reward a step of each task.
+        finished: of the newest complete episodes that reached each task, those that finished it.
+        task_steps, task_deaths: in this update, of all worlds.
         policy, value, entropy, kl, grad_norm: see `flowrl.training.ppo.Losses`.
     """
 
@@ -65,6 +67,9 @@ class UpdateRow(_Row):
     from_kept: SnapshotShare
     trained_samples: int
     reward: tuple[float, ...]
+    finished: tuple[Share, ...] = ()
+    task_steps: tuple[int, ...] = ()
+    task_deaths: tuple[int, ...] = ()
     lr: float
     policy: float
     value: float
@@ -81,12 +86,17 @@ class MeasuringRow(_Row):
 
 
 class GateRow(_Row):
-    """What a gate measured, and whether the skill counts as learned."""
+    """What a gate measured, and whether the skill counts as learned.
+
+    Attributes:
+        again: on worlds of its own, after the gate was passed: the number that is shown.
+    """
 
     kind: Literal["gate"] = "gate"
     gate: int
     update: int
     passed: bool
+    again: bool = False
     success: Share
     step_success: Share
     causes: dict[str, int]

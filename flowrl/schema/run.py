@@ -54,6 +54,7 @@ class RunGoal(Frozen):
         source_file: the file that a task module came from, for messages.
         trial: the run only measures one way of rewarding a skill; nothing of it enters the library.
         plan: what the run plays, for the record.
+        chain: all skills of the plan learn in it.
         members: other skills of the plan that the library lacked.
         exported: the sandbox's export of each skill of the plan, run instead of the module's text; empty: all the code
             is trusted, and the module is traced.
@@ -67,6 +68,7 @@ class RunGoal(Frozen):
     tasks: tuple[TaskSpec, ...]
     plan: Plan
     trial: bool = False
+    chain: bool = False
     members: tuple[Member, ...] = ()
     source_file: str = ""
     exported: dict[str, ArtefactRef] = Field(default_factory=dict)

@@ -28,11 +28,12 @@ def measure(programs: Programs, params: Params, spec: RunSpec, number: int) -> E
     return summarise(env, outcome, amounts, env.domain.causes, number)
 
 
-def gate_number(run: int, gate: int) -> int:
+def gate_number(run: int, gate: int, again: bool = False) -> int:
     """Number of a gate's reserved worlds. Each gate of each run of a skill has its own.
 
     Args:
         run: earlier runs of the skill.
         gate: earlier gates of this run.
+        again: of the worlds on which what passed the gate is measured anew.
     """
-    return run * (MAX_GATES + 1) + gate
+    return (2 * run + again) * (MAX_GATES + 1) + gate

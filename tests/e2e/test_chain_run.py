@@ -8,10 +8,14 @@ import pytest
 
 from flowrl.config import CHAIN
 from flowrl.errors import PlanError
+from flowrl.evaluation.compare import Comparison
+from flowrl.evaluation.comparison import Contest, MergeVerdict
 from flowrl.evaluation.evaluate import evaluate_goal
+from flowrl.evaluation.playback import weights_for
 from flowrl.files import read_json, write_json
 from flowrl.growing.chains import ChainSetUp
-from flowrl.growing.grow import train_chain
+from flowrl.growing.controller import GrowLimits
+from flowrl.growing.grow import grow_chains, train_chain
 from flowrl.knowledge.base import load_base
 from flowrl.library.catalog import plan_with_library
 from flowrl.library.home import SkillLibrary
@@ -22,6 +26,7 @@ from flowrl.parallel.training_processor import process_completed_training
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import GateRow
 from flowrl.schema.run import RunSpec
+from flowrl.training.gates import gate_number
 from flowrl.weights import expert_sha256
 from tests.support.commands import flowrl
 from tests.support.runs import TINY, Watcher, inline, tiny_config
@@ -91,6 +96,73 @@ def test_the_goal_and_its_members_are_played_like_any_skill(chain: tuple[Path, W
     assert measured.success.low > 0.8
 
 
+def test_what_passed_is_measured_again_on_fresh_worlds(chain: tuple[Path, Watcher, SkillRecord]) -> None:
+    first, second = [row for row in chain[1].rows if isinstance(row, GateRow)][-2:]
+    assert first.passed and not first.again and second.passed and second.again and first.gate == second.gate
+    evaluation = chain[2].evaluation
+    assert second.success == evaluation.success
+    assert evaluation.worlds_seed == gate_number(0, second.gate, again=True) != gate_number(0, first.gate)
+
+
+def test_an_expert_that_suits_no_other_plan_stays_beside_the_goal(
+    chain: tuple[Path, Watcher, SkillRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The goal plays with its own, other plans with the library's, and the next run begins from the goal's own."""
+    home, watcher = tmp_path / "home", Watcher()
+    shutil.copytree(chain[0], home)
+    decide_fn = Comparison._decide
+
+    def no_good_elsewhere(self: Comparison, contest: Contest) -> MergeVerdict:
+        verdict = decide_fn(self, contest)
+        return verdict.model_copy(update={"wins": False}) if contest.skill == "Collect Wood" else verdict
+
+    monkeypatch.setattr(Comparison, "_decide", no_good_elsewhere)
+    before = SkillLibrary.open(home).named()
+    record = chained(home, watcher, ppo__frames=8192, ppo__lr=1e-5, gate__merge_worlds=1000)
+    run, library = FinishedRun.load(watcher.runs[0]), SkillLibrary.open(home)
+    assert record.version == 2 and record.companions == (1,)
+    assert library.named()["Collect Wood"] == before["Collect Wood"] and library.named()["Place Table"].version == 2
+    own = weights_for(library, 1, GOAL)
+    assert expert_sha256(own) == expert_sha256(run.experts[1]) != library.weights_hash(before["Collect Wood"])
+    assert expert_sha256(weights_for(library, 1, "Place Table")) == library.weights_hash(before["Collect Wood"])
+    spec = read_json(
+        ChainSetUp(load_base(TINY), library, run.spec.config)(Proposal(GOAL, chain=True), 0).config, RunSpec
+    )
+    assert spec.seeds[1] == expert_sha256(own) and spec.random == ()
+    chained(home, Watcher(), ppo__frames=0)
+    assert SkillLibrary.open(home).named()[GOAL].companions == (1,), "it keeps what it plays with"
+
+
+def test_two_chains_give_what_they_share_the_same_numbers_and_are_merged_one_after_the_other(tmp_path: Path) -> None:
+    home, watcher = tmp_path / "home", Watcher()
+    config = tiny_config(**{**CHAIN, "ppo__frames": 8192, "start__ring": 8, "gate__learned_at": 0.0})
+    limits = GrowLimits(jobs=2)
+    outcome = grow_chains(home, config, ["Place Table", GOAL], watcher, limits=limits, executor_fn=inline)
+    assert outcome.complete and not outcome.failures, outcome
+    specs = {spec.skill: spec for spec in watcher.specs}
+    numbers = [{step.skill: step.expert for step in spec.plan.steps} for spec in specs.values()]
+    shared = numbers[0].keys() & numbers[1].keys()
+    assert shared >= {"Collect Wood", "Place Table"}
+    assert all(numbers[0][name] == numbers[1][name] for name in shared)
+    records = SkillLibrary.open(home).named()
+    assert {name: record.expert_idx for name, record in records.items()} == numbers[0] | numbers[1]
+
+
+def test_a_chain_goes_on_though_another_run_has_learned_a_member_meanwhile(
+    chain: tuple[Path, Watcher, SkillRecord], tmp_path: Path
+) -> None:
+    library = SkillLibrary.open_for(tmp_path / "home", config := tiny_config(**CHAIN))
+    set_up = ChainSetUp(load_base(TINY), library, config)
+    paths = set_up(Proposal(GOAL, chain=True), 0)
+    spec = read_json(paths.config, RunSpec)
+    write_json(paths.checkpoints / "update_1.json", {})
+    assert paths.has_trained
+    record = SkillLibrary.open(chain[0]).record("Collect Wood")
+    shutil.copytree(chain[0] / record.path, tmp_path / "home" / record.path)
+    assert "Collect Wood" in library.named()
+    assert read_json(set_up(Proposal(GOAL, chain=True), 0).config, RunSpec) == spec
+
+
 def test_a_second_call_goes_on_with_what_the_library_holds(
     chain: tuple[Path, Watcher, SkillRecord], tmp_path: Path
 ) -> None:
@@ -129,10 +201,10 @@ def chain_records(chain: tuple[Path, Watcher, SkillRecord]) -> dict[str, SkillRe
 def test_an_unfinished_run_is_resumed_with_its_numbers(tmp_path: Path) -> None:
     library = SkillLibrary.open_for(tmp_path / "home", config := tiny_config(**CHAIN))
     set_up = ChainSetUp(load_base(TINY), library, config)
-    first = read_json(set_up(Proposal(GOAL, frozenset()), 4).config, RunSpec)
+    first = read_json(set_up(Proposal(GOAL, chain=True), 4).config, RunSpec)
     assert first.expert == 4 and {member.expert for member in first.members} == {0, 1}
     assert library.taken_experts() == {GOAL: 4, "Collect Wood": 0, "Place Table": 1}
-    assert read_json(set_up(Proposal(GOAL, frozenset()), 4).config, RunSpec) == first
+    assert read_json(set_up(Proposal(GOAL, chain=True), 4).config, RunSpec) == first
     # The run goes on with the plan that it began with, even where a new one would be another.
     steps, tasks = list(first.plan.steps), list(first.tasks)
     steps[0] = steps[0].model_copy(update={"n": steps[0].n + 1})
@@ -140,7 +212,7 @@ def test_an_unfinished_run_is_resumed_with_its_numbers(tmp_path: Path) -> None:
     plan = first.plan.model_copy(update={"steps": tuple(steps)})
     begun = first.model_copy(update={"plan": plan, "tasks": tuple(tasks)})
     write_json(library.paths.run(4, GOAL).config, begun)
-    assert read_json(set_up(Proposal(GOAL, frozenset()), 4).config, RunSpec) == begun
+    assert read_json(set_up(Proposal(GOAL, chain=True), 4).config, RunSpec) == begun
 
 
 def test_a_member_that_is_gone_is_learned_again_beside_a_goal_that_is_held(

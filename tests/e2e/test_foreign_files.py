@@ -270,7 +270,7 @@ def test_a_comparison_under_way_that_somebody_else_set_up_is_not_taken_up(
 ) -> None:
     library = empty_home(tmp_path / "home")
     contest = Contest(skill="Other", expert=0)
-    known: dict[str, Any] = {"_contests": (contest,), "_players": {}, "is_locked": True}
+    known: dict[str, Any] = {"_contests": (contest,), "_held": {}, "is_locked": True}
     for name, value in known.items():
         monkeypatch.setattr(f"flowrl.growing.merging.{name}", lambda *_, value=value: value)
     paths = ComparisonPaths.of(run)

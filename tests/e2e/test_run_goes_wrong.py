@@ -101,7 +101,7 @@ def test_each_run_of_a_skill_has_training_and_gate_worlds_of_its_own() -> None:
     assert [gate_number(0, gate) for gate in (0, 1, 2)] == [0, 1, 2]
     names = ("Collect Wood", "Place Table")
     keys = [skill_key(TRAINING, 7, run, name) for run in range(4) for name in names]
-    numbers = [gate_number(run, gate) for run in range(4) for gate in range(5)]
+    numbers = [gate_number(run, gate, again) for run in range(4) for gate in range(5) for again in (False, True)]
     keys += [skill_key(GATE, 7, number, name) for number in numbers for name in names]
     assert len({tuple(np.asarray(key).tolist()) for key in keys}) == len(keys)
 

@@ -1,6 +1,7 @@
 """Merging on evidence, on the tiny game: what replaces an expert of the library, and what does not."""
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,19 @@ import numpy as np
 import pytest
 
 from flowrl.errors import LibraryError, UsageError
-from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths
+from flowrl.evaluation import compare
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest
 from flowrl.files import read_arrays, read_json, write_arrays, write_json
 from flowrl.library.home import SkillLibrary
 from flowrl.library.versions import history, restore
 from flowrl.parallel.training_processor import process_completed_training
-from flowrl.paths import RunPaths
+from flowrl.paths import JobPaths, PlayPaths, RunPaths
+from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec, TrainResult
-from flowrl.stats import PairedDifference
-from flowrl.weights import load_experts, sha256
-from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, grow_to, tree_bytes
+from flowrl.stats import PairedDifference, Share
+from flowrl.weights import Expert, load_experts, sha256
+from tests.support.runs import Watcher, assert_same_arrays, grow_tiny, grow_to, tiny_config, tree_bytes
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +78,89 @@ def uncollected(home: Path, tmp_path: Path, name: str, **options: Any) -> RunPat
     return target
 
 
+class Played:
+    """Stands in for worlds that are played: which of 1,000 each mixture of experts succeeds in, for each plan."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, successes: Mapping[str, Callable[[set[str]], int]]):
+        self.successes = successes
+        monkeypatch.setattr(compare, "PlanPlayer", self.player)
+        monkeypatch.setattr(compare.Comparison, "_play", lambda _, player, experts: player(experts))
+
+    def player(self, run: PlayPaths, worlds: int, number: int, job: JobPaths) -> Any:
+        name = read_json(run.config, RunSpec).skill
+
+        def play(experts: Mapping[int, Expert]) -> np.ndarray:
+            return np.arange(1000) < self.successes[name]({str(expert["who"]) for expert in experts.values()})
+
+        def difference(one: np.ndarray, other: np.ndarray) -> PairedDifference:
+            return PairedDifference(gained=int((one & ~other).sum()), lost=int((other & ~one).sum()), total=len(one))
+
+        play.difference, play.evaluation = difference, lambda played: an_evaluation(int(played.sum()))  # type: ignore[attr-defined]
+        return play
+
+
+def an_evaluation(successes: int) -> Evaluation:
+    share = Share(successes=successes, total=1000)
+    return Evaluation(
+        success=share, step_success=share, reached=(), finished=(), causes={}, length=1.0, amount=1, worlds_seed=0
+    )
+
+
+def decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, successes: Mapping[str, Callable[[set[str]], int]]
+) -> ComparisonAnswer:
+    """Compares candidates for the experts of "Dig" (0) and "Carry" (1) and of the goal "Trade" (2), which is new."""
+    run = RunPaths(tmp_path / "run", 2)
+    paths = ComparisonPaths.of(run)
+    config, plan = tiny_config(), Plan(goal="", steps=())
+    for skill, folder in (("Trade", run), ("Dig", paths.contest(0)), ("Carry", paths.contest(1))):
+        spec = RunSpec(
+            skill=skill, config=config, tasks=(), plan=plan, local_to_global=(0, 1, 2), trained=(0, 1, 2), own=2
+        )
+        write_json(folder.config, spec)
+    held = {"held": {g: {"who": f"held {g}"} for g in (0, 1)}, "companions": {}}
+    files = held | {"candidates": {g: {"who": f"new {g}"} for g in (0, 1, 2)}, "initial": {}}
+    monkeypatch.setattr(compare, "load_experts", lambda file: files[file.stem])
+    contests = (Contest(skill="Dig", expert=0), Contest(skill="Carry", expert=1))
+    request = ComparisonRequest(
+        contests=contests, skill="Trade", expert=2, worlds=1000, number=0, held={0: "a", 1: "b"}
+    )
+    Played(monkeypatch, successes)
+    return compare.Comparison(paths, request).decide()
+
+
+def test_a_bundle_is_judged_on_the_runs_own_plan_and_dependencies_only_must_not_suffer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the ceiling of its own plan nothing can be gained, and what is worth ten points elsewhere was thrown away."""
+    answer = decided(
+        tmp_path,
+        monkeypatch,
+        {
+            "Trade": lambda who: 950 if {"new 0", "new 1", "new 2"} <= who else 850,
+            "Dig": lambda who: 990,
+            "Carry": lambda who: 900 if "new 1" in who else 990,
+        },
+    )
+    assert answer.bundle is not None and answer.bundle.difference.gained == 100 and answer.bundle_wins
+    dig, carry = answer.verdicts
+    assert (dig.skill, dig.wins, dig.difference.value) == ("Dig", True, 0.0)
+    assert (carry.skill, carry.wins, carry.difference.value) == ("Carry", False, -0.09)
+    assert carry.evaluation == an_evaluation(990) and answer.evaluation == an_evaluation(950)
+
+
+def test_contests_are_decided_with_the_winners_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def carry(who: set[str]) -> int:
+        return (500 if "new 0" in who else 900) + (100 if "new 1" in who else 0)
+
+    answer = decided(tmp_path, monkeypatch, {"Trade": lambda who: 900, "Dig": lambda who: 900, "Carry": carry})
+    assert answer.bundle is not None and answer.bundle_wins, "no worse is enough"
+    assert answer.verdicts[1].evaluation == an_evaluation(600), "with the candidate for Dig, which won"
+    carry_lost = {"Trade": lambda who: 800 if "new 0" in who else 900, "Dig": lambda who: 1000, "Carry": carry}
+    answer = decided(tmp_path, monkeypatch, carry_lost)
+    assert not answer.bundle_wins and answer.verdicts == () and answer.evaluation == an_evaluation(900)
+
+
 def test_an_interval_of_paired_differences_is_honest() -> None:
     assert PairedDifference(gained=0, lost=0, total=0).interval == (-1, 1)
     same = PairedDifference(gained=0, lost=0, total=1000)
@@ -113,21 +200,21 @@ def test_a_dependency_that_learned_replaces_one_that_knew_nothing(home: Path) ->
     assert watcher.records[0].evaluation == answer.evaluation, "the numbers are those of what the library holds now"
 
 
-def test_a_dependency_that_got_worse_loses_and_the_skill_is_measured_without_it(home: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_got_worse_loses_and_the_skill_is_measured_without_it(home: Path, tmp_path: Path) -> None:
     run = uncollected(home, tmp_path, "Make Pickaxe", dependencies="train")
     spoil(run, 0)
     before = tree_bytes(policy(home, "Collect Wood").parent)
     claimed = read_json(run.result, TrainResult).evaluation
     assert grow_to(home, 4, dependencies="train").complete
-    verdict = answer_of(run).verdict_on(0)
-    assert verdict is not None and not verdict.wins and verdict.difference.interval[1] < 0
+    answer = answer_of(run)
+    assert answer.bundle is not None and not answer.bundle_wins and answer.bundle.difference.interval[1] < 0
+    assert answer.verdicts == (), "what lost together is not tried one by one"
     assert tree_bytes(policy(home, "Collect Wood").parent) == before
     library = SkillLibrary.open(home)
     record = library.record("Make Pickaxe")
     assert record.status == "learned" and record.evaluation != claimed
     assert record.evaluation.success.value is not None and record.evaluation.success.value > 0.5, "played with ours"
-    losers = [v.record.version for v in history(library, "Collect Wood") if not v.current]
-    assert losers == [2], "the loser is kept"
+    assert record.companions == () and len(history(library, "Collect Wood")) == 1
 
 
 def test_two_runs_that_trained_the_same_expert_are_merged_one_after_the_other(home: Path, tmp_path: Path) -> None:
@@ -144,7 +231,7 @@ def test_two_runs_that_trained_the_same_expert_are_merged_one_after_the_other(ho
     first, second = answer_of(one), answer_of(RunPaths(other, 4))
     won, drew = first.verdict_on(0), second.verdict_on(0)
     assert won is not None and won.wins
-    assert drew is not None and not drew.wins and drew.difference.value == 0, "compared with what the first one left"
+    assert drew is not None and drew.difference.value == 0, "compared with what the first one left"
     assert second.held[0] == sha256(policy(home, "Collect Wood").read_bytes()) != first.held[0]
     assert SkillLibrary.open(home).record("Collect Wood").version == 2
 

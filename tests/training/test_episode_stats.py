@@ -1,8 +1,7 @@
 """Success measured by cohorts of episodes."""
 
 from flowrl.config import GateConfig
-from flowrl.evaluation.summary import is_learned
-from flowrl.schema.evaluation import Evaluation
+from flowrl.schema.evaluation import Evaluation, is_learned
 from flowrl.training.episode_stats import Progress
 from flowrl.training.gates import asks_for_gate
 from tests.support.episodes import results
