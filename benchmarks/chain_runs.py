@@ -22,8 +22,8 @@ from flowrl.config import RunConfig, build_config
 from flowrl.jax_runtime import start_jax
 
 DEFAULTS = (
-    "ppo.credit=plan", "ppo.gamma=0.997", "ppo.lr=1e-3", "start.source=ring", "env.layout=classic-2",
-    "ppo.discovery_reward=0.004",
+    "ppo.credit=plan", "ppo.gamma=0.997", "ppo.lr=1e-3", "start.source=ring", "start.copy_at=0.6",
+    "env.layout=classic-2", "ppo.discovery_reward=0.004",
 )  # fmt: skip
 GOAL = "Collect Diamond"
 BY_NIGHT = (60, 120, 180, 240, 300, 1000, 10_000)
@@ -94,6 +94,7 @@ class ChainRun:
         clock = time.monotonic()
         while int(state.update) < budget:
             self._practise(int(state.update) / budget)
+            state = self._copy(state)
             state, stats = self.programs.update(state)
             update = int(state.update)
             results = type(stats.results)(*(np.asarray(leaf) for leaf in stats.results))
@@ -121,6 +122,20 @@ class ChainRun:
         shares = recent.per_task(len(self.steps))
         weights = [1.0 - share.successes / share.total if share.total else 1.0 for share in shares]
         self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
+
+    def _copy(self, state: Any) -> Any:
+        from flowrl.training.warm_start import next_copy, with_copy
+
+        trainer, shares = (
+            self.programs.trainer,
+            self.progress.recent(self.config.gate.episodes).per_task(len(self.steps)),
+        )
+        copy_at, tasks = self.config.start.copy_at, (self.env.amounts.seeks, self.env.tasks.expert_of_task)
+        while copy := next_copy(*tasks, shares, trainer.trained, self.progress.copied, copy_at):
+            self.progress.copied += (copy.task,)
+            state = with_copy(state, trainer.trained, copy)
+            self._tell(kind="copied", frames=int(state.update) * self.per_update, task=self.steps[copy.task][0])
+        return state
 
     def _restore(self) -> Any:
         import jax

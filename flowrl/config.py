@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flowrl.errors import UsageError, nearest_names
 
 LAYOUTS: dict[str, tuple[str, ...]] = {
-    "Craftax-Classic-Symbolic-v1": ("classic-1", "classic-2", "classic-3"),
+    "Craftax-Classic-Symbolic-v1": ("classic-1", "classic-2"),
     "Craftax-Symbolic-v1": ("craftax-1",),
     "Tiny-Grid-v1": ("tiny-1",),
 }
@@ -113,6 +113,13 @@ class StartConfig(_Frozen):
         "where other episodes of the run began one of its tasks",
     )
     share: float = Field(0.5, ge=0, lt=1, description="with frontier or ring: share of the episodes that begin there")
+    copy_at: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="an expert that seeks a block begins as a copy of the one that sought before it, once that one "
+        "succeeds this often; 0: never",
+    )
     ring: int = Field(64, ge=1, description="with ring: places for each task in each group of worlds")
     keep: int = Field(
         256, ge=0, le=1024, description="final states kept of a skill that is learned, and start states looked for"
@@ -167,6 +174,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 CHAIN: dict[str, Any] = {
     "dependencies": "train",
     "start__source": "ring",
+    "start__copy_at": 0.6,
     "gate__on": "plan",
     "ppo__credit": "plan",
     "ppo__gamma": 0.997,

@@ -270,8 +270,8 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         cause_fn=cause_of_death,
         facts=Facts(STATIONS, INTRINSICS, _ground),
         light_fn=lambda world: world.light_level,
-        map_size=None if layout == "classic-1" else STATIC.map_size,
+        map_size=STATIC.map_size if layout == "classic-2" else None,
         walkable=("GRASS", "SAND", "PATH"),
-        nearby=len(BlockType) + len(HERDS) + 2 if layout == "classic-3" else 0,
-        nearby_fn=nearby if layout == "classic-3" else None,
+        nearby=len(BlockType) + len(HERDS) + 2 if layout == "classic-2" else 0,
+        nearby_fn=nearby if layout == "classic-2" else None,
     )

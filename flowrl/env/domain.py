@@ -212,7 +212,8 @@ class Domain:
 
         Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand, and with a map how much is unseen.
         """
-        own = 3 * (len(self.sight.names) + len(self.creatures)) + 2 + self.nearby
+        own = 3 * (len(self.sight.names) + len(self.creatures)) + 2
+        own += self.nearby + 3 if self.nearby else 0
         return own if self.map_size is None else own + UNSEEN_SHARES
 
     @property

@@ -18,6 +18,7 @@ from flowrl.env.symbolic_state import fluents_of
 from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
 
 _AMOUNT_SCALE = 5.0
+_OFFSET_SCALE = 10.0
 
 
 class FlowState(NamedTuple):
@@ -204,7 +205,7 @@ class FlowEnv:
             if player.explored is not None:
                 wanted = jnp.concatenate([wanted, unseen_shares(self.domain, player.explored, player.world)])
             if self.domain.nearby_fn is not None:
-                wanted = jnp.concatenate([wanted, self.domain.nearby_fn(player.world)])
+                wanted = jnp.concatenate([wanted, self.domain.nearby_fn(player.world), self._target(blocks, task)])
             return offsets.reshape(-1).astype(jnp.int8), wanted
 
         offsets, wanted = jax.vmap(extras)(state.player, state.task, state.amounts)
@@ -213,6 +214,16 @@ class FlowEnv:
             levels=jnp.concatenate([seen.levels, offsets], axis=-1),
             floats=jnp.concatenate([seen.floats, wanted], axis=-1),
         )
+
+    def _target(self, blocks: Int[Array, "types 2"], task: Int[Array, ""]) -> Float[Array, "3"]:
+        """Offset to the nearest known block that the task seeks, and whether there is one.
+
+        It stands in the same columns for every task, so that an expert knows what another learned of going there.
+        """
+        target = jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
+        offset = blocks[jnp.maximum(target, 0)]
+        known = (target >= 0) & (offset != UNKNOWN).any()
+        return jnp.where(known, jnp.concatenate([offset / _OFFSET_SCALE, jnp.ones(1)]), 0.0)
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
         """Step the batch; ended episodes are left as they ended."""

@@ -41,6 +41,7 @@ from flowrl.training.programs import Programs
 from flowrl.training.run_start_states import find_starts, keep_final_states
 from flowrl.training.state import TrainState, UpdateStats
 from flowrl.training.trainer import Trainer
+from flowrl.training.warm_start import next_copy, with_copy
 from flowrl.weights import load_experts, named_state, save_experts, sha256
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class TrainingRun:
                 self._save(state)
                 return None
             self._draw_starts(int(state.update) / budget)
+            state = self._copy_experts(state)
             state, recent = self._advance(state)
             update = int(state.update)
             if asks_for_gate(self.config.gate, self.progress, recent, update):
@@ -112,6 +114,17 @@ class TrainingRun:
         shares = recent.per_task(len(self.spec.tasks))
         weights = [1.0 - share.successes / share.total if share.total else 1.0 for share in shares]
         self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
+
+    def _copy_experts(self, state: TrainState) -> TrainState:
+        """Let experts that have not learned to seek begin as copies of one that has."""
+        shares = self.progress.recent(self.config.gate.episodes).per_task(len(self.spec.tasks))
+        tasks = self.env.amounts.seeks, self.env.tasks.expert_of_task
+        random = set(self.spec.trained) - self.spec.seeds.keys()
+        while copy := next_copy(*tasks, shares, random, self.progress.copied, self.config.start.copy_at):
+            logger.info("%s begins as a copy of expert %d", self.spec.tasks[copy.task].skill, copy.of)
+            self.progress.copied += (copy.task,)
+            state = with_copy(state, self.spec.trained, copy)
+        return state
 
     def _best_params(self, state: TrainState) -> Any:
         """The trained experts at their best. The latest without a measurement."""

@@ -2,17 +2,20 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from craftax.craftax_classic.constants import BlockType
 
 from benchmarks.tables.setup import plan_steps, run_env
 from flowrl.config import build_config
 from flowrl.env import classic
-from flowrl.env.explored import explore, newly_seen, nothing_explored, unseen_shares
+from flowrl.env.domain import Observation
+from flowrl.env.explored import explore, newly_seen, nothing_explored, shelter, unseen_shares
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.observation import expand
 from flowrl.env.player import player_in
@@ -55,10 +58,37 @@ def test_shares_say_where_there_is_something_to_see(world: Any) -> None:
     assert corner[12] == pytest.approx(4 / 7), "four of the seven rows are on the map"
 
 
+def test_shelter_is_how_little_ground_a_creature_could_come_from() -> None:
+    def closed(*free: tuple[int, int]) -> float:
+        """In rock all round, but for these cells by row and column from the player's own."""
+        cells = np.full((7, 9), BlockType.STONE.value, np.uint8)
+        for row, column in ((0, 0), *free):
+            cells[3 + row, 4 + column] = BlockType.PATH.value
+        seen = Observation(jnp.asarray(cells.reshape(-1, 1)), jnp.zeros(0), jnp.zeros(0), jnp.zeros(0))
+        return float(shelter(DOMAIN, seen))
+
+    everywhere = [(row, column) for row in range(-3, 4) for column in range(-4, 5)]
+    assert closed() == 1 and closed(*everywhere) == pytest.approx(0, abs=1e-6)
+    tunnel, chamber = closed((0, 1), (0, 2), (0, 3), (0, 4)), closed((0, 1))
+    assert tunnel == pytest.approx(1 - math.log(4) / math.log(25)) and 0 < tunnel < chamber < 1
+    assert closed((1, 1), (2, 2)) == 1, "nothing walks round corners that touch"
+
+
+def test_pay_for_shelter_is_for_the_night_and_is_taken_back() -> None:
+    env = dataclasses.replace(env_for(), shelter_reward=1.0)
+    player = env.new_players(jax.random.split(jax.random.PRNGKey(0), 2))
+    dark = player._replace(world=player.world.replace(light_level=jnp.array([0.0, 1.0])))
+    walls = jnp.full_like(dark.seen.cells, BlockType.STONE.value)
+    closed = env._shelter(dark._replace(seen=dark.seen._replace(cells=walls)))
+    np.testing.assert_allclose(closed, [1, 0])
+    assert float(env._shelter(dark)[0]) < 1
+
+
 def test_cells_count_once() -> None:
     before = jnp.zeros((2, 1, 64, 64), bool).at[0, 0, :3].set(True)
     after = before.at[:, 0, :4].set(True)
     assert newly_seen(before, after).tolist() == [64, 256] and newly_seen(after, after).tolist() == [0, 0]
+    assert newly_seen(before, after, before.at[:, 0, 3, :5].set(True)).tolist() == [5, 5], "of those that count"
     assert newly_seen(None, None) == 0
 
 
@@ -72,10 +102,26 @@ def test_the_layout_adds_to_what_classic_1_shows() -> None:
     key = jax.random.split(jax.random.PRNGKey(1), 4)
     amounts = jnp.ones((4, len(plain.amounts.high)), jnp.int32)
     flat = [expand(env.domain, env.observe(env.start(env.new_players(key), amounts))) for env in (plain, mapped)]
-    assert flat[1].shape[1] == flat[0].shape[1] + 24 == mapped.domain.observation_size
-    np.testing.assert_array_equal(flat[0], flat[1][:, :-24])
+    assert flat[1].shape[1] == flat[0].shape[1] + 24 + 23 + 3 == mapped.domain.observation_size
+    np.testing.assert_array_equal(flat[0], flat[1][:, :-50])
     with pytest.raises(UsageError, match="has no layout 'classic-3'"):
         build_config(settings=["env.layout=classic-3"])
+
+
+def test_classic_2_shows_what_is_ahead_the_hour_and_the_way_to_the_target(world: Any) -> None:
+    zombies = world.zombies.replace(position=world.zombies.position.at[0].set(jnp.array([31, 32])))
+    zombies = zombies.replace(mask=zombies.mask.at[0].set(True))
+    bare = at(world, 32, 32).replace(player_direction=jnp.int32(3), zombies=zombies, timestep=jnp.int32(75))  # up
+    ahead = np.asarray(classic.nearby(bare.replace(map=bare.map.at[31, 32].set(BlockType.COAL.value))))
+    assert ahead[:17].argmax() == BlockType.COAL.value and ahead[:17].sum() == 1
+    np.testing.assert_allclose(ahead[17:], [1, 0, 0, 0, 1, 0], atol=1e-6)
+    edge = np.asarray(classic.nearby(at(bare, 0, 5)))
+    assert edge[:17].argmax() == BlockType.OUT_OF_BOUNDS.value and not edge[17:21].any()
+    env = env_for()
+    coal = max(i for i, target in enumerate(env.amounts.seeks) if target == BlockType.COAL.value)
+    blocks = jnp.full((17, 2), 30).at[BlockType.COAL.value].set(jnp.array([-5, 3]))
+    np.testing.assert_allclose(env._target(blocks, jnp.int32(coal)), [-0.5, 0.3, 1])
+    np.testing.assert_array_equal(env._target(blocks, jnp.int32(0)), [0, 0, 0])  # a tree, of which none is known
 
 
 def test_snapshots_keep_the_map() -> None:
