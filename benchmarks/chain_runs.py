@@ -44,7 +44,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--measure-every", type=float, default=5e6, help="frames")
     parser.add_argument("--save-every", type=float, default=2e6, help="frames")
     parser.add_argument("--shelter", type=float, default=0.0)
-    parser.add_argument("--rocky", action="store_true")
     parser.add_argument("--worlds", type=int, default=512, help="worlds of a measurement; twice as many at the end")
     return parser.parse_args()
 
@@ -80,8 +79,7 @@ class ChainRun:
             self.steps = plan_steps(config.env.name, asked.goal)
         chosen = dict(interrupt(name) for name in filter(None, asked.interrupts.split(",")))
         env = run_env(config, self.steps, chosen)
-        rocky = ("STONE", "PATH", "COAL", "IRON", "DIAMOND") if asked.rocky else ()
-        env = replace(env, shelter_reward=asked.shelter, rocky=rocky)
+        env = replace(env, shelter_reward=asked.shelter)
         experts = max(env.tasks.expert_of_task) + 1
         self.programs = Programs(plan_trainer(env, config, tuple(range(experts))))
         self.env, self.progress = env, Progress()

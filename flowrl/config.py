@@ -179,7 +179,8 @@ CHAIN: dict[str, Any] = {
     "ppo__credit": "plan",
     "ppo__gamma": 0.997,
     "ppo__discovery_reward": 0.004,
-    "ppo__frames": 50_000_000,
+    "ppo__vitals_reward": 0.05,
+    "ppo__frames": 100_000_000,
 }
 """What a chain run has otherwise than a single skill's, as arguments of `build_config`."""
 

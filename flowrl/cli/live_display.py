@@ -118,7 +118,7 @@ class RunView:
         for row in self.newest:
             for task, deaths in zip(self.spec.tasks, row.task_deaths, strict=True):
                 worst[task.skill] += deaths
-        where = f": {causes_text(worst)}" if worst.total() else ""
+        where = f": {causes_text(+worst)}" if worst.total() else ""
         return f"{1000 * worst.total() / steps:.1f} in 1,000 steps{where}"
 
     @property

@@ -54,14 +54,9 @@ def unseen_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: Wo
 def newly_seen(
     before: Bool[Array, "B floors R C"] | None,
     after: Bool[Array, "B floors R C"] | None,
-    worth: Bool[Array, "B floors R C"] | bool = True,
 ) -> Int[Array, "B"] | int:
-    """Number of cells that were seen for the first time. 0 without a map.
-
-    Args:
-        worth: which cells count.
-    """
-    return 0 if before is None or after is None else (after & ~before & worth).sum(axis=(1, 2, 3))
+    """Number of cells that were seen for the first time. 0 without a map."""
+    return 0 if before is None or after is None else (after & ~before).sum(axis=(1, 2, 3))
 
 
 SHELTER_STEPS = 3

@@ -144,7 +144,6 @@ class FlowEnv:
     vitals_reward: float = 0.0
     interrupts: tuple[Interrupt, ...] = ()
     shelter_reward: float = 0.0
-    rocky: tuple[str, ...] = ()
 
     @property
     def plan_tasks(self) -> int:
@@ -307,14 +306,7 @@ class FlowEnv:
         target = jnp.asarray(self.amounts.seeks)[state.task]  # [B]
         nearest = moved.inputs.closest_blocks_prev[jnp.arange(target.shape[0]), jnp.maximum(target, 0), 0, 0]
         searching = (target >= 0) & (nearest == UNKNOWN)
-        worth: Any = True
-        if self.rocky:
-            names = self.domain.sight.names
-            mined = np.isin(np.arange(len(names)), [names.index(name) for name in self.rocky])
-            ground = jax.vmap(self.domain.symbols.ground_fn)(moved.player.world).layers  # [B, floors, layers, R, C]
-            digging = jnp.asarray(mined)[jnp.asarray(self.amounts.seeks)][state.task]
-            worth = jnp.asarray(mined)[ground].any(axis=2) | ~digging[:, None, None, None]
-        return self.discovery_reward * searching * newly_seen(state.player.explored, moved.player.explored, worth)
+        return self.discovery_reward * searching * newly_seen(state.player.explored, moved.player.explored)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""
