@@ -128,7 +128,7 @@ class ChainRun:
             self.programs.trainer,
             self.progress.recent(self.config.gate.episodes).per_task(len(self.steps)),
         )
-        copy_at, tasks = self.config.start.copy_at, (self.env.amounts.seeks, self.env.tasks.expert_of_task)
+        copy_at, tasks = self.config.start.copy_at, (*self.env.amounts.sought, self.env.tasks.expert_of_task)
         while copy := next_copy(*tasks, shares, trainer.trained, self.progress.copied, copy_at):
             self.progress.copied += (copy.task,)
             state = with_copy(state, trainer.trained, copy)

@@ -101,6 +101,11 @@ class TaskAmounts:
     item: tuple[int, ...]
     seeks: tuple[int, ...] = ()
 
+    @property
+    def sought(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+        """What each task seeks, and whether it is to have some of it in hand."""
+        return self.seeks, tuple(item >= 0 for item in self.item)
+
 
 @dataclass(frozen=True)
 class Interrupt:

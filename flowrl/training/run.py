@@ -118,7 +118,7 @@ class TrainingRun:
     def _copy_experts(self, state: TrainState) -> TrainState:
         """Let experts that have not learned to seek begin as copies of one that has."""
         shares = self.progress.recent(self.config.gate.episodes).per_task(len(self.spec.tasks))
-        tasks = self.env.amounts.seeks, self.env.tasks.expert_of_task
+        tasks = (*self.env.amounts.sought, self.env.tasks.expert_of_task)
         random = set(self.spec.trained) - self.spec.seeds.keys()
         while copy := next_copy(*tasks, shares, random, self.progress.copied, self.config.start.copy_at):
             logger.info("%s begins as a copy of expert %d", self.spec.tasks[copy.task].skill, copy.of)

@@ -32,6 +32,7 @@ class Copy(NamedTuple):
 
 def next_copy(
     seeks: Sequence[int],
+    gathers: Sequence[bool],
     experts: Sequence[int],
     shares: Sequence[Share],
     random: Collection[int],
@@ -40,11 +41,12 @@ def next_copy(
 ) -> Copy | None:
     """The next expert that is to begin as a copy, if any.
 
-    An expert that seeks is copied from that of the last task before it that seeks something else, once that one
+    An expert that seeks is copied from that of the last task before it that gathers something else, once that one
     succeeds often enough, unless its own succeeds half as often already.
 
     Args:
         seeks: what each task looks for; negative for nothing.
+        gathers: whether it takes what it finds; to come near is less, and no ground to begin from.
         experts: the local expert of each task.
         shares: of the episodes that reached each task, those that finished it.
         random: local experts that began random.
@@ -53,7 +55,7 @@ def next_copy(
     """
     for task, target in enumerate(seeks if copy_at else ()):
         to = experts[task]
-        before = [i for i in range(task) if seeks[i] >= 0 and seeks[i] != target and experts[i] != to]
+        before = [i for i in range(task) if gathers[i] and seeks[i] >= 0 and seeks[i] != target and experts[i] != to]
         if target < 0 or not before or to not in random or to in {experts[i] for i in done}:
             continue
         source, own = shares[before[-1]], shares[task].value or 0.0

@@ -20,7 +20,7 @@ def shares(*percent: int | None, total: int = 200) -> list[Share]:
 
 
 # Wood, table, coal, diamond, played by experts 3, 0, 1, 2.
-CHAIN = (TREE, -1, COAL, DIAMOND), (3, 0, 1, 2)
+CHAIN = (TREE, -1, COAL, DIAMOND), (True, False, True, True), (3, 0, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,15 @@ def test_what_was_copied_or_came_from_a_library_is_left_alone() -> None:
     assert next_copy(*CHAIN, weak, {0, 1, 2, 3}, (2,), 0.6) is None
     assert next_copy(*CHAIN, weak, {0, 2, 3}, (), 0.6) is None
     assert next_copy(*CHAIN, weak, {0, 1, 2, 3}, (), 0.0) is None, "switched off"
-    twice = (TREE, COAL, COAL), (0, 1, 1)
+    twice = (TREE, COAL, COAL), (True, True, True), (0, 1, 1)
     assert next_copy(*twice, weak[:3], {0, 1}, (1,), 0.6) is None, "one expert for two tasks is copied once"
+
+
+def test_what_only_comes_near_is_no_ground_to_begin_from() -> None:
+    """Wood, back to the table, coal: both begin as the expert for wood."""
+    plan = (TREE, 11, COAL), (True, False, True), (0, 1, 2)
+    assert next_copy(*plan, shares(90, 0, 0), {0, 1, 2}, (), 0.6) == Copy(task=1, to=1, of=0)
+    assert next_copy(*plan, shares(90, 90, 0), {0, 1, 2}, (1,), 0.6) == Copy(task=2, to=2, of=0)
 
 
 def test_a_copy_takes_weights_moments_and_count_and_nothing_else() -> None:
