@@ -146,6 +146,19 @@ def test_two_chains_give_what_they_share_the_same_numbers_and_are_merged_one_aft
     assert all(numbers[0][name] == numbers[1][name] for name in shared)
     records = SkillLibrary.open(home).named()
     assert {name: record.expert_idx for name, record in records.items()} == numbers[0] | numbers[1]
+    again = Watcher()
+    assert grow_chains(home, config, ["pickaxe", "Place Table"], again, executor_fn=inline).complete
+    assert not again.specs, "what is learned is not trained again"
+
+
+def test_a_goal_that_stays_weak_is_gone_on_with_by_the_same_command(tmp_path: Path) -> None:
+    home, first, second = tmp_path / "home", Watcher(), Watcher()
+    config = tiny_config(**{**CHAIN, "ppo__frames": 4096, "start__ring": 8, "gate__learned_at": 1.0})
+    for watcher in (first, second):
+        outcome = grow_chains(home, config, ["Place Table"], watcher, executor_fn=inline)
+        assert not outcome.complete and "Place Table is weak. The same command goes on from here" in outcome.reason
+    assert first.specs[0].seeds == {} and set(second.specs[0].seeds) == set(second.specs[0].trained)
+    assert second.specs[0].frames_before == 4096
 
 
 def test_a_chain_goes_on_though_another_run_has_learned_a_member_meanwhile(
