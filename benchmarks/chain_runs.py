@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--measure-every", type=float, default=5e6, help="frames")
     parser.add_argument("--save-every", type=float, default=2e6, help="frames")
-    parser.add_argument("--shelter", type=float, default=0.0)
     parser.add_argument("--worlds", type=int, default=512, help="worlds of a measurement; twice as many at the end")
     return parser.parse_args()
 
@@ -79,9 +77,10 @@ class ChainRun:
             self.steps = plan_steps(config.env.name, asked.goal)
         chosen = dict(interrupt(name) for name in filter(None, asked.interrupts.split(",")))
         env = run_env(config, self.steps, chosen)
-        env = replace(env, shelter_reward=asked.shelter)
         experts = max(env.tasks.expert_of_task) + 1
-        self.programs = Programs(plan_trainer(env, config, tuple(range(experts))))
+        self.trained = tuple(range(experts))
+        self.programs = Programs(plan_trainer(env, config, self.trained))
+        self.warm_start = self.programs.trainer.warm_start(self.trained)
         self.env, self.progress = env, Progress()
         self.per_update = self.programs.trainer.frames_per_update
 
@@ -122,16 +121,13 @@ class ChainRun:
         self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
 
     def _copy(self, state: Any) -> Any:
-        from flowrl.training.warm_start import next_copy, with_copy
+        from flowrl.training.warm_start import with_copy
 
-        trainer, shares = (
-            self.programs.trainer,
-            self.progress.recent(self.config.gate.episodes).per_task(len(self.steps)),
-        )
-        copy_at, tasks = self.config.start.copy_at, (*self.env.amounts.sought, self.env.tasks.expert_of_task)
-        while copy := next_copy(*tasks, shares, trainer.trained, self.progress.copied, copy_at):
-            self.progress.copied += (copy.task,)
-            state = with_copy(state, trainer.trained, copy)
+        shares, trained = self.progress.recent(self.config.gate.episodes).per_task(len(self.steps)), self.trained
+        self.progress.settled |= self.warm_start.settled(shares)
+        for copy in self.warm_start.copies(shares, self.progress.settled):
+            self.progress.settled |= {copy.task}
+            state = with_copy(state, trained, copy)
             self._tell(kind="copied", frames=int(state.update) * self.per_update, task=self.steps[copy.task][0])
         return state
 

@@ -20,16 +20,9 @@ PROPOSERS = ("knowledge", "llm")
 
 def grow(
     env: options.Env = None,
-    skills: Annotated[
-        int | None, typer.Option("--skills", min=1, help="Learned skills wanted; 3 without a goal.")
-    ] = None,
-    goal: Annotated[
-        list[str] | None,
-        typer.Option("--goal", help="A skill or an item: train its whole plan in one run. May be given several times."),
-    ] = None,
-    apart: Annotated[
-        bool, typer.Option("--apart", help="Train what the goal needs skill by skill, each in a run of its own.")
-    ] = False,
+    skills: options.Skills = None,
+    goals: options.Goals = None,
+    apart: options.Apart = False,
     home: options.Home = DEFAULT_HOME,
     own_skills: options.OwnSkills = None,
     preset: options.Preset = "cpu",
@@ -64,7 +57,6 @@ def grow(
     as_json: options.Json = False,
 ) -> None:
     """Learn skills, several at once, until the library has the wanted size or reaches the goal."""
-    from flowrl.errors import UsageError
     from flowrl.growing.controller import GrowLimits
     from flowrl.growing.grow import grow as grow_library
     from flowrl.growing.grow import grow_chains
@@ -74,21 +66,16 @@ def grow(
         "--replay": replay, "--max-calls": max_calls, "--max-cost": max_cost, "--prices": prices,
     }  # fmt: skip
     _require_fitting(proposer, [name for name, value in asked.items() if value is not None], own_skills is not None)
-    goals = goal or []
-    if len(goals) > 1 and (apart or proposer == "llm" or skills is not None):
-        raise UsageError("Several goals are learned as plans: leave out --apart, --skills and --proposer llm.")
-    # With a number of skills, or a model that names them, a goal only says which.
-    chains = bool(goals) and not apart and proposer == "knowledge" and skills is None
+    goal, chains = _goal_of(goals or [], apart, proposer, skills)
     config = options.configure(home, env, preset, seed, settings, dependencies, start_from, start_share, chains)
-    one_goal = goals[0] if goals else None
     limits = GrowLimits(jobs=jobs, losses=losses, hang_seconds=60 * hang_minutes)
     make_executor = options.executor_fn(executor, address, cores)
 
     def work(observer: "Observer") -> "GrowOutcome":
         if chains:
-            return grow_chains(home, config, goals, observer, own_skills, limits, make_executor)
+            return grow_chains(home, config, goals or [], observer, own_skills, limits, make_executor)
         if proposer == "knowledge":
-            return grow_library(home, config, skills, one_goal, observer, own_skills, limits, make_executor)
+            return grow_library(home, config, skills, goal, observer, own_skills, limits, make_executor)
         from flowrl.llm.context import FlowSettings
         from flowrl.llm.grow import grow_with_model
         from flowrl.llm.transport.factory import LLMSettings
@@ -97,7 +84,7 @@ def grow(
             model=model, base_url=base_url, key_file=key_file, record=record, replay=replay, strict=replay_strict,
             max_calls=max_calls, max_cost=max_cost, prices=prices, timeout=llm_timeout,
         )  # fmt: skip
-        flow = FlowSettings(goal=one_goal, attempts=attempts, candidates=candidates, candidate_frames=candidate_frames)
+        flow = FlowSettings(goal=goal, attempts=attempts, candidates=candidates, candidate_frames=candidate_frames)
         return grow_with_model(home, config, skills, flow, llm, manual, observer, limits, make_executor)
 
     _show(work, config.env.name if executor == "local" else None, jobs, as_json)
@@ -117,6 +104,21 @@ def _require_fitting(proposer: str, given: list[str], has_own_skills: bool) -> N
         raise UsageError(f"{given[0]} goes with --proposer llm.")
     if proposer == "llm" and has_own_skills:
         raise UsageError("--kb goes with --proposer knowledge; a model writes its skills itself.")
+
+
+def _goal_of(goals: list[str], apart: bool, proposer: str, skills: int | None) -> tuple[str | None, bool]:
+    """The only goal, and whether plans are trained whole.
+
+    With a number of skills, or a model that names them, a goal only says which.
+    """
+    from flowrl.errors import UsageError
+
+    if len(goals) > 1 and (apart or proposer == "llm" or skills is not None):
+        raise UsageError("Several goals are learned as plans: leave out --apart, --skills and --proposer llm.")
+    if apart and (not goals or proposer == "llm"):
+        raise UsageError("--apart says how a --goal of the knowledge base is learned.")
+    chains = bool(goals) and not apart and proposer == "knowledge" and skills is None
+    return goals[0] if len(goals) == 1 else None, chains
 
 
 def _show(work_fn: "Callable[[Observer], GrowOutcome]", env: str | None, jobs: int, as_json: bool) -> None:

@@ -45,7 +45,7 @@ def duration(seconds: float) -> str:
 
 
 def finished_text(spec: RunSpec, row: UpdateRow) -> str:
-    """How many episodes finish each task of those that reach it. E.g. ``Collect Wood 98 % > Place Table 95 %``."""
+    """How many episodes finish each task. E.g. ``Collect Wood 98 % > Place Table 95 %``."""
     parts = []
     for task, share in zip(spec.tasks, row.finished, strict=True):
         parts.append(f"{task.skill} {'?' if share.value is None else f'{100 * share.value:.0f} %'}")

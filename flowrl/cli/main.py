@@ -41,7 +41,8 @@ app.add_typer(kb_app, name="kb")
 GROW_EXAMPLES = (
     "Example: flowrl grow --env Craftax-Classic-Symbolic-v1 --skills 8 --jobs 2 --home demo --set ppo.lr=3e-4   or   "
     "flowrl grow --proposer llm --model qwen3 --base-url http://127.0.0.1:8000/v1 --goal diamond --max-calls 200   "
-    "or   flowrl grow --goal diamond --home mine"
+    "or   flowrl grow --goal diamond --home mine   or   "
+    "flowrl grow --goal iron --apart --start-from frontier --start-share 0.5"
 )
 app.command("grow", epilog=GROW_EXAMPLES)(grow)
 app.command("status", epilog="Example: flowrl status --home demo")(status)

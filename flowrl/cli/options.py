@@ -31,6 +31,14 @@ Seed = Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Random s
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any option of a run, e.g. ppo.lr=3e-4; repeat.")
 ]
+Skills = Annotated[int | None, typer.Option("--skills", min=1, help="Learned skills wanted; 3 without a goal.")]
+Goals = Annotated[
+    list[str] | None,
+    typer.Option("--goal", help="A skill or an item: train its whole plan in one run. May be given several times."),
+]
+Apart = Annotated[
+    bool, typer.Option("--apart", help="With --goal: train what it needs skill by skill, each in a run of its own.")
+]
 OwnSkills = Annotated[
     Path | None, typer.Option("--kb", help="A folder of your own skill files (flowrl kb new), besides the home's kb/.")
 ]
@@ -148,7 +156,7 @@ def configure(
     given = parse_settings(settings or [])
     source = given.get("start.source", start_from or ("ring" if chain else "new"))
     if start_share is not None and source not in ("frontier", "ring"):
-        raise UsageError("--start-share goes with --start-from frontier or ring, or with --chain.")
+        raise UsageError("--start-share goes with --start-from frontier or ring, with --chain or with grow --goal.")
     held: dict[str, Any] = {}
     if (home / "home.json").exists():
         held = SkillLibrary.open(home).description.options()

@@ -216,7 +216,7 @@ def _ground(world: EnvState) -> Ground:
 
 
 def nearby(world: EnvState) -> Float[Array, "23"]:
-    """What the player faces, block and creature, one-hot, and the hour of the day on a circle.
+    """What the player faces, one-hot, and the hour on a circle.
 
     What an action does depends on the cell ahead, which upstream's observation gives by direction and view only; and by
     light alone dusk looks like dawn.
@@ -271,7 +271,6 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         facts=Facts(STATIONS, INTRINSICS, _ground),
         light_fn=lambda world: world.light_level,
         map_size=STATIC.map_size if layout == "classic-2" else None,
-        walkable=("GRASS", "SAND", "PATH"),
         nearby=len(BlockType) + len(HERDS) + 2 if layout == "classic-2" else 0,
         nearby_fn=nearby if layout == "classic-2" else None,
     )

@@ -148,7 +148,6 @@ class Domain:
         light_fn: world -> daylight from 0 to 1; None for a game without nights.
         map_size: rows and columns of a floor, where players note what they have seen of it (see `explored.py`); None:
             they do not, in this layout.
-        walkable: names in the sight of the ground on which creatures walk.
         nearby: floats that the layout adds about what is close by, `nearby_fn` of a world.
     """
 
@@ -176,7 +175,6 @@ class Domain:
     facts: Facts | None = None
     light_fn: Callable[[World], Float[Array, ""]] | None = None
     map_size: tuple[int, int] | None = None
-    walkable: tuple[str, ...] = ()
     nearby: int = 0
     nearby_fn: Callable[[World], Float[Array, "nearby"]] | None = None
 

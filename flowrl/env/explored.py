@@ -1,12 +1,9 @@
-"""What of the map a player has seen: where to look next, and what looking is worth. And how open it stands."""
-
-import math
+"""What of the map a player has seen: where to look next, and what looking is worth."""
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.domain import Domain, Observation, World
+from flowrl.env.domain import Domain, World
 
 PATCHES = 5
 """The neighbourhood is this many views high and wide, the view itself in the middle."""
@@ -57,28 +54,3 @@ def newly_seen(
 ) -> Int[Array, "B"] | int:
     """Number of cells that were seen for the first time. 0 without a map."""
     return 0 if before is None or after is None else (after & ~before).sum(axis=(1, 2, 3))
-
-
-SHELTER_STEPS = 3
-"""Ground this many steps away counts for how open a player stands."""
-_OPEN = 2 * SHELTER_STEPS * (SHELTER_STEPS + 1) + 1
-"""Cells within so many steps, the player's own included."""
-
-
-# Example, a tunnel that ends at the player: its own cell and three behind it can be reached, 4 of 25.
-def shelter(domain: Domain, seen: Observation) -> Float[Array, ""]:
-    """How closed the ground round a player is to what walks. From 0 in the open to 1 in a cell of its own.
-
-    It falls with the logarithm of the number of cells that can be reached within a few steps, so that the last stones
-    that close a chamber count as much as the rock round it.
-    """
-    walkable = np.isin(np.arange(len(domain.sight.names)), [domain.sight.names.index(name) for name in domain.walkable])
-    rows = domain.sight.rows_fn(seen.cells)[0]  # [cells]
-    free = jnp.asarray(walkable)[jnp.maximum(rows, 0)].reshape(domain.view)
-    middle = tuple(size // 2 for size in domain.view)
-    reached = jnp.zeros(domain.view, bool).at[middle].set(True)
-    for _ in range(SHELTER_STEPS):
-        around = jnp.pad(reached, 1)
-        near = around[:-2, 1:-1] | around[2:, 1:-1] | around[1:-1, :-2] | around[1:-1, 2:]
-        reached = reached | (near & free)
-    return 1.0 - jnp.log(reached.sum().astype(jnp.float32)) / math.log(_OPEN)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.block_memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.explored import newly_seen, nothing_explored, shelter, unseen_shares
+from flowrl.env.explored import newly_seen, nothing_explored, unseen_shares
 from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
@@ -101,11 +101,6 @@ class TaskAmounts:
     item: tuple[int, ...]
     seeks: tuple[int, ...] = ()
 
-    @property
-    def sought(self) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-        """What each task seeks, and whether it is to have some of it in hand."""
-        return self.seeks, tuple(item >= 0 for item in self.item)
-
 
 @dataclass(frozen=True)
 class Interrupt:
@@ -148,7 +143,6 @@ class FlowEnv:
     discovery_reward: float = 0.0
     vitals_reward: float = 0.0
     interrupts: tuple[Interrupt, ...] = ()
-    shelter_reward: float = 0.0
 
     @property
     def plan_tasks(self) -> int:
@@ -220,7 +214,7 @@ class FlowEnv:
         )
 
     def _target(self, blocks: Int[Array, "types 2"], task: Int[Array, ""]) -> Float[Array, "3"]:
-        """Offset to the nearest known block that the task seeks, and whether there is one.
+        """Offset to the nearest known block that the task seeks.
 
         It stands in the same columns for every task, so that an expert knows what another learned of going there.
         """
@@ -241,8 +235,6 @@ class FlowEnv:
         reward = reward + self._discovery(state, moved)
         if self.vitals_reward:
             reward = reward + self.vitals_reward * moved.inputs.player_intrinsics_diff.sum(axis=-1)
-        if self.shelter_reward:
-            reward = reward + self.shelter_reward * (self._shelter(moved.player) - self._shelter(state.player))
         over, steps = moved.over, state.steps + 1
         last = state.task == self.plan_tasks - 1
         success = done & last & ~over
@@ -271,12 +263,6 @@ class FlowEnv:
             interrupt=self._interrupted(state.interrupt, moved),
         )
         return state, result
-
-    def _shelter(self, player: PlayerState) -> Float[Array, "B"]:
-        """How closed the ground round each player is, as far as it is dark."""
-        assert self.domain.light_fn is not None
-        dark = 1.0 - jax.vmap(self.domain.light_fn)(player.world)
-        return dark * jax.vmap(functools.partial(shelter, self.domain))(player.seen)
 
     def _interrupted(self, now: Int[Array, "B"], moved: Moved) -> Int[Array, "B"]:
         """Which task pre-empts the plan's after a step, -1 for none."""

@@ -72,7 +72,7 @@ class Comparison:
         self.held = self.candidates | load_experts(paths.held)
 
     def decide(self) -> ComparisonAnswer:
-        """Decide on the bundle, then, if it wins, on each expert of another skill."""
+        """Decide on the bundle and, if it wins, on each expert."""
         gate = read_json(self.paths.run(self.request.expert).config, RunSpec).config.gate
         bundle, evaluation = self._decide_on_bundle()
         contests = self.request.contests if bundle is None or bundle.wins else ()
@@ -87,7 +87,7 @@ class Comparison:
         )
 
     def _decide_on_bundle(self) -> tuple[MergeVerdict | None, Evaluation]:
-        """Play the run's own plan with all of its experts, and with the library's.
+        """Play the run's own plan with its experts and the library's.
 
         The bundle wins where it is not worse: by the mean, or surely not by more than a little. A skill that is trained
         on while it still fails has no gain to show yet, and would lose what it learned.
@@ -108,7 +108,7 @@ class Comparison:
         ), evaluation
 
     def _decide(self, contest: Contest) -> MergeVerdict:
-        """Play the plan of another skill with its candidate, and hold the winner.
+        """Play another skill's plan with its candidate, and hold the winner.
 
         What it gained is worth something in the run's own plan only, so here it need not be better.
         """

@@ -72,7 +72,7 @@ class ComparisonAnswer(Frozen):
 
     held: dict[int, str]
     companions: dict[int, str] = Field(default_factory=dict)
-    bundle: MergeVerdict | None = None
+    bundle: MergeVerdict | None
     verdicts: tuple[MergeVerdict, ...]
     evaluation: Evaluation
     status: Literal["learned", "weak"]

@@ -15,7 +15,7 @@ from flowrl.paths import RunPaths
 from flowrl.planning.planner import dependencies, plan
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import Member, RunRequest, RunSpec, TrainResult
-from flowrl.schema.skill import Skill
+from flowrl.schema.skill import Skill, SkillSpec
 from flowrl.skillcode.source import compose_plan, tasks_of
 
 
@@ -45,7 +45,13 @@ class ChainSetUp:
         expert = taken.get(proposal.name, self.library.free_expert() if expert in taken.values() else expert)
         begun = self._begun(self.library.paths.run(expert, proposal.name))
         skills = self.base.named() | {name: skill_of(self.library, record) for name, record in records.items()}
-        found = self._known(begun.plan, skills) if begun else self._plan(proposal.name, skills, expert)
+        goal = skills[proposal.name]
+        if goal.is_module:
+            raise UsageError(
+                f"{goal.name!r} is a task module, which names its experts itself. Train it as such: "
+                f"{self.library.command('train', goal.name)}"
+            )
+        found = self._known(begun.plan, skills) if begun else self._plan(proposal, skills, expert)
         experts = {step.skill: step.expert for step in found.steps if step.expert is not None}
         new = [name for name in experts if name not in records]
         if begun is not None:
@@ -54,14 +60,13 @@ class ChainSetUp:
         for name in new:
             if skills[name].trusted:
                 vouch(skills[name].code, f"the skill {name!r}")
-        goal = skills[proposal.name]
         completed = {name: record for name, record in records.items() if name not in new}
         request = RunRequest(
             skill=goal.name,
             expert=expert,
             dependencies=tuple(name for name in dependencies(found) if name in completed),
             description=goal.description,
-            spec=goal.spec,
+            spec=begun.spec if begun else trained_spec(goal.spec, found, goal.name),
             config=self.config,
             plan=found,
             tasks=tuple(tasks_of(found, skills, "")),
@@ -70,28 +75,33 @@ class ChainSetUp:
             exported=exported_for({name: skills[name] for name in experts}, self.base.env, set(new)),
             trusted=True,
             chain=True,
-            members=begun.members if begun else tuple(_member(skills[n], experts[n]) for n in new if n != goal.name),
+            members=begun.members
+            if begun
+            else tuple(_member(skills[n], found, experts[n]) for n in new if n != goal.name),
         )
         return set_up_run(request, completed, self.library.paths.root)
 
     def _begun(self, run: RunPaths) -> RunSpec | None:
-        """The unfinished run in a folder."""
+        """The unfinished run in a folder. A failed one needs its own settings."""
         is_done = run.result.exists() and read_json(run.result, TrainResult).outcome == "done"
         if not run.config.exists() or is_done or ended_untrained(run):
             return None
         begun = read_json(run.config, RunSpec)
-        return begun if begun.chain else None
+        goes_on = not run.result.exists() or begun.config == self.config
+        return begun if begun.chain and goes_on else None
 
-    def _plan(self, goal: str, skills: dict[str, Skill], expert: int) -> Plan:
+    def _plan(self, proposal: Proposal, skills: dict[str, Skill], expert: int) -> Plan:
         """A plan with numbers for the skills that have none."""
         taken = self.library.taken_experts()
-        numbers = {goal: expert}
-        steps = plan(goal, skills, vocabulary=self.base.vocabulary).steps
+        numbers = {proposal.name: expert}
+        steps = plan(proposal.goal or proposal.name, skills, vocabulary=self.base.vocabulary).steps
         for name in dict.fromkeys(step.skill for step in steps):
             used = {*taken.values(), *numbers.values()}
             if name not in numbers:
                 numbers[name] = taken.get(name, next(number for number in range(len(used) + 1) if number not in used))
-        return Plan(goal=goal, steps=tuple(step.model_copy(update={"expert": numbers[step.skill]}) for step in steps))
+        return Plan(
+            goal=proposal.name, steps=tuple(step.model_copy(update={"expert": numbers[step.skill]}) for step in steps)
+        )
 
     def _known(self, begun: Plan, skills: dict[str, Skill]) -> Plan:
         if lacking := sorted({step.skill for step in begun.steps} - skills.keys()):
@@ -102,5 +112,14 @@ class ChainSetUp:
         return begun
 
 
-def _member(skill: Skill, expert: int) -> Member:
-    return Member(name=skill.name, expert=expert, description=skill.description, spec=skill.spec, code=skill.code)
+def trained_spec(spec: SkillSpec, found: Plan, name: str) -> SkillSpec:
+    """A skill's specification with the amounts that a plan trains."""
+    if spec.n_range is None:
+        return spec
+    asked = max(step.n for step in found.steps if step.skill == name)
+    return spec.model_copy(update={"n_range": (min(spec.n_range[0], asked), asked)})
+
+
+def _member(skill: Skill, found: Plan, expert: int) -> Member:
+    spec = trained_spec(skill.spec, found, skill.name)
+    return Member(name=skill.name, expert=expert, description=skill.description, spec=spec, code=skill.code)

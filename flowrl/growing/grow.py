@@ -20,6 +20,7 @@ from flowrl.library.trust import require_module, vouch
 from flowrl.parallel.scheduler import Proposal
 from flowrl.paths import RunPaths
 from flowrl.planning.frontier import Frontier
+from flowrl.planning.goals import parse_goal
 from flowrl.planning.planner import curriculum_for, dependencies, plan
 from flowrl.schema.home import SkillRecord
 from flowrl.skillcode.source import network_numbers
@@ -95,7 +96,7 @@ def grow_chains(
     limits: GrowLimits = DEFAULT_LIMITS,
     executor_fn: ExecutorFn = local_executor,
 ) -> GrowOutcome:
-    """Learn goals, each in one run of its whole plan; a goal that is held already is trained on unless learned.
+    """Learn goals, each in one run of its whole plan. A weak one is trained on.
 
     Args:
         goals: skills or items; what several plans have in common is merged, one run after the other.
@@ -106,11 +107,20 @@ def grow_chains(
         FlowRLError: the home cannot be used, or a goal is unknown or out of reach.
     """
     base = with_library(base_for(config.env.name, home, own_skills), home)
-    wanted = [plan(spelt_as_known(base, goal), base.named(), vocabulary=base.vocabulary) for goal in goals]
-    names = list(dict.fromkeys(found.steps[-1].skill for found in wanted))
+    wanted: dict[str, Proposal] = {}
+    for goal in goals:
+        asked = spelt_as_known(base, goal)
+        if len(parse_goal(asked, base.named(), base.vocabulary).wants) > 1:
+            raise UsageError(
+                f"{goal!r} is several goals. Give each a --goal of its own, or learn what they need skill by skill: "
+                f"--apart --goal {goal!r}"
+            )
+        name = plan(asked, base.named(), vocabulary=base.vocabulary).steps[-1].skill
+        wanted.setdefault(name, Proposal(name, chain=True, goal=asked))
     library = SkillLibrary.open_for(home, config)
-    set_up = ChainSetUp(base, library, config)
-    return _grow(library, ChainGoals(names, library), set_up, executor_fn, observer, replace(limits, count=None))
+    proposer, set_up = ChainGoals(list(wanted.values()), library, config.gate), ChainSetUp(base, library, config)
+    limits = replace(limits, count=None)
+    return _grow(library, proposer, set_up, executor_fn, observer, limits, again=frozenset(wanted))
 
 
 def _grow(
@@ -120,9 +130,10 @@ def _grow(
     executor_fn: ExecutorFn,
     observer: Observer,
     limits: GrowLimits,
+    again: frozenset[str] = frozenset(),
 ) -> GrowOutcome:
     with library.lock():
-        controller = Controller(library, proposer, set_up_fn, executor_fn(limits), observer, limits)
+        controller = Controller(library, proposer, set_up_fn, executor_fn(limits), observer, limits, again)
         finish = controller.run()
         return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)
 

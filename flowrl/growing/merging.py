@@ -6,7 +6,8 @@ does not suffer; one that suits no other plan stays beside the run's skill as it
 """
 
 import shutil
-from collections.abc import Mapping
+import zlib
+from collections.abc import Collection, Mapping
 
 from flowrl.errors import TrainingError
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, ComparisonRequest, Contest
@@ -19,7 +20,6 @@ from flowrl.library.trust import require_ours, vouch
 from flowrl.parallel.run_folder import FinishedRun
 from flowrl.paths import SkillPaths
 from flowrl.schema.home import SkillRecord
-from flowrl.schema.plan import Plan
 from flowrl.schema.run import RunSpec
 from flowrl.weights import expert_sha256, save_experts, sha256
 
@@ -46,7 +46,9 @@ def comparison(library: SkillLibrary, run: FinishedRun, failed: JobEnd | None = 
         return None
     paths = ComparisonPaths.of(run.paths)
     held = {g: _digest(library.skill_paths(record)) for g, record in _held(library, run.spec, contests).items()}
-    companions = {g: _digest(paths) for g, paths in _companions(library, run.spec.skill, run.spec.plan).items()}
+    companions = {
+        g: _digest(paths) for g, paths in _companions(library, run.spec.skill, run.spec.local_to_global).items()
+    }
     if paths.result.exists() and _still_holds(read_json(paths.result, ComparisonAnswer), held, companions, run):
         return None
     job = Job(paths.folder, run.spec.skill, MODULE)
@@ -65,7 +67,7 @@ def comparison(library: SkillLibrary, run: FinishedRun, failed: JobEnd | None = 
 
 
 def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
-    """A contest for each expert of another skill that the library holds, in the order of the plan.
+    """A contest for each other expert that the library holds, in plan order.
 
     There is none for a new skill whose weights the library holds already: an earlier process may have been killed just
     after it installed them.
@@ -73,7 +75,9 @@ def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
     by_expert, spec = library.by_expert(), run.spec
     members = {member.expert for member in spec.members}
     contested = []
-    for g in dict.fromkeys(step.expert for step in spec.plan.steps if step.expert is not None):
+    for g in dict.fromkeys([*(step.expert for step in spec.plan.steps), *spec.trained_dependencies]):
+        if g is None:
+            continue
         new = g in members and (g not in by_expert or _holds(library, by_expert[g], run, g))
         if (g in spec.trained_dependencies or g in members) and not new:
             contested.append(g)
@@ -92,7 +96,7 @@ def _holds(library: SkillLibrary, record: SkillRecord, run: FinishedRun, expert:
 
 def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:
     """Whether a frozen expert of the library changed during training."""
-    by_expert, companions = library.by_expert(), _companions(library, spec.skill, spec.plan)
+    by_expert, companions = library.by_expert(), _companions(library, spec.skill, spec.local_to_global)
     frozen = {local: g for local, g in enumerate(spec.local_to_global) if local not in spec.trained}
     return any(
         g in by_expert
@@ -108,14 +112,17 @@ def _held(library: SkillLibrary, spec: RunSpec, contests: tuple[Contest, ...]) -
     played = set(spec.local_to_global)
     for contest in contests:
         played |= {step.expert for step in records[contest.skill].plan.steps if step.expert is not None}
+    new = {spec.expert, *(member.expert for member in spec.members)} | set(spec.companions)
+    beside = _companions(library, spec.skill, spec.local_to_global)
+    for g in sorted(played - by_expert.keys() - new - beside.keys()):
+        policy_of(library, g, spec.skill)  # says whose folder is gone
     return {g: by_expert[g] for g in sorted(played & by_expert.keys())}
 
 
-def _companions(library: SkillLibrary, skill: str, plan: Plan) -> dict[int, SkillPaths]:
-    """Where the experts lie that a skill of the library plays its plan with, and no other does. By number."""
+def _companions(library: SkillLibrary, skill: str, played: Collection[int | None]) -> dict[int, SkillPaths]:
+    """Where the experts beside a skill lie. By number."""
     record = library.named().get(skill)
-    used = {step.expert for step in plan.steps}
-    return {} if record is None else {g: policy_of(library, g, skill) for g in record.companions if g in used}
+    return {} if record is None else {g: policy_of(library, g, skill) for g in record.companions if g in played}
 
 
 def _digest(policy: SkillPaths) -> str:
@@ -156,7 +163,7 @@ def _prepare(
         playing = playing_of(library, record.plan, spec.config)
         if not playing.spec.exported:
             vouch(playing.module, f"the module of {player.folder}")
-        own = _companions(library, record.name, record.plan)
+        own = _companions(library, record.name, [step.expert for step in record.plan.steps])
         save_experts(player.initial, {g: weights_for(library, g, record.name) for g in own})
         playing.write(player)
     request = ComparisonRequest(
@@ -164,7 +171,9 @@ def _prepare(
         skill=spec.skill,
         expert=spec.expert,
         worlds=spec.config.gate.merge_worlds,
-        number=(spec.frames_before + run.result.frames + 1_000_003 * spec.runs_before) % 2**31,
+        # Of its own for each run and goal: what won on some worlds is not judged on the same ones again.
+        number=(spec.frames_before + run.result.frames + 1_000_003 * spec.runs_before + zlib.crc32(spec.skill.encode()))
+        % 2**31,
         held=dict(held),
         companions=dict(companions),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from flowrl.config import GateConfig
 from flowrl.errors import PlanError, UsageError
 from flowrl.knowledge.base import KnowledgeBase
 from flowrl.library.catalog import known_skills
@@ -10,6 +11,8 @@ from flowrl.library.home import SkillLibrary
 from flowrl.parallel.scheduler import NothingToPropose, Proposal, Proposed, Respecified
 from flowrl.planning.frontier import Frontier
 from flowrl.planning.planner import curriculum_for, dependencies, plan
+from flowrl.schema.evaluation import is_learned
+from flowrl.schema.home import SkillRecord
 from flowrl.schema.skill import Skill
 
 
@@ -116,31 +119,37 @@ class KnowledgeProposer(_Prompt):
 
 
 class ChainGoals(_Prompt):
-    """Proposes goals, each once, as runs that train their whole plans."""
+    """Proposes goals as runs that train their whole plans, interrupted ones first.
 
-    def __init__(self, goals: Sequence[str], library: SkillLibrary):
-        self.goals, self.library = tuple(goals), library
-        self.left = list(goals)
+    A goal is learned if its plan succeeds, however well its own step does: that is what it is trained for.
+    """
+
+    def __init__(self, goals: Sequence[Proposal], library: SkillLibrary, gate: GateConfig):
+        self.library, self.gate = library, gate
+        begun = self._under_way()
+        self.goals = sorted(goals, key=lambda goal: goal.name not in begun)
 
     def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
-        """Propose the next goal. When all have been, report whether they are learned."""
-        while self.left:
-            goal = self.left.pop(0)
-            if not self._is_learned(goal):
-                return Proposed(Proposal(goal, chain=True), again=True)
-        lacking = [goal for goal in self.goals if not self._is_learned(goal)]
-        if not lacking:
+        """Propose the next goal, or report whether all are learned."""
+        records, begun = self.library.named(), self._under_way()
+        # A goal that another's run has brought in as a member is not done while its own run goes on.
+        lacking = [g for g in self.goals if g.name in begun or not self._is_learned(records.get(g.name))]
+        for goal in lacking:
+            if goal.name not in learned_or_pending and goal.name not in given_up:
+                return Proposed(goal)
+        if lacking:
+            name = lacking[0].name
             return NothingToPropose(
-                f"{', '.join(self.goals)} {'are' if self.goals[1:] else 'is'} learned", complete=True
+                f"{name} is {given_up.get(name, 'not learned')}. The same command goes on from here"
             )
-        how = given_up.get(lacking[0], "not learned")
-        again = self.library.command("runs", "retry", lacking[0])
-        more = f"To continue: {again}" if how in ("failed", "cancelled") else "The same command goes on from here"
-        return NothingToPropose(f"{lacking[0]} is {how}. {more}")
+        names = [goal.name for goal in self.goals]
+        return NothingToPropose(f"{', '.join(names)} {'are' if names[1:] else 'is'} learned", complete=True)
 
-    def _is_learned(self, goal: str) -> bool:
-        record = self.library.named().get(goal)
-        return record is not None and record.status == "learned"
+    def _under_way(self) -> set[str]:
+        return {spec.skill for paths, spec in self.library.runs() if not paths.result.exists()}
+
+    def _is_learned(self, record: SkillRecord | None) -> bool:
+        return record is not None and record.status == "learned" and is_learned(self.gate, record.evaluation)
 
 
 class OneSkill(_Prompt):

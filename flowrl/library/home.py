@@ -238,8 +238,11 @@ class SkillLibrary:
         owners += [(spec.skill, spec.expert, spec.companions) for spec in runs]
         owners += [(record.name, record.expert_idx, record.companions) for record in self.records()]
         taken: dict[str, int] = {}
-        for name, expert, companions in owners:
-            taken |= {name: expert} | {companion_name(name, g): g for g in companions}
+        for name, expert, _ in owners:
+            taken[name] = expert
+        owned = set(taken.values())
+        for name, _, companions in owners:
+            taken |= {companion_name(name, g): g for g in companions if g not in owned}
         return taken
 
     def free_expert(self) -> int:

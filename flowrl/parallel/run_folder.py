@@ -16,9 +16,11 @@ from flowrl.weights import Expert, flatten, numbered_experts, sha256
 
 SOURCE_FILE = "source.py"
 """The skill's own code in a run's folder, as it will stand in the library."""
-_SAME_RUN = {"description", "source_file", "runs_before", "exported", "module_sha256", "start_files", "seeds"}
+_SAME_RUN = {
+    "description", "source_file", "runs_before", "frames_before", "exported", "module_sha256", "start_files", "seeds",
+}  # fmt: skip
 """Fields of a `RunSpec` that may differ in the same run: exported and traced code train alike, modules are compared by
-their text, and a run that resumes keeps the weights and the start states that it had when it began."""
+their text, and a run that resumes keeps the weights, the start states and the number of frames that it began with."""
 
 
 def resumes(paths: RunPaths, wanted: RunSpec, module: str) -> bool:

@@ -23,6 +23,7 @@ class Proposal:
         expert: the global expert it must get; None: the lowest free one.
         trial: the run only measures a reward candidate; the library gets nothing of it.
         chain: its whole plan is trained in one run.
+        goal: what that plan is for, where that is more than the skill's name: "wood=3".
     """
 
     name: str
@@ -30,6 +31,7 @@ class Proposal:
     expert: int | None = None
     trial: bool = False
     chain: bool = False
+    goal: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """After a run. Its experts get their global numbers back, and those that are better enter the library."""
 
+from flowrl.config import GateConfig
 from flowrl.errors import LibraryError
 from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, MergeVerdict
-from flowrl.files import read_json, read_text, write_json
+from flowrl.files import read_bytes, read_json, read_text, write_json
 from flowrl.library.home import SkillLibrary, read_expert
 from flowrl.library.versions import VersionCandidate, install, is_known, next_version, shelve
 from flowrl.parallel.run_folder import FinishedRun
@@ -12,7 +13,7 @@ from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import Member
 from flowrl.stats import Share
-from flowrl.weights import Expert, expert_sha256
+from flowrl.weights import Expert, expert_sha256, sha256
 
 
 def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrary) -> SkillRecord:
@@ -56,10 +57,16 @@ def _replace(run: FinishedRun, library: SkillLibrary, verdict: MergeVerdict) -> 
         "version": next_version(library, held),
         "frames": held.frames + run.result.frames,
         "evaluation": verdict.evaluation,
+        "status": "learned" if is_learned(_by_step(run), verdict.evaluation) else "weak",
     }
     own = {g: read_expert(library.skill_paths(held).companion(g), library.description) for g in held.companions}
     module = read_text(library.skill_paths(held).module)
     install(library, VersionCandidate(held.model_copy(update=changes), weights, module, own))
+
+
+def _by_step(run: FinishedRun) -> GateConfig:
+    """What decides about a skill that is one of several steps."""
+    return run.spec.config.gate.model_copy(update={"on": "step"})
 
 
 def _process_member(run: FinishedRun, library: SkillLibrary, member: Member, answer: ComparisonAnswer | None) -> None:
@@ -72,10 +79,9 @@ def _process_member(run: FinishedRun, library: SkillLibrary, member: Member, ans
     steps, whole = run.spec.plan.steps, run.evaluation if answer is None else answer.evaluation
     tasks = [i for i, step in enumerate(steps) if step.skill == member.name]
     until = tasks[0] + 1
-    spec, asked = member.spec, max(steps[i].n for i in tasks)
-    if spec.n_range is not None:
-        # No more than this was trained.
-        spec = spec.model_copy(update={"n_range": (min(spec.n_range[0], asked), asked)})
+    wins = answer is not None and answer.bundle is not None and answer.bundle_wins
+    used = {step.expert for step in steps[:until]}
+    beside = [g for g in _unlike(run, library) if wins and g in used]
     evaluation = Evaluation(
         success=Share(successes=whole.finished[tasks[0]], total=whole.success.total),
         step_success=Share(successes=sum(whole.finished[i] for i in tasks), total=sum(whole.reached[i] for i in tasks)),
@@ -86,79 +92,99 @@ def _process_member(run: FinishedRun, library: SkillLibrary, member: Member, ans
         amount=steps[tasks[0]].n,
         worlds_seed=whole.worlds_seed,
     )
-    gate = run.spec.config.gate.model_copy(update={"on": "step"})
     record = SkillRecord(
         name=member.name,
         expert_idx=member.expert,
         description=member.description,
-        spec=spec,
-        status="learned" if is_learned(gate, evaluation) else "weak",
+        spec=member.spec,
+        status="learned" if is_learned(_by_step(run), evaluation) else "weak",
         frames=run.result.frames,
         evaluation=evaluation,
         plan=Plan(goal=member.name, steps=steps[:until]),
+        companions=tuple(beside),
         path=str(library.paths.skill(member.expert, member.name).folder.relative_to(library.paths.root)),
     )
-    install(library, VersionCandidate(record, run.experts[member.expert], member.code, {}))
+    companions = {g: run.experts[g] for g in beside}
+    install(library, VersionCandidate(record, run.experts[member.expert], member.code, companions))
 
 
 def _process_own(run: FinishedRun, library: SkillLibrary, answer: ComparisonAnswer | None) -> SkillRecord:
-    weights = run.experts[run.spec.expert]
-    before = library.named().get(run.spec.skill)
+    before, wins = library.named().get(run.spec.skill), answer is None or answer.bundle_wins
     if before is None:
-        return install(library, _candidate(run, library, answer, None))
-    if _is_held(library, before, weights):
+        # Where its bundle lost it is played with the library's experts, and the bundle is kept in its history.
+        before = install(library, _candidate(run, library, answer, None, alone=not wins))
+    candidate = _candidate(run, library, answer, before)
+    if _is_whole(library, before, candidate):
         return before
     answer = _require(answer, run)
-    candidate = _candidate(run, library, answer, before)
-    if answer.bundle_wins:
+    if wins:
         return install(library, candidate)
     shelve(library, candidate)
-    kept = before.model_copy(update={"evaluation": answer.evaluation, "status": answer.status})
+    kept = before.model_copy(update={"evaluation": answer.evaluation})
+    if not run.spec.trained_dependencies:
+        kept = kept.model_copy(update={"status": answer.status})
     write_json(library.skill_paths(before).record, kept)
     return kept
 
 
+def _is_whole(library: SkillLibrary, before: SkillRecord, candidate: VersionCandidate) -> bool:
+    """Whether the library holds a candidate with all that lies beside it."""
+    paths, own = library.skill_paths(before), {candidate.record.expert_idx: candidate.expert}
+    held = {g: policy.params for g, policy in ((g, paths.companion(g)) for g in before.companions)}
+    held |= {before.expert_idx: paths.params}
+    wanted = {g: expert_sha256(weights) for g, weights in (*candidate.companions.items(), *own.items())}
+    return wanted == {g: sha256(read_bytes(file)) for g, file in held.items() if file.exists()}
+
+
 def _candidate(
-    run: FinishedRun, library: SkillLibrary, answer: ComparisonAnswer | None, before: SkillRecord | None
+    run: FinishedRun,
+    library: SkillLibrary,
+    answer: ComparisonAnswer | None,
+    before: SkillRecord | None,
+    alone: bool = False,
 ) -> VersionCandidate:
+    """The run's own skill as it would stand in the library.
+
+    Args:
+        alone: without the other experts that it learned with.
+    """
     spec = run.spec
-    # What lost is shown with what its own run measured.
-    measured = answer if answer is not None and (before is None or answer.bundle_wins) else run.result
-    folder = library.paths.skill(spec.expert, spec.skill).folder
-    companions = {g: run.experts[g] for g in _companions(run, library, answer, before)}
+    # A bundle that lost is shown with what its own run measured.
+    measured = answer if answer is not None and (alone or answer.bundle_wins) else run.result
+    evaluation = measured.evaluation or run.evaluation
+    # A chain asks for more than a step; who has learned the step does not forget it for that.
+    goes_on = before is not None and before.status == "learned" and is_learned(_by_step(run), evaluation)
+    companions = {g: run.experts[g] for g in _companions(run, library, before, alone)}
     record = SkillRecord(
         name=spec.skill,
         expert_idx=spec.expert,
         description=spec.description,
         spec=spec.spec,
-        status="learned" if measured.status == "learned" else "weak",
+        status="learned" if measured.status == "learned" or goes_on else "weak",
         version=1 if before is None else next_version(library, before),
         frames=spec.frames_before + run.result.frames,
-        evaluation=measured.evaluation or run.evaluation,
+        evaluation=evaluation,
         plan=spec.plan,
         is_module=spec.is_module,
         companions=tuple(companions),
-        path=str(folder.relative_to(library.paths.root)),
+        path=str(library.paths.skill(spec.expert, spec.skill).folder.relative_to(library.paths.root)),
     )
     return VersionCandidate(record, run.experts[spec.expert], run.source, companions, run.start_states())
 
 
-def _companions(
-    run: FinishedRun, library: SkillLibrary, answer: ComparisonAnswer | None, before: SkillRecord | None
-) -> list[int]:
-    """Experts that the skill plays with otherwise than the library holds them, or that it lacks. By number."""
+def _companions(run: FinishedRun, library: SkillLibrary, before: SkillRecord | None, alone: bool) -> list[int]:
+    """Experts that will lie beside the skill. By number."""
     spec = run.spec
     frozen = {g for local, g in enumerate(spec.local_to_global) if local not in spec.trained}
     kept = frozen & set(before.companions if before is not None else ())
-    lost: set[int] = set()
-    if answer is not None and answer.bundle is not None:
-        # A new skill whose bundle lost is played with the library's experts. A lost bundle is kept whole.
-        trained = {spec.local_to_global[local] for local in spec.trained} - {spec.expert}
-        held = {g for g in trained if g in library.by_expert()}
-        lost = {g for g in held if not _is_held(library, library.by_expert()[g], run.experts[g])}
-        if before is None and not answer.bundle_wins:
-            lost = set()
-    return sorted({*spec.companions, *kept, *lost})
+    return sorted({*spec.companions, *kept, *([] if alone else _unlike(run, library))})
+
+
+def _unlike(run: FinishedRun, library: SkillLibrary) -> list[int]:
+    """Other skills' experts that the library holds with other weights."""
+    spec, by_expert = run.spec, library.by_expert()
+    trained = {spec.local_to_global[local] for local in spec.trained} - {spec.expert}
+    return [g for g in sorted(trained & by_expert.keys()) if not _is_held(library, by_expert[g], run.experts[g])]
 
 
 def _require(answer: ComparisonAnswer | None, run: FinishedRun) -> ComparisonAnswer:

@@ -78,7 +78,7 @@ class Progress(BaseModel):
         gates: gates asked for so far.
         seconds: wall time of the sittings before this one.
         frames: frames played so far.
-        copied: tasks whose experts began as copies.
+        settled: tasks whose experts began as copies, or learned without (see `warm_start`).
     """
 
     cohorts: dict[int, Cohort] = Field(default_factory=dict)
@@ -88,7 +88,7 @@ class Progress(BaseModel):
     seconds: float = 0.0
     compile_seconds: float = 0.0
     frames: int = 0
-    copied: tuple[int, ...] = ()
+    settled: set[int] = Field(default_factory=set)
 
     def begin(self, worlds: int) -> None:
         """Count the episodes that start with the run."""

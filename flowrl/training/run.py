@@ -41,7 +41,7 @@ from flowrl.training.programs import Programs
 from flowrl.training.run_start_states import find_starts, keep_final_states
 from flowrl.training.state import TrainState, UpdateStats
 from flowrl.training.trainer import Trainer
-from flowrl.training.warm_start import next_copy, with_copy
+from flowrl.training.warm_start import with_copy
 from flowrl.weights import load_experts, named_state, save_experts, sha256
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ class TrainingRun:
         self.trainer = Trainer(self.env, self.config, len(self.spec.local_to_global), self.spec.trained)
         self.programs = Programs(self.trainer)
         self.progress = Progress()
+        random = set(self.spec.trained) - self.spec.seeds.keys()
+        self.warm_start = self.trainer.warm_start(random)
 
     def execute(self) -> TrainResult | None:
         """Train to the result. None if the run was asked to stop."""
@@ -116,13 +118,12 @@ class TrainingRun:
         self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
 
     def _copy_experts(self, state: TrainState) -> TrainState:
-        """Let experts that have not learned to seek begin as copies of one that has."""
+        """Let experts that seek begin as copies."""
         shares = self.progress.recent(self.config.gate.episodes).per_task(len(self.spec.tasks))
-        tasks = (*self.env.amounts.sought, self.env.tasks.expert_of_task)
-        random = set(self.spec.trained) - self.spec.seeds.keys()
-        while copy := next_copy(*tasks, shares, random, self.progress.copied, self.config.start.copy_at):
+        self.progress.settled |= self.warm_start.settled(shares)
+        for copy in self.warm_start.copies(shares, self.progress.settled):
             logger.info("%s begins as a copy of expert %d", self.spec.tasks[copy.task].skill, copy.of)
-            self.progress.copied += (copy.task,)
+            self.progress.settled |= {copy.task}
             state = with_copy(state, self.spec.trained, copy)
         return state
 

@@ -1,5 +1,6 @@
 """`Trainer`: one update as three pure functions: new worlds, rollout, learning."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from flowrl.training.gae import generalised_advantages, normalise_per_expert
 from flowrl.training.optimizer import init_optimizer
 from flowrl.training.ppo import Samples, update_experts
 from flowrl.training.state import Learner, TrainState, UpdateMetrics
+from flowrl.training.warm_start import WarmStart
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class Trainer(PolicyRunner):
     """
 
     trained: tuple[int, ...]
+
+    def warm_start(self, random: Collection[int]) -> WarmStart:
+        """Which experts may begin as copies.
+
+        Args:
+            random: local experts that began random.
+        """
+        amounts, experts = self.env.amounts, self.env.tasks.expert_of_task
+        gathers = [item >= 0 for item in amounts.item]
+        return WarmStart(amounts.seeks, gathers, experts, self.trained, random, self.config.start.copy_at)
 
     def init(self, key: jax.Array, initial: dict[str, Any], players: PlayerState) -> TrainState:
         """Build the state before the first update. Experts that ``initial`` (a named state) lacks start random.

@@ -1,10 +1,11 @@
-"""Warm starts: an expert begins as a copy of one that has learned to seek.
+"""Warm starts: an expert begins as a copy of another.
 
 What a task that looks for coal learns of walking, digging and fighting serves one that looks for diamonds, which
 few episodes reach. In a layout with the offset to what a task seeks, even the way there is known.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from flowrl.stats import Share
 from flowrl.training.state import TrainState
 
 EPISODES = 100
-"""Episodes that must have reached a task before its expert is copied."""
+"""Episodes that must have reached a task before its success says anything."""
 
 
 class Copy(NamedTuple):
@@ -30,38 +31,59 @@ class Copy(NamedTuple):
     of: int
 
 
-def next_copy(
-    seeks: Sequence[int],
-    gathers: Sequence[bool],
-    experts: Sequence[int],
-    shares: Sequence[Share],
-    random: Collection[int],
-    done: Collection[int],
-    copy_at: float,
-) -> Copy | None:
-    """The next expert that is to begin as a copy, if any.
+@dataclass(frozen=True)
+class WarmStart:
+    """Which experts of a run may begin as copies, and of which.
 
-    An expert that seeks is copied from that of the last task before it that gathers something else, once that one
-    succeeds often enough, unless its own succeeds half as often already.
-
-    Args:
+    Attributes:
         seeks: what each task looks for; negative for nothing.
         gathers: whether it takes what it finds; to come near is less, and no ground to begin from.
         experts: the local expert of each task.
-        shares: of the episodes that reached each task, those that finished it.
-        random: local experts that began random.
-        done: tasks whose experts were copied, or did without, already.
-        copy_at: success of the expert that is copied; 0: none ever is.
+        trained: local experts that learn.
+        random: those of them that began random.
+        copy_at: success of an expert that is copied; 0: none ever is.
     """
-    for task, target in enumerate(seeks if copy_at else ()):
-        to = experts[task]
-        before = [i for i in range(task) if gathers[i] and seeks[i] >= 0 and seeks[i] != target and experts[i] != to]
-        if target < 0 or not before or to not in random or to in {experts[i] for i in done}:
-            continue
-        source, own = shares[before[-1]], shares[task].value or 0.0
-        if source.total >= EPISODES and (source.value or 0.0) >= copy_at and own < copy_at / 2:
-            return Copy(task, to, experts[before[-1]])
-    return None
+
+    seeks: Sequence[int]
+    gathers: Sequence[bool]
+    experts: Sequence[int]
+    trained: Sequence[int]
+    random: Collection[int]
+    copy_at: float
+
+    def copies(self, shares: Sequence[Share], settled: Collection[int]) -> list[Copy]:
+        """Experts that are to begin as copies now.
+
+        One that seeks is copied from that of the last task before it that gathers something else, once that one
+        succeeds often enough, unless its own succeeds half as often.
+
+        Args:
+            shares: of the episodes that reached each task, those that finished it.
+            settled: tasks whose experts began as copies or learned without.
+        """
+        found: list[Copy] = []
+        for task, target in enumerate(self.seeks if self.copy_at else ()):
+            to, of = self.experts[task], self._source(task)
+            done = {self.experts[i] for i in (*settled, *(copy.task for copy in found))}
+            if target < 0 or of is None or to not in self.random or to in done:
+                continue
+            source, own = shares[of], shares[task].value or 0.0
+            if source.total >= EPISODES and (source.value or 0.0) >= self.copy_at and own < self.copy_at / 2:
+                found.append(Copy(task, to, self.experts[of]))
+        return found
+
+    def _source(self, task: int) -> int | None:
+        """The task whose expert this one's begins from."""
+        for i in reversed(range(task)):
+            gathers = self.gathers[i] and self.seeks[i] >= 0 and self.seeks[i] != self.seeks[task]
+            if gathers and self.experts[i] in self.trained and self.experts[i] != self.experts[task]:
+                return i
+        return None
+
+    def settled(self, shares: Sequence[Share]) -> set[int]:
+        """Tasks whose experts have learned enough. A few bad episodes later change nothing."""
+        half = self.copy_at / 2
+        return {i for i, own in enumerate(shares) if own.total >= EPISODES and (own.value or 0.0) >= half}
 
 
 def with_copy(state: TrainState, trained: Sequence[int], copy: Copy) -> TrainState:

@@ -141,7 +141,7 @@ def test_all_frames_of_a_home_are_told_by_purpose(tmp_path: Path) -> None:
     put_aside(running.folder)
     set_up(library, 1, "Make Pickaxe")
     evaluation = library.record("Collect Wood").evaluation
-    answer = ComparisonAnswer(held={}, verdicts=(), evaluation=evaluation, status="learned", frames=9000)
+    answer = ComparisonAnswer(held={}, bundle=None, verdicts=(), evaluation=evaluation, status="learned", frames=9000)
     write_json(ComparisonPaths.of(running).result, answer)
     frames = {"merge": 9000, "train": 8192, "failed": 4096, "candidates": 4096, "gate": 700, "starts": 30}
     assert json.loads(flowrl("status", "--json", "--home", str(library.paths.root)).stdout)["frames"] == frames

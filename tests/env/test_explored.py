@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import jax
@@ -14,8 +13,7 @@ from craftax.craftax_classic.constants import BlockType
 from benchmarks.tables.setup import plan_steps, run_env
 from flowrl.config import build_config
 from flowrl.env import classic
-from flowrl.env.domain import Observation
-from flowrl.env.explored import explore, newly_seen, nothing_explored, shelter, unseen_shares
+from flowrl.env.explored import explore, newly_seen, nothing_explored, unseen_shares
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.observation import expand
 from flowrl.env.player import player_in
@@ -56,32 +54,6 @@ def test_shares_say_where_there_is_something_to_see(world: Any) -> None:
     corner = np.asarray(unseen_shares(DOMAIN, moved, at(world, 0, 0)))
     assert (corner[:10] == 0).all() and (corner[[10, 11]] == 0).all(), "beyond the map there is nothing to see"
     assert corner[12] == pytest.approx(4 / 7), "four of the seven rows are on the map"
-
-
-def test_shelter_is_how_little_ground_a_creature_could_come_from() -> None:
-    def closed(*free: tuple[int, int]) -> float:
-        """In rock all round, but for these cells by row and column from the player's own."""
-        cells = np.full((7, 9), BlockType.STONE.value, np.uint8)
-        for row, column in ((0, 0), *free):
-            cells[3 + row, 4 + column] = BlockType.PATH.value
-        seen = Observation(jnp.asarray(cells.reshape(-1, 1)), jnp.zeros(0), jnp.zeros(0), jnp.zeros(0))
-        return float(shelter(DOMAIN, seen))
-
-    everywhere = [(row, column) for row in range(-3, 4) for column in range(-4, 5)]
-    assert closed() == 1 and closed(*everywhere) == pytest.approx(0, abs=1e-6)
-    tunnel, chamber = closed((0, 1), (0, 2), (0, 3), (0, 4)), closed((0, 1))
-    assert tunnel == pytest.approx(1 - math.log(4) / math.log(25)) and 0 < tunnel < chamber < 1
-    assert closed((1, 1), (2, 2)) == 1, "nothing walks round corners that touch"
-
-
-def test_pay_for_shelter_is_for_the_night_and_is_taken_back() -> None:
-    env = dataclasses.replace(env_for(), shelter_reward=1.0)
-    player = env.new_players(jax.random.split(jax.random.PRNGKey(0), 2))
-    dark = player._replace(world=player.world.replace(light_level=jnp.array([0.0, 1.0])))
-    walls = jnp.full_like(dark.seen.cells, BlockType.STONE.value)
-    closed = env._shelter(dark._replace(seen=dark.seen._replace(cells=walls)))
-    np.testing.assert_allclose(closed, [1, 0])
-    assert float(env._shelter(dark)[0]) < 1
 
 
 def test_cells_count_once() -> None:

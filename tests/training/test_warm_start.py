@@ -1,5 +1,6 @@
 """Warm starts: which expert begins as a copy of which, and when."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from flowrl.stats import Share
 from flowrl.training.optimizer import init_optimizer
 from flowrl.training.state import TrainState
-from flowrl.training.warm_start import Copy, next_copy, with_copy
+from flowrl.training.warm_start import Copy, WarmStart, with_copy
 
 TREE, COAL, DIAMOND = 5, 8, 10
 
@@ -19,39 +20,51 @@ def shares(*percent: int | None, total: int = 200) -> list[Share]:
     return [Share(successes=0 if p is None else p * total // 100, total=0 if p is None else total) for p in percent]
 
 
+ALL = (0, 1, 2, 3)
 # Wood, table, coal, diamond, played by experts 3, 0, 1, 2.
-CHAIN = (TREE, -1, COAL, DIAMOND), (True, False, True, True), (3, 0, 1, 2)
+CHAIN = WarmStart((TREE, -1, COAL, DIAMOND), (True, False, True, True), (3, 0, 1, 2), ALL, ALL, 0.6)
+WEAK = shares(90, 90, 0, 0)
 
 
 @pytest.mark.parametrize(
     ("success", "expected"),
     [
-        (shares(50, 0, None, None), None),
-        (shares(70, 90, 10, None), Copy(task=2, to=1, of=3)),
-        (shares(70, 90, 40, None), None),
-        (shares(99, 99, 70, 20), Copy(task=3, to=2, of=1)),
-        (shares(70, 90, 10, None, total=50), None),
+        (shares(50, 0, None, None), []),
+        (shares(70, 90, 10, None), [Copy(task=2, to=1, of=3)]),
+        (shares(70, 90, 40, None), []),
+        (shares(99, 99, 70, 20), [Copy(task=3, to=2, of=1)]),
+        (shares(70, 90, 10, None, total=50), []),
     ],
     ids=["source too weak", "coal from wood", "learns by itself", "diamond from coal, not wood", "too few episodes"],
 )
-def test_an_expert_that_seeks_begins_as_the_one_before_it(success: list[Share], expected: Copy | None) -> None:
-    assert next_copy(*CHAIN, success, {0, 1, 2, 3}, (), 0.6) == expected
+def test_an_expert_that_seeks_begins_as_the_one_before_it(success: list[Share], expected: list[Copy]) -> None:
+    assert CHAIN.copies(success, ()) == expected
 
 
 def test_what_was_copied_or_came_from_a_library_is_left_alone() -> None:
-    weak = shares(90, 90, 0, 0)
-    assert next_copy(*CHAIN, weak, {0, 1, 2, 3}, (2,), 0.6) is None
-    assert next_copy(*CHAIN, weak, {0, 2, 3}, (), 0.6) is None
-    assert next_copy(*CHAIN, weak, {0, 1, 2, 3}, (), 0.0) is None, "switched off"
-    twice = (TREE, COAL, COAL), (True, True, True), (0, 1, 1)
-    assert next_copy(*twice, weak[:3], {0, 1}, (1,), 0.6) is None, "one expert for two tasks is copied once"
+    assert CHAIN.copies(WEAK, (2,)) == []
+    assert replace(CHAIN, random=(0, 2, 3)).copies(WEAK, ()) == []
+    assert replace(CHAIN, copy_at=0.0).copies(WEAK, ()) == [], "switched off"
+    twice = WarmStart((TREE, COAL, COAL), (True, True, True), (0, 1, 1), ALL, ALL, 0.6)
+    assert twice.copies(shares(90, 0, 0), ()) == [Copy(1, 1, 0)], "one expert for two tasks is copied once"
+    assert twice.copies(shares(90, 90, 0), twice.settled(shares(90, 90, 0))) == []
+
+
+def test_a_frozen_expert_is_no_source_since_its_moments_are_unknown() -> None:
+    assert replace(CHAIN, trained=(0, 1, 2)).copies(WEAK, ()) == []
+
+
+def test_what_learned_by_itself_is_not_overwritten_by_a_few_bad_episodes() -> None:
+    assert CHAIN.settled(shares(99, 99, 40, 10)) == {0, 1, 2}
+    assert CHAIN.settled(shares(99, 99, 40, 10, total=50)) == set()
+    later = [*shares(99, 99), *shares(0, 0, total=2)]
+    assert CHAIN.copies(later, CHAIN.settled(shares(99, 99, 40, 10))) == []
 
 
 def test_what_only_comes_near_is_no_ground_to_begin_from() -> None:
     """Wood, back to the table, coal: both begin as the expert for wood."""
-    plan = (TREE, 11, COAL), (True, False, True), (0, 1, 2)
-    assert next_copy(*plan, shares(90, 0, 0), {0, 1, 2}, (), 0.6) == Copy(task=1, to=1, of=0)
-    assert next_copy(*plan, shares(90, 90, 0), {0, 1, 2}, (1,), 0.6) == Copy(task=2, to=2, of=0)
+    plan = WarmStart((TREE, 11, COAL), (True, False, True), (0, 1, 2), ALL, ALL, 0.6)
+    assert plan.copies(shares(90, 0, 0), ()) == [Copy(task=1, to=1, of=0), Copy(task=2, to=2, of=0)]
 
 
 def test_a_copy_takes_weights_moments_and_count_and_nothing_else() -> None:
