@@ -78,9 +78,9 @@ class ChainRun:
         chosen = dict(interrupt(name) for name in filter(None, asked.interrupts.split(",")))
         env = run_env(config, self.steps, chosen)
         experts = max(env.tasks.expert_of_task) + 1
-        self.trained = tuple(range(experts))
-        self.programs = Programs(plan_trainer(env, config, self.trained))
-        self.warm_start = self.programs.trainer.warm_start(self.trained)
+        trained = tuple(range(experts))
+        self.programs = Programs(plan_trainer(env, config, trained))
+        self.warm_start = self.programs.trainer.warm_start(trained)
         self.env, self.progress = env, Progress()
         self.per_update = self.programs.trainer.frames_per_update
 
@@ -121,13 +121,9 @@ class ChainRun:
         self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
 
     def _copy(self, state: Any) -> Any:
-        from flowrl.training.warm_start import with_copy
-
-        shares, trained = self.progress.recent(self.config.gate.episodes).per_task(len(self.steps)), self.trained
-        self.progress.settled |= self.warm_start.settled(shares)
-        for copy in self.warm_start.copies(shares, self.progress.settled):
-            self.progress.settled |= {copy.task}
-            state = with_copy(state, trained, copy)
+        shares = self.progress.recent(self.config.gate.episodes).per_task(len(self.steps))
+        state, copies = self.warm_start.begin(state, shares, self.progress.settled)
+        for copy in copies:
             self._tell(kind="copied", frames=int(state.update) * self.per_update, task=self.steps[copy.task][0])
         return state
 

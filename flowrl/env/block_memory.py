@@ -18,6 +18,8 @@ SLOTS = 5
 """How many of each type are remembered, the nearest ones."""
 UNKNOWN = 30
 """The offset that `closest_blocks` carries where fewer are known, in both directions."""
+OFFSET_SCALE = 10.0
+"""What offsets are divided by for the network."""
 _NOWHERE = -100
 _FAR = 1 << 9
 """Farther than any two cells of a map."""

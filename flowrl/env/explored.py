@@ -49,8 +49,7 @@ def unseen_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: Wo
 
 
 def newly_seen(
-    before: Bool[Array, "B floors R C"] | None,
-    after: Bool[Array, "B floors R C"] | None,
+    before: Bool[Array, "B floors R C"] | None, after: Bool[Array, "B floors R C"] | None
 ) -> Int[Array, "B"] | int:
     """Number of cells that were seen for the first time. 0 without a map."""
     return 0 if before is None or after is None else (after & ~before).sum(axis=(1, 2, 3))

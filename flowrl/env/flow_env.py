@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.block_memory import UNKNOWN, closest_blocks, empty_memory, nearest_cells, nearest_creatures
+from flowrl.env.block_memory import (
+    OFFSET_SCALE,
+    UNKNOWN,
+    closest_blocks,
+    empty_memory,
+    nearest_cells,
+    nearest_creatures,
+)
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import newly_seen, nothing_explored, unseen_shares
 from flowrl.env.player import Moved, PlayerState, move, player_in
@@ -18,7 +25,6 @@ from flowrl.env.symbolic_state import fluents_of
 from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
 
 _AMOUNT_SCALE = 5.0
-_OFFSET_SCALE = 10.0
 
 
 class FlowState(NamedTuple):
@@ -221,7 +227,7 @@ class FlowEnv:
         target = jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
         offset = blocks[jnp.maximum(target, 0)]
         known = (target >= 0) & (offset != UNKNOWN).any()
-        return jnp.where(known, jnp.concatenate([offset / _OFFSET_SCALE, jnp.ones(1)]), 0.0)
+        return jnp.where(known, jnp.concatenate([offset / OFFSET_SCALE, jnp.ones(1)]), 0.0)
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
         """Step the batch; ended episodes are left as they ended."""

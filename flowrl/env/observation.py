@@ -3,11 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num, UInt16
 
-from flowrl.env.block_memory import UNKNOWN
+from flowrl.env.block_memory import OFFSET_SCALE, UNKNOWN
 from flowrl.env.domain import NO_MARK, Domain, Observation
 from flowrl.models.sparse_layer import Features
-
-_OFFSET_SCALE = 10.0
 
 
 def view_of(
@@ -73,7 +71,7 @@ def dense_columns(domain: Domain, observation: Observation) -> Float[Array, "*B 
     offsets = observation.levels[..., domain.levels :].astype(jnp.int32)
     offsets = offsets.reshape(*offsets.shape[:-1], -1, 2)  # [*B, things, (dx, dy)]
     known = (offsets != UNKNOWN).any(axis=-1, keepdims=True)
-    scaled = jnp.where(known, offsets / _OFFSET_SCALE, 0.0)
+    scaled = jnp.where(known, offsets / OFFSET_SCALE, 0.0)
     added = jnp.concatenate([scaled, known], axis=-1, dtype=jnp.float32)  # [*B, things, (dx, dy, known)]
     added = added.reshape(*added.shape[:-2], -1)
     return jnp.concatenate([own, added, observation.floats[..., domain.floats :]], axis=-1)

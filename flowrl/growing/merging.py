@@ -78,7 +78,7 @@ def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
     for g in dict.fromkeys([*(step.expert for step in spec.plan.steps), *spec.trained_dependencies]):
         if g is None:
             continue
-        new = g in members and (g not in by_expert or _holds(library, by_expert[g], run, g))
+        new = g in members and (g not in by_expert or library.holds(by_expert[g], run.experts[g]))
         if (g in spec.trained_dependencies or g in members) and not new:
             contested.append(g)
     return tuple(Contest(skill=by_expert[g].name, expert=g) for g in contested)
@@ -87,11 +87,7 @@ def _contests(library: SkillLibrary, run: FinishedRun) -> tuple[Contest, ...]:
 def _is_contested(library: SkillLibrary, run: FinishedRun) -> bool:
     """Whether the library holds the run's own skill with other weights."""
     own = library.named().get(run.spec.skill)
-    return own is not None and not _holds(library, own, run, run.spec.expert)
-
-
-def _holds(library: SkillLibrary, record: SkillRecord, run: FinishedRun, expert: int) -> bool:
-    return library.weights_hash(record) == expert_sha256(run.experts[expert])
+    return own is not None and not library.holds(own, run.experts[run.spec.expert])
 
 
 def _has_moved_on(library: SkillLibrary, spec: RunSpec) -> bool:

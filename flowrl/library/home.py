@@ -28,7 +28,7 @@ from flowrl.files import (
 from flowrl.paths import DEFAULT_HOME, HomePaths, RunPaths, SkillPaths
 from flowrl.schema.home import ExpertMeta, HomeDescription, HomeFormat, SkillRecord
 from flowrl.schema.run import RunSpec, TrainResult
-from flowrl.weights import Expert, sha256
+from flowrl.weights import Expert, expert_sha256, sha256
 
 OnDamaged = Callable[[LibraryError], None]
 
@@ -210,6 +210,10 @@ class SkillLibrary:
     def weights_hash(self, record: SkillRecord) -> str:
         """The hash of a skill's stored weights."""
         return sha256(self.skill_paths(record).params.read_bytes())
+
+    def holds(self, record: SkillRecord, expert: Expert) -> bool:
+        """Whether a skill's stored weights are these."""
+        return self.weights_hash(record) == expert_sha256(expert)
 
     def runs(self, on_damaged: OnDamaged | None = None) -> list[tuple[RunPaths, RunSpec]]:
         """The training runs ordered by expert.

@@ -13,7 +13,7 @@ from flowrl.schema.home import SkillRecord
 from flowrl.schema.plan import Plan
 from flowrl.schema.run import Member
 from flowrl.stats import Share
-from flowrl.weights import Expert, expert_sha256, sha256
+from flowrl.weights import expert_sha256, sha256
 
 
 def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrary) -> SkillRecord:
@@ -51,7 +51,7 @@ def process_completed_training(run: RunPaths | FinishedRun, library: SkillLibrar
 def _replace(run: FinishedRun, library: SkillLibrary, verdict: MergeVerdict) -> None:
     """Make the candidate for another skill's expert that skill's next version."""
     held, weights = library.by_expert()[verdict.expert], run.experts[verdict.expert]
-    if _is_held(library, held, weights) or is_known(library, held, weights):
+    if library.holds(held, weights) or is_known(library, held, weights):
         return
     changes = {
         "version": next_version(library, held),
@@ -184,14 +184,10 @@ def _unlike(run: FinishedRun, library: SkillLibrary) -> list[int]:
     """Other skills' experts that the library holds with other weights."""
     spec, by_expert = run.spec, library.by_expert()
     trained = {spec.local_to_global[local] for local in spec.trained} - {spec.expert}
-    return [g for g in sorted(trained & by_expert.keys()) if not _is_held(library, by_expert[g], run.experts[g])]
+    return [g for g in sorted(trained & by_expert.keys()) if not library.holds(by_expert[g], run.experts[g])]
 
 
 def _require(answer: ComparisonAnswer | None, run: FinishedRun) -> ComparisonAnswer:
     if answer is None:
         raise LibraryError(f"The experts of {run.paths.folder} were not compared with those of the library.")
     return answer
-
-
-def _is_held(library: SkillLibrary, record: SkillRecord, weights: Expert) -> bool:
-    return library.weights_hash(record) == expert_sha256(weights)

@@ -41,7 +41,6 @@ from flowrl.training.programs import Programs
 from flowrl.training.run_start_states import find_starts, keep_final_states
 from flowrl.training.state import TrainState, UpdateStats
 from flowrl.training.trainer import Trainer
-from flowrl.training.warm_start import with_copy
 from flowrl.weights import load_experts, named_state, save_experts, sha256
 
 logger = logging.getLogger(__name__)
@@ -120,11 +119,9 @@ class TrainingRun:
     def _copy_experts(self, state: TrainState) -> TrainState:
         """Let experts that seek begin as copies."""
         shares = self.progress.recent(self.config.gate.episodes).per_task(len(self.spec.tasks))
-        self.progress.settled |= self.warm_start.settled(shares)
-        for copy in self.warm_start.copies(shares, self.progress.settled):
+        state, copies = self.warm_start.begin(state, shares, self.progress.settled)
+        for copy in copies:
             logger.info("%s begins as a copy of expert %d", self.spec.tasks[copy.task].skill, copy.of)
-            self.progress.settled |= {copy.task}
-            state = with_copy(state, self.spec.trained, copy)
         return state
 
     def _best_params(self, state: TrainState) -> Any:

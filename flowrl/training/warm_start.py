@@ -85,6 +85,15 @@ class WarmStart:
         half = self.copy_at / 2
         return {i for i, own in enumerate(shares) if own.total >= EPISODES and (own.value or 0.0) >= half}
 
+    def begin(self, state: TrainState, shares: Sequence[Share], settled: set[int]) -> tuple[TrainState, list[Copy]]:
+        """Make the copies that are due. They, and what has learned by itself, are added to ``settled``."""
+        settled |= self.settled(shares)
+        due = self.copies(shares, settled)
+        for copy in due:
+            state = with_copy(state, self.trained, copy)
+        settled |= {copy.task for copy in due}
+        return state, due
+
 
 def with_copy(state: TrainState, trained: Sequence[int], copy: Copy) -> TrainState:
     """Copy an expert, its moments and its count of steps included."""
