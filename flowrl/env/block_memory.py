@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Int8, UInt16
+from jaxtyping import Array, Float, Int, Int8, UInt16
 
 from flowrl.env.domain import NO_MARK, Domain, World
 
@@ -162,3 +162,10 @@ def nearest_creatures(domain: Domain, table: NearestCells, marks: UInt16[Array, 
     nearest = jnp.where(kinds, rank[None], domain.cells).min(axis=1, initial=domain.cells)
     offsets = jnp.asarray(table.offsets)[nearest]
     return jnp.where(offsets == _NOWHERE, UNKNOWN, offsets)[:, ::-1]
+
+
+def offset_to(blocks: Int[Array, "types 2"], target: Int[Array, ""]) -> Float[Array, "3"]:
+    """Scaled dx and dy to the nearest known block of a type, and whether there is one. Zeros for a negative type."""
+    offset = blocks[jnp.maximum(target, 0)]
+    known = (target >= 0) & (offset != UNKNOWN).any()
+    return jnp.where(known, jnp.concatenate([offset / OFFSET_SCALE, jnp.ones(1)]), 0.0)

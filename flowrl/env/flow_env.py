@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.block_memory import (
-    OFFSET_SCALE,
     UNKNOWN,
     closest_blocks,
     empty_memory,
     nearest_cells,
     nearest_creatures,
+    offset_to,
 )
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import newly_seen, nothing_explored, unseen_shares
@@ -220,14 +220,8 @@ class FlowEnv:
         )
 
     def _target(self, blocks: Int[Array, "types 2"], task: Int[Array, ""]) -> Float[Array, "3"]:
-        """Offset to the nearest known block that the task seeks.
-
-        It stands in the same columns for every task, so that an expert knows what another learned of going there.
-        """
-        target = jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
-        offset = blocks[jnp.maximum(target, 0)]
-        known = (target >= 0) & (offset != UNKNOWN).any()
-        return jnp.where(known, jnp.concatenate([offset / OFFSET_SCALE, jnp.ones(1)]), 0.0)
+        """The way to what the task seeks. In the same columns for every task, so that a copied expert knows it."""
+        return offset_to(blocks, jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task])
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
         """Step the batch; ended episodes are left as they ended."""

@@ -10,7 +10,7 @@ from flowrl.files import read_text
 from flowrl.growing.chains import ChainSetUp
 from flowrl.growing.controller import Controller, GrowLimits
 from flowrl.growing.observer import Observer
-from flowrl.growing.proposers import ChainGoals, KnowledgeProposer, OneSkill, Proposer
+from flowrl.growing.proposers import ChainGoals, KnowledgeProposer, OneSkill
 from flowrl.growing.run_setup import ModuleSetUp, SkillSetUp
 from flowrl.jobs.job import Executor
 from flowrl.jobs.local import LocalExecutor
@@ -83,8 +83,9 @@ def grow(
             f"The knowledge base of {base.env} has {len(base.skills)} skills, fewer than --skills {count}."
         )
     library = SkillLibrary.open_for(home, config)
+    limits = replace(limits, count=count)
     proposer, set_up = KnowledgeProposer(base, library, goal), SkillSetUp(base, library, config)
-    return _grow(library, proposer, set_up, executor_fn, observer, replace(limits, count=count))
+    return _grown(Controller(library, proposer, set_up, executor_fn(limits), observer, limits))
 
 
 def grow_chains(
@@ -115,27 +116,21 @@ def grow_chains(
                 f"{goal!r} is several goals. Give each a --goal of its own, or learn what they need skill by skill: "
                 f"--apart --goal {goal!r}"
             )
-        name = plan(asked, base.named(), vocabulary=base.vocabulary).steps[-1].skill
-        wanted.setdefault(name, Proposal(name, chain=True, goal=asked))
+        last = plan(asked, base.named(), vocabulary=base.vocabulary).steps[-1]
+        proposal = Proposal(last.skill, chain=True, goal=asked, n=last.n)
+        if wanted.setdefault(last.skill, proposal).n != last.n:
+            raise UsageError(f"{last.skill!r} is asked for twice, with different amounts. Give only the larger one.")
     library = SkillLibrary.open_for(home, config)
-    proposer, set_up = ChainGoals(list(wanted.values()), library, config.gate), ChainSetUp(base, library, config)
     limits = replace(limits, count=None)
-    return _grow(library, proposer, set_up, executor_fn, observer, limits, again=frozenset(wanted))
+    proposer, set_up = ChainGoals(list(wanted.values()), library, config.gate), ChainSetUp(base, library, config)
+    return _grown(Controller(library, proposer, set_up, executor_fn(limits), observer, limits, again=frozenset(wanted)))
 
 
-def _grow(
-    library: SkillLibrary,
-    proposer: Proposer,
-    set_up_fn: Callable[[Proposal, int], RunPaths],
-    executor_fn: ExecutorFn,
-    observer: Observer,
-    limits: GrowLimits,
-    again: frozenset[str] = frozenset(),
-) -> GrowOutcome:
-    with library.lock():
-        controller = Controller(library, proposer, set_up_fn, executor_fn(limits), observer, limits, again)
+def _grown(controller: Controller) -> GrowOutcome:
+    with controller.library.lock():
         finish = controller.run()
-        return GrowOutcome(tuple(library.records()), finish.complete, finish.reason, controller.failures)
+        records = tuple(controller.library.records())
+    return GrowOutcome(records, finish.complete, finish.reason, controller.failures)
 
 
 def train(

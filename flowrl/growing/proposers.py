@@ -125,16 +125,15 @@ class ChainGoals(_Prompt):
     """
 
     def __init__(self, goals: Sequence[Proposal], library: SkillLibrary, gate: GateConfig):
-        self.library, self.gate = library, gate
-        begun = self._under_way()
-        self.goals = sorted(goals, key=lambda goal: goal.name not in begun)
+        self.goals, self.library, self.gate = tuple(goals), library, gate
 
     def propose(self, learned_or_pending: Collection[str], given_up: Mapping[str, str]) -> Proposed | NothingToPropose:
         """Propose the next goal, or report whether all are learned."""
-        records, begun = self.library.named(), self._under_way()
+        records = self.library.named()
+        begun = {spec.skill for paths, spec in self.library.runs() if not paths.result.exists()}
         # A goal that another's run has brought in as a member is not done while its own run goes on.
-        lacking = [g for g in self.goals if g.name in begun or not self._is_learned(records.get(g.name))]
-        for goal in lacking:
+        lacking = [g for g in self.goals if g.name in begun or not self._is_learned(g, records.get(g.name))]
+        for goal in sorted(lacking, key=lambda goal: goal.name not in begun):
             if goal.name not in learned_or_pending and goal.name not in given_up:
                 return Proposed(goal)
         if lacking:
@@ -145,11 +144,10 @@ class ChainGoals(_Prompt):
         names = [goal.name for goal in self.goals]
         return NothingToPropose(f"{', '.join(names)} {'are' if names[1:] else 'is'} learned", complete=True)
 
-    def _under_way(self) -> set[str]:
-        return {spec.skill for paths, spec in self.library.runs() if not paths.result.exists()}
-
-    def _is_learned(self, record: SkillRecord | None) -> bool:
-        return record is not None and record.status == "learned" and is_learned(self.gate, record.evaluation)
+    def _is_learned(self, goal: Proposal, record: SkillRecord | None) -> bool:
+        if record is None or record.status != "learned" or record.evaluation.amount < goal.n:
+            return False
+        return is_learned(self.gate, record.evaluation)
 
 
 class OneSkill(_Prompt):

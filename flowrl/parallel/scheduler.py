@@ -24,6 +24,7 @@ class Proposal:
         trial: the run only measures a reward candidate; the library gets nothing of it.
         chain: its whole plan is trained in one run.
         goal: what that plan is for, where that is more than the skill's name: "wood=3".
+        n: the amount wanted of the skill at the end of that plan.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Proposal:
     trial: bool = False
     chain: bool = False
     goal: str = ""
+    n: int = 1
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ USAGE_ERRORS = {
     ("grow", "--set", "ppo.clip_eps=-1"): r"ppo\.clip_eps cannot be '-1': .*greater than 0",
     ("grow", "--goal", "wood_pickaxx"): "wood_pickaxe",
     ("grow", "--goal", "wood, EAT_COW"): "'wood, EAT_COW' is several goals. Give each a --goal of its own",
+    ("grow", "--goal", "wood=1", "--goal", "wood=3"): "'Collect Wood' is asked for twice, with different amounts",
     ("grow", "--apart"): "--apart says how a --goal",
     ("grow", "--goal", "wood", "--goal", "stone", "--skills", "3"): "leave out --apart, --skills",
     ("grow", "--skills", "99"): "has 24 skills, fewer than --skills 99",
