@@ -141,6 +141,7 @@ def test_two_chains_give_what_they_share_the_same_numbers_and_are_merged_one_aft
     assert outcome.complete and not outcome.failures, outcome
     specs = {spec.skill: spec for spec in watcher.specs}
     numbers = [{step.skill: step.expert for step in spec.plan.steps} for spec in specs.values()]
+    assert all(len(set(of.values())) == len(of) for of in numbers), "no two skills share an expert"
     shared = numbers[0].keys() & numbers[1].keys()
     assert shared >= {"Collect Wood", "Place Table"}
     assert all(numbers[0][name] == numbers[1][name] for name in shared)
