@@ -18,7 +18,7 @@ from flowrl.env.block_memory import (
     offset_to,
 )
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.explored import newly_seen, nothing_explored, unseen_shares
+from flowrl.env.explored import newly_seen, nothing_explored, unseen_cells, unseen_shares
 from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
@@ -290,14 +290,17 @@ class FlowEnv:
     def _discovery(self, state: FlowState, moved: Moved) -> Float[Array, "B"] | float:
         """Pay for what is seen for the first time while the task's target is nowhere known.
 
-        Each cell pays once an episode, so that walking to and fro earns nothing.
+        Each cell pays once an episode, so that walking to and fro earns nothing. The step that shows the target pays
+        for all cells still unseen: by cells alone, the longest search would earn the most.
         """
         if not self.discovery_reward or max(self.amounts.seeks, default=-1) < 0:
             return 0.0
         target = jnp.asarray(self.amounts.seeks)[state.task]  # [B]
-        nearest = moved.inputs.closest_blocks_prev[jnp.arange(target.shape[0]), jnp.maximum(target, 0), 0, 0]
-        searching = (target >= 0) & (nearest == UNKNOWN)
-        return self.discovery_reward * searching * newly_seen(state.player.explored, moved.player.explored)
+        nearest = (jnp.arange(target.shape[0]), jnp.maximum(target, 0), 0, 0)
+        searching = (target >= 0) & (moved.inputs.closest_blocks_prev[nearest] == UNKNOWN)
+        cells = newly_seen(state.player.explored, moved.player.explored)
+        found = (moved.inputs.closest_blocks[nearest] != UNKNOWN) & (cells > 0)
+        return self.discovery_reward * searching * jnp.where(found, unseen_cells(state.player.explored), cells)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""
