@@ -1,8 +1,6 @@
 """Craftax-Classic as a `Domain`: upstream's step functions, in upstream's order.
 
 Source of the order: `craftax_step` in craftax/craftax_classic/game_logic.py, craftax 1.6.1.
-
-Source of the order: `craftax_step` in craftax/craftax_classic/game_logic.py, craftax 1.6.1.
 """
 
 import functools
@@ -10,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from craftax.craftax_classic import game_logic
 from craftax.craftax_classic.constants import OBS_DIM, Achievement, Action, BlockType
 from craftax.craftax_classic.envs.craftax_state import EnvParams, EnvState, Inventory, Mobs, StaticEnvParams
@@ -49,6 +48,8 @@ BEYOND_9 = shape_words(lambda rows, columns: (abs(rows) + abs(columns) > 9) & (a
 CAUSES = ("zombie", "arrow", "lava", "hunger", "thirst", "fatigue")
 HERDS = ("zombies", "cows", "skeletons", "arrows")
 CELL_SIZE = len(BlockType) + len(HERDS)
+ROCK = (BlockType.STONE, BlockType.COAL, BlockType.IRON, BlockType.DIAMOND, BlockType.PATH, BlockType.LAVA)
+_ROCK = np.uint32(sum(1 << block.value for block in ROCK))
 SLOTS = (STATIC.max_zombies, STATIC.max_cows, STATIC.max_skeletons, STATIC.max_arrows)
 
 
@@ -230,6 +231,12 @@ def nearby(world: EnvState) -> Float[Array, "23"]:
     return jnp.concatenate([blocks, creatures.astype(jnp.float32), jnp.stack([jnp.sin(hour), jnp.cos(hour)])])
 
 
+def rock(world: EnvState) -> Bool[Array, "R C"]:
+    """The cells of the mountains: stone, what lies in it, and the ways through it."""
+    # A bit for each type of block: one shift in place of six comparisons.
+    return (_ROCK >> world.map.astype(jnp.uint32)) & 1 == 1
+
+
 def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """Craftax-Classic.
 
@@ -271,6 +278,7 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         facts=Facts(STATIONS, INTRINSICS, _ground),
         light_fn=lambda world: world.light_level,
         map_size=STATIC.map_size if layout == "classic-2" else None,
+        rock_fn=rock if layout == "classic-2" else None,
         nearby=len(BlockType) + len(HERDS) + 2 if layout == "classic-2" else 0,
         nearby_fn=nearby if layout == "classic-2" else None,
     )

@@ -31,8 +31,8 @@ class Observation(NamedTuple):
     floats: Float[Array, "*B floats"]
 
 
-UNSEEN_SHARES = 24
-"""Floats that say how much is unseen round the player, see `explored.py`."""
+PATCHES_ROUND = 24
+"""Patches round the view for each of which an observation says how much of it is unseen, see `explored.py`."""
 NO_MARK = 65535
 """What `Observation.marks` holds for a creature that is not in view."""
 
@@ -148,6 +148,7 @@ class Domain:
         light_fn: world -> daylight from 0 to 1; None for a game without nights.
         map_size: rows and columns of a floor, where players note what they have seen of it (see `explored.py`); None:
             they do not, in this layout.
+        rock_fn: world -> the cells of the player's floor among which ores lie; None: players note no rock.
         nearby: floats that the layout adds about what is close by, `nearby_fn` of a world.
     """
 
@@ -175,6 +176,7 @@ class Domain:
     facts: Facts | None = None
     light_fn: Callable[[World], Float[Array, ""]] | None = None
     map_size: tuple[int, int] | None = None
+    rock_fn: Callable[[World], Bool[Array, "R C"]] | None = None
     nearby: int = 0
     nearby_fn: Callable[[World], Float[Array, "nearby"]] | None = None
 
@@ -208,12 +210,14 @@ class Domain:
     def extra_size(self) -> int:
         """Floats that flowrl adds.
 
-        Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand; with a map how much is unseen;
+        Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand; with a map how much is unseen, and how much is
+        rock;
         where the layout has it, what is close by and the way to what the task seeks (dx, dy, known).
         """
         own = 3 * (len(self.sight.names) + len(self.creatures)) + 2
         own += self.nearby + 3 if self.nearby else 0
-        return own if self.map_size is None else own + UNSEEN_SHARES
+        planes = 0 if self.map_size is None else 1 if self.rock_fn is None else 2
+        return own + PATCHES_ROUND * planes
 
     @property
     def observation_size(self) -> int:

@@ -31,8 +31,11 @@ def explore(
 
 # Example, views of 7 x 9 cells, the player at row 10: the patches' middle rows are -4 3 10 17 24. Of the first, rows
 # -7 to -1, no cell is on the map, and so none is unseen.
-def unseen_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: World) -> Float[Array, "shares"]:
-    """Share of unseen cells in each patch round the view, row by row. What lies beyond the map is not unseen."""
+def map_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: World) -> Float[Array, "shares"]:
+    """Share of each patch round the view that is unseen, row by row, then the share that is known to be rock.
+
+    What lies beyond the map is neither.
+    """
     position, floor = domain.sight.place_fn(world)
     steps = jnp.arange(PATCHES) - PATCHES // 2
 
@@ -42,10 +45,12 @@ def unseen_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: Wo
         distance = jnp.abs(jnp.arange(explored.shape[1 + axis]) - middles[:, None])
         return (distance <= domain.view[axis] // 2).astype(jnp.float32)
 
-    unseen = (~explored[floor]).astype(jnp.float32)
-    shares = (members(0) @ unseen @ members(1).T).reshape(-1) / domain.cells  # [PATCHES * PATCHES]
-    middle = shares.shape[0] // 2
-    return jnp.concatenate([shares[:middle], shares[middle + 1 :]])
+    seen = explored[floor]
+    planes = jnp.stack([~seen] if domain.rock_fn is None else [~seen, seen & domain.rock_fn(world)])
+    shares = members(0) @ planes.astype(jnp.float32) @ members(1).T / domain.cells
+    shares = shares.reshape(len(planes), -1)  # [planes, PATCHES * PATCHES]
+    middle = shares.shape[1] // 2
+    return jnp.concatenate([shares[:, :middle], shares[:, middle + 1 :]], axis=1).reshape(-1)
 
 
 def newly_seen(

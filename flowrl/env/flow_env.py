@@ -18,7 +18,7 @@ from flowrl.env.block_memory import (
     offset_to,
 )
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.explored import newly_seen, nothing_explored, unseen_cells, unseen_shares
+from flowrl.env.explored import map_shares, newly_seen, nothing_explored, unseen_cells
 from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
@@ -207,7 +207,7 @@ class FlowEnv:
             held = jnp.where(item >= 0, in_hand[item], 0)
             wanted = jnp.stack([amounts[task], held]) / _AMOUNT_SCALE
             if player.explored is not None:
-                wanted = jnp.concatenate([wanted, unseen_shares(self.domain, player.explored, player.world)])
+                wanted = jnp.concatenate([wanted, map_shares(self.domain, player.explored, player.world)])
             if self.domain.nearby_fn is not None:
                 wanted = jnp.concatenate([wanted, self.domain.nearby_fn(player.world), self._target(blocks, task)])
             return offsets.reshape(-1).astype(jnp.int8), wanted
