@@ -84,6 +84,7 @@ class PPOConfig(_Frozen):
     discovery_reward: float = Field(
         0.0, ge=0, description="for each cell seen for the first time while what a task seeks is not yet known"
     )
+    found_reward: float = Field(0.0, ge=0, description="for the step that first shows what a task seeks")
 
 
 class GateConfig(_Frozen):

@@ -50,6 +50,7 @@ def run_env(
         domain=domain_named(config.env.name, config.env.fast, config.layout),
         amounts=replace(env.amounts, seeks=seeks),
         discovery_reward=config.ppo.discovery_reward,
+        found_reward=config.ppo.found_reward,
         vitals_reward=config.ppo.vitals_reward,
         interrupts=tuple((interrupts or {}).values()),
     )

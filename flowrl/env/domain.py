@@ -210,9 +210,8 @@ class Domain:
     def extra_size(self) -> int:
         """Floats that flowrl adds.
 
-        Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand; with a map how much is unseen, and how much is
-        rock;
-        where the layout has it, what is close by and the way to what the task seeks (dx, dy, known).
+        Nearest blocks and creatures (dx, dy, known), the amount wanted and in hand; with a map how much is unseen, and
+        how much rock; where the layout has it, what is close by and the way to what the task seeks (dx, dy, known).
         """
         own = 3 * (len(self.sight.names) + len(self.creatures)) + 2
         own += self.nearby + 3 if self.nearby else 0

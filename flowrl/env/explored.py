@@ -58,8 +58,3 @@ def newly_seen(
 ) -> Int[Array, "B"] | int:
     """Number of cells that were seen for the first time. 0 without a map."""
     return 0 if before is None or after is None else (after & ~before).sum(axis=(1, 2, 3))
-
-
-def unseen_cells(explored: Bool[Array, "B floors R C"] | None) -> Int[Array, "B"] | int:
-    """Number of cells that were never seen. 0 without a map."""
-    return 0 if explored is None else (~explored).sum(axis=(1, 2, 3))

@@ -18,7 +18,7 @@ from flowrl.env.block_memory import (
     offset_to,
 )
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.explored import map_shares, newly_seen, nothing_explored, unseen_cells
+from flowrl.env.explored import map_shares, newly_seen, nothing_explored
 from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
@@ -136,6 +136,7 @@ class FlowEnv:
         episode_steps: the time limit of an episode.
         postconditions: (fluent, amount): what the last task's skill says holds at least when it is done.
         discovery_reward: for each cell seen for the first time while what the task seeks is not known.
+        found_reward: for the step that shows it. It has to outweigh what the cells to come would have paid.
         interrupts: what pre-empts the plan; the first that applies does.
         vitals_reward: for each point that the intrinsics rise, all together. A difference of potentials (Ng et al.
             1999, "Policy invariance under reward transformations"), so that going hungry to eat again pays nothing.
@@ -147,6 +148,7 @@ class FlowEnv:
     episode_steps: int
     postconditions: tuple[tuple[str, int], ...] = ()
     discovery_reward: float = 0.0
+    found_reward: float = 0.0
     vitals_reward: float = 0.0
     interrupts: tuple[Interrupt, ...] = ()
 
@@ -290,17 +292,17 @@ class FlowEnv:
     def _discovery(self, state: FlowState, moved: Moved) -> Float[Array, "B"] | float:
         """Pay for what is seen for the first time while the task's target is nowhere known.
 
-        Each cell pays once an episode, so that walking to and fro earns nothing. The step that shows the target pays
-        for all cells still unseen: by cells alone, the longest search would earn the most.
+        Each cell pays once an episode, so that walking to and fro earns nothing; nor does what the player itself put
+        where it can be seen.
         """
-        if not self.discovery_reward or max(self.amounts.seeks, default=-1) < 0:
+        if not (self.discovery_reward or self.found_reward) or max(self.amounts.seeks, default=-1) < 0:
             return 0.0
         target = jnp.asarray(self.amounts.seeks)[state.task]  # [B]
         nearest = (jnp.arange(target.shape[0]), jnp.maximum(target, 0), 0, 0)
         searching = (target >= 0) & (moved.inputs.closest_blocks_prev[nearest] == UNKNOWN)
         cells = newly_seen(state.player.explored, moved.player.explored)
         found = (moved.inputs.closest_blocks[nearest] != UNKNOWN) & (cells > 0)
-        return self.discovery_reward * searching * jnp.where(found, unseen_cells(state.player.explored), cells)
+        return searching * (self.discovery_reward * cells + self.found_reward * found)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""

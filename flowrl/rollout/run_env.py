@@ -41,8 +41,9 @@ def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
         TaskAmounts(low, high, item, seeks),
         spec.config.env.episode_steps,
         met_at_the_end,
-        spec.config.ppo.discovery_reward,
-        spec.config.ppo.vitals_reward,
+        discovery_reward=spec.config.ppo.discovery_reward,
+        found_reward=spec.config.ppo.found_reward,
+        vitals_reward=spec.config.ppo.vitals_reward,
     )
 
 

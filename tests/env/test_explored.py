@@ -63,9 +63,9 @@ def test_cells_count_once() -> None:
     assert newly_seen(None, None) == 0
 
 
-def env_for(*settings: str) -> FlowEnv:
+def env_for(*settings: str, goal: str = "Collect Coal") -> FlowEnv:
     config = build_config(settings=["env.layout=classic-2", *settings])
-    return run_env(config, plan_steps(config.env.name, "Collect Coal"))
+    return run_env(config, plan_steps(config.env.name, goal))
 
 
 def test_the_layout_adds_to_what_classic_1_shows() -> None:
@@ -105,23 +105,27 @@ def test_snapshots_keep_the_map() -> None:
     assert player.explored is not None and int(player.explored[0].sum()) == 63
 
 
-def rewards_of(env: FlowEnv, target_known: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Reward of two steps to the right and two back, the first with a tree in view or with none anywhere."""
-    player = env.new_players(jax.random.split(jax.random.PRNGKey(3), 2))
-    trees = player.world.map == 5
-    grass = jnp.where(trees, 2, player.world.map)
-    bare = player.world.replace(map=grass.at[:, 20:44, 20:44].set(2), zombies=_gone(player.world.zombies))
-    if target_known:
-        bare = bare.replace(map=bare.map.at[:, 30, 30].set(5))
-    snapshots = snapshots_of(player._replace(world=bare))
-    fresh = snapshots._replace(memory=np.full_like(snapshots.memory, -100), explored=np.zeros_like(snapshots.explored))
-    state = env.start(players_at(env.domain, fresh), jnp.ones((2, len(env.amounts.high)), jnp.int32))
-    state = state._replace(player=_look(env, state.player))
-    step, rewards = jax.jit(env.step), []
+def rewards_of(env: FlowEnv, tree: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Reward of two steps to the right and two back, the only tree at the given place."""
+    state, step, rewards = meadow(env, tree), jax.jit(env.step), []
     for i, action in enumerate([2, 2, 1, 1]):  # RIGHT, RIGHT, LEFT, LEFT
         state, result = step(jax.random.PRNGKey(i), state, jnp.full(2, action))
         rewards.append(np.asarray(result.reward))
     return np.stack(rewards), np.asarray(state.player.world.player_position)
+
+
+def meadow(env: FlowEnv, tree: tuple[int, int] | None = None) -> Any:
+    """Two players at (32, 32) on grass only, no zombies."""
+    player = env.new_players(jax.random.split(jax.random.PRNGKey(3), 2))
+    trees = player.world.map == 5
+    grass = jnp.where(trees, 2, player.world.map)
+    bare = player.world.replace(map=grass.at[:, 20:44, 20:44].set(2), zombies=_gone(player.world.zombies))
+    if tree:
+        bare = bare.replace(map=bare.map.at[:, *tree].set(5))
+    snapshots = snapshots_of(player._replace(world=bare))
+    fresh = snapshots._replace(memory=np.full_like(snapshots.memory, -100), explored=np.zeros_like(snapshots.explored))
+    state = env.start(players_at(env.domain, fresh), jnp.ones((2, len(env.amounts.high)), jnp.int32))
+    return state._replace(player=_look(env, state.player))
 
 
 def _gone(herd: Any) -> Any:
@@ -136,9 +140,41 @@ def _look(env: FlowEnv, player: Any) -> Any:
 
 def test_discovery_pays_each_cell_once_while_the_target_is_unknown() -> None:
     env = env_for("ppo.discovery_reward=0.01")
-    paid, _ = rewards_of(env, target_known=False)
+    paid, _ = rewards_of(env, tree=None)
     np.testing.assert_allclose(paid, [[0.07] * 2, [0.07] * 2, [0] * 2, [0] * 2], atol=1e-6)
-    known, _ = rewards_of(env, target_known=True)
+    known, _ = rewards_of(env, tree=(30, 30))
     assert (np.abs(known) < 0.06).all() and not np.isclose(np.abs(known[:2]), 0.07).any(), "only the way to the tree"
-    without, _ = rewards_of(dataclasses.replace(env, discovery_reward=0.0), target_known=False)
+    without, _ = rewards_of(dataclasses.replace(env, discovery_reward=0.0), tree=None)
     assert (without == 0).all()
+
+
+def test_the_step_that_shows_the_target_pays_for_all_that_is_unseen() -> None:
+    env = env_for("ppo.discovery_reward=0.01")
+    paid, _ = rewards_of(env, tree=(32, 38))
+    unseen = 64 * 64 - 63 - 7
+    np.testing.assert_allclose(paid[0], 0.07, atol=1e-6)
+    assert (np.abs(paid[1] - 0.01 * unseen) < 0.06).all(), "the tree comes into view in the second step"
+    assert (np.abs(paid[2:]) < 0.06).all(), "and is known from then on"
+
+
+def test_a_target_that_the_player_put_there_is_none_found() -> None:
+    env = env_for("ppo.discovery_reward=0.01", goal="Collect Stone")
+    state = meadow(env)
+    world = state.player.world
+    held = world.inventory.replace(stone=jnp.full(2, 1, world.inventory.stone.dtype))
+    state = state._replace(player=state.player._replace(world=world.replace(inventory=held)))
+    state = state._replace(task=jnp.full(2, env.plan_tasks - 1, jnp.int32), amounts=state.amounts + 5)
+    place = env.domain.actions.index("PLACE_STONE")
+    state, result = jax.jit(env.step)(jax.random.PRNGKey(0), state, jnp.full(2, place))
+    assert (np.asarray(state.player.world.inventory.stone) == 0).all(), "it was put down"
+    assert (np.asarray(result.reward) <= 0).all()
+
+
+def test_rock_is_told_where_it_was_seen(world: Any) -> None:
+    rocky = world.replace(map=jnp.full((64, 64), BlockType.GRASS.value).at[:, :32].set(BlockType.COAL.value))
+    seen = explore(DOMAIN, nothing_explored(DOMAIN), at(rocky, 32, 23))
+    assert seen is not None
+    there = at(rocky, 32, 32)
+    rock = np.asarray(map_shares(DOMAIN, seen, there))[24:]
+    assert rock[11] == 1, "left of the view: seen, and rock"
+    assert rock.sum() == 1, "where nothing was seen no rock is known"
