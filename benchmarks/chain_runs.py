@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--goal", default=GOAL)
     parser.add_argument("--steps", help="the plan as skill:n,skill:n,...; the planner's if left out")
-    parser.add_argument("--interrupts", default="", help="of shelter, drink, cow; what comes first goes first")
+    parser.add_argument("--interrupts", default="", help="of shelter, rest, drink, cow; what comes first goes first")
     parser.add_argument("--frames", type=float, default=10e6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset", default="cpu")
@@ -52,6 +52,7 @@ def interrupt(name: str) -> tuple[str, Any]:
 
     return {
         "shelter": ("Shelter", Interrupt((("light", 45),), (("light", 45),), (("stone", 1),))),
+        "rest": ("Rest", Interrupt((("energy", 1),), (("energy", 8),))),
         "drink": ("Collect Drink", Interrupt((("drink", 2),), (("drink", 8),))),
         "cow": ("Eat Cow", Interrupt((("food", 2),), (("food", 7),))),
     }[name]

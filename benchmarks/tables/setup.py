@@ -13,6 +13,7 @@ from flowrl.errors import UsageError
 from flowrl.knowledge.base import load_base
 from flowrl.paths import slug
 from flowrl.planning.planner import plan
+from flowrl.rollout.run_env import side_rewards
 from flowrl.skillcode.source import SkillSource, compose_module
 from flowrl.training.trainer import Trainer
 
@@ -49,9 +50,7 @@ def run_env(
         env,
         domain=domain_named(config.env.name, config.env.fast, config.layout),
         amounts=replace(env.amounts, seeks=seeks),
-        discovery_reward=config.ppo.discovery_reward,
-        found_reward=config.ppo.found_reward,
-        vitals_reward=config.ppo.vitals_reward,
+        side_rewards=side_rewards(config.ppo),
         interrupts=tuple((interrupts or {}).values()),
     )
 

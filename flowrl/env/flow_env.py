@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.block_memory import (
-    UNKNOWN,
     closest_blocks,
     empty_memory,
     nearest_cells,
@@ -18,8 +17,9 @@ from flowrl.env.block_memory import (
     offset_to,
 )
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.explored import map_shares, newly_seen, nothing_explored
+from flowrl.env.explored import map_shares, nothing_explored
 from flowrl.env.player import Moved, PlayerState, move, player_in
+from flowrl.env.side_rewards import SideRewards
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
 from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
@@ -135,11 +135,8 @@ class FlowEnv:
         amounts: what each task wants.
         episode_steps: the time limit of an episode.
         postconditions: (fluent, amount): what the last task's skill says holds at least when it is done.
-        discovery_reward: for each cell seen for the first time while what the task seeks is not known.
-        found_reward: for the step that shows it. It has to outweigh what the cells to come would have paid.
         interrupts: what pre-empts the plan; the first that applies does.
-        vitals_reward: for each point that the intrinsics rise, all together. A difference of potentials (Ng et al.
-            1999, "Policy invariance under reward transformations"), so that going hungry to eat again pays nothing.
+        side_rewards: what is paid beside the tasks' rewards.
     """
 
     domain: Domain
@@ -147,10 +144,8 @@ class FlowEnv:
     amounts: TaskAmounts
     episode_steps: int
     postconditions: tuple[tuple[str, int], ...] = ()
-    discovery_reward: float = 0.0
-    found_reward: float = 0.0
-    vitals_reward: float = 0.0
     interrupts: tuple[Interrupt, ...] = ()
+    side_rewards: SideRewards = SideRewards()
 
     @property
     def plan_tasks(self) -> int:
@@ -223,7 +218,11 @@ class FlowEnv:
 
     def _target(self, blocks: Int[Array, "types 2"], task: Int[Array, ""]) -> Float[Array, "3"]:
         """The way to what the task seeks. In the same columns for every task, so that a copied expert knows it."""
-        return offset_to(blocks, jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task])
+        return offset_to(blocks, self._sought(task))
+
+    def _sought(self, task: Int[Array, "*B"]) -> Int[Array, "*B"]:
+        """Row of `closest_blocks` that a task is looking for, -1 for none."""
+        return jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
         """Step the batch; ended episodes are left as they ended."""
@@ -234,9 +233,7 @@ class FlowEnv:
         """Decide which tasks are done and which episodes ended."""
         done, reward = self._evaluate_tasks(self.acting_task(state), moved.inputs)
         done &= state.interrupt < 0
-        reward = reward + self._discovery(state, moved)
-        if self.vitals_reward:
-            reward = reward + self.vitals_reward * moved.inputs.player_intrinsics_diff.sum(axis=-1)
+        reward = reward + self.side_rewards.of_step(self._sought(state.task), state.player, moved)
         over, steps = moved.over, state.steps + 1
         last = state.task == self.plan_tasks - 1
         success = done & last & ~over
@@ -288,21 +285,6 @@ class FlowEnv:
             now = jnp.where((now == number) & ends, -1, now)
             begun = jnp.where(begins, number, begun)
         return jnp.where(now >= 0, now, begun)
-
-    def _discovery(self, state: FlowState, moved: Moved) -> Float[Array, "B"] | float:
-        """Pay for what is seen for the first time while the task's target is nowhere known.
-
-        Each cell pays once an episode, so that walking to and fro earns nothing; nor does what the player itself put
-        where it can be seen.
-        """
-        if not (self.discovery_reward or self.found_reward) or max(self.amounts.seeks, default=-1) < 0:
-            return 0.0
-        target = jnp.asarray(self.amounts.seeks)[state.task]  # [B]
-        nearest = (jnp.arange(target.shape[0]), jnp.maximum(target, 0), 0, 0)
-        searching = (target >= 0) & (moved.inputs.closest_blocks_prev[nearest] == UNKNOWN)
-        cells = newly_seen(state.player.explored, moved.player.explored)
-        found = (moved.inputs.closest_blocks[nearest] != UNKNOWN) & (cells > 0)
-        return searching * (self.discovery_reward * cells + self.found_reward * found)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""

@@ -1,11 +1,13 @@
 """The environment of a run, built from its folder."""
 
+from flowrl.config import PPOConfig
 from flowrl.env.code_parser import bind_tasks, load_module
 from flowrl.env.domain import Domain
 from flowrl.env.dry_run import TaskNames, check_module_arguments
 from flowrl.env.exported_tasks import exported_tasks
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
 from flowrl.env.registry import domain_named
+from flowrl.env.side_rewards import SideRewards
 from flowrl.env.symbolic_state import postconditions
 from flowrl.errors import ModuleError, nearest_names
 from flowrl.paths import PlayPaths
@@ -41,10 +43,13 @@ def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
         TaskAmounts(low, high, item, seeks),
         spec.config.env.episode_steps,
         met_at_the_end,
-        discovery_reward=spec.config.ppo.discovery_reward,
-        found_reward=spec.config.ppo.found_reward,
-        vitals_reward=spec.config.ppo.vitals_reward,
+        side_rewards=side_rewards(spec.config.ppo),
     )
+
+
+def side_rewards(ppo: PPOConfig) -> SideRewards:
+    """What a run pays beside its skills' rewards."""
+    return SideRewards(ppo.discovery_reward, ppo.found_reward, ppo.vitals_reward)
 
 
 def _exported(spec: RunSpec, paths: PlayPaths, domain: Domain) -> TaskModule:

@@ -17,6 +17,7 @@ from flowrl.env.explored import explore, map_shares, newly_seen, nothing_explore
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.observation import expand
 from flowrl.env.player import player_in
+from flowrl.env.side_rewards import SideRewards
 from flowrl.env.snapshots import pack, players_at, snapshots_of, unpack
 from flowrl.errors import UsageError
 
@@ -144,21 +145,20 @@ def test_discovery_pays_each_cell_once_while_the_target_is_unknown() -> None:
     np.testing.assert_allclose(paid, [[0.07] * 2, [0.07] * 2, [0] * 2, [0] * 2], atol=1e-6)
     known, _ = rewards_of(env, tree=(30, 30))
     assert (np.abs(known) < 0.06).all() and not np.isclose(np.abs(known[:2]), 0.07).any(), "only the way to the tree"
-    without, _ = rewards_of(dataclasses.replace(env, discovery_reward=0.0), tree=None)
+    without, _ = rewards_of(dataclasses.replace(env, side_rewards=SideRewards()), tree=None)
     assert (without == 0).all()
 
 
-def test_the_step_that_shows_the_target_pays_for_all_that_is_unseen() -> None:
-    env = env_for("ppo.discovery_reward=0.01")
+def test_the_step_that_shows_the_target_is_paid() -> None:
+    env = env_for("ppo.discovery_reward=0.01", "ppo.found_reward=3")
     paid, _ = rewards_of(env, tree=(32, 38))
-    unseen = 64 * 64 - 63 - 7
     np.testing.assert_allclose(paid[0], 0.07, atol=1e-6)
-    assert (np.abs(paid[1] - 0.01 * unseen) < 0.06).all(), "the tree comes into view in the second step"
+    assert (np.abs(paid[1] - 3.07) < 0.06).all(), "the tree comes into view in the second step"
     assert (np.abs(paid[2:]) < 0.06).all(), "and is known from then on"
 
 
 def test_a_target_that_the_player_put_there_is_none_found() -> None:
-    env = env_for("ppo.discovery_reward=0.01", goal="Collect Stone")
+    env = env_for("ppo.found_reward=3", goal="Collect Stone")
     state = meadow(env)
     world = state.player.world
     held = world.inventory.replace(stone=jnp.full(2, 1, world.inventory.stone.dtype))
