@@ -231,6 +231,11 @@ def nearby(world: EnvState) -> Float[Array, "23"]:
     return jnp.concatenate([blocks, creatures.astype(jnp.float32), jnp.stack([jnp.sin(hour), jnp.cos(hour)])])
 
 
+def turn(world: EnvState) -> Int[Array, ""]:
+    """Quarter turns, clockwise from up, of the way the player faces."""
+    return jnp.array([0, 3, 1, 0, 2])[world.player_direction]  # a direction is the action that moves there
+
+
 def rock(world: EnvState) -> Bool[Array, "R C"]:
     """The cells of the mountains: stone, what lies in it, and the ways through it."""
     # A bit for each type of block: one shift in place of six comparisons.
@@ -277,8 +282,9 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         cause_fn=cause_of_death,
         facts=Facts(STATIONS, INTRINSICS, _ground),
         light_fn=lambda world: world.light_level,
-        map_size=STATIC.map_size if layout == "classic-2" else None,
-        rock_fn=rock if layout == "classic-2" else None,
-        nearby=len(BlockType) + len(HERDS) + 2 if layout == "classic-2" else 0,
-        nearby_fn=nearby if layout == "classic-2" else None,
+        map_size=None if layout == "classic-1" else STATIC.map_size,
+        turn_fn=turn if layout == "classic-3" else None,
+        rock_fn=None if layout == "classic-1" else rock,
+        nearby=0 if layout == "classic-1" else len(BlockType) + len(HERDS) + 2,
+        nearby_fn=None if layout == "classic-1" else nearby,
     )

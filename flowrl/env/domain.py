@@ -148,6 +148,8 @@ class Domain:
         light_fn: world -> daylight from 0 to 1; None for a game without nights.
         map_size: rows and columns of a floor, where players note what they have seen of it (see `explored.py`); None:
             they do not, in this layout.
+        turn_fn: world -> quarter turns, clockwise from up, of the way its player faces, which the layout shows as up (see
+            `turning.py`); None: the layout shows the world as it lies.
         rock_fn: world -> the cells of the player's floor among which ores lie; None: players note no rock.
         nearby: floats that the layout adds about what is close by, `nearby_fn` of a world.
     """
@@ -176,6 +178,7 @@ class Domain:
     facts: Facts | None = None
     light_fn: Callable[[World], Float[Array, ""]] | None = None
     map_size: tuple[int, int] | None = None
+    turn_fn: Callable[[World], Int[Array, ""]] | None = None
     rock_fn: Callable[[World], Bool[Array, "R C"]] | None = None
     nearby: int = 0
     nearby_fn: Callable[[World], Float[Array, "nearby"]] | None = None
@@ -195,6 +198,16 @@ class Domain:
     def cells(self) -> int:
         """Cells in the view."""
         return self.view[0] * self.view[1]
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Rows and columns of the view that the network sees. A turned one is square."""
+        return self.view if self.turn_fn is None else (max(self.view), max(self.view))
+
+    @property
+    def shown_size(self) -> int:
+        """Floats that the view becomes in the network's flat observation."""
+        return self.shown[0] * self.shown[1] * self.cell_size
 
     @property
     def upstream_size(self) -> int:
@@ -221,4 +234,4 @@ class Domain:
     @property
     def observation_size(self) -> int:
         """Floats in the network's flat observation."""
-        return self.upstream_size + self.extra_size
+        return self.shown_size + self.scalars + self.extra_size

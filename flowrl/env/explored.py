@@ -31,24 +31,28 @@ def explore(
 
 # Example, views of 7 x 9 cells, the player at row 10: the patches' middle rows are -4 3 10 17 24. Of the first, rows
 # -7 to -1, no cell is on the map, and so none is unseen.
-def map_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: World) -> Float[Array, "shares"]:
-    """Share of each patch round the view that is unseen, row by row, then the share that is known to be rock.
+def map_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: World) -> Float[Array, "planes patches"]:
+    """Share of each patch round the player that is unseen, and the share that is known to be rock.
 
-    What lies beyond the map is neither.
+    Patches go row by row and are as large as the view that is shown. What lies beyond the map is neither.
     """
     position, floor = domain.sight.place_fn(world)
     steps = jnp.arange(PATCHES) - PATCHES // 2
 
     def members(axis: int) -> Float[Array, "patches cells"]:
         """Which rows, or columns, each patch takes."""
-        middles = position[axis] + domain.view[axis] * steps
+        middles = position[axis] + domain.shown[axis] * steps
         distance = jnp.abs(jnp.arange(explored.shape[1 + axis]) - middles[:, None])
-        return (distance <= domain.view[axis] // 2).astype(jnp.float32)
+        return (distance <= domain.shown[axis] // 2).astype(jnp.float32)
 
     seen = explored[floor]
     planes = jnp.stack([~seen] if domain.rock_fn is None else [~seen, seen & domain.rock_fn(world)])
-    shares = members(0) @ planes.astype(jnp.float32) @ members(1).T / domain.cells
-    shares = shares.reshape(len(planes), -1)  # [planes, PATCHES * PATCHES]
+    shares = members(0) @ planes.astype(jnp.float32) @ members(1).T
+    return shares.reshape(len(planes), -1) / (domain.shown[0] * domain.shown[1])
+
+
+def round_about(shares: Float[Array, "planes patches"]) -> Float[Array, "floats"]:
+    """All shares but those of the patch in the middle, which is in view."""
     middle = shares.shape[1] // 2
     return jnp.concatenate([shares[:, :middle], shares[:, middle + 1 :]], axis=1).reshape(-1)
 

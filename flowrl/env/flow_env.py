@@ -17,11 +17,12 @@ from flowrl.env.block_memory import (
     offset_to,
 )
 from flowrl.env.domain import Domain, Observation, World
-from flowrl.env.explored import map_shares, nothing_explored
+from flowrl.env.explored import map_shares, nothing_explored, round_about
 from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.side_rewards import SideRewards
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
+from flowrl.env.turning import turn_offsets, turn_patches, turn_view, turned_actions
 from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
 
 _AMOUNT_SCALE = 5.0
@@ -196,36 +197,37 @@ class FlowEnv:
         """The policy's observation, compact. Upstream's, and flowrl's additions."""
         table = nearest_cells(self.domain.view)
 
-        def extras(player: PlayerState, task: Array, amounts: Array) -> tuple[Array, Array]:
+        def one(player: PlayerState, task: Array, amounts: Array) -> Observation:
+            turn = jnp.int32(0) if self.domain.turn_fn is None else self.domain.turn_fn(player.world)
             blocks = closest_blocks(self.domain, player.memory, player.world)[:, :, 0]
             offsets = jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.marks)])
             in_hand = self.domain.amounts_fn(self.domain.vitals_fn(player.world).inventory)
             item = jnp.asarray(self.amounts.item)[task]
             held = jnp.where(item >= 0, in_hand[item], 0)
-            wanted = jnp.stack([amounts[task], held]) / _AMOUNT_SCALE
+            seen, floats = player.seen, [player.seen.floats, jnp.stack([amounts[task], held]) / _AMOUNT_SCALE]
+            if self.domain.turn_fn is not None:
+                seen, offsets = turn_view(self.domain, seen, turn), turn_offsets(offsets, turn)
             if player.explored is not None:
-                wanted = jnp.concatenate([wanted, map_shares(self.domain, player.explored, player.world)])
+                shares = map_shares(self.domain, player.explored, player.world)
+                floats.append(round_about(shares if self.domain.turn_fn is None else turn_patches(shares, turn)))
             if self.domain.nearby_fn is not None:
-                wanted = jnp.concatenate([wanted, self.domain.nearby_fn(player.world), self._target(blocks, task)])
-            return offsets.reshape(-1).astype(jnp.int8), wanted
+                # In the same columns for every task, so that a copied expert knows the way to what is sought.
+                floats += [self.domain.nearby_fn(player.world), offset_to(offsets, self._sought(task))]
+            levels = jnp.concatenate([seen.levels, offsets.reshape(-1).astype(jnp.int8)])
+            return seen._replace(levels=levels, floats=jnp.concatenate(floats))
 
-        offsets, wanted = jax.vmap(extras)(state.player, state.task, state.amounts)
-        seen = state.player.seen
-        return seen._replace(
-            levels=jnp.concatenate([seen.levels, offsets], axis=-1),
-            floats=jnp.concatenate([seen.floats, wanted], axis=-1),
-        )
-
-    def _target(self, blocks: Int[Array, "types 2"], task: Int[Array, ""]) -> Float[Array, "3"]:
-        """The way to what the task seeks. In the same columns for every task, so that a copied expert knows it."""
-        return offset_to(blocks, self._sought(task))
+        observation: Observation = jax.vmap(one)(state.player, state.task, state.amounts)
+        return observation
 
     def _sought(self, task: Int[Array, "*B"]) -> Int[Array, "*B"]:
         """Row of `closest_blocks` that a task is looking for, -1 for none."""
         return jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
-        """Step the batch; ended episodes are left as they ended."""
+        """Step the batch; ended episodes are left as they ended. In a turned layout up is the way the player faces."""
+        if self.domain.turn_fn is not None:
+            turns = jax.vmap(self.domain.turn_fn)(state.player.world)
+            action = jnp.asarray(turned_actions(self.domain.actions))[turns, action]
         n = jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
         return self.judge(state, move(self.domain, key, state.player, state.achieved, action, n))
 

@@ -51,7 +51,7 @@ def mark_columns(cell_size: int, first: int, cell: Int[Array, "M"], bit: Int[Arr
 
 def active_columns(domain: Domain, observation: Observation) -> Int[Array, "*B L"]:
     """Columns of the flat view that are 1. Past its end for none."""
-    cell = jnp.arange(domain.cells) * domain.cell_size
+    cell = jnp.arange(domain.shown[0] * domain.shown[1]) * domain.cell_size
     parts, first, byte = [], 0, 0
     for plane in domain.planes:
         if plane.kind == "onehot":
@@ -85,7 +85,7 @@ def features(domain: Domain, observation: Observation) -> Features:
 def expand(domain: Domain, observation: Observation) -> Float[Array, "*B D"]:
     """The flat observation that `Features` stand for. Upstream's own, then what flowrl adds."""
     seen = features(domain, observation)
-    view = domain.cells * domain.cell_size
+    view = domain.shown_size
     batch = seen.columns.shape[:-1]
     columns = seen.columns.reshape(-1, seen.columns.shape[-1])
     flat = jnp.zeros((columns.shape[0], view)).at[jnp.arange(columns.shape[0])[:, None], columns].set(1.0, mode="drop")

@@ -1,0 +1,109 @@
+"""Layout classic-3: the player faces up, whichever way it faces."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from craftax.craftax_classic.constants import BlockType
+
+from benchmarks.tables.setup import plan_steps, run_env
+from flowrl.config import build_config
+from flowrl.env.flow_env import FlowEnv
+from flowrl.env.observation import expand
+from flowrl.env.player import player_in
+from flowrl.env.turning import TURNS, turned_actions, turned_cells
+
+FACING = {"UP": 3, "RIGHT": 2, "DOWN": 4, "LEFT": 1}
+"""The direction of a world whose player faces so, in the order of `TURNS`."""
+TREE = BlockType.TREE.value
+
+
+@pytest.fixture(scope="module")
+def env() -> FlowEnv:
+    config = build_config(settings=["env.layout=classic-3"])
+    return run_env(config, plan_steps(config.env.name, "Collect Coal"))
+
+
+@pytest.fixture(scope="module")
+def meadow(env: FlowEnv) -> Any:
+    """Four players at (32, 32) on grass, one facing each way, without creatures."""
+    world = env.new_players(jax.random.split(jax.random.PRNGKey(0), 4)).world
+    empty = {herd: getattr(world, herd) for herd in ("zombies", "cows", "skeletons", "arrows")}
+    empty = {herd: mobs.replace(mask=jnp.zeros_like(mobs.mask)) for herd, mobs in empty.items()}
+    facing = jnp.array(list(FACING.values()), world.player_direction.dtype)
+    grass = jnp.full_like(world.map, BlockType.GRASS.value)
+    return world.replace(
+        map=grass, mob_map=jnp.zeros_like(world.mob_map), player_direction=facing, light_level=jnp.ones(4), **empty
+    )
+
+
+def state_of(env: FlowEnv, worlds: Any) -> Any:
+    blank = env.new_players(jax.random.split(jax.random.PRNGKey(0), 4))
+    memory, explored = jnp.full_like(blank.memory, -100), jnp.zeros_like(blank.explored)
+    players = jax.vmap(lambda *parts: player_in(env.domain, *parts))(worlds, memory, explored)
+    return env.start(players, jnp.ones((4, len(env.amounts.high)), jnp.int32))
+
+
+def test_the_cell_ahead_is_above_the_middle(env: FlowEnv, meadow: Any) -> None:
+    ahead = TURNS.transpose(0, 2, 1) @ np.array([-1, 0])  # where each player looks
+    worlds = meadow.replace(map=meadow.map.at[jnp.arange(4), 32 + ahead[:, 0], 32 + ahead[:, 1]].set(TREE))
+    seen = env.observe(state_of(env, worlds))
+    cells = np.asarray(seen.cells).reshape(4, 9, 9)
+    assert (cells[:, 3, 4] == TREE).all() and ((cells == TREE).sum(axis=(1, 2)) == 1).all()
+    assert (cells == 255).sum(axis=(1, 2)).tolist() == [18] * 4, "a view of 7 x 9 within 9 x 9"
+    flat = np.array(expand(env.domain, seen))
+    assert flat.shape == (4, env.domain.observation_size)
+    direction = slice(81 * env.domain.cell_size + 16, 81 * env.domain.cell_size + 20)
+    flat[:, direction] = 0
+    inner = flat[:, : 81 * 21].reshape(4, 9, 9, 21)[:, 1:8, 1:8]
+    for k in range(1, 4):
+        np.testing.assert_array_equal(inner[0], inner[k])
+        np.testing.assert_array_equal(flat[0, 81 * 21 :], flat[k, 81 * 21 :])
+
+
+def test_all_that_lies_aside_is_turned_alike(env: FlowEnv, meadow: Any) -> None:
+    """A tree two ahead and one to the right, a zombie one behind and three to the left, for each player."""
+    tree, zombie = (TURNS.transpose(0, 2, 1) @ np.array(offset) for offset in ((-2, 1), (1, -3)))
+    worlds = meadow.replace(map=meadow.map.at[jnp.arange(4), 32 + tree[:, 0], 32 + tree[:, 1]].set(TREE))
+    mobs = worlds.zombies
+    mobs = mobs.replace(
+        position=mobs.position.at[:, 0].set(jnp.asarray(32 + zombie)), mask=mobs.mask.at[:, 0].set(True)
+    )
+    seen = env.observe(state_of(env, worlds.replace(zombies=mobs)))
+    assert (np.asarray(seen.cells).reshape(4, 9, 9)[:, 2, 5] == TREE).all()
+    place, column = np.divmod(np.asarray(seen.marks)[:, 0].astype(int), env.domain.cell_size)
+    assert (place == 5 * 9 + 1).all() and (column == len(BlockType)).all()
+    offsets = np.asarray(seen.levels)[:, env.domain.levels :].reshape(4, -1, 2)
+    kinds = len(env.domain.sight.names)
+    assert (offsets[:, TREE] == [1, -2]).all() and (offsets[:, kinds] == [-3, 1]).all(), "(dx, dy)"
+    assert (offsets[:, BlockType.COAL.value] == 30).all(), "what is unknown stays unknown"
+
+
+def test_what_was_explored_is_turned(env: FlowEnv, meadow: Any) -> None:
+    """All that lies ahead of each player has been seen, and nothing else."""
+    state = state_of(env, meadow)
+    rows, columns = np.divmod(np.arange(64 * 64).reshape(64, 64), 64)
+    explored = np.stack([(m @ np.stack([rows - 32, columns - 32]).reshape(2, -1))[0] < -4 for m in TURNS])
+    player = state.player._replace(explored=jnp.asarray(explored.reshape(4, 1, 64, 64)))
+    floats = np.asarray(env.observe(state._replace(player=player)).floats)
+    unseen = floats[:, env.domain.floats + 2 : env.domain.floats + 26]
+    assert (unseen[:, :10] == 0).all() and (unseen[:, 10:14] == 1).all(), "two rows of patches are ahead"
+
+
+def test_moves_are_meant_as_the_player_faces(env: FlowEnv, meadow: Any) -> None:
+    step, start = jax.jit(env.step), state_of(env, meadow)
+    for name, move in {"UP": (-1, 0), "RIGHT": (0, 1), "DOWN": (1, 0), "LEFT": (0, -1)}.items():
+        after, _ = step(jax.random.PRNGKey(1), start, jnp.full(4, env.domain.actions.index(name)))
+        went = np.asarray(after.player.world.player_position) - 32
+        np.testing.assert_array_equal(np.einsum("kij,kj->ki", TURNS, went), [move] * 4)
+    others = [name for name in env.domain.actions if name not in FACING]
+    table = turned_actions(env.domain.actions)
+    assert all((table[:, env.domain.actions.index(name)] == env.domain.actions.index(name)).all() for name in others)
+
+
+def test_a_turned_grid_holds_each_cell_once() -> None:
+    for row in turned_cells((7, 9)):
+        assert sorted(row[row < 63]) == list(range(63)) and (row == 63).sum() == 18
+    np.testing.assert_array_equal(turned_cells((3, 3))[1].reshape(3, 3), [[2, 5, 8], [1, 4, 7], [0, 3, 6]])
