@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.block_memory import (
+    UNKNOWN,
     closest_blocks,
     empty_memory,
     nearest_cells,
@@ -22,7 +23,7 @@ from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.side_rewards import SideRewards
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
-from flowrl.env.turning import turn_offsets, turn_patches, turn_view, turned_actions
+from flowrl.env.turning import turn_offsets, turn_patches, turn_towards, turn_view, turned_actions
 from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
 
 _AMOUNT_SCALE = 5.0
@@ -195,21 +196,18 @@ class FlowEnv:
 
     def observe(self, state: FlowState) -> Observation:
         """The policy's observation, compact. Upstream's, and flowrl's additions."""
-        table = nearest_cells(self.domain.view)
 
         def one(player: PlayerState, task: Array, amounts: Array) -> Observation:
-            turn = jnp.int32(0) if self.domain.turn_fn is None else self.domain.turn_fn(player.world)
-            blocks = closest_blocks(self.domain, player.memory, player.world)[:, :, 0]
-            offsets = jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.marks)])
+            offsets, turn = self._offsets(player), self._turn(player, task)
             in_hand = self.domain.amounts_fn(self.domain.vitals_fn(player.world).inventory)
             item = jnp.asarray(self.amounts.item)[task]
             held = jnp.where(item >= 0, in_hand[item], 0)
             seen, floats = player.seen, [player.seen.floats, jnp.stack([amounts[task], held]) / _AMOUNT_SCALE]
-            if self.domain.turn_fn is not None:
+            if turn is not None:
                 seen, offsets = turn_view(self.domain, seen, turn), turn_offsets(offsets, turn)
             if player.explored is not None:
                 shares = map_shares(self.domain, player.explored, player.world)
-                floats.append(round_about(shares if self.domain.turn_fn is None else turn_patches(shares, turn)))
+                floats.append(round_about(shares if turn is None else turn_patches(shares, turn)))
             if self.domain.nearby_fn is not None:
                 # In the same columns for every task, so that a copied expert knows the way to what is sought.
                 floats += [self.domain.nearby_fn(player.world), offset_to(offsets, self._sought(task))]
@@ -219,6 +217,21 @@ class FlowEnv:
         observation: Observation = jax.vmap(one)(state.player, state.task, state.amounts)
         return observation
 
+    def _offsets(self, player: PlayerState) -> Int[Array, "things 2"]:
+        """dx and dy to the nearest block of each type and the nearest creature of each kind."""
+        blocks = closest_blocks(self.domain, player.memory, player.world)[:, :, 0]
+        table = nearest_cells(self.domain.view)
+        return jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.marks)])
+
+    def _turn(self, player: PlayerState, task: Int[Array, ""]) -> Int[Array, ""] | None:
+        """How the layout turns one world: towards what the task seeks, else the first kind of creature."""
+        if self.domain.turn_fn is None:
+            return None
+        offsets, target = self._offsets(player), self._sought(task)
+        block = jnp.where(target >= 0, offsets[jnp.maximum(target, 0)], UNKNOWN)
+        creature = offsets[len(self.domain.sight.names)]
+        return turn_towards(self.domain.turn_fn(player.world), jnp.stack([block, creature]))
+
     def _sought(self, task: Int[Array, "*B"]) -> Int[Array, "*B"]:
         """Row of `closest_blocks` that a task is looking for, -1 for none."""
         return jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
@@ -226,7 +239,7 @@ class FlowEnv:
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
         """Step the batch; ended episodes are left as they ended. In a turned layout up is the way the player faces."""
         if self.domain.turn_fn is not None:
-            turns = jax.vmap(self.domain.turn_fn)(state.player.world)
+            turns = jax.vmap(self._turn)(state.player, state.task)
             action = jnp.asarray(turned_actions(self.domain.actions))[turns, action]
         n = jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
         return self.judge(state, move(self.domain, key, state.player, state.achieved, action, n))

@@ -1,8 +1,9 @@
 """Observations turned so that the player faces up: what it learned of one direction it knows of all four.
 
-Games on a grid look the same from four sides. In a turned layout the network sees the view, every offset and every
-patch of the map as the player does that faces up, and the moves that it chooses are meant so too. A view that is wider
-than high is shown within a square; what lies outside it is no block at all.
+Games on a grid look the same from four sides, and in a mirror. In a turned layout the network sees the view, every
+offset and every patch of the map as the player does that faces up and finds what it seeks to the right, and the moves
+that it chooses are meant so too. A view that is wider than high is shown within a square; what lies outside it is no
+block at all.
 """
 
 import jax.numpy as jnp
@@ -12,9 +13,10 @@ from jaxtyping import Array, Float, Int
 from flowrl.env.block_memory import UNKNOWN
 from flowrl.env.domain import NO_MARK, Domain, Observation
 
-# Quarter turns from facing up, clockwise. Of an offset (row, column) each makes the one that a player facing up sees:
-# facing right, what is to the right (0, 1) lies ahead (-1, 0).
-TURNS = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
+# Quarter turns from facing up, clockwise, then each mirrored. Of an offset (row, column) each makes the one that a
+# player facing up sees: facing right, what is to the right (0, 1) lies ahead (-1, 0).
+_QUARTERS = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
+TURNS = np.concatenate([_QUARTERS, np.array([[1, 0], [0, -1]]) @ _QUARTERS])
 MOVES = {"UP": (-1, 0), "RIGHT": (0, 1), "DOWN": (1, 0), "LEFT": (0, -1)}
 
 
@@ -40,6 +42,18 @@ def turned_cells(shape: tuple[int, int]) -> np.ndarray:
     offsets = places @ TURNS + np.array([rows // 2, columns // 2])  # [turns, places, 2]: row vectors times M are M^T v
     inside = ((offsets >= 0) & (offsets < np.array(shape))).all(axis=2)
     return np.where(inside, offsets[..., 0] * columns + offsets[..., 1], rows * columns)
+
+
+def turn_towards(quarters: Int[Array, ""], sought: Int[Array, "things 2"]) -> Int[Array, ""]:
+    """The turn after which the first of some things that is known and not straight ahead or behind is to the right.
+
+    Args:
+        quarters: the turn after which the player faces up.
+        sought: (dx, dy) of each.
+    """
+    dx = turn_offsets(sought, quarters)[:, 0]
+    aside = (dx != 0) & (sought != UNKNOWN).any(axis=1)
+    return quarters + 4 * (dx[jnp.argmax(aside)] < 0) * aside.any()
 
 
 def turn_offsets(offsets: Int[Array, "things 2"], turn: Int[Array, ""]) -> Int[Array, "things 2"]:

@@ -47,7 +47,7 @@ def state_of(env: FlowEnv, worlds: Any) -> Any:
 
 
 def test_the_cell_ahead_is_above_the_middle(env: FlowEnv, meadow: Any) -> None:
-    ahead = TURNS.transpose(0, 2, 1) @ np.array([-1, 0])  # where each player looks
+    ahead = TURNS[:4].transpose(0, 2, 1) @ np.array([-1, 0])  # where each player looks
     worlds = meadow.replace(map=meadow.map.at[jnp.arange(4), 32 + ahead[:, 0], 32 + ahead[:, 1]].set(TREE))
     seen = env.observe(state_of(env, worlds))
     cells = np.asarray(seen.cells).reshape(4, 9, 9)
@@ -63,15 +63,11 @@ def test_the_cell_ahead_is_above_the_middle(env: FlowEnv, meadow: Any) -> None:
         np.testing.assert_array_equal(flat[0, 81 * 21 :], flat[k, 81 * 21 :])
 
 
-def test_all_that_lies_aside_is_turned_alike(env: FlowEnv, meadow: Any) -> None:
-    """A tree two ahead and one to the right, a zombie one behind and three to the left, for each player."""
-    tree, zombie = (TURNS.transpose(0, 2, 1) @ np.array(offset) for offset in ((-2, 1), (1, -3)))
-    worlds = meadow.replace(map=meadow.map.at[jnp.arange(4), 32 + tree[:, 0], 32 + tree[:, 1]].set(TREE))
-    mobs = worlds.zombies
-    mobs = mobs.replace(
-        position=mobs.position.at[:, 0].set(jnp.asarray(32 + zombie)), mask=mobs.mask.at[:, 0].set(True)
-    )
-    seen = env.observe(state_of(env, worlds.replace(zombies=mobs)))
+@pytest.mark.parametrize("side", [1, -1])
+def test_all_that_lies_aside_is_turned_alike(env: FlowEnv, meadow: Any, side: int) -> None:
+    """A tree two ahead and one aside, a zombie one behind and three aside: the tree is sought, and shown to the right."""
+    state = with_tree_and_zombie(env, meadow, side)
+    seen = env.observe(state)
     assert (np.asarray(seen.cells).reshape(4, 9, 9)[:, 2, 5] == TREE).all()
     place, column = np.divmod(np.asarray(seen.marks)[:, 0].astype(int), env.domain.cell_size)
     assert (place == 5 * 9 + 1).all() and (column == len(BlockType)).all()
@@ -81,23 +77,44 @@ def test_all_that_lies_aside_is_turned_alike(env: FlowEnv, meadow: Any) -> None:
     assert (offsets[:, BlockType.COAL.value] == 30).all(), "what is unknown stays unknown"
 
 
+def with_tree_and_zombie(env: FlowEnv, meadow: Any, side: int) -> Any:
+    tree, zombie = (TURNS[:4].transpose(0, 2, 1) @ np.array(offset) for offset in ((-2, side), (1, -3 * side)))
+    worlds = meadow.replace(map=meadow.map.at[jnp.arange(4), 32 + tree[:, 0], 32 + tree[:, 1]].set(TREE))
+    mobs = worlds.zombies
+    mobs = mobs.replace(
+        position=mobs.position.at[:, 0].set(jnp.asarray(32 + zombie)), mask=mobs.mask.at[:, 0].set(True)
+    )
+    return state_of(env, worlds.replace(zombies=mobs))
+
+
+def test_with_nothing_sought_in_sight_a_zombie_is_shown_to_the_right(env: FlowEnv, meadow: Any) -> None:
+    state = with_tree_and_zombie(env, meadow, side=1)
+    last = env.plan_tasks - 1
+    assert env.amounts.seeks[last] == BlockType.COAL.value
+    offsets = np.asarray(env.observe(state._replace(task=jnp.full(4, last))).levels)[:, env.domain.levels :]
+    offsets = offsets.reshape(4, -1, 2)
+    assert (offsets[:, TREE] == [-1, -2]).all() and (offsets[:, len(env.domain.sight.names)] == [3, 1]).all()
+
+
 def test_what_was_explored_is_turned(env: FlowEnv, meadow: Any) -> None:
     """All that lies ahead of each player has been seen, and nothing else."""
     state = state_of(env, meadow)
     rows, columns = np.divmod(np.arange(64 * 64).reshape(64, 64), 64)
-    explored = np.stack([(m @ np.stack([rows - 32, columns - 32]).reshape(2, -1))[0] < -4 for m in TURNS])
+    explored = np.stack([(m @ np.stack([rows - 32, columns - 32]).reshape(2, -1))[0] < -4 for m in TURNS[:4]])
     player = state.player._replace(explored=jnp.asarray(explored.reshape(4, 1, 64, 64)))
     floats = np.asarray(env.observe(state._replace(player=player)).floats)
     unseen = floats[:, env.domain.floats + 2 : env.domain.floats + 26]
     assert (unseen[:, :10] == 0).all() and (unseen[:, 10:14] == 1).all(), "two rows of patches are ahead"
 
 
-def test_moves_are_meant_as_the_player_faces(env: FlowEnv, meadow: Any) -> None:
-    step, start = jax.jit(env.step), state_of(env, meadow)
+@pytest.mark.parametrize("side", [1, -1])
+def test_moves_are_meant_as_the_player_faces(env: FlowEnv, meadow: Any, side: int) -> None:
+    step, start = jax.jit(env.step), with_tree_and_zombie(env, meadow, side)
     for name, move in {"UP": (-1, 0), "RIGHT": (0, 1), "DOWN": (1, 0), "LEFT": (0, -1)}.items():
         after, _ = step(jax.random.PRNGKey(1), start, jnp.full(4, env.domain.actions.index(name)))
         went = np.asarray(after.player.world.player_position) - 32
-        np.testing.assert_array_equal(np.einsum("kij,kj->ki", TURNS, went), [move] * 4)
+        turns = TURNS[:4] if side == 1 else TURNS[4:]
+        np.testing.assert_array_equal(np.einsum("kij,kj->ki", turns, went), [move] * 4)
     others = [name for name in env.domain.actions if name not in FACING]
     table = turned_actions(env.domain.actions)
     assert all((table[:, env.domain.actions.index(name)] == env.domain.actions.index(name)).all() for name in others)
