@@ -22,7 +22,7 @@ from flowrl.jax_runtime import start_jax
 
 DEFAULTS = (
     "ppo.credit=plan", "ppo.gamma=0.997", "ppo.lr=1e-3", "start.source=ring", "start.copy_at=0.6",
-    "env.layout=classic-2", "ppo.discovery_reward=0.004",
+    "env.layout=classic-3", "ppo.discovery_reward=0.004", "ppo.found_reward=3",
 )  # fmt: skip
 GOAL = "Collect Diamond"
 BY_NIGHT = (60, 120, 180, 240, 300, 1000, 10_000)

@@ -180,6 +180,7 @@ CHAIN: dict[str, Any] = {
     "ppo__credit": "plan",
     "ppo__gamma": 0.997,
     "ppo__discovery_reward": 0.004,
+    "ppo__found_reward": 3.0,
     "ppo__vitals_reward": 0.05,
     "ppo__frames": 100_000_000,
 }

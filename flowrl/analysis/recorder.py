@@ -124,7 +124,7 @@ class SegmentRecorder:
         act_key, step_key = jax.random.split(key)
         policy = Policy(self.policy.network, params)
         logits, _ = policy(self.env, self.env.observe(state), self.env.expert(state))
-        action = sample_action(act_key, logits)
+        action = self.env.game_actions(state, sample_action(act_key, logits))
         after, result = self.env.step(step_key, state, action)
         return after, action, result
 

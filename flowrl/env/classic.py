@@ -284,7 +284,7 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         light_fn=lambda world: world.light_level,
         map_size=None if layout == "classic-1" else STATIC.map_size,
         turn_fn=turn if layout == "classic-3" else None,
-        rock_fn=None if layout == "classic-1" else rock,
+        rock_fn=rock if layout == "classic-3" else None,
         nearby=0 if layout == "classic-1" else len(BlockType) + len(HERDS) + 2,
         nearby_fn=None if layout == "classic-1" else nearby,
     )

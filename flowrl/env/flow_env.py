@@ -236,11 +236,15 @@ class FlowEnv:
         """Row of `closest_blocks` that a task is looking for, -1 for none."""
         return jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
 
+    def game_actions(self, state: FlowState, chosen: Int[Array, "B"]) -> Int[Array, "B"]:
+        """The game's actions for those that a policy chose. In a turned layout its up is the way the player faces."""
+        if self.domain.turn_fn is None:
+            return chosen
+        turns = jax.vmap(self._turn)(state.player, state.task)
+        return jnp.asarray(turned_actions(self.domain.actions))[turns, chosen]
+
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
-        """Step the batch; ended episodes are left as they ended. In a turned layout up is the way the player faces."""
-        if self.domain.turn_fn is not None:
-            turns = jax.vmap(self._turn)(state.player, state.task)
-            action = jnp.asarray(turned_actions(self.domain.actions))[turns, action]
+        """Step the batch by the game's actions; ended episodes are left as they ended."""
         n = jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
         return self.judge(state, move(self.domain, key, state.player, state.achieved, action, n))
 

@@ -74,7 +74,8 @@ class StateCollector:
         runner = self.programs.runner
         policy = Policy(runner.network(runner.experts), params)
         logits, _ = policy(self.env, self.env.observe(state), self.env.expert(state))
-        return sample_action(key, logits), jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
+        action = self.env.game_actions(state, sample_action(key, logits))
+        return action, jnp.take_along_axis(state.amounts, state.task[:, None], axis=1)[:, 0]
 
     def _settle(
         self, state: FlowState, moved: Moved, settled: Bool[Array, "B"], there: Bool[Array, "B"]

@@ -111,7 +111,7 @@ def collect(
         observation = env.observe(state)
         logits, value = policy(env, observation, expert)  # [B, A], [B]
         action = sample_action(act_key, logits)
-        after, result = env.step(step_key, state, action)
+        after, result = env.step(step_key, state, env.game_actions(state, action))
         timeout_value = _value_at_timeouts(env, policy, after, result.timeout)
         into_new = result.ended  # [B], those that begin anew in a new world
         if starts is not None:

@@ -65,7 +65,7 @@ def test_the_cell_ahead_is_above_the_middle(env: FlowEnv, meadow: Any) -> None:
 
 @pytest.mark.parametrize("side", [1, -1])
 def test_all_that_lies_aside_is_turned_alike(env: FlowEnv, meadow: Any, side: int) -> None:
-    """A tree two ahead and one aside, a zombie one behind and three aside: the tree is sought, and shown to the right."""
+    """A tree two ahead and one aside, a zombie one behind and three aside: the tree, sought, is to the right."""
     state = with_tree_and_zombie(env, meadow, side)
     seen = env.observe(state)
     assert (np.asarray(seen.cells).reshape(4, 9, 9)[:, 2, 5] == TREE).all()
@@ -111,7 +111,8 @@ def test_what_was_explored_is_turned(env: FlowEnv, meadow: Any) -> None:
 def test_moves_are_meant_as_the_player_faces(env: FlowEnv, meadow: Any, side: int) -> None:
     step, start = jax.jit(env.step), with_tree_and_zombie(env, meadow, side)
     for name, move in {"UP": (-1, 0), "RIGHT": (0, 1), "DOWN": (1, 0), "LEFT": (0, -1)}.items():
-        after, _ = step(jax.random.PRNGKey(1), start, jnp.full(4, env.domain.actions.index(name)))
+        chosen = env.game_actions(start, jnp.full(4, env.domain.actions.index(name)))
+        after, _ = step(jax.random.PRNGKey(1), start, chosen)
         went = np.asarray(after.player.world.player_position) - 32
         turns = TURNS[:4] if side == 1 else TURNS[4:]
         np.testing.assert_array_equal(np.einsum("kij,kj->ki", turns, went), [move] * 4)
