@@ -9,24 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.block_memory import (
-    UNKNOWN,
-    closest_blocks,
-    empty_memory,
-    nearest_cells,
-    nearest_creatures,
-    offset_to,
-)
+from flowrl.env.block_memory import closest_blocks, empty_memory, nearest_cells, nearest_creatures, offset_to
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import map_shares, nothing_explored, round_about
 from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.side_rewards import SideRewards
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
-from flowrl.env.turning import turn_offsets, turn_patches, turn_towards, turn_view, turned_actions
+from flowrl.env.turning import turn_offsets, turn_patches, turn_to_task, turn_view, turned_actions
 from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
 
 _AMOUNT_SCALE = 5.0
+NOTHING_BESIDE = SideRewards()
 
 
 class FlowState(NamedTuple):
@@ -147,7 +141,7 @@ class FlowEnv:
     episode_steps: int
     postconditions: tuple[tuple[str, int], ...] = ()
     interrupts: tuple[Interrupt, ...] = ()
-    side_rewards: SideRewards = SideRewards()
+    side_rewards: SideRewards = NOTHING_BESIDE
 
     @property
     def plan_tasks(self) -> int:
@@ -224,13 +218,11 @@ class FlowEnv:
         return jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.marks)])
 
     def _turn(self, player: PlayerState, task: Int[Array, ""]) -> Int[Array, ""] | None:
-        """How the layout turns one world: towards what the task seeks, else the first kind of creature."""
+        """How the layout turns one world, see `turning.py`; None for one that does not."""
         if self.domain.turn_fn is None:
             return None
-        offsets, target = self._offsets(player), self._sought(task)
-        block = jnp.where(target >= 0, offsets[jnp.maximum(target, 0)], UNKNOWN)
-        creature = offsets[len(self.domain.sight.names)]
-        return turn_towards(self.domain.turn_fn(player.world), jnp.stack([block, creature]))
+        quarters = self.domain.turn_fn(player.world)
+        return turn_to_task(self.domain, quarters, self._offsets(player), self._sought(task))
 
     def _sought(self, task: Int[Array, "*B"]) -> Int[Array, "*B"]:
         """Row of `closest_blocks` that a task is looking for, -1 for none."""

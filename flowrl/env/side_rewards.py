@@ -32,9 +32,7 @@ class SideRewards:
             target: row of `closest_blocks` that each world's task is looking for; -1 for none.
             before: the players as they were.
         """
-        pay: Float[Array, "B"] | float = 0.0
-        if self.vitals:
-            pay = self.vitals * moved.inputs.player_intrinsics_diff.sum(axis=-1)
+        pay = self.vitals * moved.inputs.player_intrinsics_diff.sum(axis=-1) if self.vitals else 0.0
         if self.discovery or self.found:
             pay = pay + self._search(target, before, moved)
         return pay
