@@ -148,7 +148,7 @@ class Domain:
         light_fn: world -> daylight from 0 to 1; None for a game without nights.
         map_size: rows and columns of a floor, where players note what they have seen of it (see `explored.py`); None:
             they do not, in this layout.
-        turn_fn: world -> quarter turns, clockwise from up, of the way its player faces, which is shown as up (see `turning.py`);
+        turn_fn: world -> quarter turns, clockwise from up, of the way its player faces (see `turning.py`);
             None: the layout shows the world as it lies.
         rock_fn: world -> the cells of the player's floor among which ores lie; None: players note no rock.
         nearby: floats that the layout adds about what is close by, `nearby_fn` of a world.
