@@ -1,4 +1,4 @@
-"""Rest, on trial in chain runs: sleep until the energy is back, somewhere it is safe."""
+"""Rest for chain runs. On trial: sleep until the energy is back, somewhere it is safe."""
 
 from jax import Array
 

@@ -232,12 +232,12 @@ def nearby(world: EnvState) -> Float[Array, "23"]:
 
 
 def turn(world: EnvState) -> Int[Array, ""]:
-    """Quarter turns, clockwise from up, of the way the player faces."""
+    """Quarter turns clockwise from up of the way the player faces."""
     return jnp.array([0, 3, 1, 0, 2])[world.player_direction]  # a direction is the action that moves there
 
 
 def rock(world: EnvState) -> Bool[Array, "R C"]:
-    """The cells of the mountains: stone, what lies in it, and the ways through it."""
+    """The cells of the mountains. Stone, what lies in it, and the ways through it."""
     # A bit for each type of block: one shift in place of six comparisons.
     return (_ROCK >> world.map.astype(jnp.uint32)) & 1 == 1
 

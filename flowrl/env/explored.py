@@ -32,7 +32,7 @@ def explore(
 # Example, views of 7 x 9 cells, the player at row 10: the patches' middle rows are -4 3 10 17 24. Of the first, rows
 # -7 to -1, no cell is on the map, and so none is unseen.
 def map_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: World) -> Float[Array, "planes patches"]:
-    """Share of each patch round the player that is unseen, and the share that is known to be rock.
+    """Share of each patch round the player that is unseen and the share that is known to be rock.
 
     Patches go row by row and are as large as the view that is shown. What lies beyond the map is neither.
     """

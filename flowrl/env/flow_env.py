@@ -218,7 +218,7 @@ class FlowEnv:
         return jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.marks)])
 
     def _turn(self, player: PlayerState, task: Int[Array, ""]) -> Int[Array, ""] | None:
-        """How the layout turns one world, see `turning.py`; None for one that does not."""
+        """How the layout turns one world (see `turning.py`). None for one that does not."""
         if self.domain.turn_fn is None:
             return None
         quarters = self.domain.turn_fn(player.world)

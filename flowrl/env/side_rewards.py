@@ -1,4 +1,4 @@
-"""What a run pays beside the rewards of its skills: search, and staying well."""
+"""What a run pays beside the rewards of its skills: search and staying well."""
 
 from dataclasses import dataclass
 

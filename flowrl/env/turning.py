@@ -21,7 +21,7 @@ MOVES = {"UP": (-1, 0), "RIGHT": (0, 1), "DOWN": (1, 0), "LEFT": (0, -1)}
 
 
 def turned_actions(actions: tuple[str, ...]) -> np.ndarray:
-    """The game's action for each action of a player who takes the way it faces for up, [turns, actions]."""
+    """The game's action for each action of a player who takes the way it faces for up. [turns, actions]."""
     names = {move: name for name, move in MOVES.items()}
     table = np.tile(np.arange(len(actions)), (len(TURNS), 1))
     for turn, matrix in enumerate(TURNS):
@@ -32,7 +32,7 @@ def turned_actions(actions: tuple[str, ...]) -> np.ndarray:
 
 
 def turned_cells(shape: tuple[int, int]) -> np.ndarray:
-    """The cell of a grid that stands at each place of the turned one, [turns, side * side].
+    """The cell of a grid that stands at each place of the turned one. [turns, side * side].
 
     The side is the longer one of ``shape``; the number of cells where the grid has none.
     """
@@ -59,7 +59,7 @@ def turn_towards(quarters: Int[Array, ""], sought: Int[Array, "things 2"]) -> In
 def turn_to_task(
     domain: Domain, quarters: Int[Array, ""], offsets: Int[Array, "things 2"], target: Int[Array, ""]
 ) -> Int[Array, ""]:
-    """The turn towards what a task seeks, else towards the first kind of creature.
+    """The turn towards what a task seeks or else towards the first kind of creature.
 
     Args:
         offsets: of the nearest block of each type, then of the nearest creature of each kind.
@@ -84,7 +84,7 @@ def turn_patches(shares: Float[Array, "planes patches"], turn: Int[Array, ""]) -
 
 
 def turn_view(domain: Domain, seen: Observation, turn: Int[Array, ""]) -> Observation:
-    """Turn the cells of one world's view, and what stands in them."""
+    """Turn the cells of one world's view and what stands in them."""
     table = turned_cells(domain.view)
     cells = seen.cells.at[jnp.asarray(table)[turn]].get(mode="fill", fill_value=255)
     place_of = np.zeros((len(TURNS), domain.cells), np.int32)
