@@ -13,6 +13,7 @@ from craftax.craftax_classic.constants import BlockType
 from benchmarks.tables.setup import plan_steps, run_env
 from flowrl.config import build_config
 from flowrl.env import classic
+from flowrl.env.block_memory import offset_to
 from flowrl.env.explored import explore, map_shares, newly_seen, nothing_explored, round_about
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.observation import expand
@@ -93,8 +94,10 @@ def test_classic_2_shows_what_is_ahead_the_hour_and_the_way_to_the_target(world:
     env = env_for()
     coal = max(i for i, target in enumerate(env.amounts.seeks) if target == BlockType.COAL.value)
     blocks = jnp.full((17, 2), 30).at[BlockType.COAL.value].set(jnp.array([-5, 3]))
-    np.testing.assert_allclose(env._target(blocks, jnp.int32(coal)), [-0.5, 0.3, 1])
-    np.testing.assert_array_equal(env._target(blocks, jnp.int32(0)), [0, 0, 0])  # a tree, of which none is known
+    np.testing.assert_allclose(offset_to(blocks, env._sought(jnp.int32(coal))), [-0.5, 0.3, 1])
+    np.testing.assert_array_equal(
+        offset_to(blocks, env._sought(jnp.int32(0))), [0, 0, 0]
+    )  # a tree, of which none is known
 
 
 def test_snapshots_keep_the_map() -> None:
