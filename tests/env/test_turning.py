@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from craftax.craftax_classic.constants import BlockType
 
-from benchmarks.tables.setup import plan_steps, run_env
+from benchmarks.tables.setup import plan_steps, plan_trainer, run_env
+from flowrl.analysis import recorder
+from flowrl.analysis.recorder import SegmentRecorder
 from flowrl.config import build_config
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.observation import expand
 from flowrl.env.player import player_in
 from flowrl.env.turning import TURNS, turned_actions, turned_cells
+from flowrl.rollout import collect_states, rollout
+from flowrl.rollout.collect_states import StateCollector
+from flowrl.rollout.rollout import Policy, collect
+from flowrl.training.programs import Programs
 
 FACING = {"UP": 3, "RIGHT": 2, "DOWN": 4, "LEFT": 1}
 """The direction of a world whose player faces so, in the order of `TURNS`."""
@@ -119,6 +125,29 @@ def test_moves_are_meant_as_the_player_faces(env: FlowEnv, meadow: Any, side: in
     others = [name for name in env.domain.actions if name not in FACING]
     table = turned_actions(env.domain.actions)
     assert all((table[:, env.domain.actions.index(name)] == env.domain.actions.index(name)).all() for name in others)
+
+
+@pytest.mark.slow
+def test_whoever_plays_means_moves_so(env: FlowEnv, meadow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training, the search for start states, and the recording of segments, all of a policy that goes to the right."""
+    right = env.domain.actions.index("RIGHT")
+    for module in (rollout, collect_states, recorder):
+        monkeypatch.setattr(module, "sample_action", lambda key, logits: jnp.full(logits.shape[0], right))
+    small = ("env.worlds=4", "env.fresh_worlds=4", "env.groups=1", "model.width=8", "ppo.steps=1")
+    config = build_config(settings=["env.layout=classic-3", *small])
+    programs, start, key = Programs(plan_trainer(env, config, (0,))), state_of(env, meadow), jax.random.PRNGKey(0)
+    runner = programs.trainer
+    params = runner.init(key, {}, start.player).params
+    policy = Policy(runner.network(runner.experts), params)
+    trained, played, _ = collect(env, policy, key, start, start.player, jnp.int32(0), config.ppo)
+    found, _ = StateCollector(programs, 1)._choose(params, start, key)
+    recorded, action, _ = SegmentRecorder(env, policy, (1,))._play_step(params, start, key)
+    to_the_right = [env.domain.actions.index(name) for name in ("RIGHT", "DOWN", "LEFT", "UP")]
+    assert np.asarray(played.action).tolist() == [[right] * 4], "it learns from what it chose"
+    assert found.tolist() == action.tolist() == to_the_right
+    for after in (trained, recorded):
+        went = np.asarray(after.player.world.player_position) - 32
+        np.testing.assert_array_equal(np.einsum("kij,kj->ki", TURNS[:4], went), [[0, 1]] * 4)
 
 
 def test_a_turned_grid_holds_each_cell_once() -> None:
