@@ -42,7 +42,7 @@ def expert_parameters(domain: Domain, width: int, layers: int) -> int:
 
 def _operations_of_one(domain: Domain, width: int, layers: int) -> float:
     """Returns the operations that one observation takes forward, its zeros skipped: a cell is one row of the kernel."""
-    rows = domain.cells + domain.scalars + domain.extra_size
+    rows = domain.shown_cells + domain.scalars + domain.extra_size
     return 2.0 * (hidden_parameters(domain, width, layers) + width * rows)
 
 

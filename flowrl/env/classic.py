@@ -48,8 +48,8 @@ BEYOND_9 = shape_words(lambda rows, columns: (abs(rows) + abs(columns) > 9) & (a
 CAUSES = ("zombie", "arrow", "lava", "hunger", "thirst", "fatigue")
 HERDS = ("zombies", "cows", "skeletons", "arrows")
 CELL_SIZE = len(BlockType) + len(HERDS)
-ROCK = (BlockType.STONE, BlockType.COAL, BlockType.IRON, BlockType.DIAMOND, BlockType.PATH, BlockType.LAVA)
-_ROCK = np.uint32(sum(1 << block.value for block in ROCK))
+_ROCKS = (BlockType.STONE, BlockType.COAL, BlockType.IRON, BlockType.DIAMOND, BlockType.PATH, BlockType.LAVA)
+_ROCK_BITS = np.uint32(sum(1 << block.value for block in _ROCKS))
 SLOTS = (STATIC.max_zombies, STATIC.max_cows, STATIC.max_skeletons, STATIC.max_arrows)
 
 
@@ -239,7 +239,7 @@ def turn(world: EnvState) -> Int[Array, ""]:
 def rock(world: EnvState) -> Bool[Array, "R C"]:
     """The cells of the mountains. Stone, what lies in it, and the ways through it."""
     # A bit for each type of block: one shift in place of six comparisons.
-    return (_ROCK >> world.map.astype(jnp.uint32)) & 1 == 1
+    return (_ROCK_BITS >> world.map.astype(jnp.uint32)) & 1 == 1
 
 
 def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
@@ -250,6 +250,7 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         layout: of the observation.
         choose_cell_fn: draws the cell in which a creature appears.
     """
+    noted, turned = layout != "classic-1", layout == "classic-3"
     step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
     return Domain(
         name=NAME,
@@ -282,9 +283,9 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         cause_fn=cause_of_death,
         facts=Facts(STATIONS, INTRINSICS, _ground),
         light_fn=lambda world: world.light_level,
-        map_size=None if layout == "classic-1" else STATIC.map_size,
-        turn_fn=turn if layout == "classic-3" else None,
-        rock_fn=rock if layout == "classic-3" else None,
-        nearby=0 if layout == "classic-1" else len(BlockType) + len(HERDS) + 2,
-        nearby_fn=None if layout == "classic-1" else nearby,
+        map_size=STATIC.map_size if noted else None,
+        turn_fn=turn if turned else None,
+        rock_fn=rock if turned else None,
+        nearby=len(BlockType) + len(HERDS) + 2 if noted else 0,
+        nearby_fn=nearby if noted else None,
     )

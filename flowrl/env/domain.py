@@ -205,9 +205,14 @@ class Domain:
         return self.view if self.turn_fn is None else (max(self.view), max(self.view))
 
     @property
+    def shown_cells(self) -> int:
+        """Cells in the view that the network sees."""
+        return self.shown[0] * self.shown[1]
+
+    @property
     def shown_size(self) -> int:
-        """Floats that the view becomes in the network's flat observation."""
-        return self.shown[0] * self.shown[1] * self.cell_size
+        """Floats that they become in its flat observation."""
+        return self.shown_cells * self.cell_size
 
     @property
     def upstream_size(self) -> int:

@@ -48,7 +48,7 @@ def map_shares(domain: Domain, explored: Bool[Array, "floors R C"], world: World
     seen = explored[floor]
     planes = jnp.stack([~seen] if domain.rock_fn is None else [~seen, seen & domain.rock_fn(world)])
     shares = members(0) @ planes.astype(jnp.float32) @ members(1).T
-    return shares.reshape(len(planes), -1) / (domain.shown[0] * domain.shown[1])
+    return shares.reshape(len(planes), -1) / domain.shown_cells
 
 
 def round_about(shares: Float[Array, "planes patches"]) -> Float[Array, "floats"]:

@@ -51,7 +51,7 @@ def mark_columns(cell_size: int, first: int, cell: Int[Array, "M"], bit: Int[Arr
 
 def active_columns(domain: Domain, observation: Observation) -> Int[Array, "*B L"]:
     """Columns of the flat view that are 1. Past its end for none."""
-    cell = jnp.arange(domain.shown[0] * domain.shown[1]) * domain.cell_size
+    cell = jnp.arange(domain.shown_cells) * domain.cell_size
     parts, first, byte = [], 0, 0
     for plane in domain.planes:
         if plane.kind == "onehot":

@@ -95,9 +95,8 @@ def test_classic_2_shows_what_is_ahead_the_hour_and_the_way_to_the_target(world:
     coal = max(i for i, target in enumerate(env.amounts.seeks) if target == BlockType.COAL.value)
     blocks = jnp.full((17, 2), 30).at[BlockType.COAL.value].set(jnp.array([-5, 3]))
     np.testing.assert_allclose(offset_to(blocks, env._sought(jnp.int32(coal))), [-0.5, 0.3, 1])
-    np.testing.assert_array_equal(
-        offset_to(blocks, env._sought(jnp.int32(0))), [0, 0, 0]
-    )  # a tree, of which none is known
+    no_tree = offset_to(blocks, env._sought(jnp.int32(0)))  # of which none is known
+    np.testing.assert_array_equal(no_tree, [0, 0, 0])
 
 
 def test_snapshots_keep_the_map() -> None:
