@@ -148,8 +148,10 @@ def test_discovery_pays_each_cell_once_while_the_target_is_unknown() -> None:
     np.testing.assert_allclose(paid, [[0.07] * 2, [0.07] * 2, [0] * 2, [0] * 2], atol=1e-6)
     known, _ = rewards_of(env, tree=(30, 30))
     assert (np.abs(known) < 0.06).all() and not np.isclose(np.abs(known[:2]), 0.07).any(), "only the way to the tree"
-    without, _ = rewards_of(dataclasses.replace(env, side_rewards=SideRewards()), tree=None)
+    unpaid = dataclasses.replace(env, side_rewards=SideRewards())
+    without, _ = rewards_of(unpaid, tree=None)
     assert (without == 0).all()
+    np.testing.assert_allclose(known, rewards_of(unpaid, tree=(30, 30))[0], atol=1e-6)
 
 
 def test_the_step_that_shows_the_target_is_paid() -> None:
