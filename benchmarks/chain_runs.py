@@ -19,6 +19,7 @@ import numpy as np
 
 from flowrl.config import RunConfig, build_config
 from flowrl.jax_runtime import start_jax
+from flowrl.knowledge.base import load_base
 
 DEFAULTS = (
     "ppo.credit=plan", "ppo.gamma=0.997", "ppo.lr=1e-3", "start.source=ring", "start.copy_at=0.6",
@@ -35,7 +36,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--goal", default=GOAL)
     parser.add_argument("--steps", help="the plan as skill:n,skill:n,...; the planner's if left out")
-    parser.add_argument("--interrupts", default="", help="of shelter, rest, drink, cow; what comes first goes first")
     parser.add_argument("--frames", type=float, default=10e6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset", default="cpu")
@@ -44,18 +44,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--save-every", type=float, default=2e6, help="frames")
     parser.add_argument("--worlds", type=int, default=512, help="worlds of a measurement; twice as many at the end")
     return parser.parse_args()
-
-
-def interrupt(name: str) -> tuple[str, Any]:
-    """Returns a skill that pre-empts the plan, and when."""
-    from flowrl.env.flow_env import Interrupt
-
-    return {
-        "shelter": ("Shelter", Interrupt((("light", 45),), (("light", 45),), (("stone", 1),))),
-        "rest": ("Rest", Interrupt((("energy", 1),), (("energy", 8),))),
-        "drink": ("Collect Drink", Interrupt((("drink", 2),), (("drink", 8),))),
-        "cow": ("Eat Cow", Interrupt((("food", 2),), (("food", 7),))),
-    }[name]
 
 
 class ChainRun:
@@ -76,8 +64,7 @@ class ChainRun:
             self.steps = [(skill.strip(), int(n)) for skill, _, n in parts]
         else:
             self.steps = plan_steps(config.env.name, asked.goal)
-        chosen = dict(interrupt(name) for name in filter(None, asked.interrupts.split(",")))
-        env = run_env(config, self.steps, chosen)
+        env = run_env(config, self.steps)
         experts = max(env.tasks.expert_of_task) + 1
         trained = tuple(range(experts))
         self.programs = Programs(plan_trainer(env, config, trained))
@@ -124,8 +111,10 @@ class ChainRun:
     def _copy(self, state: Any) -> Any:
         shares = self.progress.recent(self.config.gate.episodes).per_task(len(self.steps))
         state, copies = self.warm_start.begin(state, shares, self.progress.settled)
+        beside = load_base(self.config.env.name).interrupts
+        names = [*(skill for skill, _ in self.steps), *(skill.name for skill in beside)]
         for copy in copies:
-            self._tell(kind="copied", frames=int(state.update) * self.per_update, task=self.steps[copy.task][0])
+            self._tell(kind="copied", frames=int(state.update) * self.per_update, task=names[copy.task])
         return state
 
     def _restore(self) -> Any:

@@ -142,6 +142,7 @@ class RunConfig(_Frozen):
     gate: GateConfig = GateConfig()
     start: StartConfig = StartConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    interrupts: bool = Field(False, description="chain runs learn skills that pre-empt their plans, such as Rest, too")
     dependencies: Literal["frozen", "train"] = Field(
         "frozen", description="whether the experts that a skill builds on learn in its run too"
     )

@@ -49,7 +49,7 @@ def analyse(paths: PlayPaths, on_row: OnRow) -> Findings:
     on_row(PhaseRow(kind="probing"))
     floor = spec.spec.floors[0] if spec.spec.floors else 0
     stepper = Stepper(Stage.of(env.domain, floor))
-    functions = env.tasks.skills[env.tasks.skill_of_task[-1]]
+    functions = env.tasks.skills[env.tasks.skill_of_task[env.plan_tasks - 1]]
     probing = Probing(stepper, functions, request.vocabulary, spec.spec, stage_key)
     ways = probing.ways()
     on_row(PhaseRow(kind="ablating"))

@@ -137,7 +137,7 @@ class SegmentRecorder:
         return {fluent: int(amount) for fluent, amount in zip(self.fluents, amounts, strict=True) if amount}
 
     def _begin(self, history: Sequence[Moment], world: int) -> int:
-        last = len(self.env.tasks.skill_of_task) - 1
+        last = self.env.plan_tasks - 1
         return next(step for step, moment in enumerate(history) if moment.task[world] == last)
 
     def _segment(self, history: Sequence[Moment], world: int, step: int, end: dict[str, int]) -> Segment:

@@ -50,6 +50,7 @@ HERDS = ("zombies", "cows", "skeletons", "arrows")
 CELL_SIZE = len(BlockType) + len(HERDS)
 _ROCKS = (BlockType.STONE, BlockType.COAL, BlockType.IRON, BlockType.DIAMOND, BlockType.PATH, BlockType.LAVA)
 _ROCK_BITS = np.uint32(sum(1 << block.value for block in _ROCKS))
+_OPEN_BITS = np.uint32(sum(1 << block.value for block in (BlockType.GRASS, BlockType.SAND, BlockType.PATH)))
 SLOTS = (STATIC.max_zombies, STATIC.max_cows, STATIC.max_skeletons, STATIC.max_arrows)
 
 
@@ -242,6 +243,21 @@ def rock(world: EnvState) -> Bool[Array, "R C"]:
     return (_ROCK_BITS >> world.map.astype(jnp.uint32)) & 1 == 1
 
 
+def sheltered(world: EnvState) -> Bool[Array, ""]:
+    """Whether no creature can come next to the player. Each free cell beside it leads nowhere."""
+    blocks = view_of(world.map, world.player_position, (5, 5), BlockType.OUT_OF_BOUNDS.value).reshape(5, 5)
+    free = (_OPEN_BITS >> blocks.astype(jnp.uint32)) & 1 == 1
+    ways = jnp.stack(
+        [
+            free[1, 2] & (free[0, 2] | free[1, 1] | free[1, 3]),
+            free[3, 2] & (free[4, 2] | free[3, 1] | free[3, 3]),
+            free[2, 1] & (free[2, 0] | free[1, 1] | free[3, 1]),
+            free[2, 3] & (free[2, 4] | free[1, 3] | free[3, 3]),
+        ]
+    )
+    return ~ways.any()
+
+
 def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseCell = choose_by_rank) -> Domain:
     """Craftax-Classic.
 
@@ -286,6 +302,7 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         map_size=STATIC.map_size if noted else None,
         turn_fn=turn if turned else None,
         rock_fn=rock if turned else None,
+        sheltered_fn=sheltered,
         nearby=len(BlockType) + len(HERDS) + 2 if noted else 0,
         nearby_fn=nearby if noted else None,
     )

@@ -151,6 +151,7 @@ class Domain:
         turn_fn: world -> quarter turns, clockwise from up, of the way its player faces (see `turning.py`);
             None: the layout shows the world as it lies.
         rock_fn: world -> the cells of the player's floor among which ores lie; None: players note no rock.
+        sheltered_fn: world -> whether no creature can come next to the player; None: the game does not say.
         nearby: floats that the layout adds about what is close by, `nearby_fn` of a world.
     """
 
@@ -180,6 +181,7 @@ class Domain:
     map_size: tuple[int, int] | None = None
     turn_fn: Callable[[World], Int[Array, ""]] | None = None
     rock_fn: Callable[[World], Bool[Array, "R C"]] | None = None
+    sheltered_fn: Callable[[World], Bool[Array, ""]] | None = None
     nearby: int = 0
     nearby_fn: Callable[[World], Float[Array, "nearby"]] | None = None
 

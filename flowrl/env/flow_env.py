@@ -1,6 +1,5 @@
 """`FlowEnv`: a batch of worlds working through a run's tasks."""
 
-import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from flowrl.env.block_memory import closest_blocks, empty_memory, nearest_cells, nearest_creatures, offset_to
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import map_shares, nothing_explored, round_about
+from flowrl.env.interrupts import Interrupt, Preemption
 from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.side_rewards import SideRewards
 from flowrl.env.skill_inputs import SkillInputs
@@ -105,23 +105,6 @@ class TaskAmounts:
 
 
 @dataclass(frozen=True)
-class Interrupt:
-    """When a task pre-empts the plan: an expert of its own acts until the danger is over, and the plan's task waits.
-
-    Levels are those of the game's intrinsics by name, and "light" in hundredths of full daylight.
-
-    Attributes:
-        when: it begins where any of these levels is no higher than this,
-        having: and at least these amounts of items are in hand.
-        until: it ends where all of these levels are at least this.
-    """
-
-    when: tuple[tuple[str, int], ...]
-    until: tuple[tuple[str, int], ...]
-    having: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True)
 class FlowEnv:
     """The task layer over a domain. Every method is pure and works on a batch of B worlds.
 
@@ -147,6 +130,10 @@ class FlowEnv:
     def plan_tasks(self) -> int:
         """The number N of the plan's tasks."""
         return len(self.tasks.skill_of_task) - len(self.interrupts)
+
+    @property
+    def _preemption(self) -> Preemption:
+        return Preemption(self.domain, self.interrupts, self.plan_tasks)
 
     @property
     def expert_of_task(self) -> np.ndarray:
@@ -230,10 +217,10 @@ class FlowEnv:
 
     def game_actions(self, state: FlowState, chosen: Int[Array, "B"]) -> Int[Array, "B"]:
         """The game's actions for those that a policy chose. In a turned layout its up is the way the player faces."""
-        if self.domain.turn_fn is None:
-            return chosen
-        turns = jax.vmap(self._turn)(state.player, state.task)
-        return jnp.asarray(turned_actions(self.domain.actions))[turns, chosen]
+        if self.domain.turn_fn is not None:
+            turns = jax.vmap(self._turn)(state.player, state.task)
+            chosen = jnp.asarray(turned_actions(self.domain.actions))[turns, chosen]
+        return self._preemption.sheltered_actions(state.interrupt, state.player.world, chosen)
 
     def step(self, key: jax.Array, state: FlowState, action: Int[Array, "B"]) -> tuple[FlowState, StepResult]:
         """Step the batch by the game's actions; ended episodes are left as they ended."""
@@ -244,7 +231,8 @@ class FlowEnv:
         """Decide which tasks are done and which episodes ended."""
         done, reward = self._evaluate_tasks(self.acting_task(state), moved.inputs)
         done &= state.interrupt < 0
-        reward = reward + self.side_rewards.of_step(self._sought(state.task), state.player, moved)
+        sought = jnp.where(state.interrupt < 0, self._sought(state.task), -1)
+        reward = reward + self.side_rewards.of_step(sought, state.player, moved)
         over, steps = moved.over, state.steps + 1
         last = state.task == self.plan_tasks - 1
         success = done & last & ~over
@@ -270,32 +258,9 @@ class FlowEnv:
             achieved=moved.achieved & ~advanced[:, None],
             steps=steps,
             task_steps=jnp.where(advanced, 0, state.task_steps + 1),
-            interrupt=self._interrupted(state.interrupt, moved),
+            interrupt=self._preemption.after(state.interrupt, moved),
         )
         return state, result
-
-    def _interrupted(self, now: Int[Array, "B"], moved: Moved) -> Int[Array, "B"]:
-        """Which task pre-empts the plan's after a step, -1 for none."""
-        if not self.interrupts:
-            return now
-        assert self.domain.facts is not None
-        levels = dict(zip(self.domain.facts.intrinsics, moved.inputs.player_intrinsics.T, strict=False))  # [B] each
-        if self.domain.light_fn is not None:
-            levels["light"] = 100 * jax.vmap(self.domain.light_fn)(moved.player.world)
-        held = jax.vmap(self.domain.amounts_fn)(moved.inputs.inventory)  # [B, items]
-        nobody = jnp.zeros(now.shape, dtype=bool)
-        begun = jnp.full(now.shape, -1, now.dtype)
-        for i, interrupt in reversed(list(enumerate(self.interrupts))):
-            number = self.plan_tasks + i
-            begins = functools.reduce(jnp.logical_or, [levels[name] <= level for name, level in interrupt.when], nobody)
-            for item, amount in interrupt.having:
-                begins &= held[:, self.domain.items.index(item)] >= amount
-            ends = functools.reduce(
-                jnp.logical_and, [levels[name] >= level for name, level in interrupt.until], ~nobody
-            )
-            now = jnp.where((now == number) & ends, -1, now)
-            begun = jnp.where(begins, number, begun)
-        return jnp.where(now >= 0, now, begun)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from flowrl.config import RunConfig
 from flowrl.errors import LibraryError
 from flowrl.files import write_json, write_text
-from flowrl.library.catalog import skill_of
+from flowrl.library.catalog import interrupts_of, skill_of
 from flowrl.library.home import SkillLibrary, read_expert
 from flowrl.library.trust import exported_for, put_artefacts, require_module
 from flowrl.paths import PlayPaths, SkillPaths
@@ -48,10 +48,11 @@ def playing_of(library: SkillLibrary, plan: Plan, config: RunConfig) -> Playing:
     """
     records = library.named()
     skills = {step.skill: skill_of(library, records[step.skill]) for step in plan.steps if step.skill in records}
+    skills |= interrupts_of(plan, config.env.name)
     experts = {name: record.expert_idx for name, record in records.items()}
     own = skills[plan.steps[-1].skill]
     require_module(own, shlex.join(["flowrl", "skills", "vouch", own.name]))
-    used = sorted({step.expert for step in plan.steps if step.expert is not None})
+    used = sorted({expert for _, expert in plan.players if expert is not None})
     to_local = {g: i for i, g in enumerate(used)}
     code = own.code if own.is_module else compose_plan(plan, skills, experts)
     module = remap_network_numbers(code, to_local, dict(enumerate(used)), "the task module")

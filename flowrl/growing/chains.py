@@ -1,19 +1,20 @@
 """Chain runs: all skills of a goal's plan learn in one run, from nothing where the library lacks them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flowrl.config import RunConfig
 from flowrl.errors import UsageError
 from flowrl.files import read_json
 from flowrl.knowledge.base import KnowledgeBase
-from flowrl.library.catalog import skill_of
+from flowrl.library.catalog import interrupts_of, skill_of
 from flowrl.library.home import SkillLibrary, ended_untrained
 from flowrl.library.trust import exported_for, vouch
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_setup import set_up_run
 from flowrl.paths import RunPaths
 from flowrl.planning.planner import dependencies, plan
-from flowrl.schema.plan import Plan
+from flowrl.schema.plan import Plan, PlanInterrupt
 from flowrl.schema.run import Member, RunRequest, RunSpec, TrainResult
 from flowrl.schema.skill import Skill, SkillSpec
 from flowrl.skillcode.source import compose_plan, tasks_of
@@ -52,6 +53,7 @@ class ChainSetUp:
                 f"{self.library.command('train', goal.name)}"
             )
         found = self._known(begun.plan, skills) if begun else self._plan(proposal, skills, expert)
+        beside = interrupts_of(found, self.base.env)
         experts = {step.skill: step.expert for step in found.steps if step.expert is not None}
         new = [name for name in experts if name not in records]
         if begun is not None:
@@ -70,9 +72,9 @@ class ChainSetUp:
             config=self.config,
             plan=found,
             tasks=tuple(tasks_of(found, skills, "")),
-            code=compose_plan(found, skills, experts),
+            code=compose_plan(found, skills | beside, experts),
             source=goal.code,
-            exported=exported_for({name: skills[name] for name in experts}, self.base.env, set(new)),
+            exported=exported_for({name: skills[name] for name in experts} | beside, self.base.env, set(new)),
             trusted=True,
             chain=True,
             members=begun.members
@@ -99,9 +101,20 @@ class ChainSetUp:
             used = {*taken.values(), *numbers.values()}
             if name not in numbers:
                 numbers[name] = taken.get(name, next(number for number in range(len(used) + 1) if number not in used))
-        return Plan(
-            goal=proposal.name, steps=tuple(step.model_copy(update={"expert": numbers[step.skill]}) for step in steps)
-        )
+        numbered = tuple(step.model_copy(update={"expert": numbers[step.skill]}) for step in steps)
+        return Plan(goal=proposal.name, steps=numbered, interrupts=self._interrupts(proposal.name, numbers))
+
+    def _interrupts(self, goal: str, numbers: Mapping[str, int]) -> tuple[PlanInterrupt, ...]:
+        """What pre-empts a goal's plan, with the numbers of an earlier run where there was one."""
+        record = self.library.named().get(goal)
+        held = {each.skill: each.expert for each in record.plan.interrupts} if record is not None else {}
+        used, found = {*self.library.taken_experts().values(), *numbers.values()}, []
+        for skill in self.base.interrupts if self.config.interrupts else ():
+            assert skill.spec.interrupt is not None
+            expert = held.get(skill.name, next(number for number in range(len(used) + 1) if number not in used))
+            used.add(expert)
+            found.append(PlanInterrupt(skill=skill.name, expert=expert, rule=skill.spec.interrupt))
+        return tuple(found)
 
     def _known(self, begun: Plan, skills: dict[str, Skill]) -> Plan:
         if lacking := sorted({step.skill for step in begun.steps} - skills.keys()):

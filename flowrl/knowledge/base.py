@@ -29,12 +29,14 @@ class KnowledgeBase:
         vocabulary: the game's fluents and how much of each there can be.
         skills: in curriculum order.
         stated: the skills whose range of n their author gave; the others' ranges follow from plans.
+        interrupts: skills that pre-empt plans; they are learned inside chain runs and are no step of any plan.
     """
 
     env: str
     vocabulary: Vocabulary
     skills: tuple[Skill, ...]
     stated: frozenset[str] = frozenset()
+    interrupts: tuple[Skill, ...] = ()
 
     def skill(self, name: str) -> Skill:
         """Look up a skill by name.
@@ -73,7 +75,8 @@ def load_base(env: str) -> KnowledgeBase:
     vocabulary = Vocabulary.model_validate(data["vocabulary"])
     skills = [_read_skill(folder, entry) for entry in data["skills"]]
     stated = frozenset(skill.name for skill in skills if skill.spec.n_range is not None)
-    return KnowledgeBase(env, vocabulary, fill_ranges(skills, vocabulary), stated)
+    interrupts = tuple(_read_skill(folder, entry) for entry in data.get("interrupts", ()))
+    return KnowledgeBase(env, vocabulary, fill_ranges(skills, vocabulary), stated, interrupts)
 
 
 def manual_of(env: str) -> str:

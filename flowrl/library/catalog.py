@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flowrl.errors import PlanError, UsageError
+from flowrl.errors import LibraryError, PlanError, UsageError
 from flowrl.files import read_text
 from flowrl.knowledge.base import KnowledgeBase, fill_ranges, load_base, with_range
 from flowrl.knowledge.import_base import SUFFIX as IMPORTED_SUFFIX
@@ -53,7 +53,7 @@ def _with_drafts(base: KnowledgeBase, home: Path) -> KnowledgeBase:
     held = [drafts.pop(skill.name, skill) for skill in base.skills]
     stated = base.stated | {skill.name for skill in [*held, *drafts.values()] if skill.spec.n_range is not None}
     skills = fill_ranges([*held, *drafts.values()], base.vocabulary)
-    return KnowledgeBase(base.env, base.vocabulary, skills, stated)
+    return replace(base, skills=skills, stated=stated)
 
 
 def game_of(home: Path) -> str | None:
@@ -119,7 +119,7 @@ def read_skill_folder(
     stated = base.stated | {skill.name for skill in new if skill.spec.n_range is not None}
     bare = [skill if skill.name in stated else with_range(skill, None) for skill in [*base.skills, *new]]
     filled = tuple(_widened(skill, held.get(skill.name)) for skill in fill_ranges(bare, base.vocabulary))
-    return KnowledgeBase(base.env, base.vocabulary, filled, stated)
+    return replace(base, skills=filled, stated=stated)
 
 
 def _read_any(file: Path, base: KnowledgeBase, by_hand: bool) -> tuple[list[Skill], list[str]]:
@@ -246,6 +246,22 @@ def frontier_of(base: KnowledgeBase, home: Path) -> list[SkillStanding]:
     return Frontier(learned_for(base.env, home), base.vocabulary, base.skills).judge_all(base.skills)
 
 
+def interrupts_of(plan: Plan, env: str) -> dict[str, Skill]:
+    """The skills that pre-empt a plan by name. They ship with the game's base.
+
+    Raises:
+        LibraryError: the base has no such skill.
+    """
+    known = {skill.name: skill for skill in load_base(env).interrupts}
+    for each in plan.interrupts:
+        if each.skill not in known:
+            raise LibraryError(
+                f"{plan.goal} is played with {each.skill!r}, which the knowledge base of {env} lacks: another flowrl "
+                "trained it. Play it with that one, or train it again."
+            )
+    return {each.skill: known[each.skill] for each in plan.interrupts}
+
+
 def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str, Skill]]:
     """A plan of the library's own skills. A weak skill may be the goal itself.
 
@@ -264,7 +280,7 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
     experts = {name: record.expert_idx for name, record in records.items()}
     vocabulary = load_base(library.description.env).vocabulary
     try:
-        return plan(goal, skills, vocabulary=vocabulary, experts=experts), skills
+        found = plan(goal, skills, vocabulary=vocabulary, experts=experts)
     except PlanError:
         # What was trained in one run, weak skills among it, is played as it was trained.
         if goal not in records or not all(step.skill in records for step in records[goal].plan.steps):
@@ -272,3 +288,5 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
         return records[goal].plan, {
             step.skill: skill_of(library, records[step.skill]) for step in records[goal].plan.steps
         }
+    own = records.get(found.steps[-1].skill)
+    return found.model_copy(update={"interrupts": own.plan.interrupts if own else ()}), skills

@@ -33,7 +33,7 @@ class StateCollector:
 
     def __init__(self, programs: PlayPrograms, tasks: int):
         self.programs, self.tasks, self.env = programs, tasks, programs.runner.env
-        self.is_whole = tasks == len(self.env.tasks.skill_of_task)
+        self.is_whole = tasks == self.env.plan_tasks
         self._act = jax.jit(self._choose)
         self._move = jax.jit(functools.partial(move, self.env.domain))
         self._judge = jax.jit(self._settle)

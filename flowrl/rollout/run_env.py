@@ -6,12 +6,14 @@ from flowrl.env.domain import Domain
 from flowrl.env.dry_run import TaskNames, check_module_arguments
 from flowrl.env.exported_tasks import exported_tasks
 from flowrl.env.flow_env import FlowEnv, TaskAmounts
+from flowrl.env.interrupts import Interrupt
 from flowrl.env.registry import domain_named
 from flowrl.env.side_rewards import SideRewards
 from flowrl.env.symbolic_state import postconditions
 from flowrl.errors import ModuleError, nearest_names
 from flowrl.paths import PlayPaths
 from flowrl.schema.run import RunSpec
+from flowrl.schema.skill import InterruptSpec
 from flowrl.skillcode.functions import TaskModule
 
 
@@ -25,17 +27,11 @@ def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
     """
     domain = domain_named(spec.config.env.name, spec.config.env.fast, spec.config.layout)
     tasks = _exported(spec, paths, domain) if spec.exported else _traced(spec, paths, domain)
-    own = tasks.default_amounts
+    own = tasks.default_amounts[: len(spec.tasks)]
     low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
-    rows = domain.sight.names
-    for task in spec.tasks:
-        if task.seeks is not None and task.seeks not in rows:
-            raise ModuleError(
-                f"{task.skill!r} seeks {task.seeks!r}, which {domain.name} lacks. {nearest_names(task.seeks, rows)}"
-            )
-    seeks = tuple(-1 if task.seeks is None else rows.index(task.seeks) for task in spec.tasks)
+    seeks = tuple(_sought(task.skill, task.seeks, domain) for task in spec.tasks)
     met_at_the_end = postconditions(domain, spec.spec, high[-1])
     return FlowEnv(
         domain,
@@ -43,8 +39,27 @@ def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
         TaskAmounts(low, high, item, seeks),
         spec.config.env.episode_steps,
         met_at_the_end,
+        interrupts=tuple(interrupt(each.skill, each.rule, domain) for each in spec.plan.interrupts),
         side_rewards=side_rewards(spec.config.ppo),
     )
+
+
+def interrupt(skill: str, rule: InterruptSpec, domain: Domain) -> Interrupt:
+    """The rule of a skill that pre-empts a plan, as an environment has it.
+
+    Raises:
+        ModuleError: the game lacks the block that it looks for.
+    """
+    when, until, having = (tuple(levels.items()) for levels in (rule.when, rule.until, rule.having))
+    return Interrupt(when, until, having, rule.sheltered, _sought(skill, rule.seeks, domain))
+
+
+def _sought(skill: str, block: str | None, domain: Domain) -> int:
+    """Row of `closest_blocks` of the block that a skill looks for, -1 for none."""
+    rows = domain.sight.names
+    if block is not None and block not in rows:
+        raise ModuleError(f"{skill!r} seeks {block!r}, which {domain.name} lacks. {nearest_names(block, rows)}")
+    return -1 if block is None else rows.index(block)
 
 
 def side_rewards(ppo: PPOConfig) -> SideRewards:
@@ -55,20 +70,22 @@ def side_rewards(ppo: PPOConfig) -> SideRewards:
 def _exported(spec: RunSpec, paths: PlayPaths, domain: Domain) -> TaskModule:
     """Tasks of a run with untrusted code. Its module's text is not run, not even read."""
     to_local = {g: local for local, g in enumerate(spec.local_to_global)}
-    experts = [to_local.get(-1 if step.expert is None else step.expert, -1) for step in spec.plan.steps]
-    if len(experts) != len(spec.tasks) or min(experts) < 0:
+    experts = [to_local.get(-1 if expert is None else expert, -1) for _, expert in spec.plan.players]
+    if len(spec.plan.steps) != len(spec.tasks) or min(experts) < 0:
         raise ModuleError(
             f"The plan in {paths.config} does not say which expert plays each of {len(spec.tasks)} tasks."
         )
-    return exported_tasks(paths, spec.exported, [task.skill for task in spec.tasks], experts, domain)
+    skills = [skill for skill, _ in spec.plan.players]
+    return exported_tasks(paths, spec.exported, skills, experts, domain)
 
 
 def _traced(spec: RunSpec, paths: PlayPaths, domain: Domain) -> TaskModule:
     """Tasks of a run's module, which is run."""
     file = spec.source_file or str(paths.module)
     tasks = bind_tasks(load_module(paths.module, file, spec.module_sha256), file)
-    if len(tasks.skill_of_task) != len(spec.tasks):
-        raise ModuleError(f"{file} has {len(tasks.skill_of_task)} tasks; the run's plan has {len(spec.tasks)}.")
+    wanted = len(spec.tasks) + len(spec.plan.interrupts)
+    if len(tasks.skill_of_task) != wanted:
+        raise ModuleError(f"{file} has {len(tasks.skill_of_task)} tasks; the run's plan has {wanted}.")
     if max(tasks.expert_of_task) >= len(spec.local_to_global):
         raise ModuleError(f"{file} asks for local expert {max(tasks.expert_of_task)} of {len(spec.local_to_global)}.")
     check_module_arguments(tasks, domain.sight.floors > 1, task_names(spec, paths))
@@ -80,5 +97,6 @@ def task_names(spec: RunSpec, paths: PlayPaths) -> list[TaskNames]:
     if spec.source_file:
         calls = [(f"{spec.source_file}: task_{i}", "") for i in range(len(spec.tasks))]
     else:
-        calls = [(f"{paths.module}: task_{i}", f" (of {task.skill!r})") for i, task in enumerate(spec.tasks)]
+        skills = [*(task.skill for task in spec.tasks), *(each.skill for each in spec.plan.interrupts)]
+        calls = [(f"{paths.module}: task_{i}", f" (of {skill!r})") for i, skill in enumerate(skills)]
     return [TaskNames(f"{task}_is_done{whose}", f"{task}_reward{whose}") for task, whose in calls]

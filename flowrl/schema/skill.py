@@ -16,6 +16,26 @@ class Quantity(Frozen):
         return self.per_n * n + self.base
 
 
+class InterruptSpec(Frozen):
+    """When a skill pre-empts a plan, whose task waits meanwhile.
+
+    Levels are those of the game's intrinsics by name, and "light" in hundredths of full daylight.
+
+    Attributes:
+        when: it begins where any of these levels is no higher than this,
+        having: and at least these amounts of items are in hand.
+        until: it ends where all of these levels are at least this.
+        sheltered: actions of the game that it makes only where no creature can come near.
+        seeks: the block that it needs, if any: its expert may begin as a copy of the plan's that looks for the same.
+    """
+
+    when: dict[str, int]
+    until: dict[str, int]
+    having: dict[str, int] = Field(default_factory=dict)
+    sheltered: tuple[str, ...] = ()
+    seeks: str | None = None
+
+
 class SkillSpec(Frozen):
     """What a skill needs and changes in fluents.
 
@@ -34,6 +54,7 @@ class SkillSpec(Frozen):
         seeks: the block that it looks for, if any: while none is known, finding new ground can be paid for.
         n_range: least and largest n that the skill trains on; None: 1 to the largest that a plan of its base asks.
         max_n: the largest n that the game allows at all, trained on or not; None: as much as fits in hand.
+        interrupt: when it pre-empts plans; None: it is a step of plans.
     """
 
     requires: dict[str, Quantity] = Field(default_factory=dict)
@@ -47,6 +68,7 @@ class SkillSpec(Frozen):
     seeks: str | None = None
     n_range: tuple[int, int] | None = None
     max_n: int | None = None
+    interrupt: InterruptSpec | None = None
 
     def needed(self, n: int) -> dict[str, int]:
         """The least amounts that must hold at the start to make ``n``."""

@@ -304,11 +304,11 @@ def source_of(skill: Skill) -> SkillSource:
 
 
 def compose_plan(plan: Plan, skills: Mapping[str, Skill], experts: Mapping[str, int]) -> str:
-    """The task module of a plan with global experts."""
-    names = list(dict.fromkeys(step.skill for step in plan.steps))
-    sources = [source_of(skills[name]) for name in names]
-    order = [names.index(step.skill) for step in plan.steps]
-    return compose_module(sources, order, [experts[step.skill] for step in plan.steps])
+    """The task module of a plan with global experts. What pre-empts it follows its own tasks."""
+    players = [skill for skill, _ in plan.players]
+    names = list(dict.fromkeys(players))
+    numbers = [*(experts[step.skill] for step in plan.steps), *(each.expert for each in plan.interrupts)]
+    return compose_module([source_of(skills[name]) for name in names], [names.index(name) for name in players], numbers)
 
 
 def tasks_of(plan: Plan, skills: Mapping[str, Skill], own: str) -> list[TaskSpec]:

@@ -120,8 +120,9 @@ class TrainingRun:
         """Let experts that seek begin as copies."""
         shares = self.progress.recent(self.config.gate.episodes).per_task(len(self.spec.tasks))
         state, copies = self.warm_start.begin(state, shares, self.progress.settled)
+        names = [skill for skill, _ in self.spec.plan.players]
         for copy in copies:
-            logger.info("%s begins as a copy of expert %d", self.spec.tasks[copy.task].skill, copy.of)
+            logger.info("%s begins as a copy of expert %d", names[copy.task], copy.of)
         return state
 
     def _best_params(self, state: TrainState) -> Any:

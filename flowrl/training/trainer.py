@@ -40,8 +40,8 @@ class Trainer(PolicyRunner):
             random: local experts that began random.
         """
         amounts, experts = self.env.amounts, self.env.tasks.expert_of_task
-        gathers = [item >= 0 for item in amounts.item]
-        return WarmStart(amounts.seeks, gathers, experts, self.trained, random, self.config.start.copy_at)
+        gathers, beside = [item >= 0 for item in amounts.item], [each.seeks for each in self.env.interrupts]
+        return WarmStart(amounts.seeks, gathers, experts, self.trained, random, self.config.start.copy_at, beside)
 
     def init(self, key: jax.Array, initial: dict[str, Any], players: PlayerState) -> TrainState:
         """Build the state before the first update. Experts that ``initial`` (a named state) lacks start random.
@@ -99,7 +99,7 @@ class Trainer(PolicyRunner):
 
     def _reward_per_task(self, results: StepResult, groups: Groups) -> tuple[Float[Array, "G N"], Int[Array, "G N"]]:
         """Sum of rewards on each task, and of steps, for each group."""
-        tasks = jnp.arange(len(self.env.tasks.skill_of_task))
+        tasks = jnp.arange(self.env.plan_tasks)
         task, reward = split((results.task, results.reward), groups.here, 1)
         member = task[:, None] == tasks[:, None, None]  # [G, N, T, B / G]
         return jnp.where(member, reward[:, None], 0.0).sum(axis=(2, 3)), member.sum(axis=(2, 3))

@@ -22,7 +22,7 @@ class Copy(NamedTuple):
     """A copy to be made.
 
     Attributes:
-        task: the task whose expert begins anew.
+        task: the task whose expert begins anew, those of interrupts after the plan's.
         to, of: local experts.
     """
 
@@ -42,6 +42,7 @@ class WarmStart:
         trained: local experts that learn.
         random: those of them that began random.
         copy_at: success of an expert that is copied; 0: none ever is.
+        interrupts: what each skill that pre-empts the plan looks for; their tasks follow the plan's.
     """
 
     seeks: Sequence[int]
@@ -50,6 +51,7 @@ class WarmStart:
     trained: Sequence[int]
     random: Collection[int]
     copy_at: float
+    interrupts: Sequence[int] = ()
 
     def copies(self, shares: Sequence[Share], settled: Collection[int]) -> list[Copy]:
         """Experts that are to begin as copies now.
@@ -70,6 +72,20 @@ class WarmStart:
             source, own = shares[of], shares[task].value or 0.0
             if source.total >= EPISODES and (source.value or 0.0) >= self.copy_at and own < self.copy_at / 2:
                 found.append(Copy(task, to, self.experts[of]))
+        return found + self._interrupting(shares, settled)
+
+    def _interrupting(self, shares: Sequence[Share], settled: Collection[int]) -> list[Copy]:
+        """Copies for what pre-empts the plan, once: of the expert that looks for the same in it."""
+        found = []
+        for i, target in enumerate(self.interrupts if self.copy_at else ()):
+            number = len(self.seeks) + i
+            to, of = self.experts[number], self.seeks.index(target) if target in self.seeks else None
+            if number in settled or target < 0 or of is None or to not in self.random or to not in self.trained:
+                continue
+            source = shares[of]
+            copied = self.experts[of] in self.trained and source.total >= EPISODES
+            if copied and (source.value or 0.0) >= self.copy_at:
+                found.append(Copy(number, to, self.experts[of]))
         return found
 
     def _source(self, task: int) -> int | None:

@@ -12,7 +12,8 @@ from craftax.craftax_classic.constants import Achievement, Action, BlockType
 
 from flowrl.env import classic
 from flowrl.env.block_memory import SLOTS, UNKNOWN, closest_blocks, empty_memory, first_cells, nearest_cells, remember
-from flowrl.env.flow_env import FlowEnv, FlowState, Interrupt, TaskAmounts
+from flowrl.env.flow_env import FlowEnv, FlowState, TaskAmounts
+from flowrl.env.interrupts import Interrupt
 from flowrl.env.observation import expand
 from flowrl.env.player import PlayerState
 from flowrl.env.skill_inputs import SkillInputs, health_penalty, skill_inputs
