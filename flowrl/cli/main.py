@@ -134,7 +134,8 @@ def plan(
         show(as_json, [vars(verdict) for verdict in verdicts], frontier_table(verdicts))
         return
     outlook = plan_goal(base, home, goal, only_learned=known == "learned")
-    show(as_json, {"goal": outlook.plan.goal, "steps": outlook.rows()}, plan_table(outlook))
+    beside = [each.model_dump(mode="json") for each in outlook.plan.interrupts]
+    show(as_json, {"goal": outlook.plan.goal, "steps": outlook.rows(), "interrupts": beside}, plan_table(outlook))
 
 
 @app.command("eval", epilog="Example: flowrl eval 'Make Wood Pickaxe' --home demo --episodes 1024 --seed 1")

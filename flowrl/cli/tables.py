@@ -20,6 +20,7 @@ from flowrl.parallel.run_reports import HomeStatus, RunReport, needs_of
 from flowrl.planning.frontier import SkillStanding
 from flowrl.schema.evaluation import Evaluation
 from flowrl.schema.home import SkillRecord
+from flowrl.schema.plan import PlanInterrupt
 from flowrl.schema.run import RunSpec
 from flowrl.stats import Share
 
@@ -60,7 +61,16 @@ def plan_table(outlook: Outlook) -> Table:
         floor = f"floor {row['floor']}: " if any(state.floor for state in outlook.after) else ""
         held = floor + held_text(row["after"])
         table.add_row(str(i), row["skill"], str(row["n"]), expert, row["status"], row["why"], held)
+    if outlook.plan.interrupts:
+        table.caption, table.caption_justify = "\n".join(map(_interrupt_text, outlook.plan.interrupts)), "left"
     return table
+
+
+def _interrupt_text(interrupt: PlanInterrupt) -> str:
+    rule = interrupt.rule
+    when = " or ".join(f"{name} is {level} or less" for name, level in rule.when.items())
+    until = " and ".join(f"{name} is {level}" for name, level in rule.until.items())
+    return f"{interrupt.skill} (expert {interrupt.expert}) pre-empts them when {when}, until {until} again."
 
 
 def frontier_table(verdicts: Sequence[SkillStanding]) -> Table:

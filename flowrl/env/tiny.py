@@ -239,4 +239,5 @@ def domain(fast: bool = True, layout: str = "tiny-1") -> Domain:
         amounts_fn=amounts,
         cause_fn=lambda before, after: jnp.int32(0),
         facts=Facts((("table", ("TABLE",)),), (), _ground),
+        light_fn=lambda world: _health(world) / 9,  # the day fades with the player
     )

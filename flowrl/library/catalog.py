@@ -1,6 +1,6 @@
 """All skills known in a home: shipped, own, drafted, learned. And plans with them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,7 @@ def plan_goal(base: KnowledgeBase, home: Path, goal: str, only_learned: bool = F
     experts = {name: record.expert_idx for name, record in records.items()}
     found = plan(goal, skills, vocabulary=base.vocabulary, experts=experts, unlearned=base.named())
     status = {step.skill: records[step.skill].status if step.skill in records else "unknown" for step in found.steps}
-    return Outlook(found, check(found, skills, vocabulary=base.vocabulary), status)
+    return Outlook(_pre_empted(found, records), check(found, skills, vocabulary=base.vocabulary), status)
 
 
 def frontier_of(base: KnowledgeBase, home: Path) -> list[SkillStanding]:
@@ -288,5 +288,10 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
         return records[goal].plan, {
             step.skill: skill_of(library, records[step.skill]) for step in records[goal].plan.steps
         }
+    return _pre_empted(found, records), skills
+
+
+def _pre_empted(found: Plan, records: Mapping[str, SkillRecord]) -> Plan:
+    """A plan with what pre-empted its last skill's when that was trained."""
     own = records.get(found.steps[-1].skill)
-    return found.model_copy(update={"interrupts": own.plan.interrupts if own else ()}), skills
+    return found.model_copy(update={"interrupts": own.plan.interrupts if own is not None else ()})

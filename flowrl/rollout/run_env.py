@@ -48,9 +48,20 @@ def interrupt(skill: str, rule: InterruptSpec, domain: Domain) -> Interrupt:
     """The rule of a skill that pre-empts a plan, as an environment has it.
 
     Raises:
-        ModuleError: the game lacks the block that it looks for.
+        ModuleError: the game lacks a level, an item, an action or a block that it names, or knows of no shelter.
     """
-    when, until, having = (tuple(levels.items()) for levels in (rule.when, rule.until, rule.having))
+    levels = (*(domain.facts.intrinsics if domain.facts is not None else ()), *(["light"] if domain.light_fn else ()))
+    named = {"level": ({*rule.when, *rule.until}, levels), "item": (rule.having, domain.items)}
+    named |= {"action": (rule.sheltered, domain.actions)}
+    for kind, (names, known) in named.items():
+        if wrong := sorted(set(names) - set(known)):
+            raise ModuleError(
+                f"{skill!r} pre-empts by the {kind} {wrong[0]!r}, which {domain.name} lacks. "
+                f"{nearest_names(wrong[0], known)}"
+            )
+    if rule.sheltered and domain.sheltered_fn is None:
+        raise ModuleError(f"{skill!r} wants a shelter for {rule.sheltered[0]}, and {domain.name} knows of none.")
+    when, until, having = (tuple(amounts.items()) for amounts in (rule.when, rule.until, rule.having))
     return Interrupt(when, until, having, rule.sheltered, _sought(skill, rule.seeks, domain))
 
 

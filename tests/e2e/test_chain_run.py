@@ -1,17 +1,18 @@
 """Chain runs: a goal's whole plan is learned in one run, and what it trained enters the library."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flowrl.config import CHAIN
-from flowrl.errors import PlanError
+from flowrl.errors import LibraryError, PlanError
 from flowrl.evaluation.compare import Comparison
 from flowrl.evaluation.comparison import Contest, MergeVerdict
 from flowrl.evaluation.evaluate import evaluate_goal
-from flowrl.evaluation.playback import weights_for
+from flowrl.evaluation.playback import playing_of, weights_for
 from flowrl.files import read_json, write_json
 from flowrl.growing.chains import ChainSetUp
 from flowrl.growing.controller import GrowLimits
@@ -26,6 +27,7 @@ from flowrl.parallel.training_processor import process_completed_training
 from flowrl.schema.home import SkillRecord
 from flowrl.schema.metrics import GateRow
 from flowrl.schema.run import RunSpec
+from flowrl.schema.skill import InterruptSpec, Skill, SkillSpec
 from flowrl.training.gates import gate_number
 from flowrl.weights import expert_sha256
 from tests.support.commands import flowrl
@@ -257,6 +259,53 @@ def test_a_weak_member_is_no_ground_to_build_on_but_the_goal_is_played(
         plan_with_library(library, "PLACE_TABLE")
     evaluation = evaluate_goal(library, GOAL, 64, 1, None, lambda row: None)
     np.testing.assert_array_less(0.5, evaluation.success.value or 0.0)
+
+
+WATCH = """from jax import Array
+
+
+def is_done(player_intrinsics: Array) -> Array:
+    return player_intrinsics[0] < 0
+
+
+def reward(player_intrinsics_diff: Array) -> Array:
+    return 0.1 * player_intrinsics_diff[0]
+"""
+
+
+def test_what_pre_empts_a_goal_is_learned_in_its_run_and_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No skill of the library owns its expert; evaluations and the next run play with the goal's own."""
+    home, first, second = tmp_path / "home", Watcher(), Watcher()
+    rule = InterruptSpec(when={"light": 60}, until={"light": 100})
+    watch = Skill(name="Watch", spec=SkillSpec(interrupt=rule), code=WATCH)
+    base = replace(load_base(TINY), interrupts=(watch,))
+    monkeypatch.setattr("flowrl.library.catalog.load_base", lambda env: base)
+    options = {"ppo__frames": 32_768, "interrupts": True, "gate__learned_at": 0.0}
+    chained(home, first, **options)
+    (spec,), library = first.specs, SkillLibrary.open(home)
+    assert len(spec.tasks) == len(spec.plan.steps) == 3 and spec.plan.interrupts[0].rule == rule
+    assert {member.name for member in spec.members} == set(MEMBERS), "it is no skill of the library"
+    beside = spec.plan.interrupts[0].expert
+    assert spec.companions == (beside,) and spec.trained == (0, 1, 2, 3) and beside not in library.by_expert()
+    run, record = FinishedRun.load(first.runs[0]), library.record(GOAL)
+    assert record.companions == (beside,) and record.plan.interrupts == spec.plan.interrupts
+    assert expert_sha256(weights_for(library, beside, GOAL)) == expert_sha256(run.experts[beside])
+
+    found, _ = plan_with_library(library, GOAL)
+    playing = playing_of(library, found, spec.config)
+    assert playing.spec.local_to_global == (0, 1, 2, 3) and "def task_3_network_number" in playing.module
+    assert evaluate_goal(library, GOAL, 64, 1, None, lambda row: None).success.total == 64
+    shown = flowrl("plan", GOAL, "--home", str(home)).stdout
+    assert f"Watch (expert {beside}) pre-empts them when light is 60 or less, until light is 100 again." in shown
+
+    chained(home, second, **options, gate__merge_worlds=1000)
+    again = second.specs[0]
+    assert again.plan.interrupts == spec.plan.interrupts and again.seeds[beside] == expert_sha256(run.experts[beside])
+    monkeypatch.setattr("flowrl.library.catalog.load_base", load_base)
+    with pytest.raises(LibraryError, match="'Watch', which the knowledge base of Tiny-Grid-v1 lacks"):
+        playing_of(library, found, spec.config)
 
 
 def test_a_module_is_no_chain(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from flowrl.env.flow_env import FlowEnv, FlowState, TaskAmounts
 from flowrl.env.interrupts import Interrupt
 from flowrl.env.observation import expand
 from flowrl.env.player import PlayerState
+from flowrl.env.side_rewards import SideRewards
 from flowrl.env.skill_inputs import SkillInputs, health_penalty, skill_inputs
 from flowrl.skillcode.functions import SkillFunctions, TaskModule
 from flowrl.skillcode.inputs import SKILL_INPUTS
@@ -226,6 +227,32 @@ def test_the_first_interrupt_that_applies_acts_and_only_with_what_it_needs_in_ha
     play.state = play.state._replace(player=player_in(morning))
     play(Action.NOOP)
     assert play.state.interrupt.tolist() == [3, 3, 3], "day has come, and the next danger takes over"
+
+
+class Sought(SideRewards):
+    """Pays what is looked for, so that a test can see it."""
+
+    def of_step(self, target: Any, before: PlayerState, moved: Any) -> Any:
+        return target.astype(jnp.float32)
+
+
+def test_what_pre_empts_is_not_paid_for_searching(worlds: Any) -> None:
+    play = interrupted(worlds.replace(player_drink=jnp.array([3, 9, 3])), Interrupt((("drink", 3),), (("drink", 5),)))
+    amounts = dataclasses.replace(play.env.amounts, seeks=(TREE, TREE))
+    play = Play(dataclasses.replace(play.env, amounts=amounts, side_rewards=Sought()), play.state.player.world)
+    assert play(Action.NOOP).reward.tolist() == [TREE, TREE, TREE], "not yet begun"
+    assert play(Action.NOOP).reward.tolist() == [-1, TREE, -1]
+
+
+def test_what_wants_a_shelter_is_done_nowhere_else_and_only_by_what_pre_empts(worlds: Any) -> None:
+    """Rock all around the first two, but a way out for the second; nothing pre-empts the third."""
+    ground = worlds.map.at[:2, 30:35, 30:35].set(STONE).at[:2, 32, 32].set(GRASS).at[:2, 32, 33].set(GRASS)
+    ground = ground.at[1, 31, 33].set(BlockType.PATH.value)
+    env = interrupted(worlds, Interrupt((("drink", 3),), (("drink", 5),), sheltered=("SLEEP",))).env
+    state = env.start(player_in(worlds.replace(map=ground)), env.draw_amounts(jax.random.PRNGKey(1), 3))
+    state = state._replace(interrupt=jnp.array([2, 2, -1]))
+    chosen = [env.game_actions(state, jnp.full(3, action.value)).tolist() for action in (Action.SLEEP, Action.DO)]
+    assert chosen == [[Action.SLEEP.value, Action.NOOP.value, Action.SLEEP.value], [Action.DO.value] * 3]
 
 
 def test_death_ends_an_episode_and_names_its_cause(worlds: Any) -> None:

@@ -50,6 +50,16 @@ def test_what_was_copied_or_came_from_a_library_is_left_alone() -> None:
     assert twice.copies(shares(90, 90, 0), twice.settled(shares(90, 90, 0))) == []
 
 
+def test_what_pre_empts_begins_once_as_the_expert_that_looks_for_the_same() -> None:
+    resting = replace(CHAIN, experts=(3, 0, 1, 2, 4), interrupts=(COAL,), random=(4,), trained=(*ALL, 4))
+    learned, weak = shares(90, 90, 70, 0), shares(90, 90, 50, 0)
+    assert resting.copies(learned, ()) == [Copy(task=4, to=4, of=1)] and resting.copies(weak, ()) == []
+    assert resting.copies(learned, (4,)) == [], "what it has learned since stays"
+    assert replace(resting, random=()).copies(learned, ()) == [], "it came from a library"
+    assert replace(resting, interrupts=(DIAMOND + 1,)).copies(learned, ()) == [], "nobody looks for that"
+    assert replace(resting, interrupts=(-1,)).copies(learned, ()) == []
+
+
 def test_a_frozen_expert_is_no_source_since_its_moments_are_unknown() -> None:
     assert replace(CHAIN, trained=(0, 1, 2)).copies(WEAK, ()) == []
 
