@@ -1,4 +1,4 @@
-"""Skills that pre-empt a plan: an expert of their own acts until the danger is over, and the plan's task waits."""
+"""Skills that pre-empt a plan. An expert acts until the danger is over, and the plan's task waits."""
 
 import functools
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Preemption:
         return levels
 
     def sheltered_actions(self, now: Int[Array, "B"], worlds: World, actions: Int[Array, "B"]) -> Int[Array, "B"]:
-        """The game's actions, with none in place of those that want a shelter where there is none."""
+        """The game's actions. None where one wants a shelter that is not there."""
         names = self.domain.actions
         for number, interrupt in enumerate(self.interrupts, self.first):
             if interrupt.sheltered:

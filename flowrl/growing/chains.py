@@ -105,7 +105,7 @@ class ChainSetUp:
         return Plan(goal=proposal.name, steps=numbered, interrupts=self._interrupts(proposal.name, numbers))
 
     def _interrupts(self, goal: str, numbers: Mapping[str, int]) -> tuple[PlanInterrupt, ...]:
-        """What pre-empts a goal's plan, with the numbers of an earlier run where there was one."""
+        """What pre-empts a goal's plan. Numbers stay those of an earlier run."""
         record = self.library.named().get(goal)
         held = {each.skill: each.expert for each in record.plan.interrupts} if record is not None else {}
         used, found = {*self.library.taken_experts().values(), *numbers.values()}, []

@@ -292,6 +292,6 @@ def plan_with_library(library: SkillLibrary, goal: str) -> tuple[Plan, dict[str,
 
 
 def _pre_empted(found: Plan, records: Mapping[str, SkillRecord]) -> Plan:
-    """A plan with what pre-empted its last skill's when that was trained."""
+    """A plan with what pre-empted its last skill's in training."""
     own = records.get(found.steps[-1].skill)
     return found.model_copy(update={"interrupts": own.plan.interrupts if own is not None else ()})

@@ -45,7 +45,7 @@ def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
 
 
 def interrupt(skill: str, rule: InterruptSpec, domain: Domain) -> Interrupt:
-    """The rule of a skill that pre-empts a plan, as an environment has it.
+    """A rule as an environment has it.
 
     Raises:
         ModuleError: the game lacks a level, an item, an action or a block that it names, or knows of no shelter.
@@ -66,7 +66,7 @@ def interrupt(skill: str, rule: InterruptSpec, domain: Domain) -> Interrupt:
 
 
 def _sought(skill: str, block: str | None, domain: Domain) -> int:
-    """Row of `closest_blocks` of the block that a skill looks for, -1 for none."""
+    """Row of `closest_blocks` that a skill looks for, -1 for none."""
     rows = domain.sight.names
     if block is not None and block not in rows:
         raise ModuleError(f"{skill!r} seeks {block!r}, which {domain.name} lacks. {nearest_names(block, rows)}")

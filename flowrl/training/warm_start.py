@@ -75,7 +75,7 @@ class WarmStart:
         return found + self._interrupting(shares, settled)
 
     def _interrupting(self, shares: Sequence[Share], settled: Collection[int]) -> list[Copy]:
-        """Copies for what pre-empts the plan, once: of the expert that looks for the same in it."""
+        """Copies for what pre-empts the plan. Once, of the expert that looks for the same."""
         found = []
         for i, target in enumerate(self.interrupts if self.copy_at else ()):
             number = len(self.seeks) + i

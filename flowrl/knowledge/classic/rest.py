@@ -1,4 +1,4 @@
-"""Rest: close a chamber in the rock and sleep in it until the energy is back."""
+"""Rest: close a chamber in the rock and sleep there."""
 
 import jax.numpy as jnp
 from craftax.craftax_classic.constants import BlockType
@@ -15,7 +15,7 @@ OPEN = (BlockType.GRASS.value, BlockType.SAND.value, BlockType.PATH.value)
 
 
 def value_of(closest_blocks: Array) -> Array:
-    """Returns what the player's place is worth: how few sides are open, how few ways lead there."""
+    """Returns the worth of the player's place. Few open sides and few ways in make it safe."""
     cells = closest_blocks[jnp.array(OPEN)].transpose(0, 2, 1).reshape(-1, 2)
     near = jnp.abs(cells).sum(axis=1)
     apart = jnp.abs(cells[:, None] - cells[None]).sum(axis=2)
@@ -32,6 +32,6 @@ def is_done(player_intrinsics: Array) -> Array:
 
 
 def reward(closest_blocks: Array, closest_blocks_prev: Array, player_intrinsics_diff: Array) -> Array:
-    """Returns what the place is worth more, and a little for each point of energy and of health."""
+    """Returns the place's gain in worth. Points of energy and of health add a little."""
     gained = value_of(closest_blocks) - value_of(closest_blocks_prev)
     return gained + POINT_VALUE * (player_intrinsics_diff[3] + player_intrinsics_diff[0])
