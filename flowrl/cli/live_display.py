@@ -24,6 +24,8 @@ from flowrl.schema.run import RunSpec
 _LINE_SECONDS = 10.0
 _NEWEST = 50
 """Updates that deaths are counted over."""
+_DEADLIEST = 3
+"""Tasks whose deaths are told by cause."""
 _PHASES = {
     "starting": "starting: jax, the game, new worlds",
     "compiling": "compiling",
@@ -110,16 +112,18 @@ class RunView:
 
     @property
     def deaths(self) -> str:
-        """Deaths in 1,000 steps of the newest updates, and in which tasks."""
+        """Deaths in 1,000 steps of the newest updates. In which tasks, and of what."""
         steps = sum(sum(row.task_steps) for row in self.newest)
         if not steps:
             return "unknown"
-        worst = Counter[str]()
+        causes: dict[str, Counter[str]] = {}
         for row in self.newest:
-            for task, deaths in zip(self.spec.tasks, row.task_deaths, strict=True):
-                worst[task.skill] += deaths
-        where = f": {causes_text(+worst)}" if worst.total() else ""
-        return f"{1000 * worst.total() / steps:.1f} in 1,000 steps{where}"
+            for task, deaths in zip(self.spec.tasks, row.deaths, strict=True):
+                causes.setdefault(task.skill, Counter()).update(deaths)
+        total = sum(deaths.total() for deaths in causes.values())
+        worst = sorted(causes.items(), key=lambda item: -item[1].total())[:_DEADLIEST]
+        where = [f"{task} {100 * of.total() / total:.0f} % ({causes_text(of)})" for task, of in worst if of]
+        return f"{1000 * total / steps:.1f} in 1,000 steps{': ' if where else ''}{', '.join(where)}"
 
     @property
     def left(self) -> str:

@@ -190,12 +190,24 @@ def _labels(status: HomeStatus) -> dict[str, tuple[Text, tuple[str, ...]]]:
         if report.state in ("learned", "weak"):
             continue
         frames = f"{report.frames:,} of at most {report.budget:,} frames"
-        text = f"{report.skill}  {report.state}, {frames}, step success {_so_far(report)}"
+        text = f"{report.skill}  {report.state}, {frames}, {_standing(report)}"
         found[report.skill] = (Text(text, style=_STATES[report.state]), report.needs)
     for name, needs in status.waiting.items():
         label = Text(f"{name}  waits for {', '.join(needs) or 'a free slot'}", style=_STATES["waiting"])
         found.setdefault(name, (label, needs))
     return found
+
+
+def _standing(report: RunReport) -> str:
+    """What a run has come to. A chain run by its whole plan, with its deaths."""
+    if not report.chain:
+        return f"step success {_so_far(report)}"
+    parts = [f"success {report.success}" if report.success is not None else "success unknown"]
+    if report.deaths_per_1000_steps is not None:
+        parts.append(f"{report.deaths_per_1000_steps:.1f} deaths in 1,000 steps")
+    if report.seconds_left is not None:
+        parts.append(f"at most {report.seconds_left / 60:.0f} minutes left")
+    return ", ".join(parts)
 
 
 def analysis_report(findings: Findings, found: Repair) -> Group:

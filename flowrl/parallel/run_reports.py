@@ -26,6 +26,22 @@ from flowrl.stats import Share
 
 
 @dataclass(frozen=True)
+class TaskReport:
+    """One task of a run's plan in its newest update.
+
+    Attributes:
+        finished: of the newest complete episodes that reached it.
+        steps: made in it, in all worlds.
+        deaths: in it, by cause.
+    """
+
+    skill: str
+    finished: Share
+    steps: int
+    deaths: dict[str, int]
+
+
+@dataclass(frozen=True)
 class RunReport:
     """The status of a training run.
 
@@ -35,6 +51,9 @@ class RunReport:
         budget: frames after which it gives up.
         success, step_success: of its own episodes so far, or as finally measured; None if unknown.
         seconds: of training and measuring, over all sittings.
+        seconds_left: to the end of the budget at the present speed; None if unknown or over.
+        chain: all skills of its plan learn in it.
+        tasks: where its newest episodes end.
     """
 
     skill: str
@@ -48,10 +67,22 @@ class RunReport:
     error: str
     needs: tuple[str, ...]
     folder: str
+    seconds_left: float | None = None
+    chain: bool = False
+    tasks: tuple[TaskReport, ...] = ()
+
+    @property
+    def deaths_per_1000_steps(self) -> float | None:
+        """Deaths in 1,000 steps of the newest update. None if unknown."""
+        steps = sum(task.steps for task in self.tasks)
+        return 1000 * sum(sum(task.deaths.values()) for task in self.tasks) / steps if steps else None
 
     def row(self) -> dict[str, Any]:
         """The report as JSON."""
-        return asdict(self) | share_fields("success", self.success) | share_fields("step_success", self.step_success)
+        shares = share_fields("success", self.success) | share_fields("step_success", self.step_success)
+        tasks = [asdict(task) | share_fields("finished", task.finished) for task in self.tasks]
+        deaths = {"deaths_per_1000_steps": self.deaths_per_1000_steps}
+        return asdict(self) | shares | deaths | {"tasks": tasks}
 
 
 def share_fields(name: str, share: Share | None) -> dict[str, float | None]:
@@ -88,7 +119,22 @@ def report_on(paths: RunPaths, spec: RunSpec) -> RunReport:
         error=error,
         needs=needs_of(spec.plan, spec.skill),
         folder=str(paths.folder),
+        seconds_left=_seconds_left(last, spec) if state == "running" else None,
+        chain=spec.chain,
+        tasks=_tasks(last, spec),
     )
+
+
+def _seconds_left(last: UpdateRow | None, spec: RunSpec) -> float | None:
+    return None if last is None or not last.fps else max(0, spec.config.ppo.frames - last.frames) / last.fps
+
+
+def _tasks(last: UpdateRow | None, spec: RunSpec) -> tuple[TaskReport, ...]:
+    """How each task of the plan went. Nothing where an earlier flowrl noted no deaths."""
+    if last is None or len(last.deaths) != len(spec.tasks):
+        return ()
+    rows = zip(spec.tasks, last.finished, last.task_steps, last.deaths, strict=True)
+    return tuple(TaskReport(task.skill, finished, steps, deaths) for task, finished, steps, deaths in rows)
 
 
 def frames_played(library: SkillLibrary) -> dict[str, int]:

@@ -52,7 +52,8 @@ class UpdateRow(_Row):
         causes: how failed episodes ended, by name.
         reward: mean reward a step of each task.
         finished: of the newest complete episodes that reached each task, those that finished it.
-        task_steps, task_deaths: in this update, of all worlds.
+        task_steps: in this update, of all worlds.
+        deaths: in this update, of each task by cause.
         policy, value, entropy, kl, grad_norm: see `flowrl.training.ppo.Losses`.
     """
 
@@ -69,7 +70,7 @@ class UpdateRow(_Row):
     reward: tuple[float, ...]
     finished: tuple[Share, ...] = ()
     task_steps: tuple[int, ...] = ()
-    task_deaths: tuple[int, ...] = ()
+    deaths: tuple[dict[str, int], ...] = ()
     lr: float
     policy: float
     value: float

@@ -161,3 +161,15 @@ def _failures(rows: Mapping[str, np.ndarray], of: np.ndarray, causes: Sequence[s
     counts = {causes[i]: int((died == i).sum()) for i in np.unique(died)}
     timeouts = int((of & rows["timeout"]).sum())
     return counts | ({"timeout": timeouts} if timeouts else {})
+
+
+def deaths_by_cause(results: StepResult, tasks: int, causes: Sequence[str]) -> list[dict[str, int]]:
+    """Deaths in each task by cause.
+
+    Args:
+        results: of any number of steps, [T, B] each.
+    """
+    died = np.asarray(results.died)
+    counts = np.zeros((tasks, len(causes)), int)
+    np.add.at(counts, (np.asarray(results.task)[died], np.asarray(results.cause)[died]), 1)
+    return [{causes[i]: n for i, n in enumerate(row) if n} for row in counts.tolist()]

@@ -34,7 +34,7 @@ from flowrl.schema.metrics import (
 )
 from flowrl.schema.run import RunSpec, Status, TrainResult
 from flowrl.training.checkpoints import load_newest, save_checkpoint
-from flowrl.training.episode_stats import Progress, TrainingSuccess
+from flowrl.training.episode_stats import Progress, TrainingSuccess, deaths_by_cause
 from flowrl.training.gates import asks_for_gate, gate_number, measure
 from flowrl.training.precision import check_bfloat16
 from flowrl.training.programs import Programs
@@ -219,7 +219,7 @@ class TrainingRun:
             reward=tuple(round(float(r), 5) for r in stats.metrics.reward),
             finished=tuple(recent.per_task(tasks)),
             task_steps=tuple(np.bincount(results.task.reshape(-1), minlength=tasks).tolist()),
-            task_deaths=tuple(np.bincount(results.task[results.died], minlength=tasks).tolist()),
+            deaths=tuple(deaths_by_cause(results, tasks, self.env.domain.causes)),
             lr=float(stats.metrics.lr),
             **{name: round(float(value), 6) for name, value in stats.metrics.losses._asdict().items()},
         )

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from flowrl.cli.live_display import Display, duration, steps_text
+from flowrl.cli.live_display import Display, RunView, duration, steps_text
 from flowrl.cli.tables import causes_text
 from flowrl.config import RunConfig
 from flowrl.paths import RunPaths
@@ -53,6 +53,19 @@ def test_lines_are_plain_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> No
     assert "10,000 frames/s, step success 90.0 % [82.6, 94.5], failures: zombie 75 %, lava 25 %, at most" in training[0]
     assert lines[-1] == "  measured: step success 99.0 % [97.6, 99.6], passed"
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_chain_run_says_where_and_of_what_its_players_die() -> None:
+    """Of ten deaths in 4,000 steps nine are in the second task, two of three of these by zombies."""
+    chain = SPEC.model_copy(update={"chain": True})
+    view = RunView(chain, 0.0)
+    assert view.deaths == "unknown"
+    view.feed(update(1, 1.0, 1, 2).model_copy(update={"task_steps": (1000, 1000), "deaths": ({}, {"zombie": 3})}))
+    row = {"task_steps": (500, 1500), "deaths": ({"lava": 1}, {"zombie": 3, "hunger": 3})}
+    view.feed(update(2, 1.0, 1, 2).model_copy(update=row))
+    assert (
+        view.deaths == "2.5 in 1,000 steps: Place Table 90 % (zombie 67 %, hunger 33 %), Collect Wood 10 % (lava 100 %)"
+    )
 
 
 def test_lines_of_several_runs_say_whose_they_are() -> None:

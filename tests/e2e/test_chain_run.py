@@ -21,11 +21,11 @@ from flowrl.knowledge.base import load_base
 from flowrl.library.catalog import plan_with_library
 from flowrl.library.home import SkillLibrary
 from flowrl.parallel.run_folder import FinishedRun
-from flowrl.parallel.run_reports import frames_played
+from flowrl.parallel.run_reports import frames_played, report_on
 from flowrl.parallel.scheduler import Proposal
 from flowrl.parallel.training_processor import process_completed_training
 from flowrl.schema.home import SkillRecord
-from flowrl.schema.metrics import GateRow
+from flowrl.schema.metrics import GateRow, UpdateRow
 from flowrl.schema.run import RunSpec
 from flowrl.schema.skill import InterruptSpec, Skill, SkillSpec
 from flowrl.training.gates import gate_number
@@ -96,6 +96,20 @@ def test_the_goal_and_its_members_are_played_like_any_skill(chain: tuple[Path, W
     assert done.returncode == 0, done.stderr
     measured = evaluate_goal(SkillLibrary.open(home), "Place Table", 200, 3, None, lambda row: None)
     assert measured.success.low > 0.8
+
+
+def test_its_status_says_where_episodes_end_and_how(chain: tuple[Path, Watcher, SkillRecord]) -> None:
+    """By the newest update's row: deaths by task and cause, and the share that finishes each task."""
+    (paths, spec), *_ = SkillLibrary.open(chain[0]).runs()
+    report = report_on(paths, spec)
+    last = [row for row in chain[1].rows if isinstance(row, UpdateRow)][-1]
+    assert report.chain and [task.skill for task in report.tasks] == [task.skill for task in spec.tasks]
+    assert [task.finished for task in report.tasks] == list(last.finished) and report.seconds_left is None
+    assert [task.deaths for task in report.tasks] == list(last.deaths) and sum(last.task_steps) == 64 * 32
+    assert all(set(task.deaths) <= {"hunger"} for task in report.tasks)
+    row = report.row()
+    assert row["deaths_per_1000_steps"] == report.deaths_per_1000_steps is not None
+    assert row["tasks"][0]["finished"] == last.finished[0].value
 
 
 def test_what_passed_is_measured_again_on_fresh_worlds(chain: tuple[Path, Watcher, SkillRecord]) -> None:

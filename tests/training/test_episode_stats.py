@@ -1,8 +1,10 @@
 """Success measured by cohorts of episodes."""
 
+import numpy as np
+
 from flowrl.config import GateConfig
 from flowrl.schema.evaluation import Evaluation, is_learned
-from flowrl.training.episode_stats import Progress
+from flowrl.training.episode_stats import Progress, deaths_by_cause
 from flowrl.training.gates import asks_for_gate
 from tests.support.episodes import results
 
@@ -17,6 +19,12 @@ def test_quick_successes_do_not_outweigh_slow_failures() -> None:
     recent = progress.recent(50)
     assert (recent.success.successes, recent.success.total) == (40, 100), "what is under way counts as a failure"
     assert recent.causes == {"died": 56}
+
+
+def test_deaths_are_told_by_task_and_cause() -> None:
+    steps = results([0] * 4, [True, False, False, False], [0, 1, 1, 0], [False, False, False, True])
+    steps = steps._replace(cause=np.array([[1, 1, 0, 1]]))
+    assert deaths_by_cause(steps, 3, ("zombie", "lava")) == [{}, {"lava": 1, "zombie": 1}, {}]
 
 
 def test_step_success_counts_the_episodes_that_reached_the_last_task() -> None:
