@@ -105,12 +105,13 @@ class ChainSetUp:
         return Plan(goal=proposal.name, steps=numbered, interrupts=self._interrupts(proposal.name, numbers))
 
     def _interrupts(self, goal: str, numbers: Mapping[str, int]) -> tuple[PlanInterrupt, ...]:
-        """What pre-empts a goal's plan. Numbers stay those of an earlier run."""
+        """What pre-empts a goal's plan. What did in an earlier run still does, by the same number."""
         record = self.library.named().get(goal)
         held = {each.skill: each.expert for each in record.plan.interrupts} if record is not None else {}
         used, found = {*self.library.taken_experts().values(), *numbers.values()}, []
-        for skill in self.base.interrupts if self.config.interrupts else ():
-            assert skill.spec.interrupt is not None
+        for skill in self.base.interrupts:
+            if skill.spec.interrupt is None or not (self.config.interrupts or skill.name in held):
+                continue
             expert = held.get(skill.name, next(number for number in range(len(used) + 1) if number not in used))
             used.add(expert)
             found.append(PlanInterrupt(skill=skill.name, expert=expert, rule=skill.spec.interrupt))

@@ -55,8 +55,8 @@ def comparison(library: SkillLibrary, run: FinishedRun, failed: JobEnd | None = 
     require_ours(run.paths, run.spec)
     if is_locked(job):
         # An earlier process began it, and it is not done; it would be started again if it ended in between.
-        for contest in read_json(paths.request, ComparisonRequest).contests:
-            player = paths.contest(contest.expert)
+        contested = read_json(paths.request, ComparisonRequest).contests
+        for player in (paths.contest(g) for g in (run.spec.expert, *(contest.expert for contest in contested))):
             if player.config.exists():
                 require_ours(player, read_json(player.config, RunSpec))
         return job
@@ -154,12 +154,15 @@ def _prepare(
     )
     save_experts(paths.held, {g: library.expert(by_expert[g]) for g in held})
     save_experts(paths.companions, {g: weights_for(library, g, spec.skill) for g in companions})
-    for contest in contests:
-        record, player = records[contest.skill], paths.contest(contest.expert)
-        playing = playing_of(library, record.plan, spec.config)
+    apart = [records[contest.skill] for contest in contests]
+    if spec.skill in records and records[spec.skill].plan.interrupts != spec.plan.interrupts:
+        # What the library holds is played as it was trained: what now pre-empts the plan is none of its own.
+        apart.append(records[spec.skill])
+    for record in apart:
+        player, playing = paths.contest(record.expert_idx), playing_of(library, record.plan, spec.config)
         if not playing.spec.exported:
             vouch(playing.module, f"the module of {player.folder}")
-        own = _companions(library, record.name, [step.expert for step in record.plan.steps])
+        own = _companions(library, record.name, [expert for _, expert in record.plan.players])
         save_experts(player.initial, {g: weights_for(library, g, record.name) for g in own})
         playing.write(player)
     request = ComparisonRequest(

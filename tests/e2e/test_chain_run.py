@@ -322,6 +322,20 @@ def test_what_pre_empts_a_goal_is_learned_in_its_run_and_lies_beside_it(
         playing_of(library, found, spec.config)
 
 
+def test_a_goal_that_what_pre_empts_it_made_worse_stays_as_it_was(
+    chain: tuple[Path, Watcher, SkillRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Watch acts from the second step to the end, so the plan never goes on; the library plays without it."""
+    home, watcher = tmp_path / "home", Watcher()
+    shutil.copytree(chain[0], home)
+    rule = InterruptSpec(when={"light": 100}, until={"light": 101})
+    base = replace(load_base(TINY), interrupts=(Skill(name="Watch", spec=SkillSpec(interrupt=rule), code=WATCH),))
+    monkeypatch.setattr("flowrl.library.catalog.load_base", lambda env: base)
+    record = chained(home, watcher, ppo__frames=8192, interrupts=True, gate__merge_worlds=1000)
+    assert watcher.specs[0].plan.interrupts and not watcher.failures
+    assert record.version == 1 and record.plan.interrupts == () and record.evaluation.success.low > 0.8
+
+
 def test_a_module_is_no_chain(tmp_path: Path) -> None:
     done = flowrl("train", "--module", str(tmp_path / "x.py"), "--chain", "--home", str(tmp_path / "home"))
     assert done.returncode == 2 and "--chain goes with a skill of the knowledge base" in done.stderr
