@@ -98,7 +98,12 @@ class Comparison:
         evaluation = player.evaluation(with_all)
         if not self.request.held.keys() & self.candidates.keys():
             return None, evaluation
-        before = self._play(self._before(player), self._of_the_library(own))
+        held, apart, library = self.held | self.companions, self.paths.contest(own), player
+        if apart.config.exists():
+            # The library's plan, since something else pre-empts the run's.
+            held |= load_experts(apart.initial)
+            library = PlanPlayer(apart, self.request.worlds, self.request.number, self.paths)
+        before = self._play(library, held)
         difference = player.difference(with_all, before)
         wins = difference.gained >= difference.lost or difference.is_no_loss
         if not wins:
@@ -106,16 +111,6 @@ class Comparison:
         return MergeVerdict(
             skill=self.request.skill, expert=own, wins=wins, difference=difference, evaluation=evaluation
         ), evaluation
-
-    def _before(self, player: PlanPlayer) -> PlanPlayer:
-        """Who plays for the library. By the plan that it holds, where something else pre-empts that."""
-        run = self.paths.contest(self.request.expert)
-        return PlanPlayer(run, self.request.worlds, self.request.number, self.paths) if run.config.exists() else player
-
-    def _of_the_library(self, own: int) -> ExpertsByNumber:
-        """The library's experts with those that lie beside the skill."""
-        file = self.paths.contest(own).initial
-        return self.held | self.companions | (load_experts(file) if file.exists() else {})
 
     def _decide(self, contest: Contest) -> MergeVerdict:
         """Play another skill's plan with its candidate, and hold the winner.

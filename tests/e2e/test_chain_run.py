@@ -10,7 +10,7 @@ import pytest
 from flowrl.config import CHAIN
 from flowrl.errors import LibraryError, PlanError
 from flowrl.evaluation.compare import Comparison
-from flowrl.evaluation.comparison import Contest, MergeVerdict
+from flowrl.evaluation.comparison import ComparisonAnswer, ComparisonPaths, Contest, MergeVerdict
 from flowrl.evaluation.evaluate import evaluate_goal
 from flowrl.evaluation.playback import playing_of, weights_for
 from flowrl.files import read_json, write_json
@@ -320,6 +320,27 @@ def test_what_pre_empts_a_goal_is_learned_in_its_run_and_lies_beside_it(
     monkeypatch.setattr("flowrl.library.catalog.load_base", load_base)
     with pytest.raises(LibraryError, match="'Watch', which the knowledge base of Tiny-Grid-v1 lacks"):
         playing_of(library, found, spec.config)
+
+
+def test_a_dependency_is_judged_with_what_pre_empts_its_own_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goal has a Watch of its own beside it; a table's is played in its contest only."""
+    home, watcher = tmp_path / "home", Watcher()
+    watch = Skill(
+        name="Watch", spec=SkillSpec(interrupt=InterruptSpec(when={"light": 60}, until={"light": 100})), code=WATCH
+    )
+    base = replace(load_base(TINY), interrupts=(watch,))
+    monkeypatch.setattr("flowrl.library.catalog.load_base", lambda env: base)
+    options = {"ppo__frames": 8192, "interrupts": True, "gate__learned_at": 0.0, "gate__merge_worlds": 1000}
+    config = tiny_config(**{**CHAIN, "start__ring": 8, **options})
+    table = train_chain(home, config, "Place Table", Watcher(), executor_fn=inline)
+    goal = chained(home, watcher, **options)
+    assert not watcher.failures and goal.plan.interrupts[0].expert != table.plan.interrupts[0].expert
+    merge = ComparisonPaths.of(watcher.runs[0])
+    assert "Place Table" in {verdict.skill for verdict in read_json(merge.result, ComparisonAnswer).verdicts}
+    played = read_json(merge.contest(table.expert_idx).config, RunSpec)
+    assert played.plan.interrupts == table.plan.interrupts
 
 
 def test_a_goal_that_what_pre_empts_it_made_worse_stays_as_it_was(
