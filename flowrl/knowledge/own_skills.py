@@ -133,10 +133,10 @@ def _spec_of(node: ast.stmt, name: str) -> tuple[SkillSpec | None, list[str]]:
         return None, [f"SPEC, at line {node.lineno}, must be a dict such as {{'yields': {{'wood': 'n'}}}}."]
     assert value is not None
     problems = [f"SPEC names {key!r} twice; keep one." for key in _repeated_keys(value)]
-    known = [key for key in literal if key in SkillSpec.model_fields]
+    known = [key for key in literal if key in _FIELDS]
     for key in literal:
         if key not in known:
-            problems.append(f"SPEC has no field {key!r}. {nearest_names(str(key), SkillSpec.model_fields)}")
+            problems.append(f"SPEC has no field {key!r}. {nearest_names(str(key), _FIELDS)}")
     values: dict[str, Any] = {}
     for key in known:
         if key in _AMOUNTS:
@@ -248,7 +248,8 @@ def template(name: str, vocabulary: Vocabulary) -> str:
     """A valid skill file with comments on all options."""
     item = next((item for item in vocabulary.items if item not in vocabulary.tiers), "wood")
     inputs = {k: text for k, text in SKILL_INPUTS.items() if vocabulary.floors > 1 or k not in FULL_GAME_ONLY}
-    assert _FIELDS.keys() == SkillSpec.model_fields.keys()
+    # What pre-empts plans ships with the base.
+    assert _FIELDS.keys() == SkillSpec.model_fields.keys() - {"interrupt"}
     return _TEXT.format(
         name=name,
         item=item,
