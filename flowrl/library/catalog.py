@@ -251,6 +251,7 @@ def interrupts_of(plan: Plan, env: str) -> dict[str, Skill]:
 
     Raises:
         LibraryError: the base has no such skill.
+        UsageError: one of them has the name of a step.
     """
     known = {skill.name: skill for skill in load_base(env).interrupts}
     for each in plan.interrupts:
@@ -258,6 +259,11 @@ def interrupts_of(plan: Plan, env: str) -> dict[str, Skill]:
             raise LibraryError(
                 f"{plan.goal} is played with {each.skill!r}, which the knowledge base of {env} lacks: another flowrl "
                 "trained it. Play it with that one, or train it again."
+            )
+        if each.skill in {step.skill for step in plan.steps}:
+            raise UsageError(
+                f"{each.skill!r} is a step of the plan for {plan.goal!r} and also what pre-empts it: give your own "
+                "skill another name."
             )
     return {each.skill: known[each.skill] for each in plan.interrupts}
 
