@@ -20,6 +20,7 @@ import numpy as np
 from flowrl.config import RunConfig, build_config
 from flowrl.jax_runtime import start_jax
 from flowrl.knowledge.base import load_base
+from flowrl.rollout.start_ring import practice_weights
 
 DEFAULTS = (
     "ppo.credit=plan", "ppo.gamma=0.997", "ppo.lr=1e-3", "start.source=ring", "start.copy_at=0.6",
@@ -42,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--measure-every", type=float, default=5e6, help="frames")
     parser.add_argument("--save-every", type=float, default=2e6, help="frames")
+    parser.add_argument("--begin", type=Path, help="OUT of a run of the same plan, whose experts go on")
     parser.add_argument("--worlds", type=int, default=512, help="worlds of a measurement; twice as many at the end")
     return parser.parse_args()
 
@@ -105,7 +107,7 @@ class ChainRun:
     def _practise(self, gone: float) -> None:
         recent = self.progress.recent(self.config.gate.episodes)
         shares = recent.per_task(len(self.steps))
-        weights = [1.0 - share.successes / share.total if share.total else 1.0 for share in shares]
+        weights = practice_weights(shares, len(self.env.interrupts))
         self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
 
     def _copy(self, state: Any) -> Any:
@@ -124,12 +126,27 @@ class ChainRun:
         file = self.asked.out / "state.npz"
         if not file.exists():
             self.progress.begin(self.config.env.worlds)
-            return self.programs.init(key, {})
+            state = self.programs.init(key, {})
+            return state if self.asked.begin is None else self._going_on(state)
         held = np.load(file)
         template = self.programs.trainer.state_shape({})
         leaves = [jax.numpy.asarray(held[f"leaf_{i}"]) for i in range(len(jax.tree.leaves(template)))]
         self.progress = type(self.progress).model_validate_json((self.asked.out / "progress.json").read_text())
         return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+    def _going_on(self, state: Any) -> Any:
+        """Take over another run's experts. Those of what pre-empts the plan come last, and may be new here."""
+        import jax
+
+        held = np.load(self.asked.begin / "state.npz")
+        # The parameters are the first leaves of the state.
+        leaves, structure = jax.tree.flatten(state.params)
+        for place, leaf in enumerate(leaves):
+            before = held[f"leaf_{place}"]
+            leaves[place] = leaf.at[: len(before)].set(before)
+        # What these experts have learned is not to be overwritten.
+        self.progress.settled |= set(range(len(self.steps)))
+        return state._replace(params=jax.tree.unflatten(structure, leaves))
 
     def _save(self, state: Any) -> None:
         import jax

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flowrl.errors import UsageError, nearest_names
 
 LAYOUTS: dict[str, tuple[str, ...]] = {
-    "Craftax-Classic-Symbolic-v1": ("classic-1", "classic-2", "classic-3"),
+    "Craftax-Classic-Symbolic-v1": ("classic-1", "classic-2", "classic-3", "classic-4"),
     "Craftax-Symbolic-v1": ("craftax-1",),
     "Tiny-Grid-v1": ("tiny-1",),
 }

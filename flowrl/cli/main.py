@@ -152,7 +152,7 @@ def evaluate(
     from flowrl.evaluation.evaluate import evaluate_goal
     from flowrl.library.catalog import plan_with_library
 
-    library = options.open_library(home)
+    library = options.library_to_read(home)
     tasks = [step.skill for step in plan_with_library(library, goal)[0].steps]
     with options.stoppable(), progress_bar(goal) as on_row:
         evaluation = evaluate_goal(library, goal, episodes, seed, steps, on_row)

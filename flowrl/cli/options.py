@@ -205,3 +205,13 @@ def open_library(home: Path) -> "SkillLibrary":
     from flowrl.library.home import SkillLibrary
 
     return SkillLibrary.open(home)
+
+
+def library_to_read(home: Path) -> "SkillLibrary":
+    """Open an existing home, or the library that comes with flowrl where there is none and none was named."""
+    from flowrl.library.shipped import library_to_read
+
+    library, shipped = library_to_read(home, DEFAULT_ENV)
+    if shipped:
+        sys.stderr.write(f"There is no {home} here: this is the library that comes with flowrl.\n")
+    return library

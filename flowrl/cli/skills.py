@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowrl.cli.options import Home, Json, WorldsSeed, open_library
+from flowrl.cli.options import Home, Json, WorldsSeed, library_to_read, open_library
 from flowrl.cli.output import print_json, print_rich, progress_bar, show, warn
 from flowrl.paths import DEFAULT_HOME
 
@@ -54,7 +54,7 @@ def skills_list(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     from flowrl.cli.tables import library_table
     from flowrl.parallel.run_reports import frames_played
 
-    library = open_library(home)
+    library = library_to_read(home)
     records = library.records(warn)
     running = [spec for paths, spec in library.runs(warn) if not paths.result.exists()]
     busy, known = {spec.skill for spec in running}, {record.name for record in records}
@@ -69,7 +69,7 @@ def skills_show(name: Name, home: Home = DEFAULT_HOME, as_json: Json = False) ->
     from flowrl.cli.tables import evaluation_tables, library_table
     from flowrl.knowledge.quantities import quantity_text
 
-    record = open_library(home).record(name)
+    record = library_to_read(home).record(name)
     if as_json:
         print_json(record.model_dump())
         return

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Int8, UInt16
+from jaxtyping import Array, Int, Int8, UInt16
 
 from flowrl.env.domain import NO_MARK, Domain, World
 
@@ -80,9 +80,9 @@ def first_cells(rows: Int[Array, "planes cells"], kinds: int, count: int) -> Int
     return jnp.stack(found, axis=1)
 
 
-def empty_memory(domain: Domain) -> Int8[Array, "floors types 2 slots"]:
-    """Memory of a player who has seen nothing."""
-    shape = (domain.sight.floors, len(domain.sight.names), 2, SLOTS)
+def empty_memory(domain: Domain) -> Int8[Array, "floors rows 2 slots"]:
+    """Memory of a player who has seen nothing. Rows for the creatures that it follows come last."""
+    shape = (domain.sight.floors, len(domain.sight.names) + len(domain.followed), 2, SLOTS)
     return jnp.full(shape, _NOWHERE, dtype=jnp.int8)
 
 
@@ -128,31 +128,52 @@ def _nearest_first(places: Int[Array, "types 2 many"], position: Int[Array, "2"]
 
 
 def remember(
-    domain: Domain, table: NearestCells, memory: Int8[Array, "floors types 2 slots"], world: World, cells: Array
-) -> Int8[Array, "floors types 2 slots"]:
+    domain: Domain, table: NearestCells, memory: Int8[Array, "floors rows 2 slots"], world: World, cells: Array
+) -> Int8[Array, "floors rows 2 slots"]:
     """Update the memory with the view. What is in view replaces what was remembered of those cells."""
     position, floor = domain.sight.place_fn(world)
-    remembered = memory[floor].astype(jnp.int32)
+    types = len(domain.sight.names)
+    remembered = memory[floor, :types].astype(jnp.int32)
     now = _seen_now(domain, table, cells, position)
     kept = _still_remembered(domain, cells, position, remembered)
     merged = _nearest_first(jnp.concatenate([now, kept], axis=-1), position)
-    return memory.at[floor].set(merged.astype(jnp.int8))
+    return memory.at[floor, :types].set(merged.astype(jnp.int8))
+
+
+def follow(
+    domain: Domain,
+    table: NearestCells,
+    memory: Int8[Array, "floors rows 2 slots"],
+    world: World,
+    marks: UInt16[Array, "marks"],
+) -> Int8[Array, "floors rows 2 slots"]:
+    """Note where the nearest creature of each followed kind is. Where one was and is not any more is forgotten."""
+    if not domain.followed:
+        return memory
+    position, floor = domain.sight.place_fn(world)
+    types = len(domain.sight.names)
+    seen = nearest_creatures(domain, table, marks)[jnp.asarray(domain.followed)][:, ::-1]  # rows and columns
+    before = memory[floor, types:, :, 0].astype(jnp.int32)
+    in_view = (jnp.abs(before - position) <= jnp.array(domain.view) // 2).all(axis=1, keepdims=True)
+    kept = jnp.where(in_view, _NOWHERE, before)
+    here = jnp.where((seen != UNKNOWN).any(axis=1, keepdims=True), seen + position, kept)
+    return memory.at[floor, types:, :, 0].set(here.astype(jnp.int8))
 
 
 def closest_blocks(
-    domain: Domain, memory: Int8[Array, "floors types 2 slots"], world: World
+    domain: Domain, memory: Int8[Array, "floors rows 2 slots"], world: World
 ) -> Int[Array, "types 2 slots"]:
     """Offsets from the player to remembered blocks.
 
     [:, 0] columns (dx), [:, 1] rows (dy), nearest first by L1 distance; (30, 30) where fewer are known.
     """
     position, floor = domain.sight.place_fn(world)
-    places = memory[floor].astype(jnp.int32)
+    places = memory[floor, : len(domain.sight.names)].astype(jnp.int32)
     offsets = jnp.where(places == _NOWHERE, UNKNOWN, places - position[None, :, None])
     return offsets[:, ::-1]
 
 
-def nearest_creatures(domain: Domain, table: NearestCells, marks: UInt16[Array, "slots"]) -> Int[Array, "kinds 2"]:
+def nearest_creatures(domain: Domain, table: NearestCells, marks: UInt16[Array, "marks"]) -> Int[Array, "kinds 2"]:
     """dx and dy to the nearest visible creature of each kind. (30, 30) where none is seen."""
     rank_of_cell = np.argsort(table.order)  # [cells], the inverse of the order
     cell = marks.astype(jnp.int32) // domain.cell_size  # [slots], a mark being a column of the flat observation
@@ -164,8 +185,23 @@ def nearest_creatures(domain: Domain, table: NearestCells, marks: UInt16[Array, 
     return jnp.where(offsets == _NOWHERE, UNKNOWN, offsets)[:, ::-1]
 
 
-def offset_to(blocks: Int[Array, "types 2"], target: Int[Array, ""]) -> Float[Array, "3"]:
-    """Scaled dx and dy to the nearest known block of a type, and whether there is one. Zeros for a negative type."""
-    offset = blocks[jnp.maximum(target, 0)]
-    known = (target >= 0) & (offset != UNKNOWN).any()
-    return jnp.where(known, jnp.concatenate([offset / OFFSET_SCALE, jnp.ones(1)]), 0.0)
+def known_creatures(
+    domain: Domain,
+    table: NearestCells,
+    memory: Int8[Array, "floors rows 2 slots"],
+    world: World,
+    marks: UInt16[Array, "marks"],
+) -> Int[Array, "kinds 2"]:
+    """dx and dy to the nearest visible creature of each kind, or to where one that is followed was last seen."""
+    visible = nearest_creatures(domain, table, marks)
+    if not domain.followed:
+        return visible
+    position, floor = domain.sight.place_fn(world)
+    places = memory[floor, len(domain.sight.names) :, :, 0].astype(jnp.int32)
+    offsets = jnp.where(places == _NOWHERE, UNKNOWN, places - position)[:, ::-1]
+    return visible.at[jnp.asarray(domain.followed)].set(offsets)
+
+
+def offset_to(things: Int[Array, "things 2"], target: Int[Array, ""]) -> Int[Array, "2"]:
+    """dx and dy to the nearest known thing of a type; (30, 30) where none is known, and for a negative type."""
+    return jnp.where(target >= 0, things[jnp.maximum(target, 0)], UNKNOWN)

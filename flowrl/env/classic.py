@@ -49,6 +49,7 @@ CAUSES = ("zombie", "arrow", "lava", "hunger", "thirst", "fatigue")
 HERDS = ("zombies", "cows", "skeletons", "arrows")
 CELL_SIZE = len(BlockType) + len(HERDS)
 _ROCKS = (BlockType.STONE, BlockType.COAL, BlockType.IRON, BlockType.DIAMOND, BlockType.PATH, BlockType.LAVA)
+ORES = ("STONE", "COAL", "IRON", "DIAMOND")
 _ROCK_BITS = np.uint32(sum(1 << block.value for block in _ROCKS))
 _OPEN_BITS = np.uint32(sum(1 << block.value for block in (BlockType.GRASS, BlockType.SAND, BlockType.PATH)))
 SLOTS = (STATIC.max_zombies, STATIC.max_cows, STATIC.max_skeletons, STATIC.max_arrows)
@@ -266,7 +267,7 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         layout: of the observation.
         choose_cell_fn: draws the cell in which a creature appears.
     """
-    noted, turned = layout != "classic-1", layout == "classic-3"
+    noted, turned = layout != "classic-1", layout in ("classic-3", "classic-4")
     step_fn: Any = functools.partial(step, choose_cell_fn=choose_cell_fn)
     return Domain(
         name=NAME,
@@ -302,6 +303,8 @@ def domain(fast: bool = True, layout: str = "classic-1", choose_cell_fn: ChooseC
         map_size=STATIC.map_size if noted else None,
         turn_fn=turn if turned else None,
         rock_fn=rock if turned else None,
+        ores=ORES if layout == "classic-4" else None,
+        followed=(HERDS.index("cows"),) if layout == "classic-4" else (),
         sheltered_fn=sheltered,
         nearby=len(BlockType) + len(HERDS) + 2 if noted else 0,
         nearby_fn=nearby if noted else None,

@@ -151,6 +151,9 @@ class Domain:
         turn_fn: world -> quarter turns, clockwise from up, of the way its player faces (see `turning.py`);
             None: the layout shows the world as it lies.
         rock_fn: world -> the cells of the player's floor among which ores lie; None: players note no rock.
+        ores: names of blocks that lie in rock, all others do not; the layout then shows where to look for what a task
+            seeks and nobody has seen; None: it shows nothing then.
+        followed: kinds of creature whose last place is remembered, as that of a block is.
         sheltered_fn: world -> whether no creature can come next to the player; None: the game does not say.
         nearby: floats that the layout adds about what is close by, `nearby_fn` of a world.
     """
@@ -181,6 +184,8 @@ class Domain:
     map_size: tuple[int, int] | None = None
     turn_fn: Callable[[World], Int[Array, ""]] | None = None
     rock_fn: Callable[[World], Bool[Array, "R C"]] | None = None
+    ores: tuple[str, ...] | None = None
+    followed: tuple[int, ...] = ()
     sheltered_fn: Callable[[World], Bool[Array, ""]] | None = None
     nearby: int = 0
     nearby_fn: Callable[[World], Float[Array, "nearby"]] | None = None
@@ -235,7 +240,7 @@ class Domain:
         """
         own = 3 * (len(self.sight.names) + len(self.creatures)) + 2
         own += self.nearby + 3 if self.nearby else 0
-        planes = 0 if self.map_size is None else 1 if self.rock_fn is None else 2
+        planes = 0 if self.map_size is None or self.ores is not None else 1 if self.rock_fn is None else 2
         return own + PATCHES_ROUND * planes
 
     @property

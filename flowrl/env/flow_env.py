@@ -1,5 +1,6 @@
 """`FlowEnv`: a batch of worlds working through a run's tasks."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.block_memory import closest_blocks, empty_memory, nearest_cells, nearest_creatures, offset_to
+from flowrl.env.block_memory import UNKNOWN, empty_memory
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import map_shares, nothing_explored, round_about
 from flowrl.env.interrupts import Interrupt, Preemption
@@ -16,7 +17,8 @@ from flowrl.env.player import Moved, PlayerState, move, player_in
 from flowrl.env.side_rewards import SideRewards
 from flowrl.env.skill_inputs import SkillInputs
 from flowrl.env.symbolic_state import fluents_of
-from flowrl.env.turning import turn_offsets, turn_patches, turn_to_task, turn_view, turned_actions
+from flowrl.env.turning import turn_offsets, turn_patches, turn_view, turned_actions
+from flowrl.env.ways import things_known, turn_of, way_shown
 from flowrl.skillcode.functions import ExportedSkill, SkillFunctions, TaskModule, flat_leaves
 
 _AMOUNT_SCALE = 5.0
@@ -34,6 +36,7 @@ class FlowState(NamedTuple):
         steps: [B] steps made in this episode.
         task_steps: [B] steps made in the current task.
         interrupt: [B] the task that pre-empts the current one; -1 for none.
+        interrupt_steps: [B] steps that it has made.
         started: [B] the update in which the episode began.
         from_snapshot: [B] it began at a snapshot, with one of the later tasks, and not in a new world.
     """
@@ -45,6 +48,7 @@ class FlowState(NamedTuple):
     steps: Int[Array, "B"]
     task_steps: Int[Array, "B"]
     interrupt: Int[Array, "B"]
+    interrupt_steps: Int[Array, "B"]
     started: Int[Array, "B"]
     from_snapshot: Bool[Array, "B"]
 
@@ -164,8 +168,10 @@ class FlowEnv:
 
         achieved = jnp.zeros((count, len(self.domain.achievements)), dtype=bool)
         nowhere = jnp.zeros(count, dtype=bool)
-        steps, task_steps, interrupt = filled(0), filled(0), filled(-1)
-        return FlowState(player, filled(0), amounts, achieved, steps, task_steps, interrupt, filled(update), nowhere)
+        steps, task_steps, interrupt, interrupt_steps = filled(0), filled(0), filled(-1), filled(0)
+        return FlowState(
+            player, filled(0), amounts, achieved, steps, task_steps, interrupt, interrupt_steps, filled(update), nowhere
+        )
 
     def expert(self, state: FlowState) -> Int[Array, "B"]:
         """The local expert that acts next in each world."""
@@ -178,47 +184,44 @@ class FlowEnv:
     def observe(self, state: FlowState) -> Observation:
         """The policy's observation, compact. Upstream's, and flowrl's additions."""
 
-        def one(player: PlayerState, task: Array, amounts: Array) -> Observation:
-            offsets, turn = self._offsets(player), self._turn(player, task)
+        def one(player: PlayerState, task: Array, amounts: Array, target: Array) -> Observation:
+            offsets, turn = things_known(self.domain, player), turn_of(self.domain, player, target)
             in_hand = self.domain.amounts_fn(self.domain.vitals_fn(player.world).inventory)
             item = jnp.asarray(self.amounts.item)[task]
             held = jnp.where(item >= 0, in_hand[item], 0)
             seen, floats = player.seen, [player.seen.floats, jnp.stack([amounts[task], held]) / _AMOUNT_SCALE]
             if turn is not None:
                 seen, offsets = turn_view(self.domain, seen, turn), turn_offsets(offsets, turn)
-            if player.explored is not None:
+            if player.explored is not None and self.domain.ores is None:
                 shares = map_shares(self.domain, player.explored, player.world)
                 floats.append(round_about(shares if turn is None else turn_patches(shares, turn)))
             if self.domain.nearby_fn is not None:
                 # In the same columns for every task, so that a copied expert knows the way to what is sought.
-                floats += [self.domain.nearby_fn(player.world), offset_to(offsets, self._sought(task))]
+                way = way_shown(self.domain, player, target, turn)
+                floats += [self.domain.nearby_fn(player.world), way]
             levels = jnp.concatenate([seen.levels, offsets.reshape(-1).astype(jnp.int8)])
             return seen._replace(levels=levels, floats=jnp.concatenate(floats))
 
-        observation: Observation = jax.vmap(one)(state.player, state.task, state.amounts)
+        observation: Observation = jax.vmap(one)(state.player, state.task, state.amounts, self._target(state))
         return observation
-
-    def _offsets(self, player: PlayerState) -> Int[Array, "things 2"]:
-        """dx and dy to the nearest block of each type and the nearest creature of each kind."""
-        blocks = closest_blocks(self.domain, player.memory, player.world)[:, :, 0]
-        table = nearest_cells(self.domain.view)
-        return jnp.concatenate([blocks, nearest_creatures(self.domain, table, player.seen.marks)])
-
-    def _turn(self, player: PlayerState, task: Int[Array, ""]) -> Int[Array, ""] | None:
-        """How the layout turns one world (see `turning.py`). None for one that does not."""
-        if self.domain.turn_fn is None:
-            return None
-        quarters = self.domain.turn_fn(player.world)
-        return turn_to_task(self.domain, quarters, self._offsets(player), self._sought(task))
 
     def _sought(self, task: Int[Array, "*B"]) -> Int[Array, "*B"]:
         """Row of `closest_blocks` that a task is looking for, -1 for none."""
         return jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
 
+    def _target(self, state: FlowState) -> Int[Array, "B"]:
+        """What the acting task is looking for, a block or a kind of creature after those, -1 for none."""
+        if not self.interrupts:
+            return self._sought(state.task)
+        beside = jnp.asarray([each.seeks for each in self.interrupts])
+        number = jnp.maximum(state.interrupt - self.plan_tasks, 0)
+        return jnp.where(state.interrupt >= 0, beside[number], self._sought(state.task))
+
     def game_actions(self, state: FlowState, chosen: Int[Array, "B"]) -> Int[Array, "B"]:
         """The game's actions for those that a policy chose. In a turned layout its up is the way the player faces."""
         if self.domain.turn_fn is not None:
-            turns = jax.vmap(self._turn)(state.player, state.task)
+            turn = functools.partial(turn_of, self.domain)
+            turns = jax.vmap(turn)(state.player, self._target(state))
             chosen = jnp.asarray(turned_actions(self.domain.actions))[turns, chosen]
         return self._preemption.sheltered_actions(state.interrupt, state.player.world, chosen)
 
@@ -252,15 +255,24 @@ class FlowEnv:
             postconditions_met=self._postconditions_met(moved.player.world, success & (state.started == 0)),
         )
         advanced = result.task_done & ~last
+        interrupt = self._preempted(state.interrupt, moved)
         state = state._replace(
             player=moved.player,
             task=state.task + advanced,
             achieved=moved.achieved & ~advanced[:, None],
             steps=steps,
             task_steps=jnp.where(advanced, 0, state.task_steps + 1),
-            interrupt=self._preemption.after(state.interrupt, moved),
+            interrupt=interrupt,
+            interrupt_steps=jnp.where(interrupt == state.interrupt, state.interrupt_steps + 1, 0),
         )
         return state, result
+
+    def _preempted(self, now: Int[Array, "B"], moved: Moved) -> Int[Array, "B"]:
+        """Which task pre-empts the plan's after a step, -1 for none."""
+        if not self.interrupts:
+            return now
+        known = (jax.vmap(functools.partial(things_known, self.domain))(moved.player) != UNKNOWN).any(axis=2)
+        return self._preemption.after(now, moved, known)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""
@@ -349,6 +361,7 @@ def _begun(
         steps=state.steps * clear,
         task_steps=state.task_steps * clear,
         interrupt=jnp.where(chosen, -1, state.interrupt),
+        interrupt_steps=state.interrupt_steps * clear,
         started=jnp.where(chosen, update, state.started),
         from_snapshot=state.from_snapshot & clear,
     )

@@ -22,7 +22,8 @@ class Interrupt:
         having: and at least these amounts of items are in hand.
         until: it ends where all of these levels are at least this.
         sheltered: the game's actions that its expert makes only where no creature can come near.
-        seeks: row of `closest_blocks` that it is looking for; -1 for none.
+        seeks: what it is looking for, a row of `closest_blocks` or, after those, a kind of creature; -1 for none.
+        known: it acts only while the whereabouts of that are known.
     """
 
     when: tuple[tuple[str, int], ...]
@@ -30,6 +31,7 @@ class Interrupt:
     having: tuple[tuple[str, int], ...] = ()
     sheltered: tuple[str, ...] = ()
     seeks: int = -1
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,12 @@ class Preemption:
     interrupts: tuple[Interrupt, ...]
     first: int
 
-    def after(self, now: Int[Array, "B"], moved: Moved) -> Int[Array, "B"]:
+    def after(self, now: Int[Array, "B"], moved: Moved, known: Bool[Array, "B things"]) -> Int[Array, "B"]:
         """Which task pre-empts the plan's after a step, -1 for none.
 
         Args:
             now: the same before the step.
+            known: whether each player knows of any block of a type, or creature of a kind.
         """
         if not self.interrupts:
             return now
@@ -64,6 +67,8 @@ class Preemption:
             ends = functools.reduce(
                 jnp.logical_and, [levels[name] >= level for name, level in interrupt.until], ~nobody
             )
+            if interrupt.known:
+                begins, ends = begins & known[:, interrupt.seeks], ends | ~known[:, interrupt.seeks]
             now = jnp.where((now == number) & ends, -1, now)
             begun = jnp.where(begins, number, begun)
         return jnp.where(now >= 0, now, begun)

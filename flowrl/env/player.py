@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Bool, Int, Int8
 
-from flowrl.env.block_memory import closest_blocks, nearest_cells, remember
+from flowrl.env.block_memory import closest_blocks, follow, nearest_cells, remember
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import explore
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
@@ -21,7 +21,7 @@ class PlayerState(NamedTuple):
 
     world: World
     seen: Observation
-    memory: Int8[Array, "*B floors types 2 slots"]
+    memory: Int8[Array, "*B floors rows 2 slots"]
     explored: Bool[Array, "*B floors R C"] | None = None
 
 
@@ -61,13 +61,14 @@ def move(
 def player_in(
     domain: Domain,
     world: World,
-    memory: Int8[Array, "floors types 2 slots"],
+    memory: Int8[Array, "floors rows 2 slots"],
     explored: Bool[Array, "floors R C"] | None = None,
 ) -> PlayerState:
     """Make the player of one world. What it sees is added to what it remembers."""
     world = _settled(world)
     seen = domain.observe_fn(world)
-    memory = remember(domain, nearest_cells(domain.view), memory, world, seen.cells)
+    table = nearest_cells(domain.view)
+    memory = follow(domain, table, remember(domain, table, memory, world, seen.cells), world, seen.marks)
     return PlayerState(world, seen, memory, explore(domain, explored, world))
 
 

@@ -34,7 +34,7 @@ class Snapshots(NamedTuple):
     """
 
     world: World
-    memory: Int8[np.ndarray, "M floors types 2 slots"]
+    memory: Int8[np.ndarray, "M floors rows 2 slots"]
     explored: Bool[np.ndarray, "M floors R C"] | None = None
 
     @property

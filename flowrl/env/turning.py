@@ -56,19 +56,6 @@ def turn_towards(quarters: Int[Array, ""], sought: Int[Array, "things 2"]) -> In
     return quarters + 4 * (dx[jnp.argmax(aside)] < 0) * aside.any()
 
 
-def turn_to_task(
-    domain: Domain, quarters: Int[Array, ""], offsets: Int[Array, "things 2"], target: Int[Array, ""]
-) -> Int[Array, ""]:
-    """The turn towards what a task seeks or else towards the first kind of creature.
-
-    Args:
-        offsets: of the nearest block of each type, then of the nearest creature of each kind.
-        target: the block; -1 for none.
-    """
-    block = jnp.where(target >= 0, offsets[jnp.maximum(target, 0)], UNKNOWN)
-    return turn_towards(quarters, jnp.stack([block, offsets[len(domain.sight.names)]]))
-
-
 def turn_offsets(offsets: Int[Array, "things 2"], turn: Int[Array, ""]) -> Int[Array, "things 2"]:
     """Turn (dx, dy) pairs. What is unknown stays so."""
     matrix = jnp.asarray(TURNS)[turn]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import Timeout
 
 from flowrl.config import RunConfig
@@ -295,7 +296,8 @@ def read_expert(paths: SkillPaths, fits: HomeDescription | None) -> Expert:
         raise LibraryError(
             f"{paths.params} is not the file that {paths.meta} describes: it was changed since. Restore it from a copy."
         )
-    return expert
+    # What is shipped is stored in half the size.
+    return {name: leaf.astype(np.float32) if leaf.dtype == np.float16 else leaf for name, leaf in expert.items()}
 
 
 def ended_untrained(run: RunPaths) -> bool:

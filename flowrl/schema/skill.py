@@ -26,7 +26,9 @@ class InterruptSpec(Frozen):
         having: and at least these amounts of items are in hand.
         until: it ends where all of these levels are at least this.
         sheltered: actions of the game that it makes only where no creature can come near.
-        seeks: the block that it needs, if any: its expert may begin as a copy of the plan's that looks for the same.
+        seeks: the block, or kind of creature, that it needs, if any: its expert may begin as a copy of the plan's that
+            looks for the same.
+        known: it acts only while the whereabouts of that are known.
     """
 
     when: dict[str, int]
@@ -34,6 +36,7 @@ class InterruptSpec(Frozen):
     having: dict[str, int] = Field(default_factory=dict)
     sheltered: tuple[str, ...] = ()
     seeks: str | None = None
+    known: bool = False
 
 
 class SkillSpec(Frozen):

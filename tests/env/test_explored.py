@@ -13,17 +13,19 @@ from craftax.craftax_classic.constants import BlockType
 from benchmarks.tables.setup import plan_steps, run_env
 from flowrl.config import build_config
 from flowrl.env import classic
-from flowrl.env.block_memory import offset_to
-from flowrl.env.explored import explore, map_shares, newly_seen, nothing_explored, round_about
+from flowrl.env.block_memory import closest_blocks, empty_memory, offset_to
+from flowrl.env.explored import explore, map_shares, newly_seen, nothing_explored, round_about, where_to_look
 from flowrl.env.flow_env import FlowEnv
 from flowrl.env.observation import expand
 from flowrl.env.player import player_in
 from flowrl.env.side_rewards import SideRewards
 from flowrl.env.snapshots import pack, players_at, snapshots_of, unpack
+from flowrl.env.ways import things_known
 from flowrl.errors import UsageError
 
 DOMAIN = classic.domain(layout="classic-2")
 ROCKY = classic.domain(layout="classic-3")
+LOOKING = classic.domain(layout="classic-4")
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,8 @@ def test_the_layout_adds_to_what_classic_1_shows() -> None:
     flat = [expand(env.domain, env.observe(env.start(env.new_players(key), amounts))) for env in (plain, mapped)]
     assert flat[1].shape[1] == flat[0].shape[1] + 24 + 23 + 3 == mapped.domain.observation_size
     np.testing.assert_array_equal(flat[0], flat[1][:, :-50])
-    with pytest.raises(UsageError, match="has no layout 'classic-4'"):
-        build_config(settings=["env.layout=classic-4"])
+    with pytest.raises(UsageError, match="has no layout 'classic-9'"):
+        build_config(settings=["env.layout=classic-9"])
 
 
 def test_classic_2_shows_what_is_ahead_the_hour_and_the_way_to_the_target(world: Any) -> None:
@@ -94,9 +96,9 @@ def test_classic_2_shows_what_is_ahead_the_hour_and_the_way_to_the_target(world:
     env = env_for()
     coal = max(i for i, target in enumerate(env.amounts.seeks) if target == BlockType.COAL.value)
     blocks = jnp.full((17, 2), 30).at[BlockType.COAL.value].set(jnp.array([-5, 3]))
-    np.testing.assert_allclose(offset_to(blocks, env._sought(jnp.int32(coal))), [-0.5, 0.3, 1])
-    no_tree = offset_to(blocks, env._sought(jnp.int32(0)))  # of which none is known
-    np.testing.assert_array_equal(no_tree, [0, 0, 0])
+    assert offset_to(blocks, env._sought(jnp.int32(coal))).tolist() == [-5, 3]
+    assert offset_to(blocks, env._sought(jnp.int32(0))).tolist() == [30, 30], "no tree is known"
+    assert offset_to(blocks, jnp.int32(-1)).tolist() == [30, 30]
 
 
 def test_snapshots_keep_the_map() -> None:
@@ -183,3 +185,87 @@ def test_rock_is_told_where_it_was_seen(world: Any) -> None:
     rock = np.asarray(round_about(map_shares(ROCKY, seen, there)))[24:]
     assert rock[11] == pytest.approx(7 / 9), "left of the view, patches of 9 x 9: the seven rows seen are rock"
     assert rock.sum() == rock[11], "where nothing was seen no rock is known"
+
+
+def looked_for(seen: np.ndarray, rock: np.ndarray, position: tuple[int, int], in_rock: bool) -> list[int]:
+    """What `where_to_look` says, cell by cell."""
+    worth = {}
+    for row in range(2, 64, 4):
+        for column in range(2, 64, 4):
+            unseen = (~seen[row - 2 : row + 2, max(0, column - 4) : column + 5]).sum()
+            nine = slice(max(0, row - 6), row + 6), slice(max(0, column - 6), column + 6)
+            right = (seen[nine] & (rock[nine] == in_rock)).sum()
+            likely = (right + 12) / (144 - (~seen[nine]).sum() + 24)
+            steps = abs(row - position[0]) + abs(column - position[1])
+            worth[column - position[1], row - position[0]] = round(unseen * likely / (steps + 8), 5)
+    return list(max(worth, key=lambda offset: worth[offset]))
+
+
+@pytest.mark.parametrize("target", [BlockType.IRON, BlockType.TREE])
+def test_where_to_look_is_where_most_is_to_be_learned(world: Any, target: BlockType) -> None:
+    draw = np.random.default_rng(0)
+    said = jax.jit(functools.partial(where_to_look, LOOKING))
+    rock, in_rock = np.asarray(classic.rock(world)), target.name in classic.ORES
+    for _ in range(20):
+        seen, position = np.zeros((64, 64), bool), tuple(draw.integers(0, 64, 2).tolist())
+        for row, column in draw.integers(0, 64, (12, 2)):
+            seen[max(0, row - 9) : row + 9, max(0, column - 9) : column + 9] = True
+        found = said(jnp.asarray(seen[None]), at(world, *position), jnp.int32(target.value)).tolist()
+        assert found == looked_for(seen, rock, position, in_rock)
+    assert said(jnp.asarray(seen[None]), world, jnp.int32(-1)).tolist() == [30, 30]
+    assert where_to_look(ROCKY, jnp.asarray(seen[None]), world, jnp.int32(target.value)).tolist() == [30, 30]
+
+
+def test_the_way_that_is_shown_leads_to_the_block_or_to_where_it_may_be(world: Any) -> None:
+    env = env_for("env.layout=classic-4")
+    assert env.domain.observation_size == env_for("env.layout=classic-3").domain.observation_size - 48
+    task = max(i for i, target in enumerate(env.amounts.seeks) if target == BlockType.COAL.value)
+    bare = at(world, 32, 32).replace(
+        map=jnp.full((64, 64), BlockType.GRASS.value).at[:, 40:].set(BlockType.STONE.value),
+        player_direction=jnp.int32(3),
+    )
+
+    def shown(blocks: Any) -> list[float]:
+        player = player_in(env.domain, blocks, empty_memory(env.domain), nothing_explored(env.domain))
+        state = env.start(
+            jax.tree.map(lambda leaf: leaf[None], player), jnp.ones((1, len(env.amounts.high)), jnp.int32)
+        )
+        return np.asarray(env.observe(state._replace(task=jnp.array([task]))).floats)[0, -3:].tolist()
+
+    nothing = nothing_explored(env.domain)
+    assert nothing is not None
+    seen, coal = explore(env.domain, nothing, bare), jnp.int32(BlockType.COAL.value)
+    assert seen is not None
+    dx, dy = where_to_look(env.domain, seen, bare, coal).tolist()
+    assert shown(bare) == pytest.approx([abs(dx) / 10, dy / 10, 0]), "mirrored, so that it lies to the right"
+    assert shown(bare.replace(map=bare.map.at[30, 31].set(BlockType.COAL.value))) == pytest.approx([0.1, -0.2, 1])
+
+
+def test_a_cow_that_was_seen_is_remembered_until_its_place_is_seen_without_it(world: Any) -> None:
+    env = env_for("env.layout=classic-4")
+    cow = len(env.domain.sight.names) + env.domain.creatures.index("cow")
+
+    def with_cow(row: int, column: int) -> Any:
+        cows = world.cows.replace(
+            position=world.cows.position.at[0].set(jnp.array([row, column])),
+            mask=jnp.zeros_like(world.cows.mask).at[0].set(True),
+        )
+        return world.replace(cows=cows)
+
+    def offset(player: Any) -> list[int]:
+        return things_known(env.domain, player)[cow].tolist()
+
+    memory = empty_memory(env.domain)
+    player = player_in(env.domain, at(with_cow(34, 35), 32, 32), memory, nothing_explored(env.domain))
+    assert offset(player) == [3, 2]
+    away = player_in(env.domain, at(with_cow(34, 35), 32, 25), player.memory, player.explored)
+    assert offset(away) == [10, 2], "out of view"
+    gone = player_in(env.domain, at(with_cow(50, 50), 32, 25), player.memory, player.explored)
+    assert offset(gone) == [10, 2], "nobody saw it go"
+    back = player_in(env.domain, at(with_cow(50, 50), 32, 33), gone.memory, gone.explored)
+    assert offset(back) == [30, 30], "it is not where it was"
+    assert closest_blocks(env.domain, away.memory, away.world).shape == (17, 2, 5), "skill code sees blocks, as before"
+    plain = env_for("env.layout=classic-3")
+    first = player_in(plain.domain, at(with_cow(34, 35), 32, 32), empty_memory(plain.domain), player.explored)
+    away = player_in(plain.domain, at(with_cow(34, 35), 32, 25), first.memory, first.explored)
+    assert things_known(plain.domain, away)[cow].tolist() == [30, 30]
