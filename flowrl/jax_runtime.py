@@ -19,6 +19,22 @@ _FLAGS_OF_MANY_DEVICES = {
     # A device that waits for another, as where a busy machine runs the other one later, waits for minutes.
     "xla_cpu_collective_call_terminate_timeout_seconds": "600",
 }
+_RELIED_ON: dict[str, object] = {
+    "jax_enable_x64": False,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_enable_custom_prng": False,
+    "jax_legacy_prng_key": "allow",
+    "jax_random_seed_offset": 0,
+    "jax_high_dynamic_range_gumbel": False,
+    "jax_softmax_custom_jvp": False,
+    "jax_disable_jit": False,
+    "jax_no_execution": False,
+    "jax_transfer_guard": "allow",
+}
+"""Switches that change results, or with which nothing runs, as flowrl relies on them, whatever a shell has set."""
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 """Numbers of mallopt's options, malloc.h of glibc."""
 
@@ -70,7 +86,28 @@ def start_jax(gpu_memory: float, groups: int = 1) -> None:
     """
     check_jax_version()
     configure_jax(gpu_memory, groups)
+    check_devices()
     check_jax_results()
+
+
+def check_devices() -> None:
+    """Check that jax finds a device.
+
+    Raises:
+        PlatformError: the platform that is asked for is not there; names the variable that asks for it.
+    """
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_PLATFORM_NAME")
+        if not asked:
+            raise PlatformError(f"jax finds no device: {error}. See what it finds: flowrl doctor") from error
+        raise PlatformError(
+            f"JAX_PLATFORMS={asked} asks for a platform that jax does not find here"
+            f"{f' ({error})' if str(error) else ''}. Unset the variable, or install jax for that platform."
+        ) from error
 
 
 def compilation_cache() -> Path:
@@ -128,6 +165,9 @@ def configure_jax(gpu_memory: float, groups: int = 1) -> None:
     gc.set_threshold(200_000, 10, 10)
     import jax
 
+    for switch, value in _RELIED_ON.items():
+        if hasattr(jax.config, switch):  # not every version has each
+            jax.config.update(switch, value)
     with contextlib.suppress(RuntimeError):  # in a process that has used jax before, its devices stay as they are
         jax.config.update("jax_num_cpu_devices", devices)
 

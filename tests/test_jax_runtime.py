@@ -69,6 +69,49 @@ def test_flags_of_xla_are_added_once_to_those_that_a_user_sets(given: str, after
     assert done.stdout.strip() == after
 
 
+DRAWN = """
+import flowrl.jax_runtime
+from flowrl.jax_runtime import check_devices, configure_jax
+configure_jax(0.5)
+check_devices()
+import jax, jax.numpy as jnp
+key, third = jax.random.PRNGKey(3), 1 / jnp.int32(3)
+print(jax.random.categorical(key, jnp.arange(5.0), shape=(9,)), jax.random.split(key, 3)[1], jnp.ones(2) + third)
+print((jnp.arange(3) + jnp.ones((2, 3))).dtype, jax.jit(lambda x: isinstance(x, jax.core.Tracer))(1))
+"""
+
+
+def drawn(**switches: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")} | switches
+    return subprocess.run([sys.executable, "-c", DRAWN], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_shell_s_switches_of_jax_change_no_result() -> None:
+    plain = drawn()
+    assert plain.returncode == 0 and "float32 True" in plain.stdout
+    switches = {
+        "JAX_ENABLE_X64": "1",
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_DEFAULT_PRNG_IMPL": "rbg",
+        "JAX_THREEFRY_PARTITIONABLE": "0",
+        "JAX_ENABLE_CUSTOM_PRNG": "1",
+        "JAX_LEGACY_PRNG_KEY": "error",
+        "JAX_RANDOM_SEED_OFFSET": "7",
+        "JAX_DISABLE_JIT": "1",
+        "JAX_TRANSFER_GUARD": "disallow",
+    }
+    for name, value in switches.items():
+        found = drawn(**{name: value})
+        assert (found.returncode, found.stdout) == (0, plain.stdout), (name, found.stderr[-500:])
+
+
+def test_a_platform_that_is_not_there_is_named_with_the_variable() -> None:
+    found = drawn(JAX_PLATFORMS="tpu")
+    assert "JAX_PLATFORMS=tpu asks for a platform that jax does not find here" in found.stderr
+    assert "Unset the variable" in found.stderr.splitlines()[-1]
+
+
 def test_a_system_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_library(name: object) -> object:
         raise OSError(name)
