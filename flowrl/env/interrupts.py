@@ -20,6 +20,7 @@ class Interrupt:
     Attributes:
         when: it begins where any of these levels is no higher than this,
         having: and at least these amounts of items are in hand.
+        above: and each of these levels at least this: what leads out into the open may wait for daylight.
         until: it ends where all of these levels are at least this.
         sheltered: the game's actions that its expert makes only where no creature can come near.
         seeks: what it is looking for, a row of `closest_blocks` or, after those, a kind of creature; -1 for none.
@@ -32,6 +33,7 @@ class Interrupt:
     sheltered: tuple[str, ...] = ()
     seeks: int = -1
     known: bool = False
+    above: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Preemption:
         begun = jnp.full(now.shape, -1, now.dtype)
         for number, interrupt in reversed(list(enumerate(self.interrupts, self.first))):
             begins = functools.reduce(jnp.logical_or, [levels[name] <= level for name, level in interrupt.when], nobody)
+            for name, level in interrupt.above:
+                begins &= levels[name] >= level
             for item, amount in interrupt.having:
                 begins &= held[:, self.domain.items.index(item)] >= amount
             ends = functools.reduce(

@@ -51,7 +51,7 @@ def interrupt(skill: str, rule: InterruptSpec, domain: Domain) -> Interrupt:
         ModuleError: the game lacks a level, an item, an action or a block that it names, or knows of no shelter.
     """
     levels = (*(domain.facts.intrinsics if domain.facts is not None else ()), *(["light"] if domain.light_fn else ()))
-    named = {"level": ({*rule.when, *rule.until}, levels), "item": (rule.having, domain.items)}
+    named = {"level": ({*rule.when, *rule.until, *rule.above}, levels), "item": (rule.having, domain.items)}
     named |= {"action": (rule.sheltered, domain.actions)}
     for kind, (names, known) in named.items():
         if wrong := sorted(set(names) - set(known)):
@@ -61,11 +61,13 @@ def interrupt(skill: str, rule: InterruptSpec, domain: Domain) -> Interrupt:
             )
     if rule.sheltered and domain.sheltered_fn is None:
         raise ModuleError(f"{skill!r} wants a shelter for {rule.sheltered[0]}, and {domain.name} knows of none.")
-    when, until, having = (tuple(amounts.items()) for amounts in (rule.when, rule.until, rule.having))
+    when, until, having, above = (
+        tuple(amounts.items()) for amounts in (rule.when, rule.until, rule.having, rule.above)
+    )
     if rule.known and rule.seeks is None:
         raise ModuleError(f"{skill!r} acts only while something is known, and does not say what it seeks.")
     things = (*domain.sight.names, *domain.creatures)
-    return Interrupt(when, until, having, rule.sheltered, _sought(skill, rule.seeks, domain, things), rule.known)
+    return Interrupt(when, until, having, rule.sheltered, _sought(skill, rule.seeks, domain, things), rule.known, above)
 
 
 def _sought(skill: str, thing: str | None, domain: Domain, things: tuple[str, ...]) -> int:

@@ -247,6 +247,17 @@ def test_an_interrupt_that_has_to_know_where_to_go_acts_only_while_it_does(world
     assert play.state.interrupt.tolist() == [-1, -1, -1], "it is gone"
 
 
+def test_an_interrupt_that_waits_for_daylight_begins_by_day_and_goes_on_at_night(worlds: Any) -> None:
+    thirsty = worlds.replace(timestep=jnp.array([60, 210, 60]), player_drink=jnp.array([3, 3, 9]))
+    play = interrupted(thirsty, Interrupt((("drink", 3),), (("drink", 5),), above=(("light", 60),)))
+    play(Action.NOOP)
+    assert play.state.interrupt.tolist() == [2, -1, -1]
+    night = play.state.player.world.replace(timestep=jnp.full(3, 210))
+    play.state = play.state._replace(player=player_in(night))
+    play(Action.NOOP)
+    assert play.state.interrupt.tolist() == [2, -1, -1]
+
+
 class Sought(SideRewards):
     """Pays what is looked for, so that a test can see it."""
 
