@@ -20,7 +20,6 @@ import numpy as np
 from flowrl.config import RunConfig, build_config
 from flowrl.jax_runtime import start_jax
 from flowrl.knowledge.base import load_base
-from flowrl.rollout.start_ring import practice_weights
 
 DEFAULTS = (
     "ppo.credit=plan", "ppo.gamma=0.997", "ppo.lr=1e-3", "start.source=ring", "start.copy_at=0.6",
@@ -107,7 +106,7 @@ class ChainRun:
     def _practise(self, gone: float) -> None:
         recent = self.progress.recent(self.config.gate.episodes)
         shares = recent.per_task(len(self.steps))
-        weights = practice_weights(shares, len(self.env.interrupts))
+        weights = [1.0 - share.successes / share.total if share.total else 1.0 for share in shares]
         self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
 
     def _copy(self, state: Any) -> Any:

@@ -202,6 +202,6 @@ def known_creatures(
     return visible.at[jnp.asarray(domain.followed)].set(offsets)
 
 
-def offset_to(things: Int[Array, "things 2"], target: Int[Array, ""]) -> Int[Array, "2"]:
-    """dx and dy to the nearest known thing of a type; (30, 30) where none is known, and for a negative type."""
-    return jnp.where(target >= 0, things[jnp.maximum(target, 0)], UNKNOWN)
+def offset_to(blocks: Int[Array, "types 2"], target: Int[Array, ""]) -> Int[Array, "2"]:
+    """dx and dy to the nearest known block of a type; (30, 30) where none is known, and for a negative type."""
+    return jnp.where(target >= 0, blocks[jnp.maximum(target, 0)], UNKNOWN)

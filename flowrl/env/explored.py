@@ -74,22 +74,20 @@ def round_about(shares: Float[Array, "planes patches"]) -> Float[Array, "floats"
 def where_to_look(
     domain: Domain, explored: Bool[Array, "floors R C"], world: World, target: Int[Array, ""]
 ) -> Int[Array, "2"]:
-    """dx and dy to the place from which most is to be learned of where a thing is, for the way there.
+    """dx and dy to the place from which most is to be learned of where a block is, for the way there.
 
     Places are the middles of squares of 4 by 4 cells. What counts is how much of the square and of the two columns on
-    each side is unseen, how likely its ground is the kind where the thing is, by what is seen of the nine squares round
+    each side is unseen, how likely its ground is the kind where the block is, by what is seen of the nine squares round
     it, and how far it is.
 
     Args:
-        target: row of `closest_blocks`, or a kind of creature after those. `UNKNOWN` both ways for -1, and in a layout
-            that does not say.
+        target: row of `closest_blocks`; `UNKNOWN` both ways for -1, and in a layout that does not say.
     """
     if domain.rock_fn is None or domain.ores is None:
         return jnp.full(2, UNKNOWN)
     position, floor = domain.sight.place_fn(world)
     seen, rock = explored[floor], domain.rock_fn(world)
-    things = (*domain.sight.names, *domain.creatures)
-    in_rock = jnp.asarray([thing in domain.ores for thing in things])[jnp.maximum(target, 0)]
+    in_rock = jnp.asarray([name in domain.ores for name in domain.sight.names])[jnp.maximum(target, 0)]
     # Both counts in one number: unseen cells, and `_BOTH` for each seen cell of the right ground. Exact in float32.
     cells = jnp.where(seen, jnp.where(rock == in_rock, _BOTH, 0.0), 1.0)
     rows, columns = (np.arange(_SQUARE // 2, size, _SQUARE) for size in seen.shape)

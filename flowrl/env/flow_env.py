@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.block_memory import UNKNOWN, empty_memory
+from flowrl.env.block_memory import empty_memory
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import map_shares, nothing_explored, round_about
 from flowrl.env.interrupts import Interrupt, Preemption
@@ -36,7 +36,6 @@ class FlowState(NamedTuple):
         steps: [B] steps made in this episode.
         task_steps: [B] steps made in the current task.
         interrupt: [B] the task that pre-empts the current one; -1 for none.
-        interrupt_steps: [B] steps that it has made.
         started: [B] the update in which the episode began.
         from_snapshot: [B] it began at a snapshot, with one of the later tasks, and not in a new world.
     """
@@ -48,7 +47,6 @@ class FlowState(NamedTuple):
     steps: Int[Array, "B"]
     task_steps: Int[Array, "B"]
     interrupt: Int[Array, "B"]
-    interrupt_steps: Int[Array, "B"]
     started: Int[Array, "B"]
     from_snapshot: Bool[Array, "B"]
 
@@ -168,10 +166,8 @@ class FlowEnv:
 
         achieved = jnp.zeros((count, len(self.domain.achievements)), dtype=bool)
         nowhere = jnp.zeros(count, dtype=bool)
-        steps, task_steps, interrupt, interrupt_steps = filled(0), filled(0), filled(-1), filled(0)
-        return FlowState(
-            player, filled(0), amounts, achieved, steps, task_steps, interrupt, interrupt_steps, filled(update), nowhere
-        )
+        steps, task_steps, interrupt = filled(0), filled(0), filled(-1)
+        return FlowState(player, filled(0), amounts, achieved, steps, task_steps, interrupt, filled(update), nowhere)
 
     def expert(self, state: FlowState) -> Int[Array, "B"]:
         """The local expert that acts next in each world."""
@@ -202,26 +198,18 @@ class FlowEnv:
             levels = jnp.concatenate([seen.levels, offsets.reshape(-1).astype(jnp.int8)])
             return seen._replace(levels=levels, floats=jnp.concatenate(floats))
 
-        observation: Observation = jax.vmap(one)(state.player, state.task, state.amounts, self._target(state))
+        observation: Observation = jax.vmap(one)(state.player, state.task, state.amounts, self._sought(state.task))
         return observation
 
     def _sought(self, task: Int[Array, "*B"]) -> Int[Array, "*B"]:
         """Row of `closest_blocks` that a task is looking for, -1 for none."""
         return jnp.asarray(self.amounts.seeks or (-1,) * self.plan_tasks)[task]
 
-    def _target(self, state: FlowState) -> Int[Array, "B"]:
-        """What the acting task is looking for, a block or a kind of creature after those, -1 for none."""
-        if not self.interrupts:
-            return self._sought(state.task)
-        beside = jnp.asarray([each.seeks for each in self.interrupts])
-        number = jnp.maximum(state.interrupt - self.plan_tasks, 0)
-        return jnp.where(state.interrupt >= 0, beside[number], self._sought(state.task))
-
     def game_actions(self, state: FlowState, chosen: Int[Array, "B"]) -> Int[Array, "B"]:
         """The game's actions for those that a policy chose. In a turned layout its up is the way the player faces."""
         if self.domain.turn_fn is not None:
             turn = functools.partial(turn_of, self.domain)
-            turns = jax.vmap(turn)(state.player, self._target(state))
+            turns = jax.vmap(turn)(state.player, self._sought(state.task))
             chosen = jnp.asarray(turned_actions(self.domain.actions))[turns, chosen]
         return self._preemption.sheltered_actions(state.interrupt, state.player.world, chosen)
 
@@ -255,24 +243,15 @@ class FlowEnv:
             postconditions_met=self._postconditions_met(moved.player.world, success & (state.started == 0)),
         )
         advanced = result.task_done & ~last
-        interrupt = self._preempted(state.interrupt, moved)
         state = state._replace(
             player=moved.player,
             task=state.task + advanced,
             achieved=moved.achieved & ~advanced[:, None],
             steps=steps,
             task_steps=jnp.where(advanced, 0, state.task_steps + 1),
-            interrupt=interrupt,
-            interrupt_steps=jnp.where(interrupt == state.interrupt, state.interrupt_steps + 1, 0),
+            interrupt=self._preemption.after(state.interrupt, moved),
         )
         return state, result
-
-    def _preempted(self, now: Int[Array, "B"], moved: Moved) -> Int[Array, "B"]:
-        """Which task pre-empts the plan's after a step, -1 for none."""
-        if not self.interrupts:
-            return now
-        known = (jax.vmap(functools.partial(things_known, self.domain))(moved.player) != UNKNOWN).any(axis=2)
-        return self._preemption.after(now, moved, known)
 
     def _postconditions_met(self, worlds: World, wanted: Bool[Array, "B"]) -> Bool[Array, "B P"]:
         """Check postconditions when a first episode succeeds: only evaluation uses them."""
@@ -361,7 +340,6 @@ def _begun(
         steps=state.steps * clear,
         task_steps=state.task_steps * clear,
         interrupt=jnp.where(chosen, -1, state.interrupt),
-        interrupt_steps=state.interrupt_steps * clear,
         started=jnp.where(chosen, update, state.started),
         from_snapshot=state.from_snapshot & clear,
     )

@@ -20,11 +20,9 @@ class Interrupt:
     Attributes:
         when: it begins where any of these levels is no higher than this,
         having: and at least these amounts of items are in hand.
-        above: and each of these levels at least this: what leads out into the open may wait for daylight.
         until: it ends where all of these levels are at least this.
         sheltered: the game's actions that its expert makes only where no creature can come near.
-        seeks: what it is looking for, a row of `closest_blocks` or, after those, a kind of creature; -1 for none.
-        known: it acts only while the whereabouts of that are known.
+        seeks: row of `closest_blocks` that it is looking for; -1 for none.
     """
 
     when: tuple[tuple[str, int], ...]
@@ -32,8 +30,6 @@ class Interrupt:
     having: tuple[tuple[str, int], ...] = ()
     sheltered: tuple[str, ...] = ()
     seeks: int = -1
-    known: bool = False
-    above: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,12 +45,11 @@ class Preemption:
     interrupts: tuple[Interrupt, ...]
     first: int
 
-    def after(self, now: Int[Array, "B"], moved: Moved, known: Bool[Array, "B things"]) -> Int[Array, "B"]:
+    def after(self, now: Int[Array, "B"], moved: Moved) -> Int[Array, "B"]:
         """Which task pre-empts the plan's after a step, -1 for none.
 
         Args:
             now: the same before the step.
-            known: whether each player knows of any block of a type, or creature of a kind.
         """
         if not self.interrupts:
             return now
@@ -64,15 +59,11 @@ class Preemption:
         begun = jnp.full(now.shape, -1, now.dtype)
         for number, interrupt in reversed(list(enumerate(self.interrupts, self.first))):
             begins = functools.reduce(jnp.logical_or, [levels[name] <= level for name, level in interrupt.when], nobody)
-            for name, level in interrupt.above:
-                begins &= levels[name] >= level
             for item, amount in interrupt.having:
                 begins &= held[:, self.domain.items.index(item)] >= amount
             ends = functools.reduce(
                 jnp.logical_and, [levels[name] >= level for name, level in interrupt.until], ~nobody
             )
-            if interrupt.known:
-                begins, ends = begins & known[:, interrupt.seeks], ends | ~known[:, interrupt.seeks]
             now = jnp.where((now == number) & ends, -1, now)
             begun = jnp.where(begins, number, begun)
         return jnp.where(now >= 0, now, begun)

@@ -19,10 +19,10 @@ def things_known(domain: Domain, player: PlayerState) -> Int[Array, "things 2"]:
 
 
 def way_to(domain: Domain, player: PlayerState, target: Int[Array, ""]) -> tuple[Int[Array, "2"], Bool[Array, ""]]:
-    """dx and dy to the nearest known thing of a type, else to where to look for one; and whether one is known.
+    """dx and dy to the nearest known block of a type, else to where to look for one; and whether one is known.
 
     Args:
-        target: which of `things_known`; -1 for none.
+        target: row of `closest_blocks`; -1 for none.
     """
     way = offset_to(things_known(domain, player), target)
     known = (way != UNKNOWN).any()
@@ -32,7 +32,7 @@ def way_to(domain: Domain, player: PlayerState, target: Int[Array, ""]) -> tuple
 
 
 def way_shown(domain: Domain, player: PlayerState, target: Int[Array, ""], turn: Array | None) -> Float[Array, "3"]:
-    """What the policy sees of the way. Scaled dx and dy, zeros for no way, and whether it leads to a known thing."""
+    """What the policy sees of the way. Scaled dx and dy, zeros for no way, and whether it leads to a known block."""
     way, known = way_to(domain, player, target)
     turned = way if turn is None else turn_offsets(way[None], turn)[0]
     shown = jnp.where((way == UNKNOWN).all(), 0.0, turned / OFFSET_SCALE)

@@ -31,7 +31,7 @@ def build_env(spec: RunSpec, paths: PlayPaths) -> FlowEnv:
     low = tuple(task.low if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     high = tuple(task.high if n is None else n for task, n in zip(spec.tasks, own, strict=True))
     item = tuple(domain.items.index(task.item) if task.item in domain.items else -1 for task in spec.tasks)
-    seeks = tuple(_sought(task.skill, task.seeks, domain, domain.sight.names) for task in spec.tasks)
+    seeks = tuple(_sought(task.skill, task.seeks, domain) for task in spec.tasks)
     met_at_the_end = postconditions(domain, spec.spec, high[-1])
     return FlowEnv(
         domain,
@@ -51,7 +51,7 @@ def interrupt(skill: str, rule: InterruptSpec, domain: Domain) -> Interrupt:
         ModuleError: the game lacks a level, an item, an action or a block that it names, or knows of no shelter.
     """
     levels = (*(domain.facts.intrinsics if domain.facts is not None else ()), *(["light"] if domain.light_fn else ()))
-    named = {"level": ({*rule.when, *rule.until, *rule.above}, levels), "item": (rule.having, domain.items)}
+    named = {"level": ({*rule.when, *rule.until}, levels), "item": (rule.having, domain.items)}
     named |= {"action": (rule.sheltered, domain.actions)}
     for kind, (names, known) in named.items():
         if wrong := sorted(set(names) - set(known)):
@@ -61,20 +61,16 @@ def interrupt(skill: str, rule: InterruptSpec, domain: Domain) -> Interrupt:
             )
     if rule.sheltered and domain.sheltered_fn is None:
         raise ModuleError(f"{skill!r} wants a shelter for {rule.sheltered[0]}, and {domain.name} knows of none.")
-    when, until, having, above = (
-        tuple(amounts.items()) for amounts in (rule.when, rule.until, rule.having, rule.above)
-    )
-    if rule.known and rule.seeks is None:
-        raise ModuleError(f"{skill!r} acts only while something is known, and does not say what it seeks.")
-    things = (*domain.sight.names, *domain.creatures)
-    return Interrupt(when, until, having, rule.sheltered, _sought(skill, rule.seeks, domain, things), rule.known, above)
+    when, until, having = (tuple(amounts.items()) for amounts in (rule.when, rule.until, rule.having))
+    return Interrupt(when, until, having, rule.sheltered, _sought(skill, rule.seeks, domain))
 
 
-def _sought(skill: str, thing: str | None, domain: Domain, things: tuple[str, ...]) -> int:
-    """Which of the things a skill looks for, -1 for none."""
-    if thing is not None and thing not in things:
-        raise ModuleError(f"{skill!r} seeks {thing!r}, which {domain.name} lacks. {nearest_names(thing, things)}")
-    return -1 if thing is None else things.index(thing)
+def _sought(skill: str, block: str | None, domain: Domain) -> int:
+    """Row of `closest_blocks` that a skill looks for, -1 for none."""
+    rows = domain.sight.names
+    if block is not None and block not in rows:
+        raise ModuleError(f"{skill!r} seeks {block!r}, which {domain.name} lacks. {nearest_names(block, rows)}")
+    return -1 if block is None else rows.index(block)
 
 
 def side_rewards(ppo: PPOConfig) -> SideRewards:

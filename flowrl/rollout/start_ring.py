@@ -1,11 +1,10 @@
 """Practice: a share of a run's episodes begins where its other episodes began one of the later tasks.
 
-The last tasks of a long plan are reached late and seldom, and so is what pre-empts it. Of each the ring holds the
-newest states in which an episode from a new world began it, so practice follows the plan as it is played now. Nothing
-that begins here counts as the run's success.
+The last tasks of a long plan are reached late and seldom. Of each task the ring holds the newest states in which an
+episode from a new world began it, so practice follows the plan as it is played now. Nothing that begins here counts as
+the run's success.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,25 +13,20 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flowrl.env.flow_env import FlowEnv, FlowState
 from flowrl.env.player import PlayerState
-from flowrl.stats import Share
 
 
 class StartRing(NamedTuple):
-    """S states of each of N tasks, those of interrupts last, for each of G groups.
-
-    A group's episodes begin where its own have been.
+    """S states of each of N tasks, for each of G groups: a group's episodes begin where its own have been.
 
     Attributes:
         player: leaves [G * N * S, ...].
-        task: the plan's task, which waits where another acts.
         amounts: the amounts wanted in the episode that came there.
         achieved: what had happened since the task began.
         noted: [G * N] states noted so far of each task, those included that newer ones have replaced.
     """
 
     player: PlayerState
-    task: Int[Array, "places"]
-    amounts: Int[Array, "places plan"]
+    amounts: Int[Array, "places N"]
     achieved: Bool[Array, "places achievements"]
     noted: Int[Array, "tasks"]
 
@@ -40,19 +34,16 @@ class StartRing(NamedTuple):
         """Add the states of one group whose episodes began their task within so many steps. The oldest make room."""
         tasks = self.noted.shape[0]
         places = self.amounts.shape[0] // tasks
-        waits = state.interrupt >= 0
-        acting = jnp.where(waits, state.interrupt, state.task)
-        since = jnp.where(waits, state.interrupt_steps, state.task_steps)
-        fits = (acting > 0) & (since < steps) & ~state.from_snapshot
-        member = (acting[:, None] == jnp.arange(tasks)) & fits[:, None]  # [B, N]
-        rank = (jnp.cumsum(member, axis=0) - member)[jnp.arange(acting.shape[0]), acting]  # [B], of its task
+        fits = (state.task > 0) & (state.task_steps < steps) & ~state.from_snapshot
+        member = (state.task[:, None] == jnp.arange(tasks)) & fits[:, None]  # [B, N]
+        rank = (jnp.cumsum(member, axis=0) - member)[jnp.arange(state.task.shape[0]), state.task]  # [B], of its task
         fits &= rank < places
-        place = acting * places + (self.noted[acting] + rank) % places
+        place = state.task * places + (self.noted[state.task] + rank) % places
         place = jnp.where(fits, place, tasks * places)  # past the end, where nothing is written
-        kept = (self.player, self.task, self.amounts, self.achieved)
-        new = (state.player, state.task, state.amounts, state.achieved)
-        player, task, amounts, achieved = jax.tree.map(lambda old, now: old.at[place].set(now, mode="drop"), kept, new)
-        return StartRing(player, task, amounts, achieved, self.noted + jnp.minimum(member.sum(axis=0), places))
+        kept = (self.player, self.amounts, self.achieved)
+        new = (state.player, state.amounts, state.achieved)
+        player, amounts, achieved = jax.tree.map(lambda old, now: old.at[place].set(now, mode="drop"), kept, new)
+        return StartRing(player, amounts, achieved, self.noted + jnp.minimum(member.sum(axis=0), places))
 
 
 class Practice(NamedTuple):
@@ -85,32 +76,17 @@ class Practice(NamedTuple):
         held = jnp.clip(ring.noted[task], 1, places)
         source = task * places + jax.random.randint(place_key, (batch,), 0, held)
         begun = env.start_from(
-            state, chosen, ring.player, source, ring.amounts[source], update, ring.task[source], ring.achieved[source]
+            state, chosen, ring.player, source, ring.amounts[source], update, task, ring.achieved[source]
         )
-        acting = jnp.where(chosen & (task >= env.plan_tasks), task, begun.interrupt)
-        begun = begun._replace(interrupt=acting)
         return ended & ~chosen, begun
-
-
-def practice_weights(shares: Sequence[Share], interrupts: int) -> list[float]:
-    """How often each task is practised, those of interrupts last.
-
-    Each of the plan's by the share of episodes that fail in it, of those that reach it; what pre-empts the plan as
-    often as the task that fails most: of its own it is not known who fails by it.
-
-    Args:
-        shares: of the episodes that reached each of the plan's tasks, those that finished it.
-    """
-    weights = [1.0 - share.successes / share.total if share.total else 1.0 for share in shares]
-    return weights + [max(weights)] * interrupts
 
 
 def empty_ring(env: FlowEnv, state: FlowState, places: int, groups: int) -> StartRing:
     """Make a ring without states, for the episodes of a batch."""
-    tasks = env.plan_tasks + len(env.interrupts)
+    tasks = env.plan_tasks
 
     def rows(leaf: Array) -> Array:
         return jnp.zeros((groups * tasks * places, *leaf.shape[1:]), leaf.dtype)
 
-    player, task, amounts, achieved = jax.tree.map(rows, (state.player, state.task, state.amounts, state.achieved))
-    return StartRing(player, task, amounts, achieved, jnp.zeros(groups * tasks, jnp.int32))
+    player, amounts, achieved = jax.tree.map(rows, (state.player, state.amounts, state.achieved))
+    return StartRing(player, amounts, achieved, jnp.zeros(groups * tasks, jnp.int32))

@@ -24,12 +24,9 @@ class InterruptSpec(Frozen):
     Attributes:
         when: it begins where any of these levels is no higher than this,
         having: and at least these amounts of items are in hand.
-        above: and each of these levels at least this: what leads out into the open may wait for daylight.
         until: it ends where all of these levels are at least this.
         sheltered: actions of the game that it makes only where no creature can come near.
-        seeks: the block, or kind of creature, that it needs, if any: its expert may begin as a copy of the plan's that
-            looks for the same.
-        known: it acts only while the whereabouts of that are known.
+        seeks: the block that it needs, if any: its expert may begin as a copy of the plan's that looks for the same.
     """
 
     when: dict[str, int]
@@ -37,8 +34,6 @@ class InterruptSpec(Frozen):
     having: dict[str, int] = Field(default_factory=dict)
     sheltered: tuple[str, ...] = ()
     seeks: str | None = None
-    known: bool = False
-    above: dict[str, int] = Field(default_factory=dict)
 
 
 class SkillSpec(Frozen):

@@ -33,7 +33,7 @@ class Programs(PlayPrograms):
 
         self._learn = jax.jit(groups.spread(learn, (SAME, ROLLOUT, STEPS), SAME), donate_argnums=0)
         self._init = jax.jit(trainer.init)
-        self._weights = jnp.ones(trainer.env.plan_tasks + len(trainer.env.interrupts))
+        self._weights = jnp.ones(trainer.env.plan_tasks)
         self._share = jnp.float32(trainer.config.start.share)
 
         def note(ring: StartRing, flow: FlowState) -> StartRing:
@@ -56,7 +56,7 @@ class Programs(PlayPrograms):
         """Say how practice is drawn from now on.
 
         Args:
-            weights: of each task, those of interrupts last.
+            weights: of each task.
             share: of the episodes that practise.
         """
         self._weights, self._share = jnp.asarray(weights, jnp.float32), jnp.float32(share)

@@ -19,7 +19,6 @@ from flowrl.jobs.worker import beat
 from flowrl.models.experts import put, take, unstack
 from flowrl.paths import RunPaths
 from flowrl.rollout.run_env import build_env, task_names
-from flowrl.rollout.start_ring import practice_weights
 from flowrl.rollout.world_seeds import TRAINING, skill_key
 from flowrl.schema.evaluation import Evaluation, is_learned
 from flowrl.schema.metrics import (
@@ -108,13 +107,13 @@ class TrainingRun:
             self.programs.start_from(starts)
 
     def _draw_starts(self, gone: float) -> None:
-        """Let practice follow the failures.
+        """Let practice follow the failures: each task by the share of episodes that fail in it, of those that reach it.
 
         In the last quarter of the budget practice fades, so that the end is trained on whole episodes.
         """
         recent = self.progress.recent(self.config.gate.episodes)
         shares = recent.per_task(len(self.spec.tasks))
-        weights = practice_weights(shares, len(self.env.interrupts))
+        weights = [1.0 - share.successes / share.total if share.total else 1.0 for share in shares]
         self.programs.draw_starts(weights, self.config.start.share * min(1.0, 4 * (1 - gone)))
 
     def _copy_experts(self, state: TrainState) -> TrainState:

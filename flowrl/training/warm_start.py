@@ -75,15 +75,11 @@ class WarmStart:
         return found + self._interrupting(shares, settled)
 
     def _interrupting(self, shares: Sequence[Share], settled: Collection[int]) -> list[Copy]:
-        """Copies for what pre-empts the plan. Once, of the expert that looks for the same.
-
-        Or else of the last that knows how to gather: it has met more than those before it.
-        """
+        """Copies for what pre-empts the plan. Once, of the expert that looks for the same."""
         found = []
         for i, target in enumerate(self.interrupts if self.copy_at else ()):
             number = len(self.seeks) + i
-            of = self.seeks.index(target) if target in self.seeks else self._last_learned(shares)
-            to = self.experts[number]
+            to, of = self.experts[number], self.seeks.index(target) if target in self.seeks else None
             if number in settled or target < 0 or of is None or to not in self.random or to not in self.trained:
                 continue
             source = shares[of]
@@ -91,14 +87,6 @@ class WarmStart:
             if copied and (source.value or 0.0) >= self.copy_at:
                 found.append(Copy(number, to, self.experts[of]))
         return found
-
-    def _last_learned(self, shares: Sequence[Share]) -> int | None:
-        """The last task that seeks, gathers and succeeds often enough to be copied."""
-        for task in reversed(range(len(self.seeks))):
-            share, gathers = shares[task], self.gathers[task] and self.seeks[task] >= 0
-            if gathers and share.total >= EPISODES and (share.value or 0.0) >= self.copy_at:
-                return task
-        return None
 
     def _source(self, task: int) -> int | None:
         """The task whose expert this one's begins from."""

@@ -229,35 +229,6 @@ def test_the_first_interrupt_that_applies_acts_and_only_with_what_it_needs_in_ha
     assert play.state.interrupt.tolist() == [3, 3, 3], "day has come, and the next danger takes over"
 
 
-def test_an_interrupt_that_has_to_know_where_to_go_acts_only_while_it_does(worlds: Any) -> None:
-    """The first two are thirsty, the last two know of water."""
-    pond = worlds.map.at[1:, 30, 32].set(BlockType.WATER.value)
-    thirsty = worlds.replace(map=pond, player_drink=jnp.array([3, 3, 9]))
-    rule = Interrupt((("drink", 3),), (("drink", 5),), seeks=BlockType.WATER.value, known=True)
-    play = interrupted(thirsty, rule)
-    amounts = dataclasses.replace(play.env.amounts, seeks=(TREE, TREE))
-    play.env = dataclasses.replace(play.env, amounts=amounts)
-    play(Action.NOOP)
-    assert play.state.interrupt.tolist() == [-1, 2, -1]
-    assert play.env._target(play.state).tolist() == [TREE, rule.seeks, TREE], "what the acting task looks for"
-    play.state = play.state._replace(
-        player=play.state.player._replace(world=play.state.player.world.replace(map=worlds.map))
-    )
-    play(Action.NOOP)
-    assert play.state.interrupt.tolist() == [-1, -1, -1], "it is gone"
-
-
-def test_an_interrupt_that_waits_for_daylight_begins_by_day_and_goes_on_at_night(worlds: Any) -> None:
-    thirsty = worlds.replace(timestep=jnp.array([60, 210, 60]), player_drink=jnp.array([3, 3, 9]))
-    play = interrupted(thirsty, Interrupt((("drink", 3),), (("drink", 5),), above=(("light", 60),)))
-    play(Action.NOOP)
-    assert play.state.interrupt.tolist() == [2, -1, -1]
-    night = play.state.player.world.replace(timestep=jnp.full(3, 210))
-    play.state = play.state._replace(player=player_in(night))
-    play(Action.NOOP)
-    assert play.state.interrupt.tolist() == [2, -1, -1]
-
-
 class Sought(SideRewards):
     """Pays what is looked for, so that a test can see it."""
 

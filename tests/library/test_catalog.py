@@ -13,7 +13,7 @@ from tests.support.played import CLASSIC
 def test_a_step_with_the_name_of_what_pre_empts_the_plan_is_refused() -> None:
     rest = PlanInterrupt(skill="Rest", expert=3, rule=InterruptSpec(when={"energy": 3}, until={"energy": 9}))
     plan = Plan(goal="wood", steps=(PlanStep(skill="Collect Wood", n=1),), interrupts=(rest,))
-    assert interrupts_of(plan, CLASSIC) == {"Rest": load_base(CLASSIC).interrupts[-1]}
+    assert interrupts_of(plan, CLASSIC) == {"Rest": load_base(CLASSIC).interrupts[0]}
     clash = plan.model_copy(update={"steps": (*plan.steps, PlanStep(skill="Rest", n=1))})
     with pytest.raises(UsageError, match="'Rest' is a step of the plan for 'wood' and also what pre-empts it"):
         interrupts_of(clash, CLASSIC)

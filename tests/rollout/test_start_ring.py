@@ -1,6 +1,5 @@
 """Practice: episodes that begin where others of the run began one of its later tasks."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +12,8 @@ import pytest
 
 from benchmarks.tables.setup import plan_env, plan_trainer
 from flowrl.env.flow_env import FlowEnv, FlowState
-from flowrl.env.interrupts import Interrupt
 from flowrl.paths import RunPaths
-from flowrl.rollout.start_ring import Practice, StartRing, empty_ring, practice_weights
-from flowrl.skillcode.functions import TaskModule
-from flowrl.stats import Share
+from flowrl.rollout.start_ring import Practice, StartRing, empty_ring
 from flowrl.training.checkpoints import load_newest, save_checkpoint
 from flowrl.training.episode_stats import Progress
 from flowrl.training.programs import Programs
@@ -67,39 +63,6 @@ def test_the_newest_beginnings_of_each_later_task_are_kept() -> None:
     ring = ring.note(batch(env, [2] * 8, [0] * 8, wood=8), 5)
     assert ring.noted.tolist() == [0, 3, 1 + PLACES], "of more than there are places only the first are taken"
     assert sorted(noted(ring, 2)) == [(8, 0), (8, 1), (8, 2)], "and the oldest made room"
-
-
-def hungry() -> FlowEnv:
-    """The plan with one interrupt, its fourth task."""
-    env = pickaxe()
-    tasks = env.tasks
-    beside = TaskModule(
-        tasks.skills, (*tasks.skill_of_task, 0), (*tasks.expert_of_task, 3), (*tasks.default_amounts, None)
-    )
-    return dataclasses.replace(env, tasks=beside, interrupts=(Interrupt((("food", 4),), (("food", 7),)),))
-
-
-def test_where_the_plan_was_pre_empted_is_kept_too_and_begins_so() -> None:
-    env = hungry()
-    assert env.plan_tasks == 3
-    state = batch(env, [0, 1, 2, 2, 2, 0, 0, 0], [9, 9, 9, 0, 9, 9, 9, 9], from_snapshot=[4], wood=5)
-    interrupt, since = jnp.array([-1, 3, 3, 3, 3, -1, -1, 3]), jnp.array([0, 1, 9, 2, 0, 0, 0, 4])
-    state = state._replace(interrupt=interrupt, interrupt_steps=since)
-    ring = empty_ring(env, state, PLACES, 1).note(state, 5)
-    assert ring.noted.tolist() == [0, 0, 0, 3] and noted(ring, 3) == [(5, 1), (5, 3), (5, 7)]
-    fresh = env.start(env.new_players(jax.random.split(jax.random.key(1), 300)), jnp.ones((300, 3), jnp.int32))
-    practice = Practice(ring, jnp.asarray([0.0, 0.0, 0.0, 1.0]), jnp.float32(1.0))
-    new, after = practice.begin(env, jax.random.key(2), fresh, jnp.arange(300) < 290, 4)
-    assert new.sum() == 0 and after.interrupt.tolist() == [3] * 290 + [-1] * 10
-    assert set(zip(after.task.tolist()[:290], after.amounts[:290, 1].tolist(), strict=True)) == {(1, 1), (2, 3), (0, 7)}
-    assert not after.interrupt_steps.any() and after.from_snapshot.sum() == 290
-
-
-def test_what_pre_empts_is_practised_as_often_as_the_task_that_fails_most() -> None:
-    shares = [Share(successes=9, total=10), Share(successes=1, total=2), Share(successes=0, total=0)]
-    assert practice_weights(shares[:2], 0) == pytest.approx([0.1, 0.5])
-    assert practice_weights(shares[:2], 2) == pytest.approx([0.1, 0.5, 0.5, 0.5])
-    assert practice_weights(shares, 1) == pytest.approx([0.1, 0.5, 1, 1]), "a task that nobody reached"
 
 
 def begun(weights: list[float], share: float, ended: Any, worlds: int = 3000) -> tuple[np.ndarray, FlowState]:
