@@ -101,11 +101,11 @@ def check_devices() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        asked = os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_PLATFORM_NAME")
-        if not asked:
+        asking = [name for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if os.environ.get(name)]
+        if not asking:
             raise PlatformError(f"jax finds no device: {error}. See what it finds: flowrl doctor") from error
         raise PlatformError(
-            f"JAX_PLATFORMS={asked} asks for a platform that jax does not find here"
+            f"{asking[0]}={os.environ[asking[0]]} asks for a platform that jax does not find here"
             f"{f' ({error})' if str(error) else ''}. Unset the variable, or install jax for that platform."
         ) from error
 

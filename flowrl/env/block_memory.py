@@ -141,18 +141,18 @@ def remember(
 
 
 def follow(
-    domain: Domain,
-    table: NearestCells,
-    memory: Int8[Array, "floors rows 2 slots"],
-    world: World,
-    marks: UInt16[Array, "marks"],
+    domain: Domain, memory: Int8[Array, "floors rows 2 slots"], world: World, visible: Int[Array, "kinds 2"]
 ) -> Int8[Array, "floors rows 2 slots"]:
-    """Note where the nearest creature of each followed kind is. Where one was and is not any more is forgotten."""
+    """Note where the nearest creature of each followed kind is. Where one was and is not any more is forgotten.
+
+    Args:
+        visible: see `nearest_creatures`.
+    """
     if not domain.followed:
         return memory
     position, floor = domain.sight.place_fn(world)
     types = len(domain.sight.names)
-    seen = nearest_creatures(domain, table, marks)[jnp.asarray(domain.followed)][:, ::-1]  # rows and columns
+    seen = visible[jnp.asarray(domain.followed)][:, ::-1]  # rows and columns
     before = memory[floor, types:, :, 0].astype(jnp.int32)
     in_view = (jnp.abs(before - position) <= jnp.array(domain.view) // 2).all(axis=1, keepdims=True)
     kept = jnp.where(in_view, _NOWHERE, before)
@@ -186,14 +186,9 @@ def nearest_creatures(domain: Domain, table: NearestCells, marks: UInt16[Array, 
 
 
 def known_creatures(
-    domain: Domain,
-    table: NearestCells,
-    memory: Int8[Array, "floors rows 2 slots"],
-    world: World,
-    marks: UInt16[Array, "marks"],
+    domain: Domain, memory: Int8[Array, "floors rows 2 slots"], world: World, visible: Int[Array, "kinds 2"]
 ) -> Int[Array, "kinds 2"]:
     """dx and dy to the nearest visible creature of each kind, or to where one that is followed was last seen."""
-    visible = nearest_creatures(domain, table, marks)
     if not domain.followed:
         return visible
     position, floor = domain.sight.place_fn(world)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Bool, Int, Int8
 
-from flowrl.env.block_memory import closest_blocks, follow, nearest_cells, remember
+from flowrl.env.block_memory import closest_blocks, follow, nearest_cells, nearest_creatures, remember
 from flowrl.env.domain import Domain, Observation, World
 from flowrl.env.explored import explore
 from flowrl.env.skill_inputs import SkillInputs, skill_inputs
@@ -68,7 +68,8 @@ def player_in(
     world = _settled(world)
     seen = domain.observe_fn(world)
     table = nearest_cells(domain.view)
-    memory = follow(domain, table, remember(domain, table, memory, world, seen.cells), world, seen.marks)
+    memory = remember(domain, table, memory, world, seen.cells)
+    memory = follow(domain, memory, world, nearest_creatures(domain, table, seen.marks))
     return PlayerState(world, seen, memory, explore(domain, explored, world))
 
 

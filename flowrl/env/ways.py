@@ -3,7 +3,15 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from flowrl.env.block_memory import OFFSET_SCALE, UNKNOWN, closest_blocks, known_creatures, nearest_cells, offset_to
+from flowrl.env.block_memory import (
+    OFFSET_SCALE,
+    UNKNOWN,
+    closest_blocks,
+    known_creatures,
+    nearest_cells,
+    nearest_creatures,
+    offset_to,
+)
 from flowrl.env.domain import Domain
 from flowrl.env.explored import where_to_look
 from flowrl.env.player import PlayerState
@@ -13,9 +21,8 @@ from flowrl.env.turning import turn_offsets, turn_towards
 def things_known(domain: Domain, player: PlayerState) -> Int[Array, "things 2"]:
     """dx and dy to the nearest block of each type and the nearest creature of each kind."""
     blocks = closest_blocks(domain, player.memory, player.world)[:, :, 0]
-    table = nearest_cells(domain.view)
-    creatures = known_creatures(domain, table, player.memory, player.world, player.seen.marks)
-    return jnp.concatenate([blocks, creatures])
+    visible = nearest_creatures(domain, nearest_cells(domain.view), player.seen.marks)
+    return jnp.concatenate([blocks, known_creatures(domain, player.memory, player.world, visible)])
 
 
 def way_to(domain: Domain, player: PlayerState, target: Int[Array, ""]) -> tuple[Int[Array, "2"], Bool[Array, ""]]:
